@@ -1,0 +1,128 @@
+"""What every loss of the house can say about itself.
+
+A loss knows scores and targets, and nothing of features, weights, engines or solvers. What those need to
+know (its gradient, its conjugate, its curvature, how to make a dual point feasible) it answers here, so that
+no one ever asks *which* loss it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted means over the training rows that a loss needs to repair a dual point.
+
+    With normalised row weights sᵢ (Σ sᵢ = 1) and targets yᵢ as rows of length C (one-hot for class indices):
+
+    * ``target`` f = Σ sᵢ yᵢ, shape (C,)
+    * ``features`` x̄ = Σ sᵢ xᵢ, shape (D,)
+    * ``target_features`` T = Σ sᵢ yᵢ xᵢᵀ, shape (C, D)
+    """
+
+    target: Float
+    features: Float
+    target_features: Float
+
+
+@dataclass(frozen=True)
+class DualPoint:
+    """A dual point, one residual row rᵢ per sample, seen through the three sums that matter.
+
+    * ``value`` = −Σ sᵢ ℓᵢ*(rᵢ), a number (−inf where some rᵢ lies outside the conjugate's domain)
+    * ``weight_gradient`` G = Σ sᵢ rᵢ xᵢᵀ, shape (C, D)
+    * ``bias_gradient`` g = Σ sᵢ rᵢ, shape (C,); an unpenalised bias demands g = 0
+    """
+
+    value: float
+    weight_gradient: Float
+    bias_gradient: Float
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The Hessian with respect to the scores, Hᵢ (C, C), condensed to what a Kronecker preconditioner uses.
+
+    * ``classes`` = Σ sᵢ Hᵢ, shape (C, C), with the sᵢ given (normalised by the caller)
+    * ``rows`` = trace Hᵢ, shape (n,), without sᵢ
+    """
+
+    classes: Float
+    rows: Float
+
+
+class Loss(Protocol):
+    """The protocol of a loss ℓ(z, y) on scores z (n, C).
+
+    ``target`` is class indices (n,) or, where ``accepts_probabilities``, an array (n, C).
+    Every method returns float64 for float64 scores and float32 for float32 scores, one number or row a sample.
+    """
+
+    @property
+    def name(self) -> str:
+        """The registry's key."""
+        ...
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the gradient is Lipschitz."""
+        ...
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether `predict_proba` has a meaning."""
+        ...
+
+    @property
+    def accepts_probabilities(self) -> bool:
+        """Whether the target may be an (n, C) array."""
+        ...
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue's name and its parameters (margin, smoothing, label smoothing)."""
+        ...
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """The loss of each sample, (n,)."""
+        ...
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """The loss (n,) and its gradient with respect to the scores (n, C)."""
+        ...
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """The convex conjugate ℓ*(r) = sup_z ⟨r, z⟩ − ℓ(z) of each row, +inf outside its domain, (n,)."""
+        ...
+
+    def infimum(self, target: Array) -> Array:
+        """The smallest value the loss can take, inf_z ℓ(z, y) = −ℓ*(0), (n,)."""
+        ...
+
+    def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
+        """The Hessian with respect to the scores, condensed; ``weight`` (n,) are the sᵢ."""
+        ...
+
+    def curvature_bound(self) -> float:
+        """An upper bound of the largest eigenvalue of any Hᵢ, +inf where there is none."""
+        ...
+
+    def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
+        """A dual point near ``point`` whose bias gradient is exactly zero; None where there is none."""
+        ...
+
+    def predict_proba(self, scores: Array) -> Array:
+        """Class probabilities (n, C)."""
+        ...
+
+    def smoothed(self, smoothing: float) -> Loss:
+        """The same loss with its kinks rounded off over a width ``smoothing``; itself if already smooth."""
+        ...
