@@ -1,0 +1,195 @@
+// Python's view of the kernels. Shapes and types are checked in crosshead/engines/native.py; here only what memory
+// safety needs.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "schedule.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+using crosshead::Element;
+using crosshead::Kernels;
+using crosshead::LossName;
+using crosshead::PassTask;
+
+using AnyArray = nb::ndarray<nb::ro, nb::device::cpu>;
+using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Labels = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutScores = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+Element element_of(nb::dlpack::dtype type) {
+  if (type == nb::dtype<float>()) return Element::float32;
+  if (type == nb::dtype<double>()) return Element::float64;
+  throw std::invalid_argument("features must be float32 or float64");
+}
+
+// Features keep the arrays alive and describe them to the kernels.
+struct FeatureHandle {
+  crosshead::Features view;
+  AnyArray values, indices, row_starts;
+};
+
+FeatureHandle dense_features(AnyArray x) {
+  require(x.ndim() == 2, "dense features must have two dimensions");
+  FeatureHandle handle;
+  handle.view.rows = static_cast<std::int64_t>(x.shape(0));
+  handle.view.columns = static_cast<std::int64_t>(x.shape(1));
+  handle.view.element = element_of(x.dtype());
+  handle.view.values = x.data();
+  handle.view.row_stride = x.stride(0);
+  handle.view.column_stride = x.stride(1);
+  handle.values = std::move(x);
+  return handle;
+}
+
+FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_starts, std::int64_t columns) {
+  require(values.ndim() == 1 && indices.ndim() == 1 && row_starts.ndim() == 1, "CSR arrays must be one-dimensional");
+  require(values.stride(0) == 1 || values.shape(0) <= 1, "CSR values must be contiguous");
+  require(indices.stride(0) == 1 || indices.shape(0) <= 1, "CSR indices must be contiguous");
+  require(row_starts.stride(0) == 1 || row_starts.shape(0) <= 1, "CSR row starts must be contiguous");
+  require(indices.dtype() == row_starts.dtype(), "CSR indices and row starts must have one type");
+  const bool wide = indices.dtype() == nb::dtype<std::int64_t>();
+  require(wide || indices.dtype() == nb::dtype<std::int32_t>(), "CSR indices must be int32 or int64");
+  require(row_starts.shape(0) >= 1, "CSR row starts must not be empty");
+  FeatureHandle handle;
+  handle.view.rows = static_cast<std::int64_t>(row_starts.shape(0)) - 1;
+  handle.view.columns = columns;
+  handle.view.element = element_of(values.dtype());
+  handle.view.values = values.data();
+  handle.view.sparse = true;
+  handle.view.wide_indices = wide;
+  handle.view.indices = indices.data();
+  handle.view.row_starts = row_starts.data();
+  handle.values = std::move(values);
+  handle.indices = std::move(indices);
+  handle.row_starts = std::move(row_starts);
+  return handle;
+}
+
+LossName loss_of(const std::string& name) {
+  if (name == "softmax") return LossName::softmax;
+  if (name == "binary") return LossName::binary;
+  if (name == "hinge") return LossName::hinge;
+  if (name == "squared_hinge") return LossName::squared_hinge;
+  if (name == "crammer_singer") return LossName::crammer_singer;
+  if (name == "squared_error") return LossName::squared_error;
+  throw std::invalid_argument("the native engine has no loss called '" + name + "'");
+}
+
+const Kernels& kernels_of(const std::string& name) {
+  const Kernels* kernels = crosshead::find_kernels(name.c_str());
+  if (kernels == nullptr) throw std::invalid_argument("instruction set '" + name + "' is not available here");
+  return *kernels;
+}
+
+void require_parameters(const FeatureHandle& features, const Matrix& weight, const Vector& bias) {
+  require(static_cast<std::int64_t>(weight.shape(1)) == features.view.columns, "weight has other columns than the features");
+  require(weight.shape(0) == bias.shape(0) && bias.shape(0) >= 1, "weight and bias have different numbers of classes");
+}
+
+std::tuple<double, double, double> evaluate(const std::string& isa, const FeatureHandle& features,
+                                            std::optional<Labels> labels, std::optional<Matrix> soft_target,
+                                            std::optional<Vector> sample_weight, Matrix weight, Vector bias,
+                                            const std::string& loss, double margin, double smoothing,
+                                            double label_smoothing, bool double_precision, int threads,
+                                            OutMatrix weight_gradient, OutVector bias_gradient) {
+  require_parameters(features, weight, bias);
+  const std::size_t rows = static_cast<std::size_t>(features.view.rows);
+  require(labels.has_value() != soft_target.has_value(), "give labels or target probabilities");
+  require(!labels || labels->shape(0) == rows, "labels have another length than the features");
+  require(!soft_target || (soft_target->shape(0) == rows && soft_target->shape(1) == bias.shape(0)),
+          "target probabilities have another shape than the scores");
+  require(!sample_weight || sample_weight->shape(0) == rows, "sample weights have another length than the features");
+  require(weight_gradient.shape(0) == weight.shape(0) && weight_gradient.shape(1) == weight.shape(1) &&
+              bias_gradient.shape(0) == bias.shape(0), "gradients have another shape than the weights");
+  if (labels) {
+    const std::int32_t classes = static_cast<std::int32_t>(bias.shape(0));
+    const std::int32_t lowest = loss == "binary" ? -1 : 0;
+    for (std::size_t i = 0; i < rows; ++i)
+      require(labels->data()[i] >= lowest && labels->data()[i] < classes, "a label lies outside the classes");
+  }
+  PassTask task;
+  task.features = features.view;
+  task.classes = static_cast<std::int64_t>(bias.shape(0));
+  task.labels = labels ? labels->data() : nullptr;
+  task.soft_target = soft_target ? soft_target->data() : nullptr;
+  task.sample_weight = sample_weight ? sample_weight->data() : nullptr;
+  task.loss = loss_of(loss);
+  task.parameters = {margin, smoothing, label_smoothing};
+  task.compute = double_precision ? Element::float64 : Element::float32;
+  const Kernels& kernels = kernels_of(isa);
+  const nb::gil_scoped_release release;
+  const crosshead::PassResult result = crosshead::run_pass(kernels, task, weight.data(), bias.data(), threads,
+                                                           weight_gradient.data(), bias_gradient.data());
+  return {result.loss, result.surrogate, result.dual};
+}
+
+void scores(const std::string& isa, const FeatureHandle& features, std::int64_t first, std::int64_t last, Matrix weight,
+            Vector bias, int threads, OutScores out) {
+  require_parameters(features, weight, bias);
+  require(0 <= first && first <= last && last <= features.view.rows, "rows outside the features");
+  require(out.shape(0) == static_cast<std::size_t>(last - first) && out.shape(1) == bias.shape(0),
+          "the scores' array has another shape");
+  PassTask task;
+  task.features = features.view;
+  task.classes = static_cast<std::int64_t>(bias.shape(0));
+  task.compute = element_of(out.dtype());
+  const Kernels& kernels = kernels_of(isa);
+  void* to = out.data();
+  const nb::gil_scoped_release release;
+  crosshead::run_scores(kernels, task, weight.data(), bias.data(), first, last, threads, to);
+}
+
+void gram(const std::string& isa, const FeatureHandle& features, std::optional<Vector> sample_weight,
+          bool double_precision, int threads, OutMatrix out) {
+  require(!features.view.sparse, "the Gram matrix is for dense features");
+  require(static_cast<std::int64_t>(out.shape(0)) == features.view.columns && out.shape(0) == out.shape(1),
+          "the Gram matrix has another shape");
+  require(!sample_weight || static_cast<std::int64_t>(sample_weight->shape(0)) == features.view.rows,
+          "sample weights have another length than the features");
+  PassTask task;
+  task.features = features.view;
+  task.classes = 1;
+  task.sample_weight = sample_weight ? sample_weight->data() : nullptr;
+  task.compute = double_precision ? Element::float64 : Element::float32;
+  const Kernels& kernels = kernels_of(isa);
+  double* to = out.data();
+  const nb::gil_scoped_release release;
+  crosshead::run_gram(kernels, task, threads, to);
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+  nb::class_<FeatureHandle>(module, "Features")
+      .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
+      .def_prop_ro("columns", [](const FeatureHandle& f) { return f.view.columns; });
+  module.def("dense_features", &dense_features);
+  module.def("csr_features", &csr_features);
+  module.def("evaluate", &evaluate, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
+             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
+             nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
+             nb::arg("double_precision"), nb::arg("threads"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
+  module.def("scores", &scores);
+  module.def("gram", &gram, nb::arg("isa"), nb::arg("features"), nb::arg("sample_weight").none(),
+             nb::arg("double_precision"), nb::arg("threads"), nb::arg("out"));
+  module.def("has_instruction_set", [](const std::string& name) { return crosshead::find_kernels(name.c_str()) != nullptr; });
+  module.def("instruction_set", [] { return std::string(crosshead::find_kernels("")->name); });
+}

@@ -1,0 +1,410 @@
+// One pass over a chunk of rows: scores, losses, residuals and the gradient, without the scores of all rows at once.
+//
+// Compiled once for each instruction set (kernels_*.cpp). Nothing here allocates or throws, and nothing from the
+// standard library is instantiated here, so that no wide instruction can leak into code shared by all machines.
+#pragma once
+
+#include "epilogues.hpp"
+#include "gemm.hpp"
+#include "task.hpp"
+
+namespace crosshead {
+namespace CROSSHEAD_ISA {
+
+constexpr std::int64_t kBlockBytes = 400 * 1024;  // features and scores of a block share the second-level cache
+constexpr std::int64_t kMinimumBlock = 64, kMaximumBlock = 256;
+
+template <class T>
+inline std::int64_t block_rows(const PassTask& task) {
+  const std::int64_t row = (task.features.columns + 2 * task.classes) * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t rows = kBlockBytes / (row > 0 ? row : 1) / kLanes * kLanes;
+  return rows < kMinimumBlock ? kMinimumBlock : (rows > kMaximumBlock ? kMaximumBlock : rows);
+}
+
+template <class T>
+inline std::int64_t gradient_stride(const PassTask& task) {
+  return task.features.sparse ? padded_classes<T>(task.classes) : round_up(task.features.columns, feature_tile<T>());
+}
+
+template <class T>
+struct Scratch {
+  T *x, *z_rows, *z_tiles, *tail, *soft, *bias_lanes;
+  std::int64_t total;
+
+  Scratch(const PassTask& task, void* memory) {
+    const std::int64_t block = task.features.sparse ? kLanes : block_rows<T>(task);
+    const std::int64_t columns = task.features.sparse ? 0 : task.features.columns;
+    T* next = static_cast<T*>(memory);
+    const auto take = [&](std::int64_t count) {
+      T* start = next;
+      next += round_up(count, 64);
+      return start;
+    };
+    x = take(block * columns);
+    z_rows = take(block * padded_classes<T>(task.classes));
+    z_tiles = take(block * task.classes);
+    tail = take(task.features.sparse ? 0 : block * feature_tile<T>());
+    soft = take(task.classes * kLanes);
+    bias_lanes = take(task.classes * kLanes);
+    total = next - static_cast<T*>(memory);
+  }
+};
+
+// A block of dense rows in the computation's type, rows contiguous, padded with zero rows to a multiple of 16.
+template <class T>
+struct Block {
+  const T* x;
+  std::int64_t stride, rows;
+};
+
+template <class T, class S>
+inline void copy_rows(const S* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t rows,
+                      std::int64_t columns, T* to) {
+  if (row_stride >= column_stride) {
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t d = 0; d < columns; ++d)
+        to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
+  } else {  // Fortran order: walk down the columns
+    for (std::int64_t d = 0; d < columns; ++d)
+      for (std::int64_t i = 0; i < rows; ++i)
+        to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
+  }
+}
+
+template <class T, class S>
+inline Block<T> dense_block(const Features& f, std::int64_t first, std::int64_t last, T* scratch) {
+  const S* from = static_cast<const S*>(f.values) + first * f.row_stride;
+  const std::int64_t rows = last - first, padded = round_up(rows, kLanes);
+  if constexpr (sizeof(T) == sizeof(S)) {
+    if (f.column_stride == 1 && rows == padded) return {from, f.row_stride, rows};
+  }
+  copy_rows(from, f.row_stride, f.column_stride, rows, f.columns, scratch);
+  for (std::int64_t k = rows * f.columns; k < padded * f.columns; ++k) scratch[k] = static_cast<T>(0);
+  return {scratch, f.columns, padded};
+}
+
+template <class T>
+inline Block<T> dense_block(const Features& f, std::int64_t first, std::int64_t last, T* scratch) {
+  return f.element == Element::float32 ? dense_block<T, float>(f, first, last, scratch)
+                                       : dense_block<T, double>(f, first, last, scratch);
+}
+
+// Targets and weights of 16 rows; rows past the end get class 0 and weight 0.
+template <class T>
+struct TileRows {
+  std::int32_t label[kLanes];
+  T weight[kLanes];
+};
+
+template <class T>
+inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::int64_t last, TileRows<T>& rows,
+                                 T* soft) {
+  for (int i = 0; i < kLanes; ++i) {
+    const bool inside = first + i < last;
+    rows.label[i] = inside && task.labels ? task.labels[first + i] : 0;
+    rows.weight[i] = static_cast<T>(inside ? (task.sample_weight ? task.sample_weight[first + i] : 1.0) : 0.0);
+  }
+  if (task.soft_target == nullptr) return {rows.label, nullptr};
+  for (std::int64_t c = 0; c < task.classes; ++c)
+    for (int i = 0; i < kLanes; ++i)
+      soft[c * kLanes + i] =
+          first + i < last ? static_cast<T>(task.soft_target[(first + i) * task.classes + c]) : static_cast<T>(0);
+  return {rows.label, soft};
+}
+
+// Scores of one tile become weighted residuals; the sums grow.
+template <class T, class Epilogue>
+inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch,
+                        ChunkSums& sums, Epilogue) {
+  TileRows<T> rows;
+  const TileTarget<T> target = tile_target(task, first, last, rows, scratch.soft);
+  const TileSums<T> tile = Epilogue::run(z, task.classes, target, task.parameters);
+  const bool weighted = task.sample_weight != nullptr || last - first < kLanes;
+  const Lane<T> weight = load(rows.weight);
+  for (std::int64_t c = 0; c < task.classes; ++c) {
+    T* lane = z + c * kLanes;
+    if (weighted) store(lane, load(lane) * weight);
+    store(scratch.bias_lanes + c * kLanes, load(scratch.bias_lanes + c * kLanes) + load(lane));
+  }
+  for (int i = 0; i < kLanes; ++i) {
+    if (first + i >= last) break;
+    const double w = task.sample_weight ? task.sample_weight[first + i] : 1.0;
+    sums.loss += w * static_cast<double>(tile.loss[i]);
+    sums.surrogate += w * static_cast<double>(tile.surrogate[i]);
+    sums.dual += w * static_cast<double>(tile.dual[i]);
+  }
+}
+
+template <class T>
+inline void add_bias_lanes(const PassTask& task, const Scratch<T>& scratch, ChunkSums& sums) {
+  for (std::int64_t c = 0; c < task.classes; ++c) {
+    double total = 0;
+    for (int i = 0; i < kLanes; ++i) total += static_cast<double>(scratch.bias_lanes[c * kLanes + i]);
+    sums.bias_gradient[c] += total;
+  }
+}
+
+template <class T, class Epilogue>
+void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
+                 ChunkSums& sums, Epilogue epilogue) {
+  const std::int64_t step = block_rows<T>(task), padded = padded_classes<T>(task.classes);
+  for (std::int64_t start = first; start < last; start += step) {
+    const std::int64_t end = start + step < last ? start + step : last;
+    const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
+    score_block(block.x, block.stride, block.rows, task.features.columns,
+                static_cast<const T*>(task.packed.weight), task.classes, scratch.z_rows);
+    for (std::int64_t r = 0; r < block.rows; r += kLanes) {
+      T* tile = scratch.z_tiles + r * task.classes;
+      rows_to_tile(scratch.z_rows + r * padded, padded, task.classes, tile);
+      finish_tile(task, start + r, end, tile, scratch, sums, epilogue);
+    }
+    gradient_block(scratch.z_tiles, task.classes, block.x, block.stride, block.rows, task.features.columns,
+                   scratch.tail, static_cast<T*>(sums.gradient), gradient_stride<T>(task), false);
+  }
+}
+
+// A CSR matrix seen through its three arrays.
+template <class S, class I>
+struct Csr {
+  const S* values;
+  const I* indices;
+  const I* starts;
+
+  explicit Csr(const Features& f)
+      : values(static_cast<const S*>(f.values)),
+        indices(static_cast<const I*>(f.indices)),
+        starts(static_cast<const I*>(f.row_starts)) {}
+};
+
+template <class T, class S, class I>
+inline void sparse_scores(const Csr<S, I>& csr, std::int64_t row, const T* packed, std::int64_t columns,
+                          std::int64_t padded, T* z) {
+  using R = Register<T>;
+  const T* bias = packed + columns * padded;
+  for (std::int64_t c = 0; c < padded; ++c) z[c] = bias[c];
+  for (I k = csr.starts[row]; k < csr.starts[row + 1]; ++k) {
+    const T* w = packed + static_cast<std::int64_t>(csr.indices[k]) * padded;
+    const T value = static_cast<T>(csr.values[k]);
+    for (std::int64_t c = 0; c < padded; c += R::width)
+      store_register(z + c, load_register(z + c) + load_register(w + c) * value);
+  }
+}
+
+template <class T, class S, class I>
+inline void sparse_gradient(const Csr<S, I>& csr, std::int64_t row, const T* residual, std::int64_t padded,
+                            T* gradient) {
+  using R = Register<T>;
+  for (I k = csr.starts[row]; k < csr.starts[row + 1]; ++k) {
+    T* g = gradient + static_cast<std::int64_t>(csr.indices[k]) * padded;
+    const T value = static_cast<T>(csr.values[k]);
+    for (std::int64_t c = 0; c < padded; c += R::width)
+      store_register(g + c, load_register(g + c) + load_register(residual + c) * value);
+  }
+}
+
+template <class T, class S, class I, class Epilogue>
+void sparse_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
+                  ChunkSums& sums, Epilogue epilogue) {
+  const Csr<S, I> csr(task.features);
+  const std::int64_t padded = padded_classes<T>(task.classes);
+  const T* packed = static_cast<const T*>(task.packed.weight);
+  for (std::int64_t start = first; start < last; start += kLanes) {
+    const std::int64_t count = last - start < kLanes ? last - start : kLanes;
+    for (std::int64_t k = 0; k < kLanes * padded; ++k) scratch.z_rows[k] = static_cast<T>(0);
+    for (std::int64_t i = 0; i < count; ++i)
+      sparse_scores(csr, start + i, packed, task.features.columns, padded, scratch.z_rows + i * padded);
+    rows_to_tile(scratch.z_rows, padded, task.classes, scratch.z_tiles);
+    finish_tile(task, start, last, scratch.z_tiles, scratch, sums, epilogue);
+    tile_to_rows(scratch.z_tiles, task.classes, scratch.z_rows, padded);
+    for (std::int64_t i = 0; i < count; ++i) {
+      T* residual = scratch.z_rows + i * padded;
+      for (std::int64_t c = task.classes; c < padded; ++c) residual[c] = static_cast<T>(0);
+      sparse_gradient(csr, start + i, residual, padded, static_cast<T*>(sums.gradient));
+    }
+  }
+}
+
+// Calls use(value type, index type) for the kind of CSR matrix at hand.
+template <class Use>
+inline void visit_csr(const Features& f, const Use& use) {
+  if (f.element == Element::float32) {
+    if (f.wide_indices) use(float{}, std::int64_t{});
+    else use(float{}, std::int32_t{});
+  } else {
+    if (f.wide_indices) use(double{}, std::int64_t{});
+    else use(double{}, std::int32_t{});
+  }
+}
+
+template <class T>
+void pass_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, void* memory, ChunkSums& sums) {
+  const Scratch<T> scratch(task, memory);
+  for (std::int64_t k = 0; k < task.classes * kLanes; ++k) scratch.bias_lanes[k] = static_cast<T>(0);
+  visit_epilogue<T>(task.loss, [&](auto epilogue) {
+    if (!task.features.sparse) {
+      dense_chunk<T>(task, first, last, scratch, sums, epilogue);
+      return;
+    }
+    visit_csr(task.features, [&](auto value, auto index) {
+      sparse_chunk<T, decltype(value), decltype(index)>(task, first, last, scratch, sums, epilogue);
+    });
+  });
+  add_bias_lanes(task, scratch, sums);
+}
+
+template <class T>
+void score_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, void* memory, T* out) {
+  const Scratch<T> scratch(task, memory);
+  const std::int64_t padded = padded_classes<T>(task.classes);
+  const T* packed = static_cast<const T*>(task.packed.weight);
+  const std::int64_t step = task.features.sparse ? kLanes : block_rows<T>(task);
+  for (std::int64_t start = first; start < last; start += step) {
+    const std::int64_t end = start + step < last ? start + step : last;
+    if (task.features.sparse) {
+      visit_csr(task.features, [&](auto value, auto index) {
+        const Csr<decltype(value), decltype(index)> csr(task.features);
+        for (std::int64_t i = start; i < end; ++i)
+          sparse_scores(csr, i, packed, task.features.columns, padded, scratch.z_rows + (i - start) * padded);
+      });
+    } else {
+      const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
+      score_block(block.x, block.stride, block.rows, task.features.columns, packed, task.classes, scratch.z_rows);
+    }
+    for (std::int64_t i = start; i < end; ++i)
+      for (std::int64_t c = 0; c < task.classes; ++c)
+        out[(i - first) * task.classes + c] = scratch.z_rows[(i - start) * padded + c];
+  }
+}
+
+template <class T>
+void pack_weight_as(const PassTask& task, const double* weight, T* packed) {
+  const std::int64_t columns = task.features.columns, classes = task.classes;
+  if (!task.features.sparse) {
+    pack_panels(weight, task.packed.bias, classes, columns, packed);
+    return;
+  }
+  const std::int64_t padded = padded_classes<T>(classes);
+  for (std::int64_t d = 0; d < columns; ++d)
+    for (std::int64_t c = 0; c < padded; ++c)
+      packed[d * padded + c] = c < classes ? static_cast<T>(weight[c * columns + d]) : static_cast<T>(0);
+  for (std::int64_t c = 0; c < padded; ++c)
+    packed[columns * padded + c] = c < classes ? static_cast<T>(task.packed.bias[c]) : static_cast<T>(0);
+}
+
+template <class T>
+void commit_gradient_as(const PassTask& task, T* gradient, double* result) {
+  const std::int64_t stride = gradient_stride<T>(task), columns = task.features.columns, classes = task.classes;
+  if (!task.features.sparse) {
+    for (std::int64_t c = 0; c < classes; ++c)
+      for (std::int64_t d = 0; d < columns; ++d) {
+        result[c * columns + d] += static_cast<double>(gradient[c * stride + d]);
+        gradient[c * stride + d] = static_cast<T>(0);
+      }
+    return;
+  }
+  for (std::int64_t d = 0; d < columns; ++d)
+    for (std::int64_t c = 0; c < classes; ++c) {
+      if (gradient[d * stride + c] == static_cast<T>(0)) continue;
+      result[c * columns + d] += static_cast<double>(gradient[d * stride + c]);
+      gradient[d * stride + c] = static_cast<T>(0);
+    }
+}
+
+template <class T>
+BufferSizes pass_sizes_as(const PassTask& task) {
+  const std::int64_t padded = padded_classes<T>(task.classes), columns = task.features.columns;
+  const std::int64_t gradient_rows = task.features.sparse ? columns : task.classes;
+  return {padded * (columns + 1), gradient_rows * gradient_stride<T>(task), Scratch<T>(task, nullptr).total};
+}
+
+// Gram matrix: the residuals' place is taken by the weighted features themselves.
+template <class T>
+struct GramScratch {
+  T *x, *tiles, *tail;
+  std::int64_t total;
+
+  GramScratch(const PassTask& task, void* memory) {
+    const std::int64_t columns = task.features.columns;
+    T* base = static_cast<T*>(memory);
+    x = base;
+    tiles = x + round_up(kMaximumBlock * columns, 64);
+    tail = tiles + round_up(kMaximumBlock * columns, 64);
+    total = tail + kMaximumBlock * feature_tile<T>() - base;
+  }
+};
+
+template <class T>
+void gram_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, void* memory, T* gram) {
+  const GramScratch<T> scratch(task, memory);
+  const std::int64_t columns = task.features.columns;
+  for (std::int64_t start = first; start < last; start += kMaximumBlock) {
+    const std::int64_t end = start + kMaximumBlock < last ? start + kMaximumBlock : last;
+    const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
+    for (std::int64_t r = 0; r < block.rows; r += kLanes) {
+      T* tile = scratch.tiles + r * columns;
+      rows_to_tile(block.x + r * block.stride, block.stride, columns, tile);
+      if (task.sample_weight) {
+        TileRows<T> rows;
+        tile_target<T>(task, start + r, end, rows, nullptr);
+        const Lane<T> weight = load(rows.weight);
+        for (std::int64_t d = 0; d < columns; ++d) store(tile + d * kLanes, load(tile + d * kLanes) * weight);
+      }
+    }
+    gradient_block(scratch.tiles, columns, block.x, block.stride, block.rows, columns, scratch.tail, gram,
+                   round_up(columns, feature_tile<T>()), true);
+  }
+}
+
+template <class T>
+void commit_gram_as(const PassTask& task, T* gram, double* result) {
+  const std::int64_t columns = task.features.columns, stride = round_up(columns, feature_tile<T>());
+  for (std::int64_t i = 0; i < columns; ++i) {
+    for (std::int64_t j = i; j < columns; ++j) result[i * columns + j] += static_cast<double>(gram[i * stride + j]);
+    for (std::int64_t j = 0; j < stride; ++j) gram[i * stride + j] = static_cast<T>(0);
+  }
+}
+
+inline bool single(const PassTask& task) { return task.compute == Element::float32; }
+
+inline BufferSizes pass_sizes(const PassTask& task) {
+  return single(task) ? pass_sizes_as<float>(task) : pass_sizes_as<double>(task);
+}
+inline void pack_weight(const PassTask& task, const double* weight, void* packed) {
+  single(task) ? pack_weight_as(task, weight, static_cast<float*>(packed))
+               : pack_weight_as(task, weight, static_cast<double*>(packed));
+}
+inline void pass_chunk(const PassTask& task, std::int64_t first, std::int64_t last, void* scratch, ChunkSums& sums) {
+  single(task) ? pass_chunk_as<float>(task, first, last, scratch, sums)
+               : pass_chunk_as<double>(task, first, last, scratch, sums);
+}
+inline void commit_gradient(const PassTask& task, void* gradient, double* result) {
+  single(task) ? commit_gradient_as(task, static_cast<float*>(gradient), result)
+               : commit_gradient_as(task, static_cast<double*>(gradient), result);
+}
+inline void score_chunk(const PassTask& task, std::int64_t first, std::int64_t last, void* scratch, void* out) {
+  single(task) ? score_chunk_as(task, first, last, scratch, static_cast<float*>(out))
+               : score_chunk_as(task, first, last, scratch, static_cast<double*>(out));
+}
+template <class T>
+BufferSizes gram_sizes_as(const PassTask& task) {
+  return {0, task.features.columns * round_up(task.features.columns, feature_tile<T>()),
+          GramScratch<T>(task, nullptr).total};
+}
+inline BufferSizes gram_sizes(const PassTask& task) {
+  return single(task) ? gram_sizes_as<float>(task) : gram_sizes_as<double>(task);
+}
+inline void gram_chunk(const PassTask& task, std::int64_t first, std::int64_t last, void* scratch, void* gram) {
+  single(task) ? gram_chunk_as(task, first, last, scratch, static_cast<float*>(gram))
+               : gram_chunk_as(task, first, last, scratch, static_cast<double*>(gram));
+}
+inline void commit_gram(const PassTask& task, void* gram, double* result) {
+  single(task) ? commit_gram_as(task, static_cast<float*>(gram), result)
+               : commit_gram_as(task, static_cast<double*>(gram), result);
+}
+
+inline Kernels make_kernels(const char* name) {
+  return {name, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram};
+}
+
+}  // namespace CROSSHEAD_ISA
+}  // namespace crosshead

@@ -1,0 +1,28 @@
+// Cuts a pass into chunks of rows, hands them to threads, and adds their sums in the order of the rows, so that the
+// result has the same bits whatever the number of threads.
+#pragma once
+
+#include "task.hpp"
+
+namespace crosshead {
+
+struct PassResult {
+  double loss = 0, surrogate = 0, dual = 0;
+};
+
+// The widest instruction set of this processor, or the one named ("plain", "avx2", "avx512"); null if unknown or
+// not available here.
+const Kernels* find_kernels(const char* name);
+
+// weight (classes, columns), bias (classes,) -> sums, weight_gradient (classes, columns), bias_gradient (classes,).
+PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight, const double* bias, int threads,
+                    double* weight_gradient, double* bias_gradient);
+
+// Scores of rows [first, last) into `out`, (last - first, classes), of the type task.compute.
+void run_scores(const Kernels& kernels, PassTask task, const double* weight, const double* bias, std::int64_t first,
+                std::int64_t last, int threads, void* out);
+
+// Sum of s x x^T into `gram` (columns, columns), symmetric. Dense features.
+void run_gram(const Kernels& kernels, PassTask task, int threads, double* gram);
+
+}  // namespace crosshead

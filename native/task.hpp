@@ -1,0 +1,84 @@
+// The plain data that travels between Python's side, the scheduler and the kernels of each instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace crosshead {
+
+enum class LossName { softmax, binary, hinge, squared_hinge, crammer_singer, squared_error };
+
+struct LossParameters {
+  double margin = 1.0;
+  double smoothing = 0.0;
+  double label_smoothing = 0.0;
+};
+
+enum class Element { float32, float64 };
+
+// Features in any memory order: dense with strides in elements, or CSR with 32- or 64-bit indices.
+struct Features {
+  std::int64_t rows = 0, columns = 0;
+  Element element = Element::float64;
+  const void* values = nullptr;
+  std::int64_t row_stride = 0, column_stride = 0;  // dense
+  bool sparse = false;
+  bool wide_indices = false;
+  const void* indices = nullptr;  // CSR
+  const void* row_starts = nullptr;
+};
+
+// W and b, packed by `pack_weight` in the type of the computation.
+struct PackedWeight {
+  const void* weight = nullptr;
+  const double* bias = nullptr;
+};
+
+// One pass: what is read. What is written goes to a Worker and from there, in the order of the chunks, to the result.
+struct PassTask {
+  Features features;
+  std::int64_t classes = 0;
+  const std::int32_t* labels = nullptr;      // (rows,) or null
+  const double* soft_target = nullptr;       // (rows, classes) or null
+  const double* sample_weight = nullptr;     // (rows,) or null for ones
+  LossName loss = LossName::softmax;
+  LossParameters parameters;
+  Element compute = Element::float64;
+  PackedWeight packed;
+};
+
+// Sums of one chunk of rows. `gradient` is in the type of the computation and in the kernel's own layout.
+struct ChunkSums {
+  double loss = 0, surrogate = 0, dual = 0;
+  double* bias_gradient = nullptr;  // (classes,)
+  void* gradient = nullptr;
+};
+
+// Sizes in elements of the computation's type, asked before buffers are made.
+struct BufferSizes {
+  std::int64_t packed_weight = 0, gradient = 0, scratch = 0;
+};
+
+// One instruction set's kernels. Buffers lie on 64-byte boundaries.
+struct Kernels {
+  const char* name;
+  BufferSizes (*pass_sizes)(const PassTask&);
+  void (*pack_weight)(const PassTask&, const double* weight, void* packed);
+  // Rows [first, last): adds to `sums`, whose gradient starts at zero.
+  void (*pass_chunk)(const PassTask&, std::int64_t first, std::int64_t last, void* scratch, ChunkSums& sums);
+  // Adds a chunk's gradient to the (classes, columns) result and leaves zeros behind.
+  void (*commit_gradient)(const PassTask&, void* gradient, double* result);
+  // Scores of rows [first, last) into out, row-major (last - first, classes), of the computation's type.
+  void (*score_chunk)(const PassTask&, std::int64_t first, std::int64_t last, void* scratch, void* out);
+  // Sum of w x x^T over rows [first, last) of dense features: the upper triangle, by blocks.
+  BufferSizes (*gram_sizes)(const PassTask&);
+  void (*gram_chunk)(const PassTask&, std::int64_t first, std::int64_t last, void* scratch, void* gram);
+  void (*commit_gram)(const PassTask&, void* gram, double* result);
+};
+
+const Kernels& kernels_plain();
+#ifdef CROSSHEAD_X86
+const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
+#endif
+
+}  // namespace crosshead
