@@ -11,6 +11,7 @@
 #include <string>
 #include <tuple>
 
+#include "coordinate_descent.hpp"
 #include "schedule.hpp"
 
 namespace nb = nanobind;
@@ -175,6 +176,40 @@ void gram(const std::string& isa, const FeatureHandle& features, std::optional<V
   crosshead::run_gram(kernels, task, threads, to);
 }
 
+int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feature_matrix, Vector l1, Vector l2,
+            Matrix low_rank, Matrix low_rank_scaled, double tolerance, int most_sweeps, OutMatrix step) {
+  const std::size_t classes = weight.shape(0), columns = weight.shape(1), rank = low_rank.shape(1);
+  require(gradient.shape(0) == classes && gradient.shape(1) == columns && step.shape(0) == classes &&
+              step.shape(1) == columns, "weight, gradient and step have different shapes");
+  require(l1.shape(0) == columns && l2.shape(0) == columns, "penalties have another length than the columns");
+  require(low_rank.shape(0) == classes * columns && low_rank_scaled.shape(0) == classes * columns &&
+              low_rank_scaled.shape(1) == rank, "the low-rank factors have another shape");
+  for (const AnyArray* matrix : {&class_matrix, &feature_matrix}) {
+    const std::size_t side = matrix == &class_matrix ? classes : columns;
+    require(matrix->dtype() == nb::dtype<double>(), "the model's factors must be float64");
+    require(matrix->ndim() >= 1 && matrix->ndim() <= 2 && matrix->shape(0) == side && matrix->stride(matrix->ndim() - 1) == 1 &&
+                (matrix->ndim() == 1 || (matrix->shape(1) == side && matrix->stride(0) == static_cast<std::int64_t>(side))),
+            "the model's factors have another shape");
+  }
+  crosshead::QuadraticModel model;
+  model.classes = static_cast<std::int64_t>(classes);
+  model.columns = static_cast<std::int64_t>(columns);
+  model.rank = static_cast<std::int64_t>(rank);
+  model.weight = weight.data();
+  model.gradient = gradient.data();
+  model.class_matrix = static_cast<const double*>(class_matrix.data());
+  model.feature_matrix = static_cast<const double*>(feature_matrix.data());
+  model.uncoupled = class_matrix.ndim() == 1;
+  model.diagonal = feature_matrix.ndim() == 1;
+  model.l1 = l1.data();
+  model.l2 = l2.data();
+  model.low_rank = low_rank.data();
+  model.low_rank_scaled = low_rank_scaled.data();
+  double* to = step.data();
+  const nb::gil_scoped_release release;
+  return crosshead::coordinate_descent(model, tolerance, most_sweeps, to);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -190,6 +225,9 @@ NB_MODULE(_native, module) {
   module.def("scores", &scores);
   module.def("gram", &gram, nb::arg("isa"), nb::arg("features"), nb::arg("sample_weight").none(),
              nb::arg("double_precision"), nb::arg("threads"), nb::arg("out"));
+  module.def("coordinate_descent", &descend, nb::arg("weight"), nb::arg("gradient"), nb::arg("class_matrix"),
+             nb::arg("feature_matrix"), nb::arg("l1"), nb::arg("l2"), nb::arg("low_rank"), nb::arg("low_rank_scaled"),
+             nb::arg("tolerance"), nb::arg("most_sweeps"), nb::arg("step"));
   module.def("has_instruction_set", [](const std::string& name) { return crosshead::find_kernels(name.c_str()) != nullptr; });
   module.def("instruction_set", [] { return std::string(crosshead::find_kernels("")->name); });
 }

@@ -63,7 +63,8 @@ class Loss(Protocol):
     """The protocol of a loss ℓ(z, y) on scores z (n, C).
 
     ``target`` is class indices (n,) or, where ``accepts_probabilities``, an array (n, C).
-    Every method returns float64 for float64 scores and float32 for float32 scores, one number or row a sample.
+    Every method returns float64 for float64 scores and float32 for float32 ones, one number or row a sample;
+    `infimum`, which sees no scores, and `curvature` are float64. Methods never change their arguments.
     """
 
     @property
@@ -100,11 +101,18 @@ class Loss(Protocol):
         ...
 
     def conjugate(self, residual: Array, target: Array) -> Array:
-        """The convex conjugate ℓ*(r) = sup_z ⟨r, z⟩ − ℓ(z) of each row, +inf outside its domain, (n,)."""
+        """The convex conjugate ℓ*(r) = sup_z ⟨r, z⟩ − ℓ(z) of each row, +inf outside its domain, (n,).
+
+        For a smoothed loss that of the loss without smoothing: what is certified is the original objective.
+        Residuals a rounding error outside the domain count as inside.
+        """
         ...
 
     def infimum(self, target: Array) -> Array:
-        """The smallest value the loss can take, inf_z ℓ(z, y) = −ℓ*(0), (n,)."""
+        """The smallest value the loss can take, inf_z ℓ(z, y) = −ℓ*(0), or a lower bound of it, (n,).
+
+        A bound only where the target does not say how many classes there are and the infimum depends on it.
+        """
         ...
 
     def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
@@ -112,11 +120,14 @@ class Loss(Protocol):
         ...
 
     def curvature_bound(self) -> float:
-        """An upper bound of the largest eigenvalue of any Hᵢ, +inf where there is none."""
+        """An upper bound of the largest eigenvalue of any Hᵢ, whatever C; +inf where there is none."""
         ...
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
-        """A dual point near ``point`` whose bias gradient is exactly zero; None where there is none."""
+        """A dual point near ``point`` whose bias gradient is exactly zero; None where there is none.
+
+        Its ``value`` is at most that of feasible residuals which have its ``weight_gradient``: a valid bound.
+        """
         ...
 
     def predict_proba(self, scores: Array) -> Array:
@@ -124,5 +135,8 @@ class Loss(Protocol):
         ...
 
     def smoothed(self, smoothing: float) -> Loss:
-        """The same loss with its kinks rounded off over a width ``smoothing``; itself if already smooth."""
+        """The same loss with its kinks rounded off over a width ``smoothing``; 0 gives back the kinks.
+
+        A loss that has no kinks returns itself.
+        """
         ...

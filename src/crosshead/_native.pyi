@@ -1,0 +1,56 @@
+from crosshead.losses.protocol import Array, Float
+
+class Features:
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+
+def dense_features(x: Array) -> Features: ...
+def csr_features(values: Array, indices: Array, row_starts: Array, columns: int) -> Features: ...
+def evaluate(
+    *,
+    isa: str,
+    features: Features,
+    labels: Array | None,
+    soft_target: Array | None,
+    sample_weight: Float | None,
+    weight: Float,
+    bias: Float,
+    loss: str,
+    margin: float,
+    smoothing: float,
+    label_smoothing: float,
+    double_precision: bool,
+    threads: int,
+    weight_gradient: Float,
+    bias_gradient: Float,
+) -> tuple[float, float, float]: ...
+def scores(
+    isa: str, features: Features, first: int, last: int, weight: Float, bias: Float, threads: int, out: Array
+) -> None: ...
+def gram(
+    *,
+    isa: str,
+    features: Features,
+    sample_weight: Float | None,
+    double_precision: bool,
+    threads: int,
+    out: Float,
+) -> None: ...
+def coordinate_descent(
+    *,
+    weight: Float,
+    gradient: Float,
+    class_matrix: Float,
+    feature_matrix: Float,
+    l1: Float,
+    l2: Float,
+    low_rank: Float,
+    low_rank_scaled: Float,
+    tolerance: float,
+    most_sweeps: int,
+    step: Float,
+) -> int: ...
+def has_instruction_set(name: str) -> bool: ...
+def instruction_set() -> str: ...

@@ -1,0 +1,7 @@
+"""Readers: anything a person has → features, labels, names."""
+
+from crosshead.data.dataset import Dataset, fingerprint, split, take
+from crosshead.data.errors import DataError
+from crosshead.data.load import load
+
+__all__ = ["DataError", "Dataset", "fingerprint", "load", "split", "take"]

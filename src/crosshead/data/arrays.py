@@ -1,0 +1,233 @@
+"""NumPy's own files: `.npz` archives and `.npy` arrays, read without pickle."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths, feature_dtype
+from crosshead.data.dataset import Array, Dataset
+from crosshead.data.errors import DataError
+
+FEATURE_NAMES = ("X", "x", "features", "data", "images", "embeddings", "X_train", "x_train", "Xtrain")
+LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets", "y_train", "ytrain", "train_labels")
+TEST_FEATURE_NAMES = ("Xt", "xt", "X_test", "x_test", "Xtest", "test_images")
+TEST_LABEL_NAMES = ("yt", "y_test", "ytest", "test_labels")
+SPARSE_MEMBERS = frozenset({"data", "indices", "indptr", "shape", "format"})
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError)
+
+
+def read_npz(path: Path, *, target: str | None, target_required: bool) -> Dataset:
+    """Read `X`, `y` and, where present, the test rows `Xt`, `yt` out of one archive.
+
+    An archive written by `scipy.sparse.save_npz` holds features only; its labels are read from the `.npy`
+    file beside it, as for `.npy` features.
+    """
+    source = str(path)
+    with _open_archive(path) as archive:
+        names = list(archive.files)
+        if set(names) >= SPARSE_MEMBERS:
+            return read_pair(path, sibling_labels(path), target_required=target_required)
+        feature_name = _choose(names, FEATURE_NAMES, "features", "X", source)
+        if feature_name is None:
+            raise DataError(f"{source}: no array of features; found {_listed(names)}, expected one named 'X'")
+        label_name = _label_name(names, target, source)
+        if label_name is None and target_required:
+            raise DataError(
+                f"{source}: no array of labels; found {_listed(names)}, expected one named 'y' "
+                "or --target NAME"
+            )
+        training = _dataset(archive, feature_name, label_name, source)
+        test_name = _choose(names, TEST_FEATURE_NAMES, "test features", "Xt", source)
+        if test_name is None:
+            return training
+        test_label_name = _choose(names, TEST_LABEL_NAMES, "test labels", "yt", source)
+        if test_label_name is None and target_required:
+            raise DataError(f"{source}: array {test_name!r} has no labels beside it; add 'yt'")
+        test = _dataset(archive, test_name, test_label_name, source)
+    if test.n_features != training.n_features:
+        raise DataError(
+            f"{source}: {feature_name} has {training.n_features} features a row but {test_name} has "
+            f"{test.n_features}; they must agree"
+        )
+    return Dataset(training.features, training.target, test=test, encoding=training.encoding, source=source)
+
+
+def read_pair(features_path: Path, labels_path: Path | None, *, target_required: bool) -> Dataset:
+    """Read features from one file, memory-mapped where they are dense, and labels from another."""
+    source = str(features_path)
+    if labels_path is None and target_required:
+        expected = label_file_name(features_path.name)
+        raise DataError(
+            f"{source}: no labels; put them beside it as {expected!r} or name both files: "
+            f"{features_path.name},{expected}"
+        )
+    if features_path.suffix == ".npz":
+        features, shape = _load_sparse(features_path), None
+    else:
+        features, shape = as_features(_load_npy(features_path), features_path.stem, source)
+    check_finite(features, Place(source))
+    target = None
+    if labels_path is not None:
+        values = _load_npy(labels_path)
+        target = as_labels(np.array(values), labels_path.stem, Place(str(labels_path)))
+        check_lengths(features.shape[0], target.size, (features_path.name, labels_path.name), source)
+    return Dataset(features, target, encoding=_encoding(shape), source=source)
+
+
+def split_pair(source: str) -> tuple[Path, Path] | None:
+    """The two files of `features.npy,labels.npy`; None where `source` is not such a pair.
+
+    Examples
+    --------
+    >>> [path.name for path in split_pair("X.npy,y.npy")]
+    ['X.npy', 'y.npy']
+    """
+    features, comma, labels = source.partition(",")
+    if not comma or Path(features).suffix not in (".npy", ".npz") or Path(labels).suffix != ".npy":
+        return None
+    return Path(features), Path(labels)
+
+
+def label_file_name(feature_file_name: str) -> str:
+    """The name under which the labels of a feature file are looked for.
+
+    Examples
+    --------
+    >>> label_file_name("X_train.npy"), label_file_name("x.npz"), label_file_name("embeddings.npy")
+    ('y_train.npy', 'y.npy', 'embeddings_labels.npy')
+    """
+    stem = Path(feature_file_name).stem
+    swapped = re.sub(r"^[Xx](?=$|[^A-Za-z0-9]|t$|train$|test$)", "y", stem)
+    return f"{stem}_labels.npy" if swapped == stem else f"{swapped}.npy"
+
+
+def sibling_labels(features_path: Path) -> Path | None:
+    """The label file beside a feature file, if it is there."""
+    candidate = features_path.with_name(label_file_name(features_path.name))
+    return candidate if candidate.is_file() else None
+
+
+def _dataset(archive: Any, feature_name: str, label_name: str | None, source: str) -> Dataset:
+    features, shape = as_features(_member(archive, feature_name, source), feature_name, source)
+    check_finite(features, Place(f"{source}, array {feature_name!r}"))
+    target = None
+    if label_name is not None:
+        target = as_labels(_member(archive, label_name, source), label_name, Place(source))
+        check_lengths(features.shape[0], target.size, (feature_name, label_name), source)
+    return Dataset(features, target, encoding=_encoding(shape), source=source)
+
+
+def _encoding(shape: list[int] | None) -> dict[str, Any]:
+    return {"kind": "array"} if shape is None else {"kind": "array", "shape": shape}
+
+
+def _label_name(names: Sequence[str], target: str | None, source: str) -> str | None:
+    if target is None:
+        return _choose(names, LABEL_NAMES, "labels", "y", source)
+    if target not in names:
+        raise DataError(f"{source}: no array {target!r}; found {_listed(names)}")
+    return target
+
+
+def _choose(names: Sequence[str], known: Sequence[str], what: str, preferred: str, source: str) -> str | None:
+    if preferred in names:
+        return preferred
+    found = [name for name in names if name in known]
+    if len(found) > 1:
+        raise DataError(
+            f"{source}: several arrays could be the {what}: {_listed(found)}; "
+            f"name the right one {preferred!r}"
+        )
+    return found[0] if found else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names) if names else "no arrays"
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[Any]:
+    # The file is opened here since NumPy leaves it open where the archive turns out to be damaged.
+    with path.open("rb") as stream:
+        try:
+            archive: Any = np.load(stream, allow_pickle=False)
+        except _DAMAGED as error:
+            raise DataError(f"{path}: not a readable .npz archive ({error}); is it truncated?") from error
+        if not any(name.endswith(".npy") for name in archive.zip.namelist()):
+            raise DataError(f"{path}: a zip archive without arrays; unpack it and give what is inside")
+        yield archive
+
+
+def _member(archive: Any, name: str, source: str) -> Array:
+    try:
+        return np.asarray(archive[name])
+    except _DAMAGED as error:
+        raise _member_error(error, f"{source}: array {name!r}") from error
+
+
+def _member_error(error: Exception, place: str) -> DataError:
+    if "allow_pickle" in str(error) or "Object arrays" in str(error):
+        return DataError(
+            f"{place} holds Python objects, which would need pickle and is never read; "
+            "store numbers or fixed-width strings"
+        )
+    return DataError(f"{place} cannot be read ({error}); is the file truncated?")
+
+
+def _load_npy(path: Path) -> Array:
+    _check_present(path)
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except ValueError as error:
+        if "pickle" in str(error) or "hasobject" in str(error) or "object" in str(error):
+            raise _member_error(ValueError("Object arrays"), f"{path}:") from error
+        raise DataError(f"{path}: {_npy_damage(path, error)}; write the file again") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: not a readable .npy file ({error})") from error
+
+
+def _npy_damage(path: Path, error: Exception) -> str:
+    """Say how many bytes are missing, where the header can still be read."""
+    try:
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            header = np.lib.format
+            read_header = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
+            shape, _, dtype = read_header(stream)
+            expected = stream.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    except ValueError:
+        return f"not a readable .npy file ({error})"
+    found = path.stat().st_size
+    if found < expected:
+        return f"truncated: expected {expected} bytes, found {found}"
+    return f"not a readable .npy file ({error})"
+
+
+def _load_sparse(path: Path) -> Any:
+    _check_present(path)
+    try:
+        matrix = sparse.csr_array(sparse.load_npz(path))
+    except _DAMAGED as error:
+        raise DataError(f"{path}: not a readable sparse matrix ({error}); is it truncated?") from error
+    if 0 in matrix.shape:
+        raise DataError(f"{path}: has shape {matrix.shape}: no rows or 0 features")
+    if matrix.dtype.kind not in "biuf":
+        raise DataError(f"{path}: holds {matrix.dtype}, not numbers")
+    return matrix.astype(feature_dtype(matrix.dtype), copy=False)
+
+
+def _check_present(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")

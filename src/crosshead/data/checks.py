@@ -1,0 +1,207 @@
+"""What every reader asks of its features and labels before it hands them on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from crosshead.data.dataset import Array, row_blocks
+from crosshead.data.errors import DataError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where values came from, so that an error can point at them. Rows and columns are counted from 1.
+
+    A format whose columns are numbered in the file itself says so with `first_index`.
+
+    Examples
+    --------
+    >>> Place("a.csv", below_header=True).row(0)
+    'row 1 below the header'
+    """
+
+    source: str
+    below_header: bool = False
+    column_names: Sequence[str] | None = None
+    first_index: int | None = None
+
+    def row(self, index: int) -> str:
+        """The row at `index` (from 0), as a person counts it."""
+        return f"row {index + 1} below the header" if self.below_header else f"row {index + 1}"
+
+    def column(self, index: int) -> str:
+        """The column at `index` (from 0), by name where it has one, else as the format counts."""
+        if self.column_names is not None:
+            return f"column {self.column_names[index]!r}"
+        return f"column {index + 1}" if self.first_index is None else f"index {index + self.first_index}"
+
+
+def as_features(values: Array, name: str, source: str) -> tuple[Array, list[int] | None]:
+    """Turn an array of rows into (N, D) features, and return the shape of one row where it had one.
+
+    float32 and float64 are kept (also memory-mapped); float16, bool and uint8 become float32, which holds
+    each of their values exactly; other integers become float64.
+
+    Examples
+    --------
+    >>> features, shape = as_features(np.zeros((2, 28, 28), np.uint8), "X", "digits.npz")
+    >>> features.shape, str(features.dtype), shape
+    ((2, 784), 'float32', [28, 28])
+    """
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{source}: array {name!r} holds {_kind_in_words(values.dtype)}, not numbers; "
+            "store features as a numeric array"
+        )
+    if values.ndim < 2:
+        raise DataError(
+            f"{source}: array {name!r} has shape {values.shape}; features need rows and columns, "
+            "reshape a single feature to (N, 1)"
+        )
+    if values.shape[0] == 0:
+        raise DataError(f"{source}: array {name!r} has no rows (shape {values.shape})")
+    if 0 in values.shape:
+        raise DataError(f"{source}: array {name!r} has 0 features (shape {values.shape})")
+    shape = [int(size) for size in values.shape[1:]] if values.ndim > 2 else None
+    # NumPy refuses to guess a -1 beside a 0; sizes are known here, so say them.
+    flat = values.reshape(values.shape[0], int(np.prod(values.shape[1:])))
+    dtype = feature_dtype(flat.dtype)
+    return (flat if flat.dtype == dtype else flat.astype(dtype)), shape
+
+
+def feature_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which features of `dtype` are kept: the smaller of float32 and float64 that is exact.
+
+    Examples
+    --------
+    >>> [str(feature_dtype(np.dtype(name))) for name in ("uint8", "float16", ">f4", "int16", "float64")]
+    ['float32', 'float32', 'float32', 'float64', 'float64']
+    """
+    small = dtype.kind == "b" or dtype == np.uint8 or (dtype.kind == "f" and dtype.itemsize <= 4)
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def check_finite(features: Any, place: Place) -> None:
+    """Raise where a feature is NaN or infinite, naming its row and column. Streams blocks of rows."""
+    if sparse.issparse(features):
+        _check_finite_csr(features, place)
+        return
+    for start, stop in row_blocks(features):
+        finite = np.isfinite(features[start:stop])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            _refuse_value(features[start + row, column], start + int(row), int(column), place)
+
+
+def _check_finite_csr(features: Any, place: Place) -> None:
+    finite = np.isfinite(features.data)
+    if not finite.all():
+        position = int(np.flatnonzero(~finite)[0])
+        row = int(np.searchsorted(features.indptr, position, side="right")) - 1
+        _refuse_value(features.data[position], row, int(features.indices[position]), place)
+
+
+def _refuse_value(value: Any, row: int, column: int, place: Place) -> None:
+    what = "NaN" if np.isnan(value) else "an infinite value"
+    raise DataError(
+        f"{place.source}: {what} at {place.row(row)}, {place.column(column)}; "
+        "fill in or remove such rows before training"
+    )
+
+
+def as_labels(values: Array, name: str, place: Place) -> Array:
+    """Check labels and bring them to int64, bool or str; integral floats count as integers.
+
+    Examples
+    --------
+    >>> as_labels(np.array([0.0, 2.0]), "y", Place("digits.npz"))
+    array([0, 2])
+    """
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise DataError(
+            f"{place.source}: labels {name!r} have shape {values.shape}; give one label a row, shape (N,)"
+        )
+    kind = values.dtype.kind
+    if kind == "b":
+        return np.asarray(values)
+    if kind in "iu":
+        return _integer_labels(values, name, place)
+    if kind == "f":
+        return _integral_labels(values, name, place)
+    if kind in "SUT":
+        return _text_labels(values, name, place)
+    raise DataError(
+        f"{place.source}: labels {name!r} hold {_kind_in_words(values.dtype)}; "
+        "store them as integers or strings"
+    )
+
+
+def _integer_labels(values: Array, name: str, place: Place) -> Array:
+    if values.dtype.kind == "u" and values.size and int(values.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{place.source}: labels {name!r} exceed the largest 64-bit integer; use strings")
+    return np.asarray(values, dtype=np.int64)
+
+
+def _integral_labels(values: Array, name: str, place: Place) -> Array:
+    row = _first(np.isnan(values))
+    if row is not None:
+        raise DataError(f"{place.source}: label {name!r} is NaN at {place.row(row)}; {_REMOVE_ROW}")
+    row = _first(~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > 2.0**53))
+    if row is not None:
+        raise DataError(
+            f"{place.source}: label {name!r} is {values[row]} at {place.row(row)}: labels are floats, "
+            "is this a regression? crosshead classifies; give integer or string labels"
+        )
+    return values.astype(np.int64)
+
+
+def _text_labels(values: Array, name: str, place: Place) -> Array:
+    try:
+        text = (
+            np.char.decode(values, "utf-8") if values.dtype.kind == "S" else np.asarray(values, dtype=np.str_)
+        )
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place.source}: labels {name!r} are not UTF-8 text; store them as UTF-8") from error
+    row = _first(text == "")
+    if row is not None:
+        raise DataError(f"{place.source}: label {name!r} is empty at {place.row(row)}; {_REMOVE_ROW}")
+    return np.asarray(text)
+
+
+_REMOVE_ROW = "fill it in or remove the row"
+
+
+def check_lengths(n_rows: int, n_labels: int, names: tuple[str, str], source: str) -> None:
+    """Raise where features and labels differ in number.
+
+    Examples
+    --------
+    >>> check_lengths(3, 2, ("X", "y"), "digits.npz")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    ...
+    crosshead.data.errors.DataError: digits.npz: X has 3 rows but y has 2 labels; each row needs one label
+    """
+    if n_rows != n_labels:
+        raise DataError(
+            f"{source}: {names[0]} has {n_rows} rows but {names[1]} has {n_labels} labels; "
+            "each row needs one label"
+        )
+
+
+def _first(mask: NDArray[np.bool_]) -> int | None:
+    found = np.flatnonzero(mask)
+    return int(found[0]) if found.size else None
+
+
+def _kind_in_words(dtype: np.dtype[Any]) -> str:
+    words = {"O": "Python objects", "U": "text", "S": "bytes", "T": "text", "c": "complex numbers"}
+    words |= {"M": "dates", "m": "durations", "V": "records"}
+    return words.get(dtype.kind, str(dtype))

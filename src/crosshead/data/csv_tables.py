@@ -1,0 +1,120 @@
+"""CSV and TSV text, gzipped or not, into an Arrow table."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crosshead.data.checks import Place
+from crosshead.data.errors import DataError, load_package
+from crosshead.data.files import is_gzipped, open_unpacked
+
+DELIMITERS = (",", ";", "\t")
+
+
+def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) -> Any:
+    """Read the whole table; `learned` is the encoding of an earlier one, whose column types are kept."""
+    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    arrow_csv = load_package("pyarrow.csv", "pyarrow", "reading CSV")
+    header, delimiter = _csv_header(path)
+    types = _learned_types(pyarrow, learned, target)
+    types = {name: arrow_type for name, arrow_type in types.items() if name in header}
+
+    def read(column_types: Mapping[str, Any], use_threads: bool) -> Any:
+        compression = "gzip" if is_gzipped(path) else None
+        with pyarrow.input_stream(str(path), compression=compression) as stream:
+            return arrow_csv.read_csv(
+                stream,
+                read_options=arrow_csv.ReadOptions(use_threads=use_threads),
+                parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=arrow_csv.ConvertOptions(column_types=column_types),
+            )
+
+    try:
+        return read(types, use_threads=True)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = first_line(error)
+    if "conversion error" in reason:
+        as_text = read({name: pyarrow.string() for name in header}, use_threads=True)
+        return _cast_columns(pyarrow, as_text, types, str(path))
+    try:
+        # Only a single thread knows which row it is at.
+        return read(types, use_threads=False)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise _csv_error(path, first_line(error), delimiter) from error
+
+
+def _csv_error(path: Path, reason: str, delimiter: str) -> DataError:
+    ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", reason)
+    if ragged is None:
+        return DataError(f"{path}: not a readable table ({reason})")
+    row, expected, found = (int(number) for number in ragged.groups())
+    name = {"\t": "tabs", ";": "semicolons"}.get(delimiter, "commas")
+    return DataError(
+        f"{path}: row {row - 1} below the header has {found} columns, the header has {expected}; "
+        f"check its {name} and quotes"
+    )
+
+
+def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None, target: str | None) -> dict[str, Any]:
+    """Column types as in training: words must stay words in a file where all of them look like numbers."""
+    if learned is None:
+        return {}
+    arrow_types = {"category": pyarrow.string(), "number": pyarrow.float64(), "boolean": pyarrow.bool_()}
+    types = {str(column["name"]): arrow_types[column["kind"]] for column in learned["columns"]}
+    target_name = target if target is not None else learned.get("target")
+    if target_name is not None and learned.get("target_type") == "str":
+        types[str(target_name)] = pyarrow.string()
+    return types
+
+
+def _cast_columns(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> Any:
+    """Find the cell that does not have its column's type; the bulk reader names only the column's number."""
+    for name, arrow_type in types.items():
+        if arrow_type == pyarrow.string():
+            continue
+        for row, cell in enumerate(as_text.column(name).to_pylist()):
+            try:
+                pyarrow.scalar(cell).cast(arrow_type)
+            except pyarrow.ArrowException as error:
+                where = Place(source, below_header=True).row(row)
+                kind = "a number" if arrow_type == pyarrow.float64() else "true or false"
+                raise DataError(
+                    f"{source}: {cell!r} at {where}, column {name!r}; in training this column was {kind}"
+                ) from error
+    raise DataError(f"{source}: the columns cannot be read with the types they had in training")
+
+
+def _csv_header(path: Path) -> tuple[list[str], str]:
+    """The column names and the delimiter, read from the first line."""
+    try:
+        with open_unpacked(path) as stream:
+            line = stream.readline(1 << 20).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: the header is not UTF-8 text; save the file as UTF-8") from error
+    except (EOFError, OSError) as error:
+        raise DataError(f"{path}: the compressed file is damaged ({error}); is it truncated?") from error
+    delimiter = "\t" if ".tsv" in path.suffixes else max(DELIMITERS, key=lambda mark: len(line.split(mark)))
+    header = next(csv.reader([line], delimiter=delimiter), [])
+    if header and all(_is_number(name) for name in header):
+        raise DataError(
+            f"{path}: the first line holds numbers, not column names; add a header line such as "
+            f"{delimiter.join(f'x{number + 1}' for number in range(min(len(header), 3)))}"
+        )
+    return header, delimiter
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error of another library; the rest is for its own developers."""
+    return str(error).split("\n")[0]

@@ -1,0 +1,74 @@
+"""The rows an engine runs over: features, targets and weights, checked once and never copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crosshead.losses.protocol import Array, Float
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Features with what belongs to each row.
+
+    * ``features``: (N, D) float32 or float64, a NumPy array in any memory order or a SciPy CSR matrix
+    * ``target``: class indices (N,) int32 (−1: no class, for losses that allow it) or probabilities (N, C) float64
+    * ``n_classes``: C, the number of score columns
+    * ``sample_weight``: (N,) float64, or None for ones
+    """
+
+    features: Any
+    target: Array
+    n_classes: int
+    sample_weight: Float | None = None
+
+    def __post_init__(self) -> None:
+        rows = self.features.shape[0]
+        if self.features.dtype not in FLOATS:
+            raise ValueError(f"features must be float32 or float64, not {self.features.dtype}")
+        if self.target.shape[0] != rows:
+            raise ValueError(f"{rows} rows of features but {self.target.shape[0]} targets")
+        if self.target.ndim == 2 and self.target.shape[1] != self.n_classes:
+            raise ValueError(f"targets have {self.target.shape[1]} columns for {self.n_classes} classes")
+        if self.sample_weight is not None and self.sample_weight.shape != (rows,):
+            raise ValueError(f"sample weights have shape {self.sample_weight.shape}, not ({rows},)")
+
+    @property
+    def n_rows(self) -> int:
+        """N."""
+        return int(self.features.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self.features.shape[1])
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the features are a CSR matrix."""
+        return not isinstance(self.features, np.ndarray)
+
+    @property
+    def total_weight(self) -> float:
+        """Σ sᵢ."""
+        return float(self.n_rows) if self.sample_weight is None else float(np.sum(self.sample_weight))
+
+    @property
+    def weights(self) -> Float:
+        """The sᵢ, (N,)."""
+        return np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
+
+    def block(self, first: int, last: int) -> TrainingData:
+        """Rows first … last − 1, as views where the storage allows."""
+        weight = None if self.sample_weight is None else self.sample_weight[first:last]
+        return TrainingData(self.features[first:last], self.target[first:last], self.n_classes, weight)
+
+    def take(self, rows: Array) -> TrainingData:
+        """The given rows, copied."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return TrainingData(self.features[rows], self.target[rows], self.n_classes, weight)

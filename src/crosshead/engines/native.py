@@ -1,0 +1,101 @@
+"""The fast engine: C++ kernels (native/) on the arrays as they are, without a copy.
+
+Its readable twin is `reference.py`; every test of engines runs on both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+
+from crosshead import _native
+from crosshead.engines.data import TrainingData
+from crosshead.engines.protocol import PassSums
+from crosshead.engines.threads import resolve_threads
+from crosshead.losses.protocol import Array, Float, Loss
+
+
+@final
+@dataclass(frozen=True)
+class NativeEngine:
+    """Passes by the native kernels, on ``n_threads`` threads of the library's own pool.
+
+    ``instruction_set`` is "" for the widest this processor has, or one of "plain", "avx2", "avx512".
+    The result has the same bits for any number of threads.
+    """
+
+    data: TrainingData
+    n_threads: int | None = None
+    instruction_set: str = ""
+    _features: Any = field(init=False, repr=False, compare=False)
+    _threads: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_features", _handle(self.data.features))
+        object.__setattr__(self, "_threads", resolve_threads(self.n_threads))
+
+    @property
+    def name(self) -> str:
+        """The engine's name and instruction set."""
+        return f"native ({self.instruction_set or _native.instruction_set()})"
+
+    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+        """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
+        name, (margin, smoothing, label_smoothing) = loss.kernel
+        weight_gradient, bias_gradient = np.empty_like(weight), np.empty_like(bias)
+        labels, soft = _targets(self.data.target)
+        loss_sum, surrogate, dual = _native.evaluate(
+            isa=self.instruction_set,
+            features=self._features,
+            labels=labels,
+            soft_target=soft,
+            sample_weight=self.data.sample_weight,
+            weight=np.ascontiguousarray(weight),
+            bias=np.ascontiguousarray(bias),
+            loss=name,
+            margin=margin,
+            smoothing=smoothing,
+            label_smoothing=label_smoothing,
+            double_precision=exact or self.data.features.dtype == np.float64,
+            threads=self._threads,
+            weight_gradient=weight_gradient,
+            bias_gradient=bias_gradient,
+        )
+        return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
+
+    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
+        """Scores of rows first … last − 1 in the features' own type."""
+        out = np.empty((last - first, bias.shape[0]), dtype=self.data.features.dtype)
+        weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
+        _native.scores(self.instruction_set, self._features, first, last, weight, bias, self._threads, out)
+        return out
+
+    def gram(self, features: Array, row_weight: Float) -> Float:
+        """Σ vᵢ xᵢ xᵢᵀ in the features' own type, (D, D)."""
+        out = np.empty((features.shape[1], features.shape[1]))
+        _native.gram(
+            isa=self.instruction_set,
+            features=_handle(features),
+            sample_weight=np.ascontiguousarray(row_weight, dtype=np.float64),
+            double_precision=features.dtype == np.float64,
+            threads=self._threads,
+            out=out,
+        )
+        return out
+
+
+def _handle(features: Any) -> Any:
+    if isinstance(features, np.ndarray):
+        return _native.dense_features(np.asarray(features))
+    indices, starts = features.indices, features.indptr
+    if indices.dtype != starts.dtype:
+        indices, starts = indices.astype(np.int64), starts.astype(np.int64)
+    return _native.csr_features(features.data, indices, starts, features.shape[1])
+
+
+def _targets(target: Array) -> tuple[Array | None, Array | None]:
+    if target.ndim == 1:
+        return np.ascontiguousarray(target, dtype=np.int32), None
+    return None, np.ascontiguousarray(target, dtype=np.float64)

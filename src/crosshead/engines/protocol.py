@@ -1,0 +1,55 @@
+"""What every engine can do: one pass over the data, scores in row blocks, and Gram matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from crosshead.engines.data import TrainingData
+from crosshead.losses.protocol import Array, Float, Loss
+
+
+@dataclass(frozen=True)
+class PassSums:
+    """The sums that one pass over all rows yields, at weights W (C, D) and bias b (C,).
+
+    With row weights sᵢ and residuals rᵢ = ∂ℓᵢ/∂z at zᵢ = W xᵢ + b:
+
+    * ``loss`` = Σ sᵢ ℓ(zᵢ, yᵢ), the unsmoothed loss
+    * ``surrogate`` = the same of the smoothed loss whose gradient was taken (equal to ``loss`` if none)
+    * ``dual`` = −Σ sᵢ ℓ*(rᵢ)
+    * ``weight_gradient`` = Σ sᵢ rᵢ xᵢᵀ, shape (C, D)
+    * ``bias_gradient`` = Σ sᵢ rᵢ, shape (C,)
+    """
+
+    loss: float
+    surrogate: float
+    dual: float
+    weight_gradient: Float
+    bias_gradient: Float
+
+
+class Engine(Protocol):
+    """Computes sums over the rows of one `TrainingData`."""
+
+    @property
+    def data(self) -> TrainingData:
+        """The rows the sums run over."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The engine's name and, where it has several, its instruction set."""
+        ...
+
+    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+        """One pass over the data; ``exact`` computes in float64, otherwise in the features' own type."""
+        ...
+
+    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
+        """Scores of rows first … last − 1, (last − first, C)."""
+        ...
+
+    def gram(self, features: Array, row_weight: Float) -> Float:
+        """Σ vᵢ xᵢ xᵢᵀ over the rows of dense ``features`` with weights v, (D, D)."""
+        ...

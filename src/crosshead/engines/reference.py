@@ -1,0 +1,70 @@
+"""The readable engine: NumPy in row blocks, float64 throughout. What the native engine computes, in one screenful."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from crosshead.engines.data import TrainingData
+from crosshead.engines.protocol import PassSums
+from crosshead.losses.protocol import Array, Float, Loss
+
+BLOCK_BYTES = 1 << 25  # scores of one block
+
+
+@final
+@dataclass(frozen=True)
+class ReferenceEngine:
+    """One pass in NumPy: for each block of rows Z = X Wᵀ + b, losses and residuals R, then Rᵀ X."""
+
+    data: TrainingData
+    n_threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return "reference"
+
+    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+        """One pass over the data, always in float64."""
+        sharp = loss.smoothed(0.0)
+        sums = PassSums(0.0, 0.0, 0.0, np.zeros_like(weight), np.zeros_like(bias))
+        step = max(1, BLOCK_BYTES // (8 * max(1, self.data.n_classes)))
+        for first in range(0, self.data.n_rows, step):
+            sums = _add_block(sums, self.data.block(first, first + step), weight, bias, loss, sharp)
+        return sums
+
+    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
+        """Scores of rows first … last − 1 in float64."""
+        return _scores(self.data.features[first:last], weight, bias)
+
+    def gram(self, features: Array, row_weight: Float) -> Float:
+        """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
+        scaled = features * row_weight[:, None]
+        return np.asarray(scaled.T @ features, dtype=np.float64)
+
+
+def _scores(features: Array, weight: Float, bias: Float) -> Float:
+    if isinstance(features, np.ndarray):
+        features = features.astype(np.float64, copy=False)
+    return np.asarray(features @ weight.T + bias, dtype=np.float64)
+
+
+def _add_block(
+    sums: PassSums, block: TrainingData, weight: Float, bias: Float, loss: Loss, sharp: Loss
+) -> PassSums:
+    scores = _scores(block.features, weight, bias)
+    surrogate, residual = loss.value_and_gradient(scores, block.target)
+    exact = surrogate if sharp is loss else sharp.value(scores, block.target)
+    dual = -sharp.conjugate(residual, block.target)
+    s = block.weights
+    residual = residual * s[:, None]
+    return PassSums(
+        sums.loss + float(s @ exact),
+        sums.surrogate + float(s @ surrogate),
+        sums.dual + float(s @ dual),
+        sums.weight_gradient + np.asarray(block.features.T @ residual, dtype=np.float64).T,
+        sums.bias_gradient + residual.sum(axis=0),
+    )

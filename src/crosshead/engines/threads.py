@@ -1,0 +1,45 @@
+"""How many threads to use: what the caller says, else OMP_NUM_THREADS, else the CPUs this process may run on."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+
+def resolve_threads(n_threads: int | None = None) -> int:
+    """The number of threads for ``n_threads``.
+
+    None means OMP_NUM_THREADS where it is set, else `available_cpus()`. Negative numbers count back from the
+    available CPUs, as scikit-learn's ``n_jobs`` does: −1 is all of them, −2 all but one.
+
+    Raises ValueError for 0.
+
+    >>> resolve_threads(3)
+    3
+    """
+    if n_threads is None:
+        return _from_environment() or available_cpus()
+    if n_threads == 0:
+        raise ValueError("n_threads must not be 0; use None for the default or a positive number")
+    return n_threads if n_threads > 0 else max(1, available_cpus() + 1 + n_threads)
+
+
+def available_cpus() -> int:
+    """CPUs this process may use: its affinity mask, and the CPU quota of its control group if it has one."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def _from_environment() -> int | None:
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(text) if text.isdigit() and int(text) > 0 else None
+
+
+def _quota(path: Path) -> float | None:
+    try:
+        limit, period = path.read_text().split()[:2]
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        return None

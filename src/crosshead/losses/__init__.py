@@ -1,0 +1,66 @@
+"""What a score costs: the losses of a classifier's last layer, each with gradient, conjugate and curvature.
+
+`LOSSES` maps a name to its class; `get_loss` builds one by name. The same quantities as plain functions, for
+use without training anything, are in `crosshead.losses.functions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from types import MappingProxyType
+
+from crosshead.losses.binary import Binary
+from crosshead.losses.crammer_singer import CrammerSinger
+from crosshead.losses.hinge import Hinge, SquaredHinge
+from crosshead.losses.protocol import Curvature, DualPoint, Loss, Moments
+from crosshead.losses.softmax import Softmax
+from crosshead.losses.squared_error import SquaredError
+
+LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
+    {
+        "softmax": Softmax,
+        "binary": Binary,
+        "hinge": Hinge,
+        "squared_hinge": SquaredHinge,
+        "crammer_singer": CrammerSinger,
+        "squared_error": SquaredError,
+    }
+)
+
+
+def get_loss(name: str, **parameters: float) -> Loss:
+    """The loss of this name with these parameters, the rest at their defaults.
+
+    Raises ValueError, in one line, for an unknown name, a parameter the loss does not have, or a value that
+    it refuses.
+
+    Examples
+    --------
+    >>> get_loss("hinge", margin=2.0)
+    Hinge(margin=2.0, smoothing=0.0)
+    """
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}; choose one of {', '.join(LOSSES)}")
+    known = list(signature(LOSSES[name]).parameters)
+    unknown = [parameter for parameter in parameters if parameter not in known]
+    if unknown:
+        takes = ", ".join(known) or "no parameters"
+        raise ValueError(f"loss {name!r} has no parameter {unknown[0]!r}; it takes {takes}")
+    return LOSSES[name](**parameters)
+
+
+__all__ = [
+    "LOSSES",
+    "Binary",
+    "CrammerSinger",
+    "Curvature",
+    "DualPoint",
+    "Hinge",
+    "Loss",
+    "Moments",
+    "Softmax",
+    "SquaredError",
+    "SquaredHinge",
+    "get_loss",
+]

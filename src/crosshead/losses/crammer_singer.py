@@ -1,0 +1,135 @@
+"""The multiclass hinge of Crammer and Singer: only the worst wrong class is charged for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import final
+
+import numpy as np
+
+from crosshead.losses import _margins, _numerics
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
+
+
+@final
+@dataclass(frozen=True)
+class CrammerSinger:
+    """Multiclass hinge loss of Crammer and Singer: the largest violation alone.
+
+    ℓ(z, y) = max(0, max_{j≠y} m_j) with m_j = z_j − z_y + Δ and Δ = ``margin``, in units of score.
+
+    With ``smoothing`` μ > 0 it becomes max ⟨r, m⟩ − μ/2·‖r‖² over r_j ≥ 0, Σ_{j≠y} r_j ≤ 1 (r without the
+    target's column): the maximiser, the projection of m/μ on that capped simplex, is the gradient off the
+    target's column, and r_y = −Σ_j r_j. It lies below the loss by at most μ/2 (Nesterov, Mathematical
+    Programming 103, 2005). Without smoothing the first of the worst classes gets r_j = 1, if its m_j > 0.
+
+    Source: Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector machines,
+    Journal of Machine Learning Research 2, 2001.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> CrammerSinger().value(np.array([[3.0, 2.5, 2.25]]), [0])
+    array([0.5])
+    """
+
+    margin: float = 1.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "margin", _numerics.positive("margin", self.margin))
+        object.__setattr__(self, "smoothing", _margins.smoothing_width(self.smoothing))
+
+    @property
+    def name(self) -> str:
+        """The registry's key."""
+        return "crammer_singer"
+
+    @property
+    def smooth(self) -> bool:
+        """Only with smoothing."""
+        return self.smoothing > 0
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Never: margins are not log-odds."""
+        return False
+
+    @property
+    def accepts_probabilities(self) -> bool:
+        """Never: a hinge needs one class a row."""
+        return False
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return self.name, (self.margin, self.smoothing, 0.0)
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """The loss of each sample, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """The loss of each sample, (n,), and a (sub)gradient, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        if self.smoothing > 0:
+            residual, _ = _margins.capped_simplex(violation, indices, self.smoothing)
+        else:
+            rows, worst = np.arange(len(violation)), violation.argmax(axis=1)
+            residual = np.zeros_like(violation)
+            residual[rows, worst] = violation[rows, worst] > 0  # the target's own violation is 0
+        value = _margins.smoothed_value(violation, residual, self.smoothing)
+        return value, _margins.closed(residual, indices)
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """−Δ Σ_{j≠y} r_j where r_j ≥ 0 and Σ_{j≠y} r_j ≤ 1 and Σ_c r_c = 0, +inf elsewhere, (n,).
+
+        Always that of the loss without smoothing, whose certificate a smoothed solution is to get.
+        """
+        rest, inside = _margins.others(residual, target)
+        total = rest.sum(axis=1)
+        inside &= total <= 1 + _numerics.domain_tolerance(rest.dtype)
+        return _numerics.where_inside(inside, -self.margin * np.minimum(total, 1))
+
+    def infimum(self, target: Array) -> Array:
+        """Zero, where every margin is met, (n,)."""
+        return np.zeros(len(target))
+
+    def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
+        """The projection's Jacobian over μ, carried over to all C columns; ValueError without smoothing.
+
+        With A the columns where r_j > 0: I_A − 1_A 1_Aᵀ/|A| where the cap Σ r_j = 1 holds (what it leaves
+        out of r_y vanishes), and Σ_{j∈A} (e_j − e_y)(e_j − e_y)ᵀ below the cap.
+        """
+        if self.smoothing == 0:
+            raise _margins.no_curvature(self.name)
+        violation, indices = _margins.violations(scores, target, self.margin)
+        residual, capped = _margins.capped_simplex(violation, indices, self.smoothing)
+        active, weight = residual > 0, np.asarray(weight)
+        below = _margins.pair_curvature(active[~capped], indices[~capped], weight[~capped])
+        above = _margins.centred_curvature(active[capped], weight[capped])
+        rows = np.empty(len(violation))
+        rows[~capped], rows[capped] = below.rows, above.rows
+        return Curvature((below.classes + above.classes) / self.smoothing, rows / self.smoothing)
+
+    def curvature_bound(self) -> float:
+        """Infinite: there is none without smoothing, and with it C/μ grows with the number of classes."""
+        return inf
+
+    def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
+        """Mix with anchors that transport the bias gradient away; Σ_{j≠y} r_j ≤ 1 decides how much."""
+        return _margins.balance_by_transport(
+            point,
+            moments,
+            rate=lambda sent, received: sent,
+            value=lambda total, squares: self.margin * total,
+        )
+
+    def predict_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise _margins.no_probabilities(self.name)
+
+    def smoothed(self, smoothing: float) -> CrammerSinger:
+        """The same loss smoothed over this width; a width of 0 gives back the one with kinks."""
+        return replace(self, smoothing=smoothing)

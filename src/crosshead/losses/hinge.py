@@ -1,0 +1,218 @@
+"""The multiclass hinges that add up over wrong classes: Weston–Watkins, and its square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import final
+
+import numpy as np
+
+from crosshead.losses import _margins, _numerics
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
+
+
+@final
+@dataclass(frozen=True)
+class Hinge:
+    """Multiclass hinge loss of Weston and Watkins: every wrong class within the margin is charged for.
+
+    ℓ(z, y) = Σ_{j≠y} max(0, m_j) with m_j = z_j − z_y + Δ and Δ = ``margin``, in units of score.
+
+    With ``smoothing`` μ > 0 each max(0, m) becomes max_{0≤r≤1} r·m − μ/2·r²: zero for m ≤ 0, m²/(2μ) up to
+    μ, m − μ/2 beyond. It lies below the hinge by at most μ/2 for each wrong class (Nesterov, Mathematical
+    Programming 103, 2005). The gradient is r_j = clip(m_j/μ, 0, 1), r_y = −Σ_j r_j; at a kink of the
+    unsmoothed loss the subgradient with r_j = 0 is taken.
+
+    Source: Weston and Watkins, Support vector machines for multi-class pattern recognition, ESANN 1999.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Hinge().value(np.array([[3.0, 2.5, 1.0]]), [0])  # only 2.5 − 3 + 1 is above zero
+    array([0.5])
+    """
+
+    margin: float = 1.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "margin", _numerics.positive("margin", self.margin))
+        object.__setattr__(self, "smoothing", _margins.smoothing_width(self.smoothing))
+
+    @property
+    def name(self) -> str:
+        """The registry's key."""
+        return "hinge"
+
+    @property
+    def smooth(self) -> bool:
+        """Only with smoothing."""
+        return self.smoothing > 0
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Never: margins are not log-odds."""
+        return False
+
+    @property
+    def accepts_probabilities(self) -> bool:
+        """Never: a hinge needs one class a row."""
+        return False
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return self.name, (self.margin, self.smoothing, 0.0)
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """The loss of each sample, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """The loss of each sample, (n,), and a (sub)gradient, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        if self.smoothing > 0:
+            residual = np.clip(violation, 0, self.smoothing) / self.smoothing
+        else:
+            residual = (violation > 0).astype(violation.dtype)
+        value = _margins.smoothed_value(violation, residual, self.smoothing)
+        return value, _margins.closed(residual, indices)
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """−Δ Σ_{j≠y} r_j where 0 ≤ r_j ≤ 1 for j ≠ y and Σ_c r_c = 0, +inf elsewhere, (n,).
+
+        Always that of the loss without smoothing, whose certificate a smoothed solution is to get.
+        """
+        rest, inside = _margins.others(residual, target)
+        inside &= (rest <= 1 + _numerics.domain_tolerance(rest.dtype)).all(axis=1)
+        return _numerics.where_inside(inside, -self.margin * np.minimum(rest, 1).sum(axis=1))
+
+    def infimum(self, target: Array) -> Array:
+        """Zero, where every margin is met, (n,)."""
+        return np.zeros(len(target))
+
+    def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
+        """(1/μ) Σ_j (e_j − e_y)(e_j − e_y)ᵀ over 0 < m_j < μ; ValueError without smoothing."""
+        if self.smoothing == 0:
+            raise _margins.no_curvature(self.name)
+        violation, indices = _margins.violations(scores, target, self.margin)
+        active = (violation > 0) & (violation < self.smoothing)
+        pairs = _margins.pair_curvature(active, indices, weight)
+        return Curvature(pairs.classes / self.smoothing, pairs.rows / self.smoothing)
+
+    def curvature_bound(self) -> float:
+        """Infinite: there is none without smoothing, and with it C/μ grows with the number of classes."""
+        return inf
+
+    def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
+        """Mix with anchors that transport the bias gradient away; every r_j ≤ 1 decides how much."""
+        return _margins.balance_by_transport(
+            point,
+            moments,
+            rate=lambda sent, received: sent * received,
+            value=lambda total, squares: self.margin * total,
+        )
+
+    def predict_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise _margins.no_probabilities(self.name)
+
+    def smoothed(self, smoothing: float) -> Hinge:
+        """The same loss smoothed over this width; a width of 0 gives back the one with kinks."""
+        return replace(self, smoothing=smoothing)
+
+
+@final
+@dataclass(frozen=True)
+class SquaredHinge:
+    """Squared multiclass hinge loss: every wrong class within the margin, by the square of its violation.
+
+    ℓ(z, y) = Σ_{j≠y} max(0, m_j)² with m_j = z_j − z_y + Δ and Δ = ``margin``, in units of score; the
+    gradient is r_j = 2·max(0, m_j), r_y = −Σ_j r_j.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SquaredHinge().value(np.array([[3.0, 2.5, 1.0]]), [0])
+    array([0.25])
+    """
+
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "margin", _numerics.positive("margin", self.margin))
+
+    @property
+    def name(self) -> str:
+        """The registry's key."""
+        return "squared_hinge"
+
+    @property
+    def smooth(self) -> bool:
+        """Always: the square has no kink."""
+        return True
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Never: margins are not log-odds."""
+        return False
+
+    @property
+    def accepts_probabilities(self) -> bool:
+        """Never: a hinge needs one class a row."""
+        return False
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return self.name, (self.margin, 0.0, 0.0)
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """The loss of each sample, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """The loss of each sample, (n,), and its gradient, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        violation = np.maximum(violation, 0)
+        return (violation * violation).sum(axis=1), _margins.closed(2 * violation, indices)
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """Σ_{j≠y} (r_j²/4 − Δ·r_j) where r_j ≥ 0 for j ≠ y and Σ_c r_c = 0, +inf elsewhere, (n,)."""
+        rest, inside = _margins.others(residual, target)
+        return _numerics.where_inside(inside, (rest * (rest / 4 - self.margin)).sum(axis=1))
+
+    def infimum(self, target: Array) -> Array:
+        """Zero, where every margin is met, (n,)."""
+        return np.zeros(len(target))
+
+    def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
+        """2 Σ_j (e_j − e_y)(e_j − e_y)ᵀ over m_j > 0."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        pairs = _margins.pair_curvature(violation > 0, indices, weight)
+        return Curvature(2 * pairs.classes, 2 * pairs.rows)
+
+    def curvature_bound(self) -> float:
+        """Infinite: no bound serves every number of classes (for C of them it is 2C)."""
+        return inf
+
+    def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
+        """Mix with anchors that transport the bias gradient away.
+
+        Residuals may be of any size; the largest is set to 2Δ, beyond which a larger one costs value.
+        """
+        return _margins.balance_by_transport(
+            point,
+            moments,
+            rate=lambda sent, received: sent * received / (2 * self.margin),
+            value=lambda total, squares: self.margin * total - squares / 4,
+        )
+
+    def predict_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise _margins.no_probabilities(self.name)
+
+    def smoothed(self, smoothing: float) -> SquaredHinge:
+        """Itself: there is no kink to round off."""
+        return self

@@ -1,0 +1,177 @@
+"""The softmax loss: cross-entropy between a target distribution and softmax(z)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from crosshead.losses import _numerics
+from crosshead.losses._dual import is_balanced, is_finite, mixed, settled
+from crosshead.losses._targets import as_distributions, as_indices, as_scores, at, has_rows, one_hot
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments
+
+
+@final
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax loss, also called cross-entropy or multinomial log-loss, in nats.
+
+    ℓ(z, y) = log Σ_c exp(z_c) − ⟨y, z⟩ with gradient softmax(z) − y, where y is the one-hot row of a class
+    index or a row of probabilities. Label smoothing ε replaces y by (1 − ε)·y + ε/C.
+
+    The conjugate is Σ_c p_c log p_c, the negative entropy, at p = r + y in the simplex. The Hessian
+    diag p − ppᵀ has no eigenvalue above ½ (Böhning, Annals of the Institute of Statistical Mathematics 44,
+    1992).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, gradient = Softmax().value_and_gradient(np.log([[1.0, 2.0, 5.0]]), [2])
+    >>> value.round(4), gradient.round(4)
+    (array([0.47]), array([[ 0.125,  0.25 , -0.375]]))
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        share = _numerics.unit_interval("label_smoothing", self.label_smoothing)
+        object.__setattr__(self, "label_smoothing", share)
+
+    @property
+    def name(self) -> str:
+        """The registry's key."""
+        return "softmax"
+
+    @property
+    def smooth(self) -> bool:
+        """Always: the gradient is Lipschitz with constant ½."""
+        return True
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Always: softmax(z)."""
+        return True
+
+    @property
+    def accepts_probabilities(self) -> bool:
+        """Always: the target may be rows of probabilities."""
+        return True
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return self.name, (0.0, 0.0, self.label_smoothing)
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """The loss of each sample in nats, (n,)."""
+        scores = as_scores(scores)
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - self._target_score(shifted, target))
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """The loss of each sample, (n,), and softmax(z) − y, (n, C)."""
+        scores = as_scores(scores)
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        power = np.exp(shifted)
+        total = power.sum(axis=1)
+        value = np.log(total) - self._target_score(shifted, target)
+        power /= total[:, None]
+        if has_rows(target):
+            return value, power - self._distribution(target, scores.shape, scores.dtype)
+        power -= self.label_smoothing / scores.shape[1]
+        power[np.arange(len(power)), as_indices(target, scores.shape)] -= 1 - self.label_smoothing
+        return value, power
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """Σ_c p_c log p_c where p = r + y lies in the simplex, +inf elsewhere, (n,)."""
+        residual = as_scores(residual)
+        p = residual + self._distribution(target, residual.shape, residual.dtype)
+        tolerance = _numerics.domain_tolerance(p.dtype)
+        inside = (p >= -tolerance).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= tolerance)
+        return _numerics.where_inside(inside, _numerics.x_log_x(p).sum(axis=1))
+
+    def infimum(self, target: Array) -> Array:
+        """The entropy of the (smoothed) target: 0 for class indices without smoothing, (n,).
+
+        Class indices do not say how many classes there are, and the entropy of a smoothed one grows with that
+        number. The highest index present stands in for it, so the answer is a lower bound, and exact where
+        the last class occurs. Rows of probabilities (n, C) always give the exact infimum.
+        """
+        target = np.asarray(target)
+        if not has_rows(target):
+            classes = int(target.max(initial=0)) + 1
+            indices = as_indices(target, (len(target), classes))
+            if self.label_smoothing == 0:
+                return np.zeros(len(indices))
+            target = one_hot(indices, classes)
+        rows = self._distribution(target, target.shape, np.float64)
+        return np.asarray(-_numerics.x_log_x(rows).sum(axis=1))
+
+    def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
+        """Σ sᵢ (diag p − ppᵀ) and the traces 1 − ‖p‖², whatever the target."""
+        p = self.predict_proba(scores).astype(np.float64, copy=False)
+        weighted = p * np.asarray(weight, dtype=np.float64)[:, None]
+        return Curvature(np.diag(weighted.sum(axis=0)) - weighted.T @ p, (p * (1 - p)).sum(axis=1))
+
+    def curvature_bound(self) -> float:
+        """½, whatever the number of classes."""
+        return 0.5
+
+    def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
+        """Mix every p with one distribution q so that the mean of p becomes the mean of y.
+
+        ε = max_c (1 − f_c/p̄_c)₊ is the smallest share that leaves q = p̄ + (f − p̄)/ε in the simplex, where
+        f and p̄ are the means of y and p. A class without rows has f_c = 0 and gives ε = 1: all becomes q.
+        """
+        if is_balanced(point):
+            return point
+        excess = point.bias_gradient
+        if not is_finite(point):
+            return None
+        if not (excess > 0).any():
+            return settled(point)
+        frequencies, target_features = self._smoothed_moments(moments)
+        mean = frequencies + excess
+        # g/p̄ rather than 1 − f/p̄: no cancellation when little is left to repair.
+        shares = np.divide(excess, mean, out=np.zeros_like(mean), where=excess > 0)
+        share = min(float(shares.max()), 1.0)
+        anchor = np.maximum(mean - excess / share, 0)
+        anchor /= anchor.sum()
+        entropy = -float(_numerics.x_log_x(anchor).sum())
+        return mixed(point, share, entropy, np.outer(anchor, moments.features) - target_features)
+
+    def predict_proba(self, scores: Array) -> Array:
+        """softmax(z), (n, C)."""
+        return _numerics.softmax(as_scores(scores))
+
+    def smoothed(self, smoothing: float) -> Softmax:
+        """Itself: there is no kink to round off."""
+        return self
+
+    def _target_score(self, scores: Array, target: Array) -> Array:
+        """⟨y, z⟩ of each row, without building y where class indices are given."""
+        if has_rows(target):
+            return np.asarray((self._distribution(target, scores.shape, scores.dtype) * scores).sum(axis=1))
+        own = at(scores, as_indices(target, scores.shape))
+        if self.label_smoothing == 0:
+            return own
+        return np.asarray((1 - self.label_smoothing) * own + self.label_smoothing * scores.mean(axis=1))
+
+    def _distribution(self, target: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """The target as smoothed rows of probabilities, (n, C)."""
+        if has_rows(target):
+            rows = as_distributions(target, shape, dtype)
+        else:
+            rows = one_hot(as_indices(target, shape), shape[1], dtype)
+        if self.label_smoothing == 0:
+            return rows
+        return np.asarray((1 - self.label_smoothing) * rows + self.label_smoothing / shape[1])
+
+    def _smoothed_moments(self, moments: Moments) -> tuple[Float, Float]:
+        """Mean target and mean target × features after label smoothing, from those before it."""
+        keep = 1 - self.label_smoothing
+        each = self.label_smoothing / len(moments.target)
+        return keep * moments.target + each, keep * moments.target_features + each * moments.features

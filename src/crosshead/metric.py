@@ -1,0 +1,178 @@
+"""A cheap stand-in for the Hessian: B ⊗ A + α I, inverted through the eigenbases of its two factors.
+
+With per-sample score Hessians Hᵢ (C, C) and their traces wᵢ,
+
+    B = Σ sᵢ Hᵢ,    A = Σ sᵢ wᵢ (xᵢ − x̄)(xᵢ − x̄)ᵀ / Σ sᵢ wᵢ,    x̄ = Σ sᵢ wᵢ xᵢ / Σ sᵢ wᵢ,
+
+which is exact where all Hᵢ are alike (squared error) and close where they vary little with the features. An
+unpenalised bias is seen from the mean feature, b′ = b + W x̄, where it hardly interacts with W.
+
+Memory: A costs 8·D² bytes up to ``DENSE_FEATURES`` features; beyond, or with fewer rows than features, a basis of at
+most min(rows, ``BASIS_ROWS``) directions, never more than ``BASIS_ELEMENTS`` numbers, stands in for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from scipy import linalg
+
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import Curvature, Float
+
+DENSE_FEATURES = 2048
+DENSE_CLASSES = 2048
+BASIS_ROWS = 1024
+BASIS_ELEMENTS = 1 << 25
+
+
+@dataclass(frozen=True)
+class ClassFactor:
+    """B through its eigenvectors (C, C), or None where B is taken as diagonal, and eigenvalues (C,)."""
+
+    vectors: Float | None
+    values: Float
+
+    @classmethod
+    def of(cls, matrix: Float) -> ClassFactor:
+        """The factor of a symmetric positive semidefinite B (C, C)."""
+        if matrix.shape[0] > DENSE_CLASSES:
+            return cls(None, np.maximum(np.diag(matrix), 0.0))
+        values, vectors = linalg.eigh(matrix, check_finite=False)
+        return cls(vectors, np.maximum(values, 0.0))
+
+    def enter(self, gradient: Float) -> Float:
+        """Coordinates in the eigenbasis: Vᵀ G."""
+        return gradient if self.vectors is None else self.vectors.T @ gradient
+
+    def leave(self, gradient: Float) -> Float:
+        """Back again: V G."""
+        return gradient if self.vectors is None else self.vectors @ gradient
+
+    def solve(self, gradient: Float) -> Float:
+        """B⁺ applied to a bias gradient (C,): the step that moves the bias alone."""
+        usable = self.values > self.values.max(initial=0.0) * 1e-12
+        inverse = np.where(usable, 1.0 / np.where(usable, self.values, 1.0), 0.0)
+        return self.leave(inverse * self.enter(gradient))
+
+
+@dataclass(frozen=True)
+class FeatureFactor:
+    """A through r eigenvectors (D, r), their eigenvalues (r,), and one eigenvalue ``rest`` for all else.
+
+    ``matrix`` is A itself where it was formed, (D, D), else None; ``diagonal`` is always there, (D,).
+    """
+
+    vectors: Float
+    values: Float
+    rest: float
+    diagonal: Float
+    matrix: Float | None
+
+
+@final
+@dataclass(frozen=True)
+class KroneckerMetric:
+    """The metric B ⊗ A + α(1 − ρ) I on parameters (W, b), for the solvers."""
+
+    classes: ClassFactor
+    features: FeatureFactor
+    center: Float
+    l2_weight: float
+    fit_intercept: bool
+    class_matrix: Float
+
+    def solve(self, weight: Float, bias: Float) -> tuple[Float, Float]:
+        """(B ⊗ A + α I)⁻¹ applied to a gradient (C, D), (C,)."""
+        if self.fit_intercept:
+            weight = weight - np.outer(bias, self.center)
+        rotated = self.classes.enter(weight)
+        lam = self.classes.values[:, None]
+        inside = rotated @ self.features.vectors
+        scaled = inside / self._floored(lam * self.features.values + self.l2_weight)
+        if self.features.vectors.shape[1] < self.features.vectors.shape[0]:
+            outside = self._floored(lam * self.features.rest + self.l2_weight)
+            step = (rotated - inside @ self.features.vectors.T) / outside + scaled @ self.features.vectors.T
+        else:
+            step = scaled @ self.features.vectors.T
+        step = self.classes.leave(step)
+        if not self.fit_intercept:
+            return step, np.zeros_like(bias)
+        return step, self.classes.solve(bias) - step @ self.center
+
+    def _floored(self, denominator: Float) -> Float:
+        floor = 1e-10 * float(np.max(denominator, initial=0.0))
+        return np.maximum(denominator, floor if floor > 0 else 1.0)
+
+
+def build_metric(
+    engine: Engine,
+    curvature: Curvature,
+    rows: Any,
+    row_weight: Float,
+    *,
+    l2_weight: float,
+    fit_intercept: bool,
+) -> KroneckerMetric:
+    """The metric from the curvature of a sample: ``rows`` (n, D) dense or CSR with weights ``row_weight`` (n,)."""
+    weight = row_weight * curvature.rows
+    total = float(weight.sum())
+    weight = weight / total if total > 0 else row_weight / float(row_weight.sum())
+    center = np.asarray(weight @ rows, dtype=np.float64).ravel() if fit_intercept else np.zeros(rows.shape[1])
+    n_rows, n_features = rows.shape
+    if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
+        factor = _dense_factor(engine, rows, weight, center)
+    else:
+        factor = _basis_factor(rows, weight, center)
+    return KroneckerMetric(
+        ClassFactor.of(curvature.classes), factor, center, l2_weight, fit_intercept, curvature.classes
+    )
+
+
+def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float) -> FeatureFactor:
+    if isinstance(rows, np.ndarray):
+        gram = engine.gram(rows, weight)
+    else:
+        gram = (rows.T @ rows.multiply(weight[:, None])).toarray().astype(np.float64)
+    gram = gram - np.outer(center, center)
+    values, vectors = linalg.eigh(gram, check_finite=False, overwrite_a=False)
+    return FeatureFactor(vectors, np.maximum(values, 0.0), 0.0, np.maximum(np.diag(gram), 0.0), gram)
+
+
+def _basis_factor(rows: Any, weight: Float, center: Float) -> FeatureFactor:
+    """Principal directions of the weighted, centred rows through their (n, n) inner products."""
+    n_features = rows.shape[1]
+    keep = max(1, min(rows.shape[0], BASIS_ROWS, BASIS_ELEMENTS // max(1, n_features)))
+    chosen = np.linspace(0, rows.shape[0] - 1, keep).astype(np.int64)
+    share = float(weight.sum()) / max(float(weight[chosen].sum()), 1e-300)
+    sample, root = rows[chosen], np.sqrt(weight[chosen] * share)
+    inner = _inner_products(sample, root, center)
+    values, left = linalg.eigh(inner, check_finite=False)
+    usable = values > max(float(values[-1]), 0.0) * 1e-10
+    values, left = values[usable], left[:, usable]
+    scaled = left * root[:, None]
+    raw = np.asarray(sample.T @ scaled, dtype=np.float64) - np.outer(center, scaled.sum(axis=0))
+    vectors = raw / np.sqrt(values)
+    diagonal = np.asarray((vectors**2) @ values)
+    total = float(_squares(rows, weight, center).sum())
+    left_over = max(total - float(values.sum()), 0.0)
+    rest = left_over / max(1, n_features - len(values)) if keep < rows.shape[0] else 0.0
+    return FeatureFactor(vectors, values, rest, np.maximum(diagonal, _squares(rows, weight, center)), None)
+
+
+def _inner_products(sample: Any, root: Float, center: Float) -> Float:
+    if isinstance(sample, np.ndarray):
+        centred = (sample - center) * root[:, None]
+        return np.asarray(centred @ centred.T, dtype=np.float64)
+    cross = np.asarray(sample @ center, dtype=np.float64)
+    inner = (sample @ sample.T).toarray() - cross[:, None] - cross[None, :] + float(center @ center)
+    return np.asarray(root[:, None] * inner * root[None, :], dtype=np.float64)
+
+
+def _squares(rows: Any, weight: Float, center: Float) -> Float:
+    """Weighted variances of the columns, (D,)."""
+    squared = rows**2 if isinstance(rows, np.ndarray) else rows.multiply(rows)
+    means = np.asarray(weight @ squared, dtype=np.float64).ravel()
+    return np.maximum(means - center**2, 0.0)

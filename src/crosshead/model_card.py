@@ -1,0 +1,69 @@
+"""The README.md of a model folder: what `model.json` says, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MOST_CLASSES = 20
+
+
+def model_card(document: Mapping[str, Any]) -> str:
+    """A short model card, generated from the document that is saved as `model.json`.
+
+    Examples
+    --------
+    >>> print(model_card({"loss": {"name": "softmax", "parameters": {}}, "n_features": 2,
+    ...                   "classes": {"type": "str", "values": ["no", "yes"]}}).splitlines()[0])
+    # A linear classifier of 2 classes
+    """
+    classes = document["classes"]["values"]
+    sections = [
+        f"# A linear classifier of {len(classes)} classes",
+        "The scores of a row of features x are W x + b, one a class; the class with the largest score is the "
+        "answer. Trained with crosshead; `model.safetensors` holds W and b, `model.json` all else.",
+        _table("Model", _model_rows(document)),
+        _table("Training", _training_rows(document)),
+        f"## Classes\n\n{_class_list(classes)}",
+        "## Use\n\n```python\nfrom crosshead.model_folder import Model\n\n"
+        'model = Model.load("path/to/this/folder")\n```\n\n'
+        "The folder is checked when it is loaded; a file that was altered or cut short is refused.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _model_rows(document: Mapping[str, Any]) -> dict[str, Any]:
+    loss = document["loss"]
+    rows: dict[str, Any] = {"loss": loss["name"]}
+    rows |= {f"loss: {name}": value for name, value in loss["parameters"].items()}
+    rows["features"] = document["n_features"]
+    rows["scaling"] = document.get("scaling", {}).get("kind", "none")
+    rows["read as"] = document.get("encoding", {}).get("kind", "not recorded")
+    return rows | dict(document.get("hyperparameters", {}))
+
+
+def _training_rows(document: Mapping[str, Any]) -> dict[str, Any]:
+    rows = dict(document.get("training", {}))
+    if document.get("fingerprint"):
+        rows["training data (SHA-256)"] = document["fingerprint"]
+    rows["crosshead"] = document.get("crosshead_version", "not recorded")
+    return rows
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    if not rows:
+        return ""
+    lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]
+    return "\n".join([f"## {title}\n", "| | |", "|---|---|", *lines])
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _class_list(classes: list[Any]) -> str:
+    shown = ", ".join(_cell(label) for label in classes[:MOST_CLASSES])
+    more = len(classes) - MOST_CLASSES
+    return shown if more <= 0 else f"{shown} and {more} more, listed in `model.json`"

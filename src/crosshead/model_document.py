@@ -1,0 +1,55 @@
+"""The text of `model.json`: plain JSON that carries its own checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+
+def document_bytes(document: Mapping[str, Any]) -> bytes:
+    """The document as a person reads it, in UTF-8."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    # Classes may be named after files whose names are not valid text; they must come back as they were.
+    return f"{text}\n".encode("utf-8", "surrogatepass")
+
+
+def document_digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of the document's content, whatever its layout, less the entry that holds this very digest."""
+    content = {name: value for name, value in document.items() if name != "document_sha256"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types: NumPy's numbers and arrays unpacked, non-finite numbers as null.
+
+    Examples
+    --------
+    >>> plain({"gap": np.float64(0.5), "seconds": float("nan"), "rows": (np.int64(3),)})
+    {'gap': 0.5, 'seconds': None, 'rows': [3]}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return str(value)
+
+
+def package_version(package: str) -> str:
+    """The installed version of a package, or "unknown"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,203 @@
+"""Loss × penalty × data: what a solver minimises, and the lower bound that certifies it.
+
+    F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + R(W),    R(W) = α(ρ‖W‖₁ + (1 − ρ)/2·‖W‖²)
+
+Every pass yields residuals rᵢ in the domain of the conjugate ℓ*, and with them, by Fenchel duality, a number that no
+F can be below:
+
+    D(r) = −Σ sᵢ ℓ*(rᵢ) / Σ sᵢ − R*(−G),    G = Σ sᵢ rᵢ xᵢᵀ / Σ sᵢ,    provided Σ sᵢ rᵢ = 0 if there is a bias.
+
+The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales them into its domain
+(`ElasticNet.best_bound`); neither needs another pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+from crosshead.engines.data import TrainingData
+from crosshead.engines.moments import weighted_moments
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
+from crosshead.metric import ClassFactor, KroneckerMetric, build_metric
+from crosshead.penalties import ElasticNet
+
+CURVATURE_ROWS = 16384  # rows that the metric is built from
+SCORES_OF_SAMPLE = 1 << 26  # at most this many scores of those rows at once
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass tells at a point.
+
+    * ``value``: F, with the loss as it is; ``bound``: no F is below it (−inf where alpha = 0)
+    * ``surrogate``, ``surrogate_bound``: the same for the smoothed loss (equal where nothing is smoothed)
+    * ``gradient``: of the surrogate without the L1 part, as a flat vector like ``point``
+    * ``free_bound``: the bound as it would be were the residuals' sums already zero; an estimate, for decisions only
+    * ``exact``: computed in float64 throughout
+    """
+
+    point: Float
+    value: float
+    bound: float
+    surrogate: float
+    surrogate_bound: float
+    gradient: Float
+    free_bound: float
+    exact: bool
+
+
+@final
+class Objective:
+    """F on flat parameter vectors (W row by row, then b), with gradient, bound, metric and prox.
+
+    Errors: ValueError where the loss cannot take the data's targets.
+    """
+
+    def __init__(
+        self, engine: Engine, loss: Loss, penalty: ElasticNet, *, fit_intercept: bool = True, seed: int = 0
+    ) -> None:
+        if engine.data.target.ndim == 2 and not loss.accepts_probabilities:
+            raise ValueError(f"the loss {loss.name!r} needs class labels, not probabilities")
+        self.engine, self.loss, self.penalty = engine, loss, penalty
+        self.fit_intercept, self.seed = fit_intercept, seed
+        self.n_classes, self.n_features = engine.data.n_classes, engine.data.n_features
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return self.n_classes * (self.n_features + 1)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the loss has a Lipschitz gradient."""
+        return self.loss.smooth
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether a lower bound exists: alpha > 0."""
+        return self.penalty.alpha > 0
+
+    @property
+    def inexact_passes(self) -> bool:
+        """Whether passes without ``exact`` are rounded more coarsely."""
+        return bool(self.engine.data.features.dtype == np.float32)
+
+    @property
+    def l1_weight(self) -> float:
+        """αρ, the factor of ‖W‖₁, which `Evaluation.gradient` leaves out."""
+        return self.penalty.l1_weight
+
+    def smoothed(self, smoothing: float) -> Objective:
+        """The same objective with the loss smoothed over a width; certificates stay those of the loss itself."""
+        other = Objective(
+            self.engine,
+            self.loss.smoothed(smoothing),
+            self.penalty,
+            fit_intercept=self.fit_intercept,
+            seed=self.seed,
+        )
+        for shared in ("moments", "floor", "_sample"):
+            other.__dict__[shared] = getattr(self, shared)
+        return other
+
+    def unpack(self, point: Float) -> tuple[Float, Float]:
+        """W (C, D) and b (C,) of a flat vector, as views."""
+        split = self.n_classes * self.n_features
+        return point[:split].reshape(self.n_classes, self.n_features), point[split:]
+
+    def pack(self, weight: Float, bias: Float) -> Float:
+        """A flat vector of W (C, D) and b (C,)."""
+        return np.concatenate([weight.ravel(), bias])
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Means of targets and features, computed once."""
+        return weighted_moments(self.engine)
+
+    @cached_property
+    def floor(self) -> float:
+        """The smallest value the mean loss can take."""
+        data = self.engine.data
+        total = 0.0
+        for first in range(0, data.n_rows, 1 << 18):
+            block = data.block(first, first + (1 << 18))
+            total += float(block.weights @ self.loss.infimum(block.target))
+        return total / data.total_weight
+
+    def evaluate(self, point: Float, *, exact: bool = True) -> Evaluation:
+        """One pass over the data."""
+        weight, bias = self.unpack(point)
+        sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
+        total = self.engine.data.total_weight
+        G = sums.weight_gradient / total
+        g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
+        charge = self.penalty.value(weight)
+        value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
+        # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
+        surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
+        return Evaluation(
+            point=point,
+            value=value,
+            bound=self._bound(DualPoint(sums.dual / total, G, g)),
+            surrogate=surrogate,
+            surrogate_bound=self._scaled_bound(surrogate_dual, G),
+            gradient=self.pack(G + self.penalty.gradient(weight), g),
+            free_bound=self._scaled_bound(sums.dual / total + float(g @ bias), G),
+            exact=exact or not self.inexact_passes,
+        )
+
+    def metric(self, evaluation: Evaluation) -> KroneckerMetric:
+        """The Kronecker metric at a point, from a sample of rows."""
+        sample = self._sample
+        return build_metric(
+            self.engine,
+            self._curvature(evaluation.point),
+            sample.features,
+            sample.weights / sample.total_weight,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+        )
+
+    def move_bias(self, evaluation: Evaluation) -> Float:
+        """The point after one Newton step on the bias alone, which brings the residuals' sums towards zero."""
+        weight, bias = self.unpack(evaluation.point)
+        factor = ClassFactor.of(self._curvature(evaluation.point).classes)
+        return self.pack(weight, bias - factor.solve(self.unpack(evaluation.gradient)[1]))
+
+    def _curvature(self, point: Float) -> Curvature:
+        weight, bias = self.unpack(point)
+        sample = self._sample
+        scores = np.asarray(sample.features @ weight.T + bias, dtype=np.float64)
+        curvature = self.loss.curvature(scores, sample.target, sample.weights / sample.total_weight)
+        if float(np.trace(curvature.classes)) > 0:
+            return curvature
+        # No row of the sample sits where the loss is curved: a hinge far from its kinks.
+        return Curvature(np.eye(self.n_classes), np.ones(sample.n_rows))
+
+    def _bound(self, point: DualPoint) -> float:
+        if not self.has_certificate:
+            return -np.inf
+        if not self.fit_intercept:
+            return self._scaled_bound(point.value, point.weight_gradient)
+        balanced = self.loss.balance(point, self.moments)
+        return self.floor if balanced is None else self._scaled_bound(balanced.value, balanced.weight_gradient)
+
+    def _scaled_bound(self, value: float, weight_gradient: Float) -> float:
+        if not self.has_certificate:
+            return -np.inf
+        return self.penalty.best_bound(value, weight_gradient, self.floor)
+
+    @cached_property
+    def _sample(self) -> TrainingData:
+        data = self.engine.data
+        count = min(CURVATURE_ROWS, max(256, SCORES_OF_SAMPLE // self.n_classes))
+        if count >= data.n_rows:
+            return data
+        positive = np.flatnonzero(data.weights > 0)
+        chance = np.random.default_rng(self.seed)
+        return data.take(np.sort(chance.choice(positive, size=min(count, len(positive)), replace=False)))

@@ -1,0 +1,33 @@
+"""Minimise an objective. Solvers know its protocol, and nothing of features, classes or engines."""
+
+from __future__ import annotations
+
+from crosshead.solvers.lbfgs import LBFGS
+from crosshead.solvers.loop import minimise_with
+from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
+from crosshead.solvers.proximal import Proximal
+from crosshead.solvers.smoothing import Smoothing
+
+__all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
+
+
+def minimise(
+    objective: Objective,
+    start: Float,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    max_time: float | None = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Minimise an objective to a certified relative duality gap of ``tol``.
+
+    The method follows from what the objective says of itself: quasi-Newton where it is differentiable, proximal
+    quasi-Newton with an L1 part, continuation in a smoothing width where the loss has kinks. ``max_time`` is in
+    seconds; ``callback`` gets a `Progress` after each iteration and stops the fit by returning something true.
+    """
+    stage = Proximal if objective.l1_weight > 0 else LBFGS
+    method = stage() if objective.smooth else Smoothing(stage)
+    return minimise_with(
+        method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback
+    )

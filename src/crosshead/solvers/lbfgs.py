@@ -1,0 +1,117 @@
+"""Preconditioned limited-memory BFGS for smooth objectives.
+
+The two-loop recursion of Nocedal (Mathematics of Computation 35, 1980) started from the Kronecker metric in place of a
+multiple of the identity, with a line search that accepts the unit step in almost every iteration, so that an iteration
+costs one pass. The metric is rebuilt once the iterates have left the start, where the curvature was that of W = 0.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.solvers.line_search import search
+from crosshead.solvers.loop import Run
+from crosshead.solvers.protocol import Float, Objective
+
+MEMORY = 30
+REBUILD_AFTER = (5, 25, 100)  # iterations
+
+
+@dataclass
+class Memory:
+    """The last steps s with the changes y of the gradient, and the metric H₀ they correct."""
+
+    metric: Any
+    pairs: deque[tuple[Float, Float, float]]
+    scale: float = 1.0
+
+    def add(self, step: Float, change: Float) -> None:
+        """Remember a pair of positive curvature; others would make the model indefinite."""
+        curvature = float(step @ change)
+        if curvature > 1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)):
+            self.pairs.append((step, change, 1.0 / curvature))
+
+    def direction(self, objective: Objective, gradient: Float) -> Float:
+        """−H g."""
+        q = -gradient
+        factors = []
+        for step, change, inverse in reversed(self.pairs):
+            factor = inverse * float(step @ q)
+            factors.append(factor)
+            q = q - factor * change
+        q = objective.pack(*self.metric.solve(*objective.unpack(q))) * self.scale
+        for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
+            q += (factor - inverse * float(change @ q)) * step
+        return q
+
+    def rescale(self, objective: Objective) -> None:
+        """Match the metric's size to the curvature seen in the last step."""
+        if not self.pairs:
+            return
+        step, change, inverse = self.pairs[-1]
+        solved = objective.pack(*self.metric.solve(*objective.unpack(change)))
+        size = float(change @ solved) * inverse
+        self.scale = float(np.clip(1.0 / size, 1e-3, 1e3)) if size > 0 else 1.0
+
+
+@dataclass
+class LBFGSState:
+    """Where the method is, its memory, and whether the last step failed."""
+
+    evaluation: Any
+    memory: Memory
+    iteration: int = 0
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class LBFGS:
+    """Minimise a smooth objective. ``objective`` overrides the run's own, for smoothed stages."""
+
+    objective: Objective | None = None
+
+    def start(self, run: Run, point: Float) -> LBFGSState:
+        """Evaluate the start and build the metric there."""
+        objective = self.objective or run.objective
+        evaluation = run.evaluate(point, objective)
+        return LBFGSState(evaluation, Memory(objective.metric(evaluation), deque(maxlen=MEMORY)))
+
+    def step(self, run: Run, state: LBFGSState) -> LBFGSState:
+        """One quasi-Newton step."""
+        objective = self.objective or run.objective
+        memory, here = state.memory, state.evaluation
+        if state.iteration in REBUILD_AFTER:
+            memory.metric = objective.metric(here)
+            memory.rescale(objective)
+        direction = memory.direction(objective, here.gradient)
+        if not float(direction @ here.gradient) < 0:
+            memory.pairs.clear()
+            direction = memory.direction(objective, here.gradient)
+        there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
+        if there is None:
+            return self._recover(run, state)
+        memory.add(there.point - here.point, there.gradient - here.gradient)
+        memory.rescale(objective)
+        return LBFGSState(there, memory, state.iteration + 1)
+
+    def stuck(self, state: LBFGSState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+    def _recover(self, run: Run, state: LBFGSState) -> LBFGSState:
+        """After a failed search: first forget the pairs, then go over to exact passes, then give up."""
+        objective = self.objective or run.objective
+        if state.memory.pairs:
+            state.memory.pairs.clear()
+            state.memory.scale = 1.0
+            return LBFGSState(state.evaluation, state.memory, state.iteration + 1)
+        if not run.exact:
+            run.exact = True
+            evaluation = run.evaluate(state.evaluation.point, objective)
+            return LBFGSState(evaluation, state.memory, state.iteration + 1)
+        return LBFGSState(state.evaluation, state.memory, state.iteration + 1, stuck=True)

@@ -1,0 +1,220 @@
+"""The one loop of all solvers: step, record, certify, stop.
+
+A method proposes points; the loop keeps the best value and the best bound, decides when to spend an exact pass on a
+certificate, and is the only place that says how a fit ended.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from crosshead.solvers.protocol import (
+    Callback,
+    Evaluation,
+    Float,
+    Objective,
+    Progress,
+    Result,
+    Status,
+    relative_gap,
+)
+
+State = TypeVar("State")
+
+BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
+FLAT_GRADIENT = 1e-3  # alpha = 0: a gradient this much times tol below the first counts as flat
+
+
+class Method(Protocol[State]):
+    """One way to minimise: a first state, and a step to the next. A state says where it is and whether it is stuck."""
+
+    def start(self, run: Run, point: Float) -> State:
+        """The state at the starting point."""
+        ...
+
+    def step(self, run: Run, state: State) -> State:
+        """The next state."""
+        ...
+
+    def stuck(self, state: State) -> bool:
+        """Whether no step made progress."""
+        ...
+
+
+@dataclass
+class Run:
+    """A fit under way: the objective, what it has cost, and the best it has found."""
+
+    objective: Objective
+    tol: float
+    max_time: float | None
+    exact: bool
+    began: float = field(default_factory=time.perf_counter)
+    passes: int = 0
+    best: Any = None
+    bound: float = -np.inf
+    certified: Any = None
+    certified_bound: float = -np.inf
+    first_gradient: float = 0.0
+    active: Any = None
+    bias_attempts: int = 0
+    next_bias_attempt: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the fit began."""
+        return time.perf_counter() - self.began
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time budget is used up."""
+        return self.max_time is not None and self.seconds >= self.max_time
+
+    @property
+    def gap(self) -> float:
+        """The best estimate of the relative gap so far."""
+        return np.inf if self.best is None else relative_gap(self.best.value, self.bound)
+
+    def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
+        """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
+        self.active = objective or self.objective
+        evaluation = self.active.evaluate(point, exact=self.exact)
+        self.passes += 1
+        self.record(evaluation)
+        return evaluation
+
+    def record(self, evaluation: Evaluation) -> None:
+        """Keep what is better than before."""
+        if self.best is None:
+            self.first_gradient = float(np.abs(evaluation.gradient).max(initial=0.0))
+        if self.best is None or evaluation.value < self.best.value:
+            self.best = evaluation
+        self.bound = max(self.bound, evaluation.bound)
+        if evaluation.exact:
+            if self.certified is None or evaluation.value < self.certified.value:
+                self.certified = evaluation
+            self.certified_bound = max(self.certified_bound, evaluation.bound)
+
+    def certify(self) -> bool:
+        """Whether the gap, computed in float64, is at most tol. Spends passes only where it may be."""
+        if self._certified_gap() <= self.tol:
+            return True
+        if self.gap > self.tol:
+            return self._settle_bias()
+        if self.exact:
+            return False
+        self._certify_point(self.best)
+        if self._certified_gap() <= self.tol:
+            return True
+        if self._settle_bias():
+            return True
+        self.exact = True  # float32 passes promised more than they keep
+        return False
+
+    def _certified_gap(self) -> float:
+        return np.inf if self.certified is None else relative_gap(self.certified.value, self.certified_bound)
+
+    def _certify_point(self, evaluation: Any) -> None:
+        exact = self.active.evaluate(evaluation.point, exact=True)
+        self.passes += 1
+        self.record(exact)
+
+    def _settle_bias(self) -> bool:
+        """Where only the residuals' sums keep the gap open, move the bias until they are nearly zero."""
+        best = self.best
+        if self.passes < self.next_bias_attempt:
+            return False
+        if relative_gap(best.value, best.free_bound) > self.tol / 2:
+            return False
+        self.bias_attempts += 1
+        self.next_bias_attempt = self.passes + 2**self.bias_attempts
+        for _ in range(BIAS_STEPS):
+            moved = self.active.evaluate(self.active.move_bias(best), exact=True)
+            self.passes += 1
+            if not moved.value <= best.value + 1e-6 * abs(best.value):
+                return False
+            self.record(moved)
+            best = moved
+            if self._certified_gap() <= self.tol:
+                return True
+        return False
+
+    def finish(self) -> None:
+        """Make sure that what is reported was computed in float64."""
+        if self.certified is None or self.certified.point is not self.best.point:
+            self._certify_point(self.best)
+
+    def flat(self) -> bool:
+        """Without a certificate: whether the gradient is as good as zero."""
+        size = float(np.abs(self.best.gradient).max(initial=0.0))
+        return size <= FLAT_GRADIENT * self.tol * self.first_gradient
+
+
+def minimise_with(
+    method: Method[State],
+    objective: Objective,
+    start: Float,
+    *,
+    tol: float,
+    max_iter: int,
+    max_time: float | None = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Run a method to a certified gap of ``tol``, or until something else ends it."""
+    run = Run(objective, tol, max_time, exact=not objective.inexact_passes)
+    history: list[Progress] = []
+    iteration = 0
+
+    def note() -> bool:
+        progress = Progress(iteration, run.passes, run.seconds, run.best.value, run.gap)
+        history.append(progress)
+        return callback is not None and bool(callback(progress))
+
+    status: Status | None = None
+    try:
+        state = method.start(run, start)
+        status = "stopped" if note() else None
+        while status is None:
+            status = _ended(run, method.stuck(state), iteration, max_iter)
+            if status is None:
+                state = method.step(run, state)
+                iteration += 1
+                status = "stopped" if note() else None
+    except KeyboardInterrupt:
+        if run.best is None:
+            raise
+        status = "interrupted"
+    run.finish()
+    certified = run.certified
+    gap = relative_gap(certified.value, run.certified_bound)
+    if gap <= tol:
+        status = "converged"
+    history.append(Progress(iteration, run.passes, run.seconds, certified.value, gap))
+    return Result(
+        point=certified.point,
+        value=certified.value,
+        bound=run.certified_bound,
+        gap=gap,
+        status=status,
+        iterations=iteration,
+        passes=run.passes,
+        seconds=run.seconds,
+        history=history,
+    )
+
+
+def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | None:
+    if run.objective.has_certificate:
+        if run.certify():
+            return "converged"
+    elif run.flat():
+        return "no_certificate"
+    if stuck and run.exact:
+        return "stalled"
+    if iteration >= max_iter:
+        return "max_iter"
+    return "max_time" if run.out_of_time else None

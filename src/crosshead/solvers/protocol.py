@@ -1,0 +1,112 @@
+"""What solvers ask of an objective, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+Status = Literal["converged", "max_iter", "max_time", "stalled", "no_certificate", "interrupted", "stopped"]
+
+MEANING: dict[str, str] = {
+    "converged": "the relative duality gap is at most tol",
+    "max_iter": "max_iter iterations were used up",
+    "max_time": "max_time was used up",
+    "stalled": "no further progress is possible in double precision",
+    "no_certificate": "alpha = 0 has no duality gap; the gradient is small, but nothing bounds the optimum",
+    "interrupted": "interrupted from the keyboard; the best weights so far are kept",
+    "stopped": "the callback asked to stop; the best weights so far are kept",
+}
+
+
+class Evaluation(Protocol):
+    """One pass's findings at a point; see `crosshead.objective.Evaluation`."""
+
+    @property
+    def point(self) -> Float: ...  # noqa: D102
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def bound(self) -> float: ...  # noqa: D102
+    @property
+    def surrogate(self) -> float: ...  # noqa: D102
+    @property
+    def surrogate_bound(self) -> float: ...  # noqa: D102
+    @property
+    def gradient(self) -> Float: ...  # noqa: D102
+    @property
+    def free_bound(self) -> float: ...  # noqa: D102
+    @property
+    def exact(self) -> bool: ...  # noqa: D102
+
+
+class Objective(Protocol):
+    """What a solver may ask; see `crosshead.objective.Objective`."""
+
+    @property
+    def smooth(self) -> bool: ...  # noqa: D102
+    @property
+    def has_certificate(self) -> bool: ...  # noqa: D102
+    @property
+    def inexact_passes(self) -> bool: ...  # noqa: D102
+    @property
+    def l1_weight(self) -> float: ...  # noqa: D102
+    def evaluate(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
+    def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
+    def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
+    def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
+    def pack(self, weight: Float, bias: Float) -> Float: ...  # noqa: D102
+    def smoothed(self, smoothing: float) -> Objective: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One line of a fit's history, after an iteration.
+
+    ``objective`` and ``gap`` are the best so far; ``gap`` is relative, (F − D)/|F|, and inf without a bound.
+    ``seconds`` count from the start of the fit, ``passes`` are full passes over the data.
+    """
+
+    iteration: int
+    passes: int
+    seconds: float
+    objective: float
+    gap: float
+
+
+Callback = Callable[[Progress], object]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The best weights found, and how good they are.
+
+    ``value`` F and ``bound`` D are computed in float64 at the end; ``gap`` = (F − D)/|F|.
+    """
+
+    point: Float
+    value: float
+    bound: float
+    gap: float
+    status: Status
+    iterations: int
+    passes: int
+    seconds: float
+    history: list[Progress] = field(repr=False)
+
+    @property
+    def message(self) -> str:
+        """The status in words."""
+        return MEANING[self.status]
+
+
+def relative_gap(value: float, bound: float) -> float:
+    """(F − D)/max(|F|, tiny), never negative; inf where there is no bound."""
+    if not np.isfinite(bound) or not np.isfinite(value):
+        return float("inf")
+    return max(0.0, value - bound) / max(abs(value), float(np.finfo(np.float64).tiny))

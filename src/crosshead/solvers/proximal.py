@@ -1,0 +1,199 @@
+"""Proximal quasi-Newton for objectives with an L1 part.
+
+Each step minimises a quadratic model of the smooth part plus the L1 norm itself (Lee, Sun and Saunders, SIAM Journal on
+Optimization 24, 2014). The model is the Kronecker metric corrected by the last steps in the compact form of Byrd,
+Nocedal and Schnabel (Mathematical Programming 63, 1994), and is minimised by coordinate descent without touching the
+data, so that an iteration costs one pass.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.solvers.coordinate_descent import QuadraticModel, coordinate_descent
+from crosshead.solvers.line_search import NOISE_DOUBLE, NOISE_SINGLE
+from crosshead.solvers.loop import Run
+from crosshead.solvers.protocol import Float, Objective
+
+MEMORY = 12
+REBUILD_AFTER = (4, 12, 40)
+COUPLED_CLASSES = 128  # beyond, the model's class factor is taken as diagonal
+RIDGE = 1e-3  # of B's mean diagonal: B alone does not see what all classes have in common
+MODEL_TOLERANCE, MOST_SWEEPS = 1e-2, 60
+HALVINGS = 25
+DECREASE = 1e-4
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Parameters seen from the mean feature: columns of (W, b + W x̄), where the bias hardly interacts with W."""
+
+    metric: Any
+    class_matrix: Float
+    feature_matrix: Float
+    l1: Float
+    l2: Float
+
+    @classmethod
+    def of(cls, metric: Any, l1_weight: float) -> Frame:
+        """The frame of a metric, with the bias as one more, unpenalised column."""
+        B = metric.class_matrix
+        ridge = RIDGE * float(np.mean(np.diag(B)))
+        coupled = B.shape[0] <= COUPLED_CLASSES
+        B = B + ridge * np.eye(len(B)) if coupled else np.diag(B) + ridge
+        A = metric.features.diagonal if metric.features.matrix is None else metric.features.matrix
+        columns = len(A)
+        l1, l2 = np.full(columns, l1_weight), np.full(columns, metric.l2_weight)
+        if metric.fit_intercept:
+            A = np.append(A, 1.0) if A.ndim == 1 else np.pad(A, (0, 1))
+            A[-1:, ...] = 0.0 if A.ndim == 2 else 1.0
+            if A.ndim == 2:
+                A[-1, -1] = 1.0
+            l1, l2 = np.append(l1, 0.0), np.append(l2, 0.0)
+        return cls(metric, B, A, l1, l2)
+
+    def enter(self, weight: Float, bias: Float) -> Float:
+        """A difference of points in the frame, (C, D + 1)."""
+        if not self.metric.fit_intercept:
+            return weight
+        return np.column_stack([weight, bias + weight @ self.metric.center])
+
+    def enter_gradient(self, weight: Float, bias: Float) -> Float:
+        """A gradient in the frame, (C, D + 1)."""
+        if not self.metric.fit_intercept:
+            return weight
+        return np.column_stack([weight - np.outer(bias, self.metric.center), bias])
+
+    def leave(self, step: Float) -> tuple[Float, Float]:
+        """A step of the frame as a step of (W, b)."""
+        if not self.metric.fit_intercept:
+            return step, np.zeros(len(step))
+        return step[:, :-1], step[:, -1] - step[:, :-1] @ self.metric.center
+
+    def multiply(self, step: Float) -> Float:
+        """The metric applied to a step of the frame."""
+        left = self.class_matrix @ step if self.class_matrix.ndim == 2 else self.class_matrix[:, None] * step
+        right = left @ self.feature_matrix if self.feature_matrix.ndim == 2 else left * self.feature_matrix
+        return np.asarray(right + self.l2 * step)
+
+
+@dataclass
+class ProximalState:
+    """Where the method is, its frame, and the pairs (s, y) as flat vectors of parameters and gradients."""
+
+    evaluation: Any
+    frame: Frame
+    pairs: deque[tuple[Float, Float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
+    iteration: int = 0
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Proximal:
+    """Minimise a smooth loss with an L1 part. ``objective`` overrides the run's own, for smoothed stages."""
+
+    objective: Objective | None = None
+
+    def start(self, run: Run, point: Float) -> ProximalState:
+        """Evaluate the start and build the metric there."""
+        objective = self.objective or run.objective
+        evaluation = run.evaluate(point, objective)
+        return ProximalState(evaluation, Frame.of(objective.metric(evaluation), objective.l1_weight))
+
+    def step(self, run: Run, state: ProximalState) -> ProximalState:
+        """One proximal quasi-Newton step."""
+        objective = self.objective or run.objective
+        here = state.evaluation
+        if state.iteration in REBUILD_AFTER:
+            state.frame = Frame.of(objective.metric(here), objective.l1_weight)
+        direction = _direction(objective, state)
+        there = _backtrack(run, objective, here, direction)
+        if there is None:
+            return _recover(run, objective, state)
+        step, change = there.point - here.point, there.gradient - here.gradient
+        if float(step @ change) > 1e-12 * float(np.linalg.norm(step) * np.linalg.norm(change)):
+            state.pairs.append((step, change))
+        return replace(state, evaluation=there, iteration=state.iteration + 1)
+
+    def stuck(self, state: ProximalState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+
+def _direction(objective: Objective, state: ProximalState) -> Float:
+    frame = state.frame
+    weight, bias = objective.unpack(state.evaluation.point)
+    gradient = frame.enter_gradient(*objective.unpack(state.evaluation.gradient))
+    steps = [frame.enter(*objective.unpack(s)) for s, _ in state.pairs]
+    changes = [frame.enter_gradient(*objective.unpack(y)) for _, y in state.pairs]
+    scale, low_rank, scaled = _corrections(frame, steps, changes)
+    model = QuadraticModel(
+        weight=frame.enter(weight, bias),
+        gradient=gradient,
+        class_matrix=scale * frame.class_matrix,
+        feature_matrix=frame.feature_matrix,
+        l1=frame.l1,
+        l2=frame.l2,
+        low_rank=low_rank,
+        low_rank_scaled=scaled,
+    )
+    return objective.pack(*frame.leave(coordinate_descent(model, MODEL_TOLERANCE, MOST_SWEEPS)))
+
+
+def _corrections(frame: Frame, steps: list[Float], changes: list[Float]) -> tuple[float, Float, Float]:
+    """The metric's scale σ, and Q, Q K with quasi-Newton Hessian = σ-scaled metric − Q K Qᵀ."""
+    size = len(frame.class_matrix) * len(frame.l1)
+    if not steps:
+        return 1.0, np.zeros((size, 0)), np.zeros((size, 0))
+    S = np.array([s.ravel() for s in steps]).T
+    Y = np.array([y.ravel() for y in changes]).T
+    products = S.T @ Y
+    ridge = np.array([(frame.l2 * s).ravel() for s in steps]).T
+    plain = np.array([frame.multiply(s).ravel() for s in steps]).T - ridge
+    last_curvature = float(S[:, -1] @ plain[:, -1])
+    wanted = float(products[-1, -1] - S[:, -1] @ ridge[:, -1])
+    scale = float(np.clip(wanted / last_curvature, 0.1, 10.0)) if last_curvature > 0 else 1.0
+    moved = scale * plain + ridge
+    lower = np.tril(products, -1)
+    middle = np.block([[S.T @ moved, lower], [lower.T, -np.diag(np.diag(products))]])
+    Q = np.hstack([moved, Y])
+    norms = np.sqrt(np.maximum(np.abs(np.diag(middle)), 1e-300))
+    K = np.linalg.pinv(middle / np.outer(norms, norms), rcond=1e-12, hermitian=True) / np.outer(norms, norms)
+    return scale, Q, Q @ K
+
+
+def _backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> Any | None:
+    """The first of the steps 1, ½, ¼, … that decreases the objective by enough."""
+    weight, _ = objective.unpack(here.point)
+    along, _ = objective.unpack(direction)
+    l1 = objective.l1_weight
+    promised = float(direction @ here.gradient) + l1 * float(np.abs(weight + along).sum() - np.abs(weight).sum())
+    if not np.isfinite(promised) or promised >= 0:
+        return None
+    noise = (NOISE_DOUBLE if run.exact else NOISE_SINGLE) * abs(here.surrogate)
+    step = 1.0
+    for _ in range(HALVINGS):
+        there = run.evaluate(here.point + step * direction, objective)
+        if there.surrogate <= here.surrogate + DECREASE * step * promised:
+            return there
+        if abs(step * promised) < noise and there.surrogate <= here.surrogate + noise:
+            return there if there.surrogate < here.surrogate else None
+        step /= 2
+    return None
+
+
+def _recover(run: Run, objective: Objective, state: ProximalState) -> ProximalState:
+    """After a failed search: first forget the pairs, then go over to exact passes, then give up."""
+    if state.pairs:
+        state.pairs.clear()
+        return replace(state, iteration=state.iteration + 1)
+    if not run.exact:
+        run.exact = True
+        evaluation = run.evaluate(state.evaluation.point, objective)
+        return replace(state, evaluation=evaluation, iteration=state.iteration + 1)
+    return replace(state, iteration=state.iteration + 1, stuck=True)

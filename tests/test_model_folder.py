@@ -1,0 +1,309 @@
+"""Model folders: what comes back, what is refused, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from crosshead import folder_swap
+from crosshead.model_folder import Model, ModelError
+from crosshead.scaling import Scaler
+
+
+def make(classes: Any = ("no", "yes", "ähm"), **changes: Any) -> Model:
+    generator = np.random.default_rng(0)
+    fields: dict[str, Any] = {
+        "weight": generator.normal(size=(len(classes), 4)),
+        "bias": generator.normal(size=len(classes)),
+        "classes": np.array(classes),
+        "loss": "hinge",
+        "loss_parameters": {"margin": 1.0},
+        "scaling": Scaler.fit("standard", generator.normal(size=(9, 4))),
+        "encoding": {"kind": "array", "n_features": 4},
+        "feature_names": ["a", "b", "c|d", "e\nf"],
+        "hyperparameters": {"alpha": 1e-4, "l1_ratio": 0.0},
+        "training": {"objective": np.float64(0.5), "gap": np.float32(0.25), "rows": np.int64(9)},
+        "fingerprint": "f" * 64,
+    }
+    return Model(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    "classes", [("no", "yes", "ähm"), (3, -1, 10**12), (True, False), ("1", "2"), ("a\x01|b", " ", "\udcff")]
+)
+def test_round_trip(tmp_path: Path, classes: Any) -> None:
+    model = make(classes)
+    model.save(tmp_path / "deep" / "model")
+    again = Model.load(tmp_path / "deep" / "model")
+    np.testing.assert_array_equal(again.weight, model.weight)
+    np.testing.assert_array_equal(again.bias, model.bias)
+    assert again.classes.tolist() == list(classes)
+    assert again.classes.dtype.kind == model.classes.dtype.kind
+    for name in ("loss", "loss_parameters", "encoding", "feature_names", "hyperparameters", "fingerprint"):
+        assert getattr(again, name) == getattr(model, name)
+    assert again.training == {"objective": 0.5, "gap": 0.25, "rows": 9}
+    features = np.random.default_rng(2).normal(size=(3, 4))
+    np.testing.assert_array_equal(again.scaling.apply(features), model.scaling.apply(features))
+    assert sorted(os.listdir(tmp_path / "deep" / "model")) == ["README.md", "model.json", "model.safetensors"]
+    assert os.listdir(tmp_path / "deep") == ["model"]
+
+
+@pytest.mark.parametrize("scaling", [Scaler(), Scaler.fit("maxabs", np.ones((2, 4)) * 255)])
+def test_other_scalings_and_float32(tmp_path: Path, scaling: Scaler) -> None:
+    model = make(scaling=scaling, weight=np.ones((3, 4), dtype=np.float32))
+    model.save(tmp_path / "m")
+    again = Model.load(tmp_path / "m")
+    assert again.weight.dtype == np.float32
+    assert again.scaling.kind == scaling.kind
+    np.testing.assert_array_equal(again.scaling.scale, scaling.scale)
+
+
+def test_memory_layout_does_not_matter(tmp_path: Path) -> None:
+    weight = np.arange(12.0).reshape(3, 4)
+    for layout in (np.asfortranarray(weight), weight[::-1][::-1], weight.astype(">f8")):
+        make(weight=layout).save(tmp_path / "m")
+        np.testing.assert_array_equal(Model.load(tmp_path / "m").weight, weight)
+
+
+def test_the_files_are_readable_without_crosshead(tmp_path: Path) -> None:
+    model = make()
+    model.save(tmp_path / "m")
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    np.testing.assert_array_equal(tensors["weight"], model.weight)
+    assert set(tensors) == {"weight", "bias", "scaling.centre", "scaling.scale"}
+    document = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert document["schema_version"] == 1
+    assert document["classes"] == {"type": "str", "values": ["no", "yes", "ähm"]}
+    assert document["library_versions"]["numpy"] == np.__version__
+    card = (tmp_path / "m" / "README.md").read_text()
+    for text in ("3 classes", "hinge", ("| margin" in card and "margin") or "loss: margin", "ähm", "0.0001"):
+        assert text in card
+
+
+def test_numbers_that_are_not_finite_are_saved_as_null(tmp_path: Path) -> None:
+    make(training={"gap": float("inf"), "nested": [np.nan, Path("x")]}).save(tmp_path / "m")
+    assert Model.load(tmp_path / "m").training == {"gap": None, "nested": [None, "x"]}
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
+def test_damaged_files_are_refused(tmp_path: Path, name: str, damage: str) -> None:
+    make().save(tmp_path / "m")
+    path = tmp_path / "m" / name
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "flip":
+        position = content.index(b"hinge") if name == "model.json" else len(content) - 5
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+    else:
+        path.write_bytes(content[: len(content) // 2 if damage == "cut" else 0])
+    with pytest.raises(ModelError, match=rf"m: {name} ") as caught:
+        Model.load(tmp_path / "m")
+    assert "\n" not in str(caught.value)
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Change model.json and make its checksums agree, as a careful forger would."""
+    import hashlib
+
+    document = json.loads((folder / "model.json").read_text())
+    document |= changes
+    document["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    del document["document_sha256"]
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    document["document_sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (folder / "model.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema_version": 2}, "schema version 2, this crosshead reads 1"),
+        ({"format": "other"}, "does not describe a crosshead model"),
+        ({"n_features": 5}, "the scaling has 5 features, the weight 4"),
+        ({"n_features": "4"}, "scaling has 4 features"),
+        ({"feature_names": ["a"]}, "1 feature names for 4 features"),
+        ({"classes": {"type": "str", "values": ["a", "b"]}}, r"weight has shape \(3, 4\)"),
+        ({"classes": {"type": "str", "values": ["a", "b", "b"]}}, "classes must be distinct"),
+        ({"classes": {"type": "object", "values": ["a", "b", "c"]}}, "lacks or garbles 'object'"),
+        ({"classes": {"type": "int", "values": ["a", "b", "c"]}}, "lacks or garbles"),
+        ({"scaling": {"kind": "minmax"}}, "scaling 'minmax' is unknown"),
+        ({"scaling": {"kind": "none"}}, "the scale has shape"),
+        ({"loss": 3}, "lacks or garbles"),
+    ],
+)
+def test_contradicting_documents_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    make().save(tmp_path / "m")
+    reseal(tmp_path / "m", **changes)
+    with pytest.raises(ModelError, match=message):
+        Model.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"bias": np.zeros(2)}, r"bias has shape \(2,\), expected \(3,\)"),
+        ({"weight": np.full((3, 4), np.nan)}, "weight holds NaN"),
+        ({"bias": np.array([0, np.inf, 0])}, "bias holds NaN or infinite"),
+        ({"weight": np.ones((3, 4), dtype=np.int64)}, "weight is int64, expected float32 or float64"),
+        ({"weight": None}, "holds no 'weight'"),
+        ({"scaling.scale": np.zeros(4)}, "not positive"),
+        ({"scaling.scale": np.ones(3)}, r"the scale has shape \(3,\)"),
+        ({"scaling.centre": np.ones(3)}, r"the centre has shape \(3,\)"),
+    ],
+)
+def test_contradicting_arrays_are_refused(tmp_path: Path, tensors: dict[str, Any], message: str) -> None:
+    make().save(tmp_path / "m")
+    path = tmp_path / "m" / "model.safetensors"
+    changed = {**load_file(path), **tensors}
+    save_file({name: values for name, values in changed.items() if values is not None}, path)
+    reseal(tmp_path / "m")
+    with pytest.raises(ModelError, match=message):
+        Model.load(tmp_path / "m")
+
+
+def test_pickles_are_never_read(tmp_path: Path) -> None:
+    make().save(tmp_path / "m")
+    import pickle
+
+    (tmp_path / "m" / "model.safetensors").write_bytes(pickle.dumps({"weight": 1}))
+    reseal(tmp_path / "m")
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a safetensors file"):
+        Model.load(tmp_path / "m")
+
+
+def test_a_model_that_contradicts_itself_is_not_saved(tmp_path: Path) -> None:
+    for changes in (
+        {"bias": np.zeros(2)},
+        {"weight": np.full((3, 4), np.inf)},
+        {"classes": np.array([0.5, 1, 2])},
+    ):
+        with pytest.raises(ModelError):
+            make(**changes).save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_absent_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="none: no such model folder"):
+        Model.load(tmp_path / "none")
+
+
+# ---------------------------------------------------------------- replacing
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "two renames":
+        monkeypatch.setattr(folder_swap, "_exchange", lambda one, other: False)
+
+
+@pytest.mark.usefixtures("any_system")
+def test_only_our_folders_are_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "m"
+    place.mkdir()
+    make(loss="softmax").save(place)
+    make(loss="hinge").save(place)
+    assert Model.load(place).loss == "hinge"
+    assert os.listdir(tmp_path) == ["m"]
+    (place / "thoughts.txt").write_text("mine")
+    with pytest.raises(ModelError, match=r"m: the folder also holds 'thoughts\.txt'"):
+        make().save(place)
+    assert (place / "thoughts.txt").read_text() == "mine"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model.json").write_text('{"format": "layers-model"}')
+    with pytest.raises(ModelError, match="other: the folder holds something else than a model"):
+        make().save(other)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ModelError, match="file: a file is in the way"):
+        make().save(tmp_path / "file")
+    assert sorted(os.listdir(tmp_path)) == ["file", "m", "other"]
+
+
+def test_a_link_to_a_model_stays_a_link(tmp_path: Path) -> None:
+    make(loss="softmax").save(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    make(loss="hinge").save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert Model.load(tmp_path / "real").loss == "hinge"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: from then on the run does nothing to the disk any more, not even tidying."""
+
+
+def kill_before(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first `step` changes of the file system happen and none after them."""
+    done = 0
+
+    def counted(change: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal done
+            if done >= step:
+                raise Killed
+            done += 1
+            return change(*arguments, **options)
+
+        return call
+
+    for name in ("mkdir", "rename"):
+        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
+    for name in ("fsync", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    monkeypatch.setattr(folder_swap, "_exchange", counted(folder_swap._exchange))
+
+
+@pytest.mark.usefixtures("any_system")
+def test_a_killed_run_leaves_the_old_or_the_new_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for step in range(60):
+        place = tmp_path / f"run{step}" / "m"
+        make(loss="old").save(place)
+        killed = False
+        with monkeypatch.context() as patch:
+            kill_before(step, patch)
+            try:
+                make(loss="new").save(place)
+            except Killed:
+                killed = True
+        found.append(Model.load(place).loss)
+        make(loss="next").save(place)
+        assert Model.load(place).loss == "next"
+        if not killed:
+            break
+    else:
+        pytest.fail("the run never finished")
+    assert found == sorted(found, reverse=True)  # old … old, new … new
+    assert set(found) == {"old", "new"}
+
+
+def test_a_stale_backup_is_not_taken_for_a_removed_model(tmp_path: Path) -> None:
+    make(loss="old").save(folder_swap.backup_of(tmp_path / "m"))
+    assert Model.load(tmp_path / "m").loss == "old"
+    make(loss="new").save(tmp_path / "m")
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(loss="softmax").save(tmp_path / "m")
+
+    def full_disk(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crosshead.model_folder.write_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        make(loss="hinge").save(tmp_path / "m")
+    assert os.listdir(tmp_path) == ["m"]
+    assert Model.load(tmp_path / "m").loss == "softmax"
