@@ -1,0 +1,48 @@
+"""crosshead: the last layer of a classifier, from scores to certified weights.
+
+Names are loaded when they are first used, so that ``import crosshead`` is quick and pulls in nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crosshead.data import Dataset, load
+    from crosshead.linear import ConvergenceWarning, LinearClassifier, LogisticRegression
+    from crosshead.losses import get_loss
+    from crosshead.model_folder import Model
+
+_HOMES = {
+    "ConvergenceWarning": "crosshead.linear",
+    "Dataset": "crosshead.data",
+    "LinearClassifier": "crosshead.linear",
+    "LogisticRegression": "crosshead.linear",
+    "Model": "crosshead.model_folder",
+    "get_loss": "crosshead.losses",
+    "load": "crosshead.data",
+}
+
+__all__ = [
+    "ConvergenceWarning",
+    "Dataset",
+    "LinearClassifier",
+    "LogisticRegression",
+    "Model",
+    "__version__",
+    "get_loss",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("crosshead")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'crosshead' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

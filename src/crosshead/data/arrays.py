@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,6 @@ LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets", "y_train", "ytr
 TEST_FEATURE_NAMES = ("Xt", "xt", "X_test", "x_test", "Xtest", "test_images")
 TEST_LABEL_NAMES = ("yt", "y_test", "ytest", "test_labels")
 SPARSE_MEMBERS = frozenset({"data", "indices", "indptr", "shape", "format"})
-
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError)
 
 
 def read_npz(path: Path, *, target: str | None, target_required: bool) -> Dataset:
@@ -161,8 +158,8 @@ def _open_archive(path: Path) -> Iterator[Any]:
     with path.open("rb") as stream:
         try:
             archive: Any = np.load(stream, allow_pickle=False)
-        except _DAMAGED as error:
-            raise DataError(f"{path}: not a readable .npz archive ({error}); is it truncated?") from error
+        except Exception as error:  # see `_damage`
+            raise _damage(f"{path}: not a readable .npz archive", error) from error
         if not any(name.endswith(".npy") for name in archive.zip.namelist()):
             raise DataError(f"{path}: a zip archive without arrays; unpack it and give what is inside")
         yield archive
@@ -171,7 +168,7 @@ def _open_archive(path: Path) -> Iterator[Any]:
 def _member(archive: Any, name: str, source: str) -> Array:
     try:
         return np.asarray(archive[name])
-    except _DAMAGED as error:
+    except Exception as error:  # see `_damage`
         raise _member_error(error, f"{source}: array {name!r}") from error
 
 
@@ -181,44 +178,50 @@ def _member_error(error: Exception, place: str) -> DataError:
             f"{place} holds Python objects, which would need pickle and is never read; "
             "store numbers or fixed-width strings"
         )
-    return DataError(f"{place} cannot be read ({error}); is the file truncated?")
+    return _damage(f"{place} cannot be read", error)
+
+
+def _damage(what: str, error: Exception) -> DataError:
+    """The error to raise for a file that NumPy cannot read.
+
+    A damaged header is parsed as Python text and can fail in almost any way, also by asking for more memory
+    than there is.
+    """
+    return DataError(f"{what} ({error}); is it truncated?")
 
 
 def _load_npy(path: Path) -> Array:
     _check_present(path)
     try:
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except ValueError as error:
-        if "pickle" in str(error) or "hasobject" in str(error) or "object" in str(error):
+    except Exception as error:  # see `_damage`
+        if "pickle" in str(error) or "object" in str(error):
             raise _member_error(ValueError("Object arrays"), f"{path}:") from error
-        raise DataError(f"{path}: {_npy_damage(path, error)}; write the file again") from error
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy file ({error})") from error
+        raise _damage(f"{path}: {_npy_damage(path)}", error) from error
 
 
-def _npy_damage(path: Path, error: Exception) -> str:
+def _npy_damage(path: Path) -> str:
     """Say how many bytes are missing, where the header can still be read."""
+    unreadable = "not a readable .npy file"
     try:
         with path.open("rb") as stream:
             version = np.lib.format.read_magic(stream)
             header = np.lib.format
             read_header = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
             shape, _, dtype = read_header(stream)
-            expected = stream.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    except ValueError:
-        return f"not a readable .npy file ({error})"
+            expected = stream.tell() + math.prod(shape) * dtype.itemsize
+    except Exception:  # the same damage once more
+        return unreadable
     found = path.stat().st_size
-    if found < expected:
-        return f"truncated: expected {expected} bytes, found {found}"
-    return f"not a readable .npy file ({error})"
+    return f"truncated: expected {expected} bytes, found {found}" if found < expected else unreadable
 
 
 def _load_sparse(path: Path) -> Any:
     _check_present(path)
     try:
         matrix = sparse.csr_array(sparse.load_npz(path))
-    except _DAMAGED as error:
-        raise DataError(f"{path}: not a readable sparse matrix ({error}); is it truncated?") from error
+    except Exception as error:  # see `_damage`
+        raise _damage(f"{path}: not a readable sparse matrix", error) from error
     if 0 in matrix.shape:
         raise DataError(f"{path}: has shape {matrix.shape}: no rows or 0 features")
     if matrix.dtype.kind not in "biuf":

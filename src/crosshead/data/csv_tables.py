@@ -10,7 +10,7 @@ from typing import Any
 
 from crosshead.data.checks import Place
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.files import is_gzipped, open_unpacked
+from crosshead.data.files import UNPACKING_ERRORS, is_gzipped, open_unpacked
 
 DELIMITERS = (",", ";", "\t")
 
@@ -95,7 +95,7 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
             line = stream.readline(1 << 20).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the header is not UTF-8 text; save the file as UTF-8") from error
-    except (EOFError, OSError) as error:
+    except UNPACKING_ERRORS as error:
         raise DataError(f"{path}: the compressed file is damaged ({error}); is it truncated?") from error
     delimiter = "\t" if ".tsv" in path.suffixes else max(DELIMITERS, key=lambda mark: len(line.split(mark)))
     header = next(csv.reader([line], delimiter=delimiter), [])

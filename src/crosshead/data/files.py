@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 
 GZIP_MAGIC = b"\x1f\x8b"
+
+UNPACKING_ERRORS = (EOFError, OSError, zlib.error)
+"""What reading a gzip stream raises where it breaks off or is damaged."""
 
 
 def is_gzipped(path: Path) -> bool:

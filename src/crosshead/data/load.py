@@ -12,6 +12,7 @@ from typing import Any
 from crosshead.data import arrays, builtin, idx, images, svmlight, tables
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
+from crosshead.data.files import UNPACKING_ERRORS
 
 SUPPORTED = (
     ".npz, .npy, .csv, .tsv, .csv.gz, .parquet, .feather, .arrow, .svm, .libsvm, .svmlight, "
@@ -154,7 +155,7 @@ def _unpacked_head(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") as unpacked:
             return unpacked.read(HEAD_BYTES)
-    except (OSError, EOFError) as error:
+    except UNPACKING_ERRORS as error:
         return _partial_head(path, error)
 
 
@@ -163,7 +164,7 @@ def _partial_head(path: Path, error: Exception) -> bytes:
     try:
         with gzip.open(path, "rb") as unpacked:
             return unpacked.read1(256)
-    except (OSError, EOFError):
+    except UNPACKING_ERRORS:
         raise DataError(f"{path}: the compressed file is damaged ({error}); is it truncated?") from error
 
 

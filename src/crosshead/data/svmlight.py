@@ -13,7 +13,7 @@ from scipy import sparse
 from crosshead.data.checks import Place, as_labels, check_finite
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.files import open_unpacked
+from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)"
 _PAIR = re.compile(rf"(\d+):(?:{_NUMBER})", re.IGNORECASE)
@@ -84,7 +84,7 @@ def _parse(path: Path) -> tuple[Any, Any]:
         with open_unpacked(path) as stream:
             # Reading as if indices began at 0 keeps them as they are written; `_shift` moves them.
             matrix, values = datasets.load_svmlight_file(stream, zero_based=True, dtype=np.float64)
-    except (EOFError, OSError) as error:
+    except UNPACKING_ERRORS as error:
         raise DataError(f"{path}: not readable ({error}); is it truncated?") from error
     except (ValueError, OverflowError) as error:
         raise DataError(_locate(path, error)) from error

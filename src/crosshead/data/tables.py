@@ -175,16 +175,24 @@ def _label_type(labels: Array) -> str:
 def _read_binary(path: Path, table_format: str) -> Any:
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     try:
-        if table_format == "parquet":
-            parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
-            with parquet.ParquetFile(path) as file:
-                return file.read()
-        with pyarrow.memory_map(str(path)) as stream:
-            if table_format == "arrow-stream":
-                return pyarrow.ipc.open_stream(stream).read_all()
-            return pyarrow.ipc.open_file(stream).read_all()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        table = _open_binary(pyarrow, path, table_format)
+        # A damaged Arrow file can hold offsets that point anywhere; unchecked, they crash the process.
+        table.validate(full=True)
+        _ = table.column_names
+    except Exception as error:  # damage shows in almost any way, also as a size that no memory can hold
         word = "Parquet" if table_format == "parquet" else "Arrow"
         raise DataError(
             f"{path}: not a readable {word} file ({first_line(error)}); is it truncated?"
         ) from error
+    return table
+
+
+def _open_binary(pyarrow: Any, path: Path, table_format: str) -> Any:
+    if table_format == "parquet":
+        parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+        with parquet.ParquetFile(path) as file:
+            return file.read()
+    with pyarrow.memory_map(str(path)) as stream:
+        if table_format == "arrow-stream":
+            return pyarrow.ipc.open_stream(stream).read_all()
+        return pyarrow.ipc.open_file(stream).read_all()
