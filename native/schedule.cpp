@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -32,25 +33,61 @@ Memory allocate(std::int64_t elements, Element type, bool zero) {
   return Memory(memory);
 }
 
-// Lets threads do something in the order of the chunks.
-class Turnstile {
+// Adds the chunks' sums in the order of the chunks, while other chunks are being computed into other slots. A thread
+// that the system takes off its processor holds up the others only once every slot is full.
+class OrderedSum {
  public:
-  template <class Use>
-  void pass(std::int64_t ticket, const Use& use) {
+  explicit OrderedSum(int slots) {
+    for (int i = 0; i < slots; ++i) free_.push_back(i);
+  }
+
+  // A free slot and the next chunk, or false when there are no more chunks. The slot comes first, so that the
+  // earliest chunk not yet added always has one.
+  bool take(std::int64_t chunks, int& slot, std::int64_t& chunk) {
     std::unique_lock<std::mutex> lock(mutex_);
-    moved_.wait(lock, [&] { return next_ == ticket; });
-    lock.unlock();
-    use();
-    lock.lock();
-    ++next_;
-    moved_.notify_all();
+    changed_.wait(lock, [&] { return next_chunk_ >= chunks || !free_.empty(); });
+    if (next_chunk_ >= chunks) return false;
+    slot = free_.back();
+    free_.pop_back();
+    chunk = next_chunk_++;
+    return true;
+  }
+
+  // The chunk's sums are in the slot: add them, and all that follow and are ready, unless a thread is at it already.
+  template <class Add>
+  void finish(int slot, std::int64_t chunk, const Add& add) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ready_[chunk] = slot;
+    if (adding_) return;
+    adding_ = true;
+    for (auto first = ready_.begin(); first != ready_.end() && first->first == next_added_; first = ready_.begin()) {
+      const int adding = first->second;
+      ready_.erase(first);
+      lock.unlock();
+      add(adding);
+      lock.lock();
+      ++next_added_;
+      free_.push_back(adding);
+      changed_.notify_all();
+    }
+    adding_ = false;
   }
 
  private:
   std::mutex mutex_;
-  std::condition_variable moved_;
-  std::int64_t next_ = 0;
+  std::condition_variable changed_;
+  std::vector<int> free_;
+  std::map<std::int64_t, int> ready_;
+  std::int64_t next_chunk_ = 0, next_added_ = 0;
+  bool adding_ = false;
 };
+
+// Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small.
+int slots_for(int threads, std::int64_t elements) {
+  constexpr std::int64_t kSmallSums = 1 << 19;
+  if (threads == 1) return 1;
+  return elements <= kSmallSums ? 4 * threads : threads + 1;
+}
 
 double multiplications_per_row(const PassTask& task) {
   const double columns = static_cast<double>(task.features.columns);
@@ -101,35 +138,39 @@ PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight,
 
   const std::int64_t step = chunk_rows(task), chunks = (rows + step - 1) / step;
   const int used = useful_threads(multiplications_per_row(task) * static_cast<double>(rows), chunks, threads);
-  struct Worker {
-    Memory scratch, gradient;
+  struct Slot {
+    Memory gradient;
     std::vector<double> bias_gradient;
+    ChunkSums sums;
   };
-  std::vector<Worker> workers(static_cast<std::size_t>(used));
-  for (Worker& worker : workers) {
-    worker.scratch = allocate(sizes.scratch, task.compute, false);
-    worker.gradient = allocate(sizes.gradient, task.compute, true);
-    worker.bias_gradient.resize(static_cast<std::size_t>(classes));
+  std::vector<Slot> slots(static_cast<std::size_t>(slots_for(used, sizes.gradient)));
+  for (Slot& slot : slots) {
+    slot.gradient = allocate(sizes.gradient, task.compute, true);
+    slot.bias_gradient.resize(static_cast<std::size_t>(classes));
   }
+  std::vector<Memory> scratch;
+  for (int i = 0; i < used; ++i) scratch.push_back(allocate(sizes.scratch, task.compute, false));
   PassResult result;
-  std::atomic<std::int64_t> next{0};
-  Turnstile turnstile;
-  run_on_threads(used, [&](int index) {
-    Worker& worker = workers[static_cast<std::size_t>(index)];
-    for (std::int64_t chunk; (chunk = next.fetch_add(1)) < chunks;) {
-      ChunkSums sums;
-      sums.bias_gradient = worker.bias_gradient.data();
-      sums.gradient = worker.gradient.get();
-      std::memset(sums.bias_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes));
+  OrderedSum order(static_cast<int>(slots.size()));
+  const auto add = [&](int index) {
+    const Slot& slot = slots[static_cast<std::size_t>(index)];
+    result.loss += slot.sums.loss;
+    result.surrogate += slot.sums.surrogate;
+    result.dual += slot.sums.dual;
+    for (std::int64_t c = 0; c < classes; ++c) bias_gradient[c] += slot.sums.bias_gradient[c];
+    kernels.commit_gradient(task, slot.sums.gradient, weight_gradient);
+  };
+  run_on_threads(used, [&](int thread) {
+    int index = 0;
+    for (std::int64_t chunk = 0; order.take(chunks, index, chunk);) {
+      Slot& slot = slots[static_cast<std::size_t>(index)];
+      slot.sums = ChunkSums{};
+      slot.sums.bias_gradient = slot.bias_gradient.data();
+      slot.sums.gradient = slot.gradient.get();
+      std::memset(slot.sums.bias_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes));
       const std::int64_t first = chunk * step, last = first + step < rows ? first + step : rows;
-      kernels.pass_chunk(task, first, last, worker.scratch.get(), sums);
-      turnstile.pass(chunk, [&] {
-        result.loss += sums.loss;
-        result.surrogate += sums.surrogate;
-        result.dual += sums.dual;
-        for (std::int64_t c = 0; c < classes; ++c) bias_gradient[c] += sums.bias_gradient[c];
-        kernels.commit_gradient(task, sums.gradient, weight_gradient);
-      });
+      kernels.pass_chunk(task, first, last, scratch[static_cast<std::size_t>(thread)].get(), slot.sums);
+      order.finish(index, chunk, add);
     }
   });
   return result;
@@ -167,18 +208,18 @@ void run_gram(const Kernels& kernels, PassTask task, int threads, double* gram) 
   const double work = static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(columns);
   const int used = useful_threads(work, chunks, threads);
   std::vector<Memory> scratch, partial;
-  for (int i = 0; i < used; ++i) {
-    scratch.push_back(allocate(sizes.scratch, task.compute, false));
+  for (int i = 0; i < used; ++i) scratch.push_back(allocate(sizes.scratch, task.compute, false));
+  for (int i = 0; i < slots_for(used, sizes.gradient); ++i)
     partial.push_back(allocate(sizes.gradient, task.compute, true));
-  }
-  std::atomic<std::int64_t> next{0};
-  Turnstile turnstile;
-  run_on_threads(used, [&](int index) {
-    void* mine = partial[static_cast<std::size_t>(index)].get();
-    for (std::int64_t chunk; (chunk = next.fetch_add(1)) < chunks;) {
+  OrderedSum order(static_cast<int>(partial.size()));
+  const auto add = [&](int slot) { kernels.commit_gram(task, partial[static_cast<std::size_t>(slot)].get(), gram); };
+  run_on_threads(used, [&](int thread) {
+    int slot = 0;
+    for (std::int64_t chunk = 0; order.take(chunks, slot, chunk);) {
       const std::int64_t start = chunk * kStep, end = start + kStep < rows ? start + kStep : rows;
-      kernels.gram_chunk(task, start, end, scratch[static_cast<std::size_t>(index)].get(), mine);
-      turnstile.pass(chunk, [&] { kernels.commit_gram(task, mine, gram); });
+      kernels.gram_chunk(task, start, end, scratch[static_cast<std::size_t>(thread)].get(),
+                         partial[static_cast<std::size_t>(slot)].get());
+      order.finish(slot, chunk, add);
     }
   });
   for (std::int64_t i = 0; i < columns; ++i)

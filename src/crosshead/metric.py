@@ -84,12 +84,16 @@ class KroneckerMetric:
     fit_intercept: bool
     class_matrix: Float
 
-    def solve(self, weight: Float, bias: Float) -> tuple[Float, Float]:
-        """(B ⊗ A + α I)⁻¹ applied to a gradient (C, D), (C,)."""
+    def solve(self, weight: Float, bias: Float, scale: float = 1.0) -> tuple[Float, Float]:
+        """(B ⊗ A / scale + α I)⁻¹ applied to a gradient (C, D), (C,).
+
+        The scale leaves α alone: where the loss is flat the penalty's curvature is exact, and a step that overshoots
+        there would let rounding grow from one iteration to the next.
+        """
         if self.fit_intercept:
             weight = weight - np.outer(bias, self.center)
         rotated = self.classes.enter(weight)
-        lam = self.classes.values[:, None]
+        lam = self.classes.values[:, None] / scale
         inside = rotated @ self.features.vectors
         scaled = inside / self._floored(lam * self.features.values + self.l2_weight)
         if self.features.vectors.shape[1] < self.features.vectors.shape[0]:
@@ -100,7 +104,7 @@ class KroneckerMetric:
         step = self.classes.leave(step)
         if not self.fit_intercept:
             return step, np.zeros_like(bias)
-        return step, self.classes.solve(bias) - step @ self.center
+        return step, scale * self.classes.solve(bias) - step @ self.center
 
     def _floored(self, denominator: Float) -> Float:
         floor = 1e-10 * float(np.max(denominator, initial=0.0))

@@ -43,16 +43,16 @@ class Memory:
             factor = inverse * float(step @ q)
             factors.append(factor)
             q = q - factor * change
-        q = objective.pack(*self.metric.solve(*objective.unpack(q))) * self.scale
+        q = objective.pack(*self.metric.solve(*objective.unpack(q), self.scale))
         for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
             q += (factor - inverse * float(change @ q)) * step
         return q
 
     def rescale(self, objective: Objective) -> None:
-        """Match the metric's size to the curvature seen in the last step."""
+        """Match the metric's size to the curvature of the loss seen in the last step."""
         if not self.pairs:
             return
-        step, change, inverse = self.pairs[-1]
+        _, change, inverse = self.pairs[-1]
         solved = objective.pack(*self.metric.solve(*objective.unpack(change)))
         size = float(change @ solved) * inverse
         self.scale = float(np.clip(1.0 / size, 1e-3, 1e3)) if size > 0 else 1.0

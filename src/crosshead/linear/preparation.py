@@ -1,0 +1,115 @@
+"""From what a person passes to `fit` to what an engine runs over: classes, targets and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crosshead.engines import TrainingData
+from crosshead.losses.protocol import Array, Float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Training data with the classes' labels, in the order of the score columns."""
+
+    data: TrainingData
+    classes: Array
+
+
+def prepare(
+    features: Any,
+    target: Array,
+    sample_weight: Float | None,
+    class_weight: Mapping[Any, float] | str | None,
+) -> Prepared:
+    """Class indices or probabilities, and the weight of each row.
+
+    ``target`` (N,) are labels of any type; (N, C) are probabilities (or several labels a row, for the binary loss) of
+    classes 0 … C − 1. A class whose rows all weigh nothing is left out, as if its rows were not there.
+
+    Raises ValueError where fewer than two classes remain, for negative weights, or a class weight for an unknown label.
+    """
+    if target.ndim == 2:
+        return _prepare_probabilities(features, target, sample_weight, class_weight)
+    classes, indices = np.unique(target, return_inverse=True)
+    _require_classes(len(classes))
+    weight = _combined(indices, classes, sample_weight, class_weight)
+    if weight is not None:
+        present = np.bincount(indices, weights=weight, minlength=len(classes)) > 0
+        if not present.all():
+            return _without_absent(features, indices, classes, weight, present)
+    data = TrainingData(features, indices.astype(np.int32), len(classes), weight)
+    return Prepared(data, classes)
+
+
+def _without_absent(
+    features: Any, indices: Array, classes: Array, weight: Float, present: Array
+) -> Prepared:
+    _require_classes(int(present.sum()))
+    # Rows of absent classes weigh nothing; any class will do for them.
+    renamed = np.maximum(np.cumsum(present) - 1, 0)[indices].astype(np.int32)
+    return Prepared(TrainingData(features, renamed, int(present.sum()), weight), classes[present])
+
+
+def _prepare_probabilities(
+    features: Any, target: Array, sample_weight: Float | None, class_weight: Any
+) -> Prepared:
+    if class_weight is not None:
+        raise ValueError("class_weight needs class labels; with probabilities as target, weight the rows instead")
+    classes = np.arange(target.shape[1])
+    _require_classes(len(classes))
+    weight = None if sample_weight is None else _checked(sample_weight)
+    data = TrainingData(features, np.ascontiguousarray(target, dtype=np.float64), len(classes), weight)
+    return Prepared(data, classes)
+
+
+def _require_classes(count: int) -> None:
+    if count < 2:
+        raise ValueError(
+            f"a classifier needs at least 2 classes in the training data, but there is {count} class: "
+            "add rows of another class"
+        )
+
+
+def _checked(sample_weight: Float) -> Float:
+    if (sample_weight < 0).any():
+        row = int(np.argmin(sample_weight))
+        raise ValueError(f"sample_weight must not be negative, but row {row} has {sample_weight[row]}")
+    if not (sample_weight > 0).any():
+        raise ValueError("sample_weight is zero for every row")
+    return sample_weight
+
+
+def _combined(
+    indices: Array, classes: Array, sample_weight: Float | None, class_weight: Any
+) -> Float | None:
+    if sample_weight is not None:
+        sample_weight = _checked(sample_weight)
+    if class_weight is None:
+        return sample_weight
+    own = np.ones(len(indices)) if sample_weight is None else sample_weight
+    return np.asarray(own * _class_weights(indices, classes, own, class_weight)[indices])
+
+
+def _class_weights(indices: Array, classes: Array, own: Float, class_weight: Any) -> Float:
+    """The weight of each class; "balanced" gives every class the same total."""
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f'class_weight must be None, "balanced" or a dict, not {class_weight!r}')
+        totals = np.bincount(indices, weights=own, minlength=len(classes))
+        present = totals > 0
+        return np.where(present, totals.sum() / (present.sum() * np.where(present, totals, 1.0)), 0.0)
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(f'class_weight must be None, "balanced" or a dict, not {class_weight!r}')
+    known = set(classes.tolist())
+    unknown = [label for label in class_weight if label not in known]
+    if unknown:
+        raise ValueError(f"class_weight names the label {unknown[0]!r}, which is not in the training data")
+    weights = np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("class weights must be finite and not negative")
+    return weights

@@ -1,0 +1,86 @@
+"""One fit, from prepared data to a result; what every estimator of this package runs."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from crosshead.engines import TrainingData, make_engine
+from crosshead.linear.warnings import ConvergenceWarning
+from crosshead.losses.protocol import Float, Loss
+from crosshead.objective import Objective
+from crosshead.penalties import ElasticNet
+from crosshead.solvers import Progress, Result, minimise
+
+
+def train(
+    data: TrainingData,
+    loss: Loss,
+    penalty: ElasticNet,
+    *,
+    fit_intercept: bool,
+    tol: float,
+    max_iter: int,
+    max_time: float | None,
+    engine: str,
+    n_threads: int | None,
+    callback: Callable[[Progress], object] | None,
+    verbose: int,
+    seed: int,
+    start: tuple[Float, Float] | None = None,
+) -> tuple[Float, Float, Result]:
+    """Weights (C, D), bias (C,) and the solver's result.
+
+    Warns with `ConvergenceWarning` where the result is not certified to ``tol``. ``start`` is a warm start.
+    """
+    objective = Objective(
+        make_engine(engine, data, n_threads), loss, penalty, fit_intercept=fit_intercept, seed=seed
+    )
+    point = np.zeros(objective.size) if start is None else objective.pack(*start)
+    result = minimise(
+        objective,
+        point,
+        tol=tol,
+        max_iter=max_iter,
+        max_time=max_time,
+        callback=_with_printing(callback, verbose),
+    )
+    if result.status != "converged":
+        warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=4)
+    weight, bias = objective.unpack(result.point)
+    return weight.copy(), bias.copy(), result
+
+
+def not_certified(result: Result, tol: float) -> str:
+    """One line that says why a fit ended, how far from the optimum it may be, and what to do."""
+    advice = {
+        "max_iter": "raise max_iter, scale the features, or accept this gap by a larger tol",
+        "max_time": "raise max_time, or accept this gap by a larger tol",
+        "stalled": "accept this gap by a larger tol",
+        "no_certificate": "set alpha > 0 for a certified optimum",
+    }.get(result.status, "fit again for a certified optimum")
+    distance = (
+        f"the relative duality gap is {result.gap:.2e} (tol {tol:.2e})"
+        if np.isfinite(result.gap)
+        else "no duality gap exists for alpha = 0"
+    )
+    return f"not certified: {result.message}; {distance}; {advice}"
+
+
+def _with_printing(callback: Callable[[Progress], object] | None, verbose: int) -> Any:
+    if verbose <= 0:
+        return callback
+
+    def report(progress: Progress) -> object:
+        print(
+            f"iteration {progress.iteration:5d}  passes {progress.passes:5d}  objective {progress.objective:.8f}  "
+            f"gap {progress.gap:.2e}  {progress.seconds:.2f} s",
+            file=sys.stderr,
+        )
+        return callback(progress) if callback is not None else None
+
+    return report
