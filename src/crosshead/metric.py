@@ -8,7 +8,8 @@ which is exact where all Hᵢ are alike (squared error) and close where they var
 unpenalised bias is seen from the mean feature, b′ = b + W x̄, where it hardly interacts with W.
 
 Memory: A costs 8·D² bytes up to ``DENSE_FEATURES`` features; beyond, or with fewer rows than features, a basis of at
-most min(rows, ``BASIS_ROWS``) directions, never more than ``BASIS_ELEMENTS`` numbers, stands in for it.
+most min(rows, ``BASIS_ROWS``) directions, never more than ``BASIS_ELEMENTS`` numbers, stands in for it. Of more sparse
+features than that only the variances are kept: a basis would cost more than the pass that it saves.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ class ClassFactor:
 class FeatureFactor:
     """A through r eigenvectors (D, r), their eigenvalues (r,), and one eigenvalue ``rest`` for all else.
 
-    ``matrix`` is A itself where it was formed, (D, D), else None; ``diagonal`` is always there, (D,).
+    Without ``vectors`` A is taken as its diagonal, which is then ``values``, (D,). ``matrix`` is A itself where it was
+    formed, (D, D), else None; ``diagonal`` is always there, (D,).
     """
 
-    vectors: Float
+    vectors: Float | None
     values: Float
     rest: float
     diagonal: Float
@@ -94,17 +96,22 @@ class KroneckerMetric:
             weight = weight - np.outer(bias, self.center)
         rotated = self.classes.enter(weight)
         lam = self.classes.values[:, None] / scale
-        inside = rotated @ self.features.vectors
-        scaled = inside / self._floored(lam * self.features.values + self.l2_weight)
-        if self.features.vectors.shape[1] < self.features.vectors.shape[0]:
-            outside = self._floored(lam * self.features.rest + self.l2_weight)
-            step = (rotated - inside @ self.features.vectors.T) / outside + scaled @ self.features.vectors.T
-        else:
-            step = scaled @ self.features.vectors.T
-        step = self.classes.leave(step)
+        step = self.classes.leave(self._divide(rotated, lam))
         if not self.fit_intercept:
             return step, np.zeros_like(bias)
         return step, scale * self.classes.solve(bias) - step @ self.center
+
+    def _divide(self, rotated: Float, lam: Float) -> Float:
+        """(λ_c A + α I)⁻¹ applied to row c, for the eigenvalues λ (C, 1) of B."""
+        vectors, values = self.features.vectors, self.features.values
+        if vectors is None:
+            return rotated / self._floored(lam * values + self.l2_weight)
+        inside = rotated @ vectors
+        scaled = (inside / self._floored(lam * values + self.l2_weight)) @ vectors.T
+        if vectors.shape[1] == vectors.shape[0]:
+            return np.asarray(scaled)
+        outside = self._floored(lam * self.features.rest + self.l2_weight)
+        return np.asarray((rotated - inside @ vectors.T) / outside + scaled)
 
     def _floored(self, denominator: Float) -> Float:
         floor = 1e-10 * float(np.max(denominator, initial=0.0))
@@ -128,6 +135,9 @@ def build_metric(
     n_rows, n_features = rows.shape
     if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
         factor = _dense_factor(engine, rows, weight, center)
+    elif not isinstance(rows, np.ndarray):
+        variances = _squares(rows, weight, center)
+        factor = FeatureFactor(None, variances, 0.0, variances, None)
     else:
         factor = _basis_factor(rows, weight, center)
     return KroneckerMetric(

@@ -22,11 +22,13 @@ import numpy as np
 from crosshead.engines.data import TrainingData
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
+from crosshead.hessian import Hessian, build_hessian
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
 from crosshead.metric import ClassFactor, KroneckerMetric, build_metric
 from crosshead.penalties import ElasticNet
 
 CURVATURE_ROWS = 16384  # rows that the metric is built from
+ORIGIN_SHARE = 1e-3
 SCORES_OF_SAMPLE = 1 << 26  # at most this many scores of those rows at once
 
 
@@ -37,7 +39,7 @@ class Evaluation:
     * ``value``: F, with the loss as it is; ``bound``: no F is below it (−inf where alpha = 0)
     * ``surrogate``, ``surrogate_bound``: the same for the smoothed loss (equal where nothing is smoothed)
     * ``gradient``: of the surrogate without the L1 part, as a flat vector like ``point``
-    * ``free_bound``: the bound as it would be were the residuals' sums already zero; an estimate, for decisions only
+    * ``free_value``: the dual value as it would be were the residuals' sums already zero, before the penalty's part
     * ``exact``: computed in float64 throughout
     """
 
@@ -47,7 +49,7 @@ class Evaluation:
     surrogate: float
     surrogate_bound: float
     gradient: Float
-    free_bound: float
+    free_value: float
     exact: bool
 
 
@@ -76,6 +78,11 @@ class Objective:
     def smooth(self) -> bool:
         """Whether the loss has a Lipschitz gradient."""
         return self.loss.smooth
+
+    @property
+    def smooths(self) -> bool:
+        """Whether the loss is a smoothed stand-in for one with kinks."""
+        return self.loss.smoothed(0.0) != self.loss
 
     @property
     def has_certificate(self) -> bool:
@@ -138,18 +145,25 @@ class Objective:
         g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
         charge = self.penalty.value(weight)
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
+        bound = self._bound(DualPoint(sums.dual / total, G, g))
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
         return Evaluation(
             point=point,
             value=value,
-            bound=self._bound(DualPoint(sums.dual / total, G, g)),
+            bound=bound,
             surrogate=surrogate,
-            surrogate_bound=self._scaled_bound(surrogate_dual, G),
+            surrogate_bound=self._scaled_bound(surrogate_dual, G) if self.smooths else bound,
             gradient=self.pack(G + self.penalty.gradient(weight), g),
-            free_bound=self._scaled_bound(sums.dual / total + float(g @ bias), G),
+            free_value=sums.dual / total + float(g @ bias),
             exact=exact or not self.inexact_passes,
         )
+
+    def free_bound(self, evaluation: Evaluation) -> float:
+        """The bound were the residuals' sums already zero: an estimate, for decisions only."""
+        weight, _ = self.unpack(evaluation.point)
+        gradient, _ = self.unpack(evaluation.gradient)
+        return self._scaled_bound(evaluation.free_value, gradient - self.penalty.gradient(weight))
 
     def metric(self, evaluation: Evaluation) -> KroneckerMetric:
         """The Kronecker metric at a point, from a sample of rows."""
@@ -163,6 +177,18 @@ class Objective:
             fit_intercept=self.fit_intercept,
         )
 
+    def hessian(self, evaluation: Evaluation) -> Hessian | None:
+        """The Hessian of the surrogate at a point; None where too many rows are curved to be gathered."""
+        weight, bias = self.unpack(evaluation.point)
+        return build_hessian(
+            self.engine,
+            self.loss,
+            weight,
+            bias,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+        )
+
     def move_bias(self, evaluation: Evaluation) -> Float:
         """The point after one Newton step on the bias alone, which brings the residuals' sums towards zero."""
         weight, bias = self.unpack(evaluation.point)
@@ -170,14 +196,23 @@ class Objective:
         return self.pack(weight, bias - factor.solve(self.unpack(evaluation.gradient)[1]))
 
     def _curvature(self, point: Float) -> Curvature:
+        """The curvature at a point, with a trace of the origin's: it must vanish nowhere that steps may lead."""
+        here, origin = self._sampled_curvature(point), self._origin_curvature
+        classes = here.classes + ORIGIN_SHARE * origin.classes
+        if float(np.trace(classes)) > 0:
+            return Curvature(classes, here.rows + ORIGIN_SHARE * origin.rows)
+        # No row of the sample sits where the loss is curved: a hinge far from its kinks.
+        return Curvature(np.eye(self.n_classes), np.ones(self._sample.n_rows))
+
+    def _sampled_curvature(self, point: Float) -> Curvature:
         weight, bias = self.unpack(point)
         sample = self._sample
-        scores = np.asarray(sample.features @ weight.T + bias, dtype=np.float64)
-        curvature = self.loss.curvature(scores, sample.target, sample.weights / sample.total_weight)
-        if float(np.trace(curvature.classes)) > 0:
-            return curvature
-        # No row of the sample sits where the loss is curved: a hinge far from its kinks.
-        return Curvature(np.eye(self.n_classes), np.ones(sample.n_rows))
+        scores = sample.features @ weight.T.astype(sample.features.dtype) + bias
+        return self.loss.curvature(scores, sample.target, sample.weights / sample.total_weight)
+
+    @cached_property
+    def _origin_curvature(self) -> Curvature:
+        return self._sampled_curvature(np.zeros(self.size))
 
     def _bound(self, point: DualPoint) -> float:
         if not self.has_certificate:

@@ -103,12 +103,23 @@ class ElasticNet:
         so does max_θ θ·value + (1 − θ)·floor − R*(−θG), which is never below the floor.
         """
         gain = value - floor
-        if not (isfinite(gain) and gain > 0 and np.isfinite(gradient).all()):
+        if not (isfinite(gain) and gain > 0):
+            return float(floor)
+        if self.l1_weight == 0 and self.l2_weight > 0:
+            return float(floor) + self._ridge_gain(gain, float(np.vdot(gradient, gradient)))
+        if not np.isfinite(gradient).all():
             return float(floor)
         theta = self._best_scale(gain, np.abs(gradient).ravel())
         if self.l2_weight == 0:  # the scale itself keeps θG inside the domain, but for rounding
             return float(floor + theta * gain)
         return max(float(floor + theta * gain - self.conjugate(theta * gradient)), float(floor))
+
+    def _ridge_gain(self, gain: float, square: float) -> float:
+        """max_θ θ·gain − θ²‖G‖²/2α over [0, 1], from ‖G‖²."""
+        if not isfinite(square):
+            return 0.0
+        theta = 1.0 if square <= self.l2_weight * gain else self.l2_weight * gain / square
+        return max(theta * gain - theta * theta * square / (2 * self.l2_weight), 0.0)
 
     def _best_scale(self, gain: float, size: Float) -> float:
         """The θ ∈ [0, 1] that maximises θ·gain − R*(−θG), from |G|."""

@@ -44,7 +44,7 @@ class NativeEngine:
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
         name, (margin, smoothing, label_smoothing) = loss.kernel
-        weight_gradient, bias_gradient = np.empty_like(weight), np.empty_like(bias)
+        weight_gradient, bias_gradient = np.empty(weight.shape), np.empty(bias.shape)
         labels, soft = _targets(self.data.target)
         loss_sum, surrogate, dual = _native.evaluate(
             isa=self.instruction_set,

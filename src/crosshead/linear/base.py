@@ -25,7 +25,7 @@ def _has_probabilities(estimator: Any) -> bool:
     return True
 
 
-class LinearScores(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LinearScores(ClassifierMixin, BaseEstimator):
     """Abstract: predictions of a fitted linear classifier with `coef_`, `intercept_` and `classes_`.
 
     An estimator says with `_loss` which loss it trains, and with `_parameters` the weight (C, D) and bias (C,) of its
@@ -77,7 +77,7 @@ class LinearScores(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of `predict_proba` in nats, −inf where a probability is 0."""
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+            return np.asarray(np.log(self.predict_proba(X)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -14,7 +14,10 @@ from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
+from crosshead.reduction import reduce_features
 from crosshead.solvers import Progress, Result, minimise
+
+REDUCED_SHARE = 0.5  # of tol, for the reduced problem: the rest is left for the rounding of the way back
 
 
 def train(
@@ -37,21 +40,25 @@ def train(
 
     Warns with `ConvergenceWarning` where the result is not certified to ``tol``. ``start`` is a warm start.
     """
-    objective = Objective(
-        make_engine(engine, data, n_threads), loss, penalty, fit_intercept=fit_intercept, seed=seed
-    )
-    point = np.zeros(objective.size) if start is None else objective.pack(*start)
-    result = minimise(
-        objective,
-        point,
-        tol=tol,
-        max_iter=max_iter,
-        max_time=max_time,
-        callback=_with_printing(callback, verbose),
-    )
+    callback = _with_printing(callback, verbose)
+
+    def solve(data: TrainingData, start: tuple[Float, Float] | None, tol: float, spent: Result | None) -> Any:
+        objective = Objective(make_engine(engine, data, n_threads), loss, penalty, fit_intercept=fit_intercept, seed=seed)
+        point = np.zeros(objective.size) if start is None else objective.pack(*start)
+        result = minimise(
+            objective, point, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=spent
+        )
+        return objective.unpack(result.point), result
+
+    reduction = reduce_features(data) if penalty.l1_weight == 0 else None
+    spent = None
+    if reduction is not None:
+        lowered = None if start is None else (reduction.lower(start[0]), start[1])
+        (weight, bias), spent = solve(reduction.data, lowered, REDUCED_SHARE * tol, None)
+        start = reduction.lift(weight), bias
+    (weight, bias), result = solve(data, start, tol, spent)
     if result.status != "converged":
         warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=4)
-    weight, bias = objective.unpack(result.point)
     return weight.copy(), bias.copy(), result
 
 

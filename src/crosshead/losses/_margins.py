@@ -99,6 +99,20 @@ def pair_curvature(active: Array, indices: Array, weight: Array) -> Curvature:
     return Curvature(classes, 2.0 * active.sum(axis=1))
 
 
+def pair_product(active: Array, indices: Array, direction: Array, centred: Array | None = None) -> Array:
+    """Σ_{j active} (e_j − e_y)(v_j − v_y) of each row v, from the mask of active columns j ≠ y, (n, C).
+
+    In the rows that ``centred`` (n,) marks, v_j − v_y loses its mean over the active columns.
+    """
+    difference = direction - direction[np.arange(len(indices)), indices][:, None]
+    product = np.where(active, difference, 0)
+    if centred is not None and centred.any():
+        rows = np.flatnonzero(centred)
+        count = np.maximum(active[rows].sum(axis=1, keepdims=True), 1).astype(product.dtype)
+        product[rows] -= np.where(active[rows], product[rows].sum(axis=1, keepdims=True) / count, 0)
+    return closed(product, indices)
+
+
 def centred_curvature(active: Array, weight: Array) -> Curvature:
     """Σ sᵢ (I_A − 1_A 1_Aᵀ/|A|) and its traces |A| − 1, from the mask of each row's active set A ≠ ∅."""
     mask = active.astype(np.float64)

@@ -90,6 +90,15 @@ class Binary:
         spread = p * (1 - p)
         return Curvature(np.diag(np.asarray(weight, dtype=np.float64) @ spread), spread.sum(axis=1))
 
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """p(1 − p)∘v of each row, whatever the target, (n, C)."""
+        p = _numerics.sigmoid(as_scores(scores))
+        return np.asarray(p * (1 - p) * direction)
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """Zero: nothing is smoothed, (n, C)."""
+        return np.zeros_like(as_scores(scores))
+
     def curvature_bound(self) -> float:
         """¼, whatever the number of columns."""
         return 0.25

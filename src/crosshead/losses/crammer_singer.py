@@ -113,6 +113,31 @@ class CrammerSinger:
         rows[~capped], rows[capped] = below.rows, above.rows
         return Curvature((below.classes + above.classes) / self.smoothing, rows / self.smoothing)
 
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """The Jacobian of `curvature` times v, (n, C); ValueError without smoothing.
+
+        With A the columns where r_j > 0 and u_j = v_j − v_y: u_j/μ over A below the cap, (u_j − mean_A u)/μ where
+        it holds, closed in the target's column.
+        """
+        violation, indices, active, capped = self._pieces(scores, target)
+        product = _margins.pair_product(active, indices, direction, centred=capped)
+        return product / self.smoothing
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """−(1/μ) times the Jacobian applied to the violations, (n, C); ValueError without smoothing."""
+        violation, indices, active, capped = self._pieces(scores, target)
+        # At the scale of m/μ, so that μ² never divides.
+        product = _margins.pair_product(active, indices, violation / self.smoothing, centred=capped)
+        return -product / self.smoothing
+
+    def _pieces(self, scores: Array, target: Array) -> tuple[Array, Array, Array, Array]:
+        """Violations, target indices, the mask of columns with r_j > 0, and which rows meet the cap."""
+        if self.smoothing == 0:
+            raise _margins.no_curvature(self.name)
+        violation, indices = _margins.violations(scores, target, self.margin)
+        residual, capped = _margins.capped_simplex(violation, indices, self.smoothing)
+        return violation, indices, residual > 0, capped
+
     def curvature_bound(self) -> float:
         """Infinite: there is none without smoothing, and with it C/μ grows with the number of classes."""
         return inf

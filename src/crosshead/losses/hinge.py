@@ -101,6 +101,23 @@ class Hinge:
         pairs = _margins.pair_curvature(active, indices, weight)
         return Curvature(pairs.classes / self.smoothing, pairs.rows / self.smoothing)
 
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """(1/μ) Σ_j (e_j − e_y)(v_j − v_y) over 0 < m_j < μ, (n, C); ValueError without smoothing."""
+        if self.smoothing == 0:
+            raise _margins.no_curvature(self.name)
+        violation, indices = _margins.violations(scores, target, self.margin)
+        active = (violation > 0) & (violation < self.smoothing)
+        return _margins.pair_product(active, indices, direction) / self.smoothing
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """−m_j/μ² over 0 < m_j < μ, closed in the target's column, (n, C); ValueError without smoothing."""
+        if self.smoothing == 0:
+            raise _margins.no_curvature(self.name)
+        violation, indices = _margins.violations(scores, target, self.margin)
+        share = violation / self.smoothing
+        share[(share <= 0) | (share >= 1)] = 0
+        return _margins.closed(-share / self.smoothing, indices)
+
     def curvature_bound(self) -> float:
         """Infinite: there is none without smoothing, and with it C/μ grows with the number of classes."""
         return inf
@@ -192,6 +209,15 @@ class SquaredHinge:
         violation, indices = _margins.violations(scores, target, self.margin)
         pairs = _margins.pair_curvature(violation > 0, indices, weight)
         return Curvature(2 * pairs.classes, 2 * pairs.rows)
+
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """2 Σ_j (e_j − e_y)(v_j − v_y) over m_j > 0, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        return 2 * _margins.pair_product(violation > 0, indices, direction)
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """Zero: nothing is smoothed, (n, C)."""
+        return np.zeros_like(_margins.violations(scores, target, self.margin)[0])
 
     def curvature_bound(self) -> float:
         """Infinite: no bound serves every number of classes (for C of them it is 2C)."""

@@ -119,6 +119,20 @@ class Loss(Protocol):
         """The Hessian with respect to the scores, condensed; ``weight`` (n,) are the sᵢ."""
         ...
 
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """Hᵢ vᵢ for each row: the Hessian with respect to the scores times ``direction`` (n, C), (n, C).
+
+        Where the gradient has a kink, of the Jacobians on its two sides the one that `curvature` counts.
+        """
+        ...
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """∂(∇ℓ)/∂μ, how the gradient with respect to the scores changes with the smoothing width, (n, C).
+
+        Zero where nothing is smoothed.
+        """
+        ...
+
     def curvature_bound(self) -> float:
         """An upper bound of the largest eigenvalue of any Hᵢ, whatever C; +inf where there is none."""
         ...

@@ -116,6 +116,17 @@ class Softmax:
         weighted = p * np.asarray(weight, dtype=np.float64)[:, None]
         return Curvature(np.diag(weighted.sum(axis=0)) - weighted.T @ p, (p * (1 - p)).sum(axis=1))
 
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """p∘v − p·(pᵀv) of each row, whatever the target, (n, C)."""
+        p = self.predict_proba(scores)
+        product = p * direction
+        product -= p * product.sum(axis=1, keepdims=True)
+        return np.asarray(product)
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """Zero: nothing is smoothed, (n, C)."""
+        return np.zeros_like(as_scores(scores))
+
     def curvature_bound(self) -> float:
         """½, whatever the number of classes."""
         return 0.5

@@ -80,6 +80,14 @@ class SquaredError:
         total = float(np.asarray(weight, dtype=np.float64).sum())
         return Curvature(2 * total * np.eye(classes), np.full(samples, 2.0 * classes))
 
+    def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
+        """2v of each row, whatever scores and target, (n, C)."""
+        return np.asarray(2 * direction)
+
+    def smoothing_slope(self, scores: Array, target: Array) -> Array:
+        """Zero: nothing is smoothed, (n, C)."""
+        return np.zeros_like(as_scores(scores))
+
     def curvature_bound(self) -> float:
         """2, exactly."""
         return 2.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from crosshead.solvers.lbfgs import LBFGS
-from crosshead.solvers.loop import minimise_with
+from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
-from crosshead.solvers.smoothing import Smoothing
+from crosshead.solvers.smoothing import PathFollowing, Smoothing
 
 __all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
 
@@ -19,15 +21,20 @@ def minimise(
     max_iter: int = 1000,
     max_time: float | None = None,
     callback: Callback | None = None,
+    after: Result | None = None,
 ) -> Result:
     """Minimise an objective to a certified relative duality gap of ``tol``.
 
     The method follows from what the objective says of itself: quasi-Newton where it is differentiable, proximal
-    quasi-Newton with an L1 part, continuation in a smoothing width where the loss has kinks. ``max_time`` is in
-    seconds; ``callback`` gets a `Progress` after each iteration and stops the fit by returning something true.
+    quasi-Newton with an L1 part, continuation in a smoothing width where the loss has kinks (by Newton's method once
+    few rows are curved). ``max_time`` is in seconds; ``callback`` gets a `Progress` after each iteration and stops the
+    fit by returning something true; ``after`` is a result that this run takes further.
     """
-    stage = Proximal if objective.l1_weight > 0 else LBFGS
-    method = stage() if objective.smooth else Smoothing(stage)
+    method: Method[Any]
+    if objective.l1_weight > 0:
+        method = Proximal() if objective.smooth else Smoothing(Proximal)
+    else:
+        method = LBFGS() if objective.smooth else PathFollowing()
     return minimise_with(
-        method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback
+        method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
     )

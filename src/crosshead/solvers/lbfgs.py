@@ -17,8 +17,14 @@ from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
-MEMORY = 30
+MOST_PAIRS, LEAST_PAIRS = 30, 8
+PAIR_ELEMENTS = 1 << 23  # numbers that the pairs hold together, beyond LEAST_PAIRS of them
 REBUILD_AFTER = (5, 25, 100)  # iterations
+
+
+def pairs_for(size: int) -> int:
+    """How many pairs to remember: fewer of long vectors, where reading them would cost more than a pass."""
+    return max(LEAST_PAIRS, min(MOST_PAIRS, PAIR_ELEMENTS // (2 * size)))
 
 
 @dataclass
@@ -63,7 +69,7 @@ class LBFGSState:
     """Where the method is, its memory, and whether the last step failed."""
 
     evaluation: Any
-    memory: Memory
+    memory: Memory | None  # made by the first step
     iteration: int = 0
     stuck: bool = False
 
@@ -76,15 +82,15 @@ class LBFGS:
     objective: Objective | None = None
 
     def start(self, run: Run, point: Float) -> LBFGSState:
-        """Evaluate the start and build the metric there."""
-        objective = self.objective or run.objective
-        evaluation = run.evaluate(point, objective)
-        return LBFGSState(evaluation, Memory(objective.metric(evaluation), deque(maxlen=MEMORY)))
+        """Evaluate the start."""
+        evaluation = run.evaluate(point, self.objective)
+        return LBFGSState(evaluation, None)
 
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
         """One quasi-Newton step."""
         objective = self.objective or run.objective
-        memory, here = state.memory, state.evaluation
+        here = state.evaluation
+        memory = state.memory or Memory(objective.metric(here), deque(maxlen=pairs_for(here.point.size)))
         if state.iteration in REBUILD_AFTER:
             memory.metric = objective.metric(here)
             memory.rescale(objective)
@@ -94,7 +100,7 @@ class LBFGS:
             direction = memory.direction(objective, here.gradient)
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
         if there is None:
-            return self._recover(run, state)
+            return self._recover(run, here, memory, state.iteration + 1)
         memory.add(there.point - here.point, there.gradient - here.gradient)
         memory.rescale(objective)
         return LBFGSState(there, memory, state.iteration + 1)
@@ -103,15 +109,13 @@ class LBFGS:
         """Whether no point along the last direction was better."""
         return state.stuck
 
-    def _recover(self, run: Run, state: LBFGSState) -> LBFGSState:
+    def _recover(self, run: Run, here: Any, memory: Memory, iteration: int) -> LBFGSState:
         """After a failed search: first forget the pairs, then go over to exact passes, then give up."""
-        objective = self.objective or run.objective
-        if state.memory.pairs:
-            state.memory.pairs.clear()
-            state.memory.scale = 1.0
-            return LBFGSState(state.evaluation, state.memory, state.iteration + 1)
+        if memory.pairs:
+            memory.pairs.clear()
+            memory.scale = 1.0
+            return LBFGSState(here, memory, iteration)
         if not run.exact:
-            run.exact = True
-            evaluation = run.evaluate(state.evaluation.point, objective)
-            return LBFGSState(evaluation, state.memory, state.iteration + 1)
-        return LBFGSState(state.evaluation, state.memory, state.iteration + 1, stuck=True)
+            run.go_exact()
+            return LBFGSState(run.evaluate(here.point, self.objective), memory, iteration)
+        return LBFGSState(here, memory, iteration, stuck=True)

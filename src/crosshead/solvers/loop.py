@@ -25,6 +25,7 @@ from crosshead.solvers.protocol import (
 
 State = TypeVar("State")
 
+ENDED_FROM_OUTSIDE = ("max_iter", "max_time", "interrupted", "stopped")
 BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
 FLAT_GRADIENT = 1e-3  # alpha = 0: a gradient this much times tol below the first counts as flat
 
@@ -112,8 +113,15 @@ class Run:
             return True
         if self._settle_bias():
             return True
-        self.exact = True  # float32 passes promised more than they keep
+        self.go_exact()  # float32 passes promised more than they keep
         return False
+
+    def go_exact(self) -> None:
+        """From here on compute in float64, and forget what float32 made look better than it is."""
+        self.exact = True
+        if self.certified is None or self.certified.point is not self.best.point:
+            self._certify_point(self.best)
+        self.best, self.bound = self.certified, self.certified_bound
 
     def _certified_gap(self) -> float:
         return np.inf if self.certified is None else relative_gap(self.certified.value, self.certified_bound)
@@ -128,7 +136,7 @@ class Run:
         best = self.best
         if self.passes < self.next_bias_attempt:
             return False
-        if relative_gap(best.value, best.free_bound) > self.tol / 2:
+        if relative_gap(best.value, self.active.free_bound(best)) > self.tol / 2:
             return False
         self.bias_attempts += 1
         self.next_bias_attempt = self.passes + 2**self.bias_attempts
@@ -155,7 +163,7 @@ class Run:
 
 
 def minimise_with(
-    method: Method[State],
+    method: Method[Any],
     objective: Objective,
     start: Float,
     *,
@@ -163,11 +171,19 @@ def minimise_with(
     max_iter: int,
     max_time: float | None = None,
     callback: Callback | None = None,
+    after: Result | None = None,
 ) -> Result:
-    """Run a method to a certified gap of ``tol``, or until something else ends it."""
-    run = Run(objective, tol, max_time, exact=not objective.inexact_passes)
+    """Run a method to a certified gap of ``tol``, or until something else ends it.
+
+    ``after`` is the result of a run whose work this one takes further: iterations, passes, seconds and history go on
+    from there, passes are exact, and where that one was ended from outside, this one only certifies the starting point.
+    """
+    run = Run(objective, tol, max_time, exact=after is not None or not objective.inexact_passes)
     history: list[Progress] = []
     iteration = 0
+    if after is not None:
+        history, iteration = list(after.history), after.iterations
+        run.passes, run.began = after.passes, run.began - after.seconds
 
     def note() -> bool:
         progress = Progress(iteration, run.passes, run.seconds, run.best.value, run.gap)
@@ -178,6 +194,8 @@ def minimise_with(
     try:
         state = method.start(run, start)
         status = "stopped" if note() else None
+        if after is not None and after.status in ENDED_FROM_OUTSIDE:
+            status = after.status
         while status is None:
             status = _ended(run, method.stuck(state), iteration, max_iter)
             if status is None:

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy import linalg
 
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
-DENSE_PARAMETERS = 1500
-MOST_PRODUCTS = 400  # conjugate gradient iterations of one step
-BIAS_RIDGE = 1e-10  # of the largest diagonal entry: scores may be shifted by a constant without consequence
+MOST_PRODUCTS = 150  # conjugate gradient iterations of one step
 
 
 @dataclass
@@ -46,16 +43,16 @@ class Newton:
         """One Newton step with a line search."""
         objective = self.objective or run.objective
         here = state.evaluation
-        hessian = objective.hessian(here)
-        if hessian is None:
+        steps = newton_steps(objective, here, forcing=state.forcing)
+        if steps is None:
             direction = -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
         else:
-            direction = solve(objective, hessian, -here.gradient, state.forcing)
+            direction = steps[0]
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
         if there is not None:
             return NewtonState(there, state.forcing)
         if not run.exact:
-            run.exact = True
+            run.go_exact()
             return NewtonState(run.evaluate(here.point, objective), state.forcing)
         return NewtonState(here, stuck=True)
 
@@ -64,24 +61,20 @@ class Newton:
         return state.stuck
 
 
-def solve(objective: Objective, hessian: Any, right: Float, forcing: float) -> Float:
-    """∇²F⁻¹ applied to a flat vector, to a residual of ``forcing`` times its norm."""
-    if len(right) <= DENSE_PARAMETERS:
-        return _direct(objective, hessian, right)
-    return conjugate_gradients(objective, hessian, right, forcing)
+def newton_steps(objective: Objective, here: Any, *, forcing: float | None) -> tuple[Float, Float] | None:
+    """−H⁻¹∇f and −H⁻¹ ∂∇f/∂μ at a point; None where H is out of reach.
 
-
-def _direct(objective: Objective, hessian: Any, right: Float) -> Float:
-    matrix = hessian.matrix()
-    diagonal = np.einsum("ii->i", matrix)
-    _, bias = objective.unpack(diagonal)  # a view
-    bias += BIAS_RIDGE * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
-    try:
-        factor = linalg.cho_factor(matrix, check_finite=False)
-    except linalg.LinAlgError:
-        return np.asarray(linalg.lstsq(matrix, right, check_finite=False)[0])
-    step = linalg.cho_solve(factor, right, check_finite=False)
-    return np.asarray(step + linalg.cho_solve(factor, right - hessian.multiply(step), check_finite=False))
+    With a ``forcing`` what cannot be factorised is solved iteratively, to that share of the right side.
+    """
+    hessian = objective.hessian(here)
+    if hessian is None:
+        return None
+    right = np.column_stack([-here.gradient, -hessian.drift])
+    steps = hessian.solve(right)
+    if steps is None and forcing is not None:
+        columns = [conjugate_gradients(objective, hessian, column, forcing) for column in right.T]
+        steps = np.column_stack(columns)
+    return None if steps is None else (steps[:, 0], steps[:, 1])
 
 
 def conjugate_gradients(objective: Objective, hessian: Any, right: Float, forcing: float) -> Float:

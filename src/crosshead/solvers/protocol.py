@@ -40,8 +40,6 @@ class Evaluation(Protocol):
     @property
     def gradient(self) -> Float: ...  # noqa: D102
     @property
-    def free_bound(self) -> float: ...  # noqa: D102
-    @property
     def exact(self) -> bool: ...  # noqa: D102
 
 
@@ -57,7 +55,9 @@ class Objective(Protocol):
     @property
     def l1_weight(self) -> float: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
+    def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
+    def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
     def pack(self, weight: Float, bias: Float) -> Float: ...  # noqa: D102

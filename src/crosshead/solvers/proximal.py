@@ -86,7 +86,7 @@ class ProximalState:
     """Where the method is, its frame, and the pairs (s, y) as flat vectors of parameters and gradients."""
 
     evaluation: Any
-    frame: Frame
+    frame: Frame | None  # made by the first step
     pairs: deque[tuple[Float, Float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
     iteration: int = 0
     stuck: bool = False
@@ -100,18 +100,16 @@ class Proximal:
     objective: Objective | None = None
 
     def start(self, run: Run, point: Float) -> ProximalState:
-        """Evaluate the start and build the metric there."""
-        objective = self.objective or run.objective
-        evaluation = run.evaluate(point, objective)
-        return ProximalState(evaluation, Frame.of(objective.metric(evaluation), objective.l1_weight))
+        """Evaluate the start."""
+        return ProximalState(run.evaluate(point, self.objective), None)
 
     def step(self, run: Run, state: ProximalState) -> ProximalState:
         """One proximal quasi-Newton step."""
         objective = self.objective or run.objective
         here = state.evaluation
-        if state.iteration in REBUILD_AFTER:
+        if state.frame is None or state.iteration in REBUILD_AFTER:
             state.frame = Frame.of(objective.metric(here), objective.l1_weight)
-        direction = _direction(objective, state)
+        direction = _direction(objective, state, state.frame)
         there = _backtrack(run, objective, here, direction)
         if there is None:
             return _recover(run, objective, state)
@@ -125,8 +123,7 @@ class Proximal:
         return state.stuck
 
 
-def _direction(objective: Objective, state: ProximalState) -> Float:
-    frame = state.frame
+def _direction(objective: Objective, state: ProximalState, frame: Frame) -> Float:
     weight, bias = objective.unpack(state.evaluation.point)
     gradient = frame.enter_gradient(*objective.unpack(state.evaluation.gradient))
     steps = [frame.enter(*objective.unpack(s)) for s, _ in state.pairs]

@@ -1,21 +1,169 @@
-"""The hinges: solve smoothed problems, each started at the last one's solution, until the hinge's own gap closes.
+"""The hinges: follow the solutions of smoothed problems as the smoothing narrows, until the hinge's own gap closes.
 
 A smoothed hinge's gradient is a feasible dual point of the hinge itself (Nesterov, Mathematical Programming 103, 2005),
 so every pass of every stage certifies the problem that was asked for. The smoothing only decides how fast.
+
+Wide stages, where many rows are curved, are solved roughly by quasi-Newton steps. Once the curved rows are few, the
+path w(μ) of minimisers is followed as in an interior-point method: with H the Hessian at (w, μ), one solve gives
+
+    w(μ′) ≈ w − H⁻¹(∇f + (μ′ − μ) ∂∇f/∂μ),
+
+and Newton steps at μ′ correct it. Where the same margins stay active the path is straight, so the first point of a
+narrower stage is nearly its solution.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
+import numpy as np
+
+from crosshead.solvers.lbfgs import LBFGS
+from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.newton import newton_steps
 from crosshead.solvers.protocol import Float, Objective, relative_gap
 
 FIRST_WIDTH = 2.0
+LAST_WIDTH = 1e-14
+FORCING = 0.05  # of a Newton equation's right side that an iterative solution may leave
+ROUGH = 0.01  # quasi-Newton stages end when five steps gain this share of what the smoothing hides
+ROUGH_STEPS, QUASI_STEPS = 5, 30
+CENTRED = 0.3  # a Newton stage is solved when its own gap is this share of the smoothing's
+NEAR = 0.01  # of the surrogate: what its next step may gain; far away the errors cannot be told apart
+AIM = 0.4  # the last stage's smoothing may take this share of tol
+STAGE_STEPS, RETREAT_STEPS = 30, 12
+FIRST_FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.3, 0.01, 0.7  # from one width to the next
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A solved stage: its width, its minimiser and the direction dw/dμ in which it moves."""
+
+    width: float
+    point: Float
+    along: Float
+
+    def predict(self, width: float) -> Float:
+        """The minimiser at another width, were the path straight."""
+        return np.asarray(self.point + (width - self.width) * self.along)
+
+
+@dataclass(frozen=True)
+class PathState:
+    """A stage: its width μ, where it is, its quasi-Newton method if it has one, and how far it has come."""
+
+    width: float
+    objective: Objective
+    evaluation: Any
+    quasi: Any = None
+    gains: tuple[float, ...] = ()
+    steps: int = 0
+    factor: float = FIRST_FACTOR
+    anchor: Anchor | None = None
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class PathFollowing:
+    """Smoothing for objectives without an L1 part: quasi-Newton while wide, Newton path following when narrow."""
+
+    def start(self, run: Run, point: Float) -> PathState:
+        """The widest stage."""
+        objective = run.objective.smoothed(FIRST_WIDTH)
+        return PathState(FIRST_WIDTH, objective, run.evaluate(point, objective))
+
+    def step(self, run: Run, state: PathState) -> PathState:
+        """A step within the stage, or the step to the next."""
+        if state.quasi is not None and state.steps < QUASI_STEPS:
+            return _quasi_step(run, state)
+        steps = newton_steps(state.objective, state.evaluation, forcing=FORCING)
+        if steps is None:
+            return _quasi_step(run, state)
+        if not run.exact:  # narrow margins are differences that single precision does not see
+            run.go_exact()
+            return replace(state, evaluation=run.evaluate(state.evaluation.point, state.objective))
+        return _newton_step(run, state, *steps)
+
+    def stuck(self, state: PathState) -> bool:
+        """Whether even the narrowest stage is done."""
+        return state.stuck
+
+
+def _quasi_step(run: Run, state: PathState) -> PathState:
+    method = LBFGS(state.objective)
+    quasi = method.start(run, state.evaluation.point) if state.quasi is None else state.quasi
+    before = quasi.evaluation
+    quasi = method.step(run, quasi)
+    here = quasi.evaluation
+    gains = (*state.gains, before.surrogate - here.surrogate)[-ROUGH_STEPS:]
+    rough = len(gains) == ROUGH_STEPS and sum(gains) <= ROUGH * (here.value - here.surrogate)
+    if rough or method.stuck(quasi) or state.steps >= STAGE_STEPS + QUASI_STEPS:
+        return _enter(run, state, 0.25 * state.width, here.point, here)
+    return replace(state, evaluation=here, quasi=quasi, gains=gains, steps=state.steps + 1)
+
+
+def _newton_step(run: Run, state: PathState, step: Float, along: Float) -> PathState:
+    """``step`` solves the stage's Newton equation, ``along`` is the path's direction dw/dμ."""
+    here = state.evaluation
+    own, smoothing = _errors(state.objective, here)
+    gain = -0.5 * float(here.gradient @ step)
+    if own <= CENTRED * smoothing and gain <= NEAR * abs(here.surrogate):
+        wanted = AIM * run.tol * abs(here.value) / smoothing
+        last = 2 * wanted > 1  # the smoothing is narrow enough: solve this stage to the end
+        if not last or own <= 1e-3 * smoothing or state.steps >= STAGE_STEPS:
+            factor = max(_factor(state), min(wanted, 0.5))
+            return _follow(run, state, factor, Anchor(state.width, here.point + step, along))
+    if state.anchor is not None and state.steps >= RETREAT_STEPS and state.factor < MOST_FACTOR:
+        return _follow(run, replace(state, width=state.anchor.width), float(np.sqrt(state.factor)), state.anchor)
+    there = None
+    if state.steps < STAGE_STEPS:
+        there = search(lambda point: run.evaluate(point, state.objective), here, step, exact=run.exact)
+    if there is None:
+        return _enter(run, replace(state, anchor=None), 0.5 * state.width, here.point, here)
+    return replace(state, evaluation=there, steps=state.steps + 1)
+
+
+def _errors(objective: Objective, here: Any) -> tuple[float, float]:
+    """The parts of the gap that an unsolved stage and that its smoothing cause, at balanced residuals.
+
+    Early on, where the bounds are cut off at the loss's infimum, the second is not positive.
+    """
+    _, bias = objective.unpack(here.point)
+    _, excess = objective.unpack(here.gradient)
+    own = max(here.surrogate - here.surrogate_bound - float(excess @ bias), 0.0)
+    return own, here.value - objective.free_bound(here) - own
+
+
+def _factor(state: PathState) -> float:
+    """By how much to narrow next: more where few steps were needed to correct the last prediction."""
+    if state.steps <= 1:
+        return max(0.3 * state.factor, LEAST_FACTOR)
+    return max(state.factor, FIRST_FACTOR) if state.steps <= 6 else min(1.5 * state.factor, MOST_FACTOR)
+
+
+def _follow(run: Run, state: PathState, factor: float, anchor: Anchor) -> PathState:
+    """The next stage, from the point that the path predicts."""
+    width = factor * anchor.width
+    return _enter(run, replace(state, factor=factor, anchor=anchor), width, anchor.predict(width), state.evaluation)
+
+
+def _enter(run: Run, state: PathState, width: float, point: Float, here: Any) -> PathState:
+    """A stage of another width; from where the last one ended if the prediction is worse."""
+    if width < LAST_WIDTH:
+        return replace(state, stuck=True)
+    objective = run.objective.smoothed(width)
+    there = run.evaluate(point, objective)
+    if point is not here.point and not there.surrogate <= here.value:
+        there = run.evaluate(here.point, objective)
+    return PathState(width, objective, there, factor=state.factor, anchor=state.anchor)
+
+
 NARROWING = 0.25
-LAST_WIDTH = 1e-9
-SOLVED = 0.2  # a stage is done when its own gap is this share of the hinge's
+SPARSE_LAST_WIDTH = 1e-9
+STAGE_SOLVED = 0.2  # a stage is done when its own gap is this share of the hinge's
 STAGE_ITERATIONS = 200
 
 
@@ -44,8 +192,8 @@ class Smoothing:
     def step(self, run: Run, state: SmoothingState) -> SmoothingState:
         """A step of the stage, or the next stage."""
         if self._stage_done(run, state):
-            if state.width <= LAST_WIDTH:
-                return SmoothingState(state.width, state.method, state.inner, stuck=True)
+            if state.width <= SPARSE_LAST_WIDTH:
+                return replace(state, stuck=True)
             return self._stage(run, state.inner.evaluation.point, state.width * NARROWING)
         inner = state.method.step(run, state.inner)
         return SmoothingState(state.width, state.method, inner, state.iterations + 1)
@@ -64,4 +212,4 @@ class Smoothing:
             return True
         evaluation = state.inner.evaluation
         own = relative_gap(evaluation.surrogate, evaluation.surrogate_bound)
-        return own <= SOLVED * relative_gap(evaluation.value, evaluation.bound)
+        return own <= STAGE_SOLVED * relative_gap(evaluation.value, evaluation.bound)

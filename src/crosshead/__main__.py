@@ -1,0 +1,5 @@
+"""``python -m crosshead`` is the same as ``crosshead``."""
+
+from crosshead.cli.main import run
+
+run()
