@@ -16,7 +16,7 @@ constexpr int kRowsOneVector = 8, kRowsMoreVectors = 4, kClassTile = 6;
 #endif
 constexpr int kPanelVectors = 3;        // a panel of W is at most this many vectors wide
 constexpr int kFeatureVectors = 2;      // a tile of G is this many vectors wide
-constexpr std::int64_t kDepth = 2048;   // features of a panel that are multiplied at a stretch
+constexpr std::int64_t kDepth = 256;     // features multiplied at a stretch: short sums round less, panels stay in the first cache
 
 template <class T>
 struct Register {
@@ -46,7 +46,7 @@ constexpr int feature_tile() {
   return kFeatureVectors * Register<T>::width;
 }
 
-// Z[0:rows, 0:nv*width] (+)= X[0:rows, 0:depth] panel. `z` starts from `bias` where it is not null.
+// Z[0:rows, 0:nv*width] += X[0:rows, 0:depth] panel, or bias + X panel where `bias` is not null.
 template <class T, int MR, int NV>
 inline void score_tile(const T* x, std::int64_t x_stride, const T* panel, std::int64_t depth, const T* bias, T* z,
                        std::int64_t z_stride) {
@@ -55,7 +55,7 @@ inline void score_tile(const T* x, std::int64_t x_stride, const T* panel, std::i
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) sums[r][v] = load_register(bias ? bias + v * R::width : z + r * z_stride + v * R::width);
+    for (int v = 0; v < NV; ++v) sums[r][v] = typename R::Vector{};
   for (std::int64_t k = 0; k < depth; ++k) {
     typename R::Vector w[NV];
 #pragma GCC unroll 4
@@ -68,7 +68,10 @@ inline void score_tile(const T* x, std::int64_t x_stride, const T* panel, std::i
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store_register(z + r * z_stride + v * R::width, sums[r][v]);
+    for (int v = 0; v < NV; ++v) {
+      T* to = z + r * z_stride + v * R::width;
+      store_register(to, load_register(bias ? bias + v * R::width : to) + sums[r][v]);
+    }
 }
 
 template <class T, int NV>

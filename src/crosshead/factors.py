@@ -21,10 +21,12 @@ from scipy import linalg, sparse
 from crosshead.losses.protocol import Array, Float, Loss
 
 DENSE_PARAMETERS = 1500
-DENSE_FACTORS = 4000
+DENSE_FACTORS = 6000
 ROW_HESSIANS_BYTES = 1 << 27
 BLOCK_ELEMENTS = 1 << 22
 LEAST_EIGENVALUE = 1e-12  # of a row's largest
+FLAT_BIAS = 1e-6  # a stand-in for the curvature of a bias that no row holds
+BIAS_RIDGE = 1e-11  # relative
 RIDGE = 1e-12  # relative: all scores may be shifted by a constant without consequence
 
 
@@ -87,7 +89,7 @@ class RowFactors:
     def _solve_factors(self, right: Float, l2_weight: float) -> Float:
         weight, bias = right[: self._split], right[self._split :]
         if not len(self.owner):
-            return np.concatenate([weight / l2_weight, np.zeros_like(bias)])
+            return np.concatenate([weight / l2_weight, bias / FLAT_BIAS])
         products = self._products(l2_weight).T
         factor = (linalg.cholesky(products, lower=False, overwrite_a=True, check_finite=False), False)
         free = np.column_stack([self.forward(column) for column in weight.T])
@@ -98,8 +100,10 @@ class RowFactors:
             solved = linalg.cho_solve(factor, np.column_stack([free, self.vectors]), check_finite=False)
             values, sensitivity = np.split(solved, [free.shape[1]], axis=1)
             coupling = l2_weight * (self.vectors.T @ sensitivity)
-            inverse = linalg.pinvh((coupling + coupling.T) / 2, rtol=1e-11, check_finite=False)
-            moved = np.asarray(inverse @ (bias - self.vectors.T @ values))
+            # Where no row holds the bias it still has to move; how far, a line search decides.
+            sizes, axes = linalg.eigh((coupling + coupling.T) / 2, check_finite=False)
+            sizes = np.maximum(sizes, BIAS_RIDGE * float(sizes.max(initial=0.0)) + np.finfo(np.float64).tiny)
+            moved = axes @ ((axes.T @ (bias - self.vectors.T @ values)) / sizes[:, None])
             values = values + l2_weight * (sensitivity @ moved)
         back = np.column_stack([self.backward(column) for column in values.T])
         return np.concatenate([(weight - back) / l2_weight, moved])

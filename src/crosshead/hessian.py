@@ -23,6 +23,7 @@ from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.metric import KroneckerMetric, build_metric
 
 SCORES_BYTES = 1 << 25  # scores of one block of rows while curved rows are looked for
+SMALL_BYTES = 1 << 24  # features whose scores cost little in double precision
 GATHERED_BYTES = 1 << 27  # copies of curved rows with their scores
 
 
@@ -56,9 +57,14 @@ class Hessian:
         slope = self.loss.smoothing_slope(self.scores, self.data.target)
         return self._collect(slope, np.zeros((self.data.n_classes, self.data.n_features)))
 
+    def precondition(self, vector: Float) -> Float:
+        """A flat vector through the inverse of the curved rows' Kronecker metric, which is nearly (∇²F)⁻¹."""
+        with one_blas_thread():
+            weight, bias = self._metric.solve(*self._unpack(vector))
+        return np.concatenate([weight.ravel(), bias])
+
     @cached_property
-    def metric(self) -> KroneckerMetric:
-        """The Kronecker metric of the curved rows, which nearly inverts this Hessian."""
+    def _metric(self) -> KroneckerMetric:
         return build_metric(
             self.engine,
             self.loss.curvature(self.scores, self.data.target, self.row_weight),
@@ -100,11 +106,15 @@ def curved_rows(engine: Engine, loss: Loss, weight: Float, bias: Float) -> Array
     stored = data.features.nbytes if isinstance(data.features, np.ndarray) else data.features.data.nbytes * 2
     row_bytes = stored / max(1, data.n_rows) + 8 * data.n_classes
     step = max(1, SCORES_BYTES // (8 * data.n_classes))
+    small = stored <= SMALL_BYTES
     found: list[Array] = []
     count = 0
     for first in range(0, data.n_rows, step):
         last = min(first + step, data.n_rows)
-        scores = engine.scores(weight, bias, first, last)
+        if small:  # single precision would miss rows at widths near its rounding
+            scores = _double_scores(data.block(first, last), weight, bias)
+        else:
+            scores = engine.scores(weight, bias, first, last)
         direction = np.broadcast_to(probe.astype(scores.dtype), scores.shape)
         product = loss.hessian_product(scores, data.target[first:last], direction)
         curved = product.any(axis=1)
@@ -143,7 +153,7 @@ def _double_scores(data: TrainingData, weight: Float, bias: Float) -> Float:
 
 
 def _product(features: Any, matrix: Float) -> Float:
-    """features @ matrix in the features' own type, as float64."""
+    """The product of features and a matrix in the features' own type, as float64."""
     if isinstance(features, np.ndarray):
         matrix = matrix.astype(features.dtype, copy=False)
     return np.asarray(features @ matrix, dtype=np.float64)

@@ -29,7 +29,7 @@ from crosshead.penalties import ElasticNet
 
 CURVATURE_ROWS = 16384  # rows that the metric is built from
 ORIGIN_SHARE = 1e-3
-SCORES_OF_SAMPLE = 1 << 26  # at most this many scores of those rows at once
+SCORES_OF_SAMPLE = 1 << 23  # at most this many scores of those rows at once
 
 
 @dataclass(frozen=True)

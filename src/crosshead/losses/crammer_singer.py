@@ -119,7 +119,7 @@ class CrammerSinger:
         With A the columns where r_j > 0 and u_j = v_j − v_y: u_j/μ over A below the cap, (u_j − mean_A u)/μ where
         it holds, closed in the target's column.
         """
-        violation, indices, active, capped = self._pieces(scores, target)
+        _, indices, active, capped = self._pieces(scores, target)
         product = _margins.pair_product(active, indices, direction, centred=capped)
         return product / self.smoothing
 

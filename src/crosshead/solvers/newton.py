@@ -16,6 +16,7 @@ from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
+DRIFT_FORCING = 0.05
 MOST_PRODUCTS = 150  # conjugate gradient iterations of one step
 
 
@@ -43,11 +44,11 @@ class Newton:
         """One Newton step with a line search."""
         objective = self.objective or run.objective
         here = state.evaluation
-        steps = newton_steps(objective, here, forcing=state.forcing)
-        if steps is None:
+        newton = newton_step(objective, here, state.forcing)
+        if newton is None:
             direction = -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
         else:
-            direction = steps[0]
+            direction = newton.step
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
         if there is not None:
             return NewtonState(there, state.forcing)
@@ -61,32 +62,43 @@ class Newton:
         return state.stuck
 
 
-def newton_steps(objective: Objective, here: Any, *, forcing: float | None) -> tuple[Float, Float] | None:
-    """−H⁻¹∇f and −H⁻¹ ∂∇f/∂μ at a point; None where H is out of reach.
+@dataclass(frozen=True)
+class NewtonStep:
+    """−H⁻¹∇f at a point, ``step``, and the direction dw/dμ = −H⁻¹ ∂∇f/∂μ of the path of minimisers, ``along``."""
 
-    With a ``forcing`` what cannot be factorised is solved iteratively, to that share of the right side.
+    hessian: Any
+    step: Float
+    factored: Float | None
+
+    @property
+    def along(self) -> Float:
+        """Free of charge where H was factorised, else solved for."""
+        if self.factored is not None:
+            return self.factored
+        return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING)
+
+
+def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep | None:
+    """The step at a point; None where H is out of reach.
+
+    What cannot be factorised is solved iteratively, to a residual of ``forcing`` times the gradient's norm.
     """
     hessian = objective.hessian(here)
     if hessian is None:
         return None
-    right = np.column_stack([-here.gradient, -hessian.drift])
-    steps = hessian.solve(right)
-    if steps is None and forcing is not None:
-        columns = [conjugate_gradients(objective, hessian, column, forcing) for column in right.T]
-        steps = np.column_stack(columns)
-    return None if steps is None else (steps[:, 0], steps[:, 1])
+    steps = hessian.solve(np.column_stack([-here.gradient, -hessian.drift]))
+    if steps is None:
+        return NewtonStep(hessian, conjugate_gradients(hessian, -here.gradient, forcing), None)
+    return NewtonStep(hessian, steps[:, 0], steps[:, 1])
 
 
-def conjugate_gradients(objective: Objective, hessian: Any, right: Float, forcing: float) -> Float:
-    """Preconditioned conjugate gradients from zero."""
-    def precondition(vector: Float) -> Float:
-        return objective.pack(*hessian.metric.solve(*objective.unpack(vector)))
-
+def conjugate_gradients(hessian: Any, right: Float, forcing: float) -> Float:
+    """H⁻¹ applied to a flat vector, by preconditioned conjugate gradients from zero."""
     step, residual = np.zeros_like(right), right.copy()
     enough = forcing * float(np.linalg.norm(right))
-    scaled = precondition(residual)
-    along, product = scaled, float(residual @ scaled)
-    for k in range(MOST_PRODUCTS):
+    along = scaled = hessian.precondition(residual)
+    product = float(residual @ scaled)
+    for _ in range(MOST_PRODUCTS):
         if float(np.linalg.norm(residual)) <= enough or not product > 0:
             break
         image = hessian.multiply(along)
@@ -96,7 +108,7 @@ def conjugate_gradients(objective: Objective, hessian: Any, right: Float, forcin
         length = product / curvature
         step = step + length * along
         residual = residual - length * image
-        scaled = precondition(residual)
+        scaled = hessian.precondition(residual)
         previous, product = product, float(residual @ scaled)
         along = scaled + (product / previous) * along
     return step

@@ -22,8 +22,8 @@ import numpy as np
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Method, Run
-from crosshead.solvers.newton import newton_steps
-from crosshead.solvers.protocol import Float, Objective, relative_gap
+from crosshead.solvers.newton import NewtonStep, newton_step
+from crosshead.solvers.protocol import Float, Objective
 
 FIRST_WIDTH = 2.0
 LAST_WIDTH = 1e-14
@@ -79,13 +79,13 @@ class PathFollowing:
         """A step within the stage, or the step to the next."""
         if state.quasi is not None and state.steps < QUASI_STEPS:
             return _quasi_step(run, state)
-        steps = newton_steps(state.objective, state.evaluation, forcing=FORCING)
-        if steps is None:
+        newton = newton_step(state.objective, state.evaluation, FORCING)
+        if newton is None:
             return _quasi_step(run, state)
         if not run.exact:  # narrow margins are differences that single precision does not see
             run.go_exact()
-            return replace(state, evaluation=run.evaluate(state.evaluation.point, state.objective))
-        return _newton_step(run, state, *steps)
+            state = replace(state, evaluation=run.evaluate(state.evaluation.point, state.objective))
+        return _newton_step(run, state, newton)
 
     def stuck(self, state: PathState) -> bool:
         """Whether even the narrowest stage is done."""
@@ -105,22 +105,27 @@ def _quasi_step(run: Run, state: PathState) -> PathState:
     return replace(state, evaluation=here, quasi=quasi, gains=gains, steps=state.steps + 1)
 
 
-def _newton_step(run: Run, state: PathState, step: Float, along: Float) -> PathState:
-    """``step`` solves the stage's Newton equation, ``along`` is the path's direction dw/dμ."""
-    here = state.evaluation
+def _newton_step(run: Run, state: PathState, newton: NewtonStep) -> PathState:
+    """Correct the stage's point, or leave it along the path where it is solved."""
+    here, step = state.evaluation, newton.step
     own, smoothing = _errors(state.objective, here)
     gain = -0.5 * float(here.gradient @ step)
-    if own <= CENTRED * smoothing and gain <= NEAR * abs(here.surrogate):
+    # The gain also sees the bias, on which the balanced errors do not depend.
+    error = max(own, 3 * gain)
+    if error <= CENTRED * smoothing and gain <= NEAR * abs(here.surrogate):
         wanted = AIM * run.tol * abs(here.value) / smoothing
         last = 2 * wanted > 1  # the smoothing is narrow enough: solve this stage to the end
-        if not last or own <= 1e-3 * smoothing or state.steps >= STAGE_STEPS:
+        if not last or error <= 1e-3 * smoothing or state.steps >= STAGE_STEPS:
             factor = max(_factor(state), min(wanted, 0.5))
-            return _follow(run, state, factor, Anchor(state.width, here.point + step, along))
-    if state.anchor is not None and state.steps >= RETREAT_STEPS and state.factor < MOST_FACTOR:
-        return _follow(run, replace(state, width=state.anchor.width), float(np.sqrt(state.factor)), state.anchor)
+            return _follow(run, state, factor, Anchor(state.width, here.point + step, newton.along))
     there = None
-    if state.steps < STAGE_STEPS:
+    may_retreat = state.anchor is not None and state.factor < MOST_FACTOR
+    if state.steps < (RETREAT_STEPS if may_retreat else STAGE_STEPS):
+        # No step can gain more than all there is: a longer one meets too little curvature to be believed.
+        step = step * min(1.0, abs(here.surrogate) / max(gain, 1e-300))
         there = search(lambda point: run.evaluate(point, state.objective), here, step, exact=run.exact)
+    if there is None and may_retreat and state.anchor is not None:
+        return _follow(run, state, float(np.sqrt(state.factor)), state.anchor)
     if there is None:
         return _enter(run, replace(state, anchor=None), 0.5 * state.width, here.point, here)
     return replace(state, evaluation=there, steps=state.steps + 1)
@@ -163,15 +168,16 @@ def _enter(run: Run, state: PathState, width: float, point: Float, here: Any) ->
 
 NARROWING = 0.25
 SPARSE_LAST_WIDTH = 1e-9
-STAGE_SOLVED = 0.2  # a stage is done when its own gap is this share of the hinge's
+STAGE_SOLVED = 0.5  # a stage is done when its own gap is this share of the smoothing's
 STAGE_ITERATIONS = 200
 
 
 @dataclass
 class SmoothingState:
-    """The stage's width, method and state."""
+    """The stage's width, objective, method and state."""
 
     width: float
+    objective: Objective
     method: Method[Any]
     inner: Any
     iterations: int = 0
@@ -194,9 +200,9 @@ class Smoothing:
         if self._stage_done(run, state):
             if state.width <= SPARSE_LAST_WIDTH:
                 return replace(state, stuck=True)
-            return self._stage(run, state.inner.evaluation.point, state.width * NARROWING)
+            return self._stage(run, state.inner.evaluation.point, state.width * self._narrowing(run, state))
         inner = state.method.step(run, state.inner)
-        return SmoothingState(state.width, state.method, inner, state.iterations + 1)
+        return replace(state, inner=inner, iterations=state.iterations + 1)
 
     def stuck(self, state: SmoothingState) -> bool:
         """Whether even the narrowest stage is done."""
@@ -205,11 +211,19 @@ class Smoothing:
     def _stage(self, run: Run, point: Float, width: float) -> SmoothingState:
         objective: Objective = run.objective.smoothed(width)
         method = self.method(objective)
-        return SmoothingState(width, method, method.start(run, point))
+        return SmoothingState(width, objective, method, method.start(run, point))
+
+    def _narrowing(self, run: Run, state: SmoothingState) -> float:
+        """To the width at which the smoothing would take its share of tol, in steps that are not too long."""
+        evaluation = state.inner.evaluation
+        _, smoothing = _errors(state.objective, evaluation)
+        if not smoothing > 0:
+            return NARROWING
+        return float(np.clip(AIM * run.tol * abs(evaluation.value) / smoothing, NARROWING, 0.7))
 
     def _stage_done(self, run: Run, state: SmoothingState) -> bool:
         if state.iterations >= STAGE_ITERATIONS or state.method.stuck(state.inner):
             return True
         evaluation = state.inner.evaluation
-        own = relative_gap(evaluation.surrogate, evaluation.surrogate_bound)
-        return own <= STAGE_SOLVED * relative_gap(evaluation.value, evaluation.bound)
+        own, smoothing = _errors(state.objective, evaluation)
+        return own <= STAGE_SOLVED * smoothing

@@ -1,0 +1,135 @@
+"""`crosshead fit`: train a model, and say how close to the optimum it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from crosshead.cli import options
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The options of one `crosshead fit`, checked."""
+
+    source: str
+    target: str | None
+    ignore: tuple[str, ...]
+    loss: str
+    alpha: float
+    l1_ratio: float
+    scale: str
+    size: tuple[int, int] | None
+    test: str | None
+    test_fraction: float | None
+    class_weight: str | None
+    intercept: bool
+    tol: float
+    max_iter: int
+    max_time: float | None
+    seed: int
+    threads: int | None
+    engine: str
+    output: str | None
+    as_json: bool
+
+
+def fit(
+    source: options.Source,
+    target: options.Target = None,
+    ignore: options.Ignore = None,
+    loss: Annotated[
+        str, typer.Option(metavar="NAME", help=f"What a wrong score costs: {', '.join(options.LOSSES)}.")
+    ] = "softmax",
+    alpha: Annotated[
+        str,
+        typer.Option(metavar="NUMBER", help="Strength of the penalty on the weights; also as 1/60000."),
+    ] = "1e-4",
+    l1_ratio: Annotated[
+        str, typer.Option(metavar="NUMBER", help="Share of L1 in the penalty: 0 is L2, 1 is L1.")
+    ] = "0",
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(options.SCALINGS),
+            help="Scale the features: standard makes each column mean 0 and deviation 1; maxabs divides all "
+            "by the largest absolute value (pixels 0…255 become 0…1).",
+        ),
+    ] = "none",
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Resize images to this many pixels.", show_default=False)
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE|FRACTION",
+            help="Rows to measure on, never trained on: another source, or a fraction of the rows, held out "
+            "by class. [default: the source's own test rows, if any]",
+            show_default=False,
+        ),
+    ] = None,
+    class_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="balanced",
+            help="Weight rows so that all classes count the same in training.",
+            show_default=False,
+        ),
+    ] = None,
+    no_intercept: Annotated[bool, typer.Option("--no-intercept", help="Train without a bias.")] = False,
+    tol: Annotated[
+        str, typer.Option(metavar="NUMBER", help="Relative duality gap at which the fit is certified.")
+    ] = "1e-4",
+    max_iter: Annotated[int, typer.Option(min=1, metavar="N", help="Most iterations.")] = 1000,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="Longest training time.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Chooses the held-out rows.")] = 0,
+    engine: options.Engine = "auto",
+    threads: options.Threads = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where to save the model; one that is there is replaced. [default: <SOURCE's name>-model]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Train a classifier on SOURCE and save it.
+
+    The result says how far from the optimum the training objective can be at most: the relative duality gap.
+    Ctrl-C ends the training early and saves the best weights so far.
+    """
+    chosen = FitOptions(
+        source=source,
+        target=target,
+        ignore=tuple(ignore or ()),
+        loss=options.choice("--loss", loss, options.LOSSES),
+        alpha=options.number("--alpha", alpha),
+        l1_ratio=options.number("--l1-ratio", l1_ratio, highest=1.0),
+        scale=options.choice("--scale", scale, options.SCALINGS),
+        size=options.image_size(size),
+        test=test,
+        test_fraction=None if test is None else options.held_out_fraction(test),
+        class_weight=None if class_weight is None else _class_weight(class_weight),
+        intercept=not no_intercept,
+        tol=options.number("--tol", tol),
+        max_iter=max_iter,
+        max_time=None if max_time is None else options.number("--max-time", max_time),
+        seed=options.whole("--seed", seed, highest=2**32 - 1),
+        threads=threads,
+        engine=options.choice("--engine", engine, options.ENGINES),
+        output=output,
+        as_json=as_json,
+    )
+    from crosshead.cli.fitting import run
+
+    return run(chosen)
+
+
+def _class_weight(value: str) -> str:
+    return options.choice("--class-weight", value, ("balanced",))

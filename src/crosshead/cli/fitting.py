@@ -1,0 +1,182 @@
+"""What `crosshead fit` does once its options are read: read, train, measure, save, show."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crosshead.cli import fit_report
+from crosshead.cli.engine import check_engine, engine_name
+from crosshead.cli.errors import DONE, FAILED, UsageError
+from crosshead.cli.fit import FitOptions
+from crosshead.cli.labels import class_indices, training_classes
+from crosshead.cli.measures import Computing, Measures, measure
+from crosshead.cli.monitor import Monitor
+from crosshead.cli.sources import show_notes
+from crosshead.data import Dataset, load, split
+from crosshead.data.dataset import Array
+from crosshead.linear import ConvergenceWarning, LinearClassifier
+from crosshead.model_folder import DOCUMENT, Model
+from crosshead.scaling import Scaler
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model, how its training went, and how well it does."""
+
+    options: FitOptions
+    classifier: LinearClassifier
+    model: Model
+    folder: Path
+    training: Measures
+    test: Measures | None
+
+
+def run(options: FitOptions) -> int:
+    """Train, save and show; returns the exit code."""
+    check_engine(options.engine)
+    folder = _model_folder(options)
+    with Monitor(options.tol) as monitor:
+        fitted = _fit(options, folder, monitor)
+        monitor.stage(f"saving {folder}")
+        fitted.model.save(folder)
+    fit_report.show(fitted)
+    return FAILED if fitted.classifier.status_ == "interrupted" else DONE
+
+
+def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
+    monitor.stage(f"reading {options.source}")
+    whole = load(options.source, target=options.target, size=options.size, ignore=options.ignore)
+    show_notes(whole)
+    training, test = _parts(options, whole)
+    classes = training_classes(training)
+    test_indices = None if test is None else class_indices(test, classes)
+    monitor.stage("scaling" if options.scale != "none" else "starting")
+    scaler = _scaler(options, training)
+    classifier = _train(options, scaler.apply(training.features), training.target, monitor)
+    monitor.stage("measuring")
+    split_from = whole.fingerprint() if options.test_fraction is not None else None
+    model = _model(options, training, scaler, classifier, split_from)
+    computing = Computing(options.engine, options.threads)
+    on_training = measure(model, training.features, class_indices(training, model.classes), computing)
+    on_test = None
+    if test is not None and test_indices is not None:
+        on_test = measure(model, test.features, test_indices, computing)
+    return Fitted(options, classifier, model, folder, on_training, on_test)
+
+
+def _parts(options: FitOptions, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
+    """Training rows, and test rows where there are any."""
+    if options.test is None:
+        return dataset, dataset.test
+    if options.test_fraction is not None:
+        return split(dataset, options.test_fraction, options.seed)
+    test = load(options.test, target=_test_target(options, dataset), encoding=dataset.encoding, target_required=True)
+    show_notes(test)
+    return dataset, test
+
+
+def _test_target(options: FitOptions, dataset: Dataset) -> str | None:
+    """A table remembers its target's name; of an archive it has to be said again."""
+    return None if dataset.encoding.get("kind") == "table" else options.target
+
+
+def _scaler(options: FitOptions, training: Dataset) -> Scaler:
+    scale: Any = options.scale
+    return Scaler.fit(scale, training.features)
+
+
+def _train(options: FitOptions, features: Any, target: Array | None, monitor: Monitor) -> LinearClassifier:
+    classifier = LinearClassifier(
+        options.loss,
+        alpha=options.alpha,
+        l1_ratio=options.l1_ratio,
+        fit_intercept=options.intercept,
+        class_weight=options.class_weight,
+        tol=options.tol,
+        max_iter=options.max_iter,
+        max_time=options.max_time,
+        engine=options.engine,
+        n_threads=options.threads,
+        callback=monitor,
+        random_state=options.seed,
+    )
+    monitor.stage("first passes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it in its own line
+        try:
+            return classifier.fit(features, target)
+        except ValueError as error:
+            raise UsageError(f"{options.source}: {error}") from error
+
+
+def _model(
+    options: FitOptions,
+    training: Dataset,
+    scaler: Scaler,
+    classifier: LinearClassifier,
+    split_from: str | None,
+) -> Model:
+    return Model(
+        weight=classifier.coef_,
+        bias=classifier.intercept_,
+        classes=classifier.classes_,
+        loss=options.loss,
+        scaling=scaler,
+        encoding=training.encoding,
+        feature_names=training.feature_names,
+        hyperparameters={
+            "alpha": options.alpha,
+            "l1_ratio": options.l1_ratio,
+            "fit_intercept": options.intercept,
+            "class_weight": options.class_weight,
+            "tol": options.tol,
+            "max_iter": options.max_iter,
+            "max_time": options.max_time,
+            "seed": options.seed,
+        },
+        training={
+            "source": Path(options.source).name,
+            "rows": training.n_rows,
+            "split_from": split_from,
+            "objective": classifier.objective_,
+            "gap": classifier.gap_,
+            "status": classifier.status_,
+            "iterations": classifier.n_iter_,
+            "passes": classifier.n_passes_,
+            "seconds": fit_report.seconds(classifier),
+            "engine": engine_name(options.engine),
+        },
+        fingerprint=training.fingerprint(),
+    )
+
+
+def _model_folder(options: FitOptions) -> Path:
+    """Where the model will be saved; UsageError where it cannot, before any time is spent on training."""
+    folder = Path(options.output if options.output is not None else default_folder(options.source))
+    advice = "choose another folder with --output"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: a file is in the way of the model; {advice}")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / DOCUMENT).is_file():
+        raise UsageError(f"{folder}: the folder holds something else than a model; {advice}")
+    existing = next(parent for parent in folder.resolve().parents if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UsageError(f"{folder}: {existing} cannot be written to; {advice}")
+    return folder
+
+
+def default_folder(source: str) -> str:
+    """The model's folder where none is named, in the working directory.
+
+    Examples
+    --------
+    >>> default_folder("digits"), default_folder("data/flowers.csv.gz"), default_folder("X.npy,y.npy")
+    ('digits-model', 'flowers-model', 'X-model')
+    """
+    name = Path(source.partition(",")[0]).resolve().name
+    stem = re.sub(r"(?<=.)(\.[A-Za-z0-9]{1,10})+$", "", name)
+    return f"{stem or 'crosshead'}-model"

@@ -1,0 +1,89 @@
+"""The program `crosshead`: its commands, and what becomes of errors, warnings and Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
+from crosshead.cli.evaluate import evaluate
+from crosshead.cli.fit import fit
+from crosshead.cli.predict import predict
+
+INTERRUPTED = 130  # what typer returns for Ctrl-C
+
+app = typer.Typer(
+    name="crosshead",
+    help="The last layer of a classifier: weights with a certificate.",
+    epilog="Exit codes: 0 done, 1 the work failed, 2 the input or the arguments are wrong.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command(name="fit")(fit)
+app.command(name="predict")(predict)
+app.command(name="evaluate")(evaluate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from crosshead.cli.engine import engine_name, installed_version
+
+        typer.echo(f"crosshead {installed_version()}, engine {engine_name('auto')}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and engine."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` by default) and return its exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            command = typer.main.get_command(app)
+            outcome = command.main(args=arguments, prog_name="crosshead", standalone_mode=False)
+        except (KeyboardInterrupt, typer.Abort):
+            outcome = INTERRUPTED
+        except Exception as error:
+            return _fail(error)
+    if outcome == INTERRUPTED:
+        tell("error", "interrupted; nothing was saved")
+        return FAILED
+    return outcome if isinstance(outcome, int) else DONE
+
+
+def run() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a class named in odd letters is no reason to fail
+    sys.exit(main())
+
+
+def _fail(error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    code, message = answer_to(error)
+    tell("error", message)
+    return code
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    tell("warning", str(message))

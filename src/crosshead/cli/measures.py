@@ -1,0 +1,91 @@
+"""How well a model does on labelled rows, computed in blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from crosshead.data.dataset import Array
+from crosshead.linear.predictor import score_blocks
+from crosshead.losses import get_loss
+from crosshead.losses.protocol import Loss
+from crosshead.model_folder import Model
+
+BLOCK_BYTES = 1 << 25
+"""Features and scores of one block of rows; what is held at once does not grow with rows × classes."""
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What computes: the engine's name and the number of threads."""
+
+    engine: str = "auto"
+    n_threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The mean loss and the errors on labelled rows, as a whole and by class.
+
+    ``class_rows`` and ``class_errors`` are (C,), counted by true class.
+    """
+
+    mean_loss: float
+    class_rows: NDArray[np.int64]
+    class_errors: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return int(self.class_rows.sum())
+
+    @property
+    def errors(self) -> int:
+        """The number of rows predicted wrong."""
+        return int(self.class_errors.sum())
+
+    @property
+    def error(self) -> float:
+        """The share of rows predicted wrong."""
+        return self.errors / self.rows
+
+
+def model_loss(model: Model) -> Loss:
+    """The loss a model was trained with."""
+    return get_loss(model.loss, **model.loss_parameters)
+
+
+def scores_of(model: Model, features: Any, computing: Computing) -> Iterator[tuple[int, Array]]:
+    """Yield (first row, scores (n, C)) for blocks of unscaled features, in order."""
+    n_rows, n_features = features.shape
+    step = max(1, BLOCK_BYTES // (8 * (n_features + len(model.bias))))
+    weight, bias = model.weight.astype(np.float64), model.bias.astype(np.float64)
+    for start in range(0, n_rows, step):
+        block = features[start : start + step]
+        if model.scaling.centre is not None and sparse.issparse(block):
+            block = block.toarray()  # subtracting means fills every zero; a block at a time, that is no harm
+        block = model.scaling.apply(block)
+        blocks = score_blocks(weight, bias, block, n_threads=computing.n_threads, engine=computing.engine)
+        for first, scores in blocks:
+            yield start + first, scores
+
+
+def measure(model: Model, features: Any, target: NDArray[np.int32], computing: Computing) -> Measures:
+    """Mean loss and errors of a model; ``target`` (N,) are indices of its classes."""
+    loss, total = model_loss(model), 0.0
+    wrong = np.zeros(target.size, dtype=bool)
+    for first, scores in scores_of(model, features, computing):
+        rows = slice(first, first + len(scores))
+        total += float(loss.value(scores.astype(np.float64), target[rows]).sum())
+        wrong[rows] = scores.argmax(axis=1) != target[rows]
+    n_classes = len(model.bias)
+    return Measures(
+        total / target.size,
+        np.bincount(target, minlength=n_classes).astype(np.int64),
+        np.bincount(target[wrong], minlength=n_classes).astype(np.int64),
+    )

@@ -1,0 +1,194 @@
+"""Where predictions go, block by block: CSV, Parquet, .npz or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, TextIO
+
+import numpy as np
+
+from crosshead.cli.errors import UsageError
+from crosshead.data.dataset import Array
+from crosshead.data.errors import load_package
+
+SUFFIXES = (".csv", ".parquet", ".npz")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Predictions of some consecutive rows: their numbers (from 1) or file names, classes, probabilities."""
+
+    names: Array
+    predicted: Array
+    probabilities: Array | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of all blocks are called, and how many rows there will be."""
+
+    name: str
+    classes: Array
+    n_rows: int
+    probabilities: bool
+
+    @property
+    def probability_names(self) -> list[str]:
+        """One name a class, where there are probabilities."""
+        return [f"proba_{label}" for label in self.classes.tolist()] if self.probabilities else []
+
+
+class Writer(Protocol):
+    """Takes blocks in order; `finish` comes once, after the last."""
+
+    def write(self, block: Block) -> None: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
+
+
+class CsvWriter:
+    """One line a row, below a header. Probabilities have as many digits as tell them apart."""
+
+    def __init__(self, stream: TextIO, columns: Columns) -> None:
+        self._rows = csv.writer(stream, lineterminator="\n")
+        self._rows.writerow([columns.name, "predicted", *columns.probability_names])
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+        names, predicted = block.names.tolist(), block.predicted.tolist()
+        if block.probabilities is None:
+            self._rows.writerows(zip(names, predicted, strict=True))
+            return
+        texts = block.probabilities.astype(np.str_).tolist()
+        self._rows.writerows([name, label, *row] for name, label, row in zip(names, predicted, texts, strict=True))
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+
+class JsonWriter:
+    """One JSON document whose list of predictions is written as it comes."""
+
+    def __init__(self, stream: TextIO, columns: Columns, head: dict[str, Any]) -> None:
+        self._stream, self._columns = stream, columns
+        opening = json.dumps({**head, "classes": columns.classes.tolist()}, ensure_ascii=False)
+        self._stream.write(opening.removesuffix("}") + ', "predictions": [')
+        self._separator = "\n"
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+        for position, (name, label) in enumerate(zip(block.names.tolist(), block.predicted.tolist(), strict=True)):
+            entry = {self._columns.name: name, "predicted": label}
+            if block.probabilities is not None:
+                entry["probabilities"] = block.probabilities[position].tolist()
+            self._stream.write(self._separator + json.dumps(entry, ensure_ascii=False, allow_nan=False))
+            self._separator = ",\n"
+
+    def finish(self) -> None:
+        """Close the list and the document."""
+        self._stream.write("\n]}\n")
+
+
+class ParquetWriter:
+    """One row group a block."""
+
+    def __init__(self, path: Path, columns: Columns) -> None:
+        self._columns, self._path = columns, path
+        self._file: Any = None
+        self._arrow = load_package("pyarrow", "pyarrow", "writing Parquet")
+        self._parquet = load_package("pyarrow.parquet", "pyarrow", "writing Parquet")
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+        arrays = {self._columns.name: block.names, "predicted": block.predicted}
+        if block.probabilities is not None:
+            names = self._columns.probability_names
+            arrays |= dict(zip(names, np.ascontiguousarray(block.probabilities.T), strict=True))
+        table = self._arrow.table({name: self._arrow.array(values) for name, values in arrays.items()})
+        if self._file is None:
+            self._file = self._parquet.ParquetWriter(self._path, table.schema)
+        self._file.write_table(table)
+
+    def finish(self) -> None:
+        """Write the file's footer."""
+        if self._file is not None:
+            self._file.close()
+
+
+class NpzWriter:
+    """Arrays `predicted`, `classes`, `row` or `file`, and `proba` (N, C), which is written as it comes."""
+
+    def __init__(self, path: Path, columns: Columns) -> None:
+        self._columns = columns
+        self._archive = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._proba: IO[bytes] | None = None
+        self._names: list[Array] = []
+        self._predicted: list[Array] = []
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+        self._names.append(block.names)
+        self._predicted.append(block.predicted)
+        if block.probabilities is not None:
+            if self._proba is None:
+                self._proba = self._open_proba(block.probabilities.dtype)
+            self._proba.write(np.ascontiguousarray(block.probabilities).tobytes())
+
+    def _open_proba(self, dtype: np.dtype[Any]) -> IO[bytes]:
+        member = self._archive.open("proba.npy", "w", force_zip64=True)
+        shape = (self._columns.n_rows, len(self._columns.classes))
+        descr = np.lib.format.dtype_to_descr(dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        return member
+
+    def finish(self) -> None:
+        """Write the small arrays and the archive's directory."""
+        if self._proba is not None:
+            self._proba.close()
+        arrays = {
+            self._columns.name: np.concatenate(self._names),
+            "predicted": np.concatenate(self._predicted),
+            "classes": self._columns.classes,
+        }
+        for name, values in arrays.items():
+            with self._archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
+        self._archive.close()
+
+
+def check_output(text: str) -> Path:
+    """The path to write to; UsageError where its kind is unknown or it cannot lie there."""
+    path = Path(text)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--output {text}: name a file that ends in {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise UsageError(f"--output {text}: a folder is in the way")
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"--output {text}: there is no folder {path.resolve().parent}")
+    return path
+
+
+@contextmanager
+def file_writer(path: Path, columns: Columns) -> Iterator[Writer]:
+    """A writer for the file's kind. The file appears, or replaces the old one, once it is complete."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        if path.suffix.lower() == ".csv":
+            with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                yield CsvWriter(stream, columns)
+        else:
+            kind = ParquetWriter if path.suffix.lower() == ".parquet" else NpzWriter
+            writer = kind(temporary, columns)
+            yield writer
+            writer.finish()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

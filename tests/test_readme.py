@@ -1,0 +1,62 @@
+"""What the README shows runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import crosshead
+from crosshead.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def command_lines() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("crosshead ")]
+
+
+def test_the_python_tour_runs(tmp_path, monkeypatch):
+    (tour,) = blocks("python")
+    assert crosshead.__file__ is not None
+    monkeypatch.setenv("PYTHONPATH", str(Path(crosshead.__file__).parents[1]))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("certified\n")
+
+
+def test_the_command_lines_run_in_their_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command_lines()
+    for line in command_lines():
+        assert main(shlex.split(line, comments=True)[1:]) == 0, (line, capsys.readouterr().err)
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_every_loss_is_listed():
+    from crosshead.losses import LOSSES
+
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(LOSSES)
+
+
+def test_both_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
