@@ -1,7 +1,7 @@
 // AVX2 with fused multiply-add.
 #define CROSSHEAD_ISA avx2
 #define CROSSHEAD_VECTOR_BYTES 32
-#include "pass.hpp"
+#include "kernel_table.hpp"
 
 namespace crosshead {
 const Kernels& kernels_avx2() {

@@ -1,7 +1,7 @@
 // AVX-512 (F, BW, DQ, VL).
 #define CROSSHEAD_ISA avx512
 #define CROSSHEAD_VECTOR_BYTES 64
-#include "pass.hpp"
+#include "kernel_table.hpp"
 
 namespace crosshead {
 const Kernels& kernels_avx512() {

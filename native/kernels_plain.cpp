@@ -1,7 +1,7 @@
 // Plain code: 16-byte vectors, which every x86-64 and (as NEON) every 64-bit ARM machine has.
 #define CROSSHEAD_ISA plain
 #define CROSSHEAD_VECTOR_BYTES 16
-#include "pass.hpp"
+#include "kernel_table.hpp"
 
 namespace crosshead {
 const Kernels& kernels_plain() {
