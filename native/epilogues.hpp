@@ -213,12 +213,14 @@ struct CrammerSinger {
     const T mu = static_cast<T>(parameters.smoothing);
     const T inverse = static_cast<T>(1 / parameters.smoothing);
     const Lane<T> zero = fill<T>(0), one = fill<T>(1);
-    // Newton's method from the left on sum max(0, u_j - threshold) = 1, convex and piecewise linear: it ends.
-    Lane<T> threshold = maximum(top * inverse - one, zero);
+    // Newton's method from the left on sum max(0, u_j - threshold) = 1, convex and piecewise linear: it ends. The u_j
+    // are (m_j - top) / mu and not m_j / mu, which would lose the digits that matter where mu is small.
+    Lane<T> threshold = maximum(-top * inverse, -one);
+    const auto over = [&](std::int64_t c) { return ((load(z + c * kLanes) + offset) - top) * inverse - threshold; };
     for (int step = 0; step < 64; ++step) {
       Lane<T> total = zero, count = zero;
       for (std::int64_t c = 0; c < classes; ++c) {
-        const Lane<T> u = (load(z + c * kLanes) + offset) * inverse - threshold;
+        const Lane<T> u = over(c);
         total += maximum(u, zero);
         count += u > 0 ? one : zero;
       }
@@ -231,14 +233,13 @@ struct CrammerSinger {
       if (!moved) break;
     }
     Lane<T> total = zero;
-    for (std::int64_t c = 0; c < classes; ++c)
-      total += maximum((load(z + c * kLanes) + offset) * inverse - threshold, zero);
+    for (std::int64_t c = 0; c < classes; ++c) total += maximum(over(c), zero);
     const Lane<T> shrink = one / maximum(total, one);  // rounding must not leave the simplex
     Lane<T> surrogate = zero;
     total = zero;
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> m = load(z + c * kLanes) + offset;
-      const Lane<T> r = maximum(m * inverse - threshold, zero) * shrink;
+      const Lane<T> r = maximum(over(c), zero) * shrink;
       surrogate += r > 0 ? r * (m - r * (mu / 2)) : zero;
       total += r;
       store(z + c * kLanes, r);
