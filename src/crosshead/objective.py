@@ -28,7 +28,8 @@ from crosshead.metric import ClassFactor, KroneckerMetric, build_metric
 from crosshead.penalties import ElasticNet
 
 CURVATURE_ROWS = 16384  # rows that the metric is built from
-ORIGIN_SHARE = 1e-3
+ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 in every metric
+SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 SCORES_OF_SAMPLE = 1 << 23  # at most this many scores of those rows at once
 
 
@@ -78,6 +79,11 @@ class Objective:
     def smooth(self) -> bool:
         """Whether the loss has a Lipschitz gradient."""
         return self.loss.smooth
+
+    @property
+    def small(self) -> bool:
+        """Whether a Hessian is so quickly formed and factorised that no cheaper model of it is worth its name."""
+        return self.size <= SMALL_PARAMETERS and self.engine.data.n_rows <= SMALL_ROWS
 
     @property
     def smooths(self) -> bool:

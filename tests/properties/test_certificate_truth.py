@@ -281,7 +281,7 @@ def test_ordinary_problems_do_converge(variant: Any, l1_ratio: float, alpha: flo
 @pytest.mark.xfail(reason="Softmax.balance divides zero by zero for residual sums that are all above zero", strict=True)
 @pytest.mark.parametrize("classes", [3, 7, 13])
 def test_rounded_sums_of_one_sign_are_no_warning(classes: int) -> None:
-    """In float32, p − y at W = 0 may leave the same small positive sum in every class."""
+    """With equally many rows a class, p − y at W = 0 may leave the same small positive sum in each."""
     X = np.random.default_rng(0).normal(size=(classes, 3)).astype(np.float32)
     data = TrainingData(X, np.arange(classes, dtype=np.int32), classes)
     objective = Objective(make_engine("auto", data), get_loss("softmax"), ElasticNet(1e-3))

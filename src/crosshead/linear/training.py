@@ -58,7 +58,7 @@ def train(
         start = reduction.lift(weight), bias
     (weight, bias), result = solve(data, start, tol, spent)
     if result.status != "converged":
-        warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=4)
+        warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=3)
     return weight.copy(), bias.copy(), result
 
 

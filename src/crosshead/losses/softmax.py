@@ -142,7 +142,7 @@ class Softmax:
         excess = point.bias_gradient
         if not is_finite(point):
             return None
-        if not (excess > 0).any():
+        if not ((excess > 0).any() and (excess < 0).any()):
             return settled(point)
         frequencies, target_features = self._smoothed_moments(moments)
         mean = frequencies + excess

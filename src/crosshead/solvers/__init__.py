@@ -6,6 +6,7 @@ from typing import Any
 
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import Method, minimise_with
+from crosshead.solvers.newton import Newton
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
@@ -25,16 +26,18 @@ def minimise(
 ) -> Result:
     """Minimise an objective to a certified relative duality gap of ``tol``.
 
-    The method follows from what the objective says of itself: quasi-Newton where it is differentiable, proximal
-    quasi-Newton with an L1 part, continuation in a smoothing width where the loss has kinks (by Newton's method once
+    The method follows from what the objective says of itself: quasi-Newton where it is differentiable (Newton where it
+    is small), proximal quasi-Newton with an L1 part, continuation in a smoothing width where the loss has kinks (by Newton's method once
     few rows are curved). ``max_time`` is in seconds; ``callback`` gets a `Progress` after each iteration and stops the
     fit by returning something true; ``after`` is a result that this run takes further.
     """
     method: Method[Any]
     if objective.l1_weight > 0:
         method = Proximal() if objective.smooth else Smoothing(Proximal)
+    elif objective.smooth:
+        method = Newton() if objective.small else LBFGS()
     else:
-        method = LBFGS() if objective.smooth else PathFollowing()
+        method = PathFollowing()
     return minimise_with(
         method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
     )

@@ -49,6 +49,8 @@ class Objective(Protocol):
     @property
     def smooth(self) -> bool: ...  # noqa: D102
     @property
+    def small(self) -> bool: ...  # noqa: D102
+    @property
     def has_certificate(self) -> bool: ...  # noqa: D102
     @property
     def inexact_passes(self) -> bool: ...  # noqa: D102
