@@ -80,9 +80,7 @@ def kill_before(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("any_system")
-def test_a_killed_run_leaves_the_old_or_the_new_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_leaves_the_old_or_the_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for step in range(60):
         place = tmp_path / f"run{step}" / "m"

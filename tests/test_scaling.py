@@ -107,9 +107,7 @@ def test_float32_features_lose_nothing_to_a_large_mean() -> None:
     features = (1e6 + np.random.default_rng(0).integers(0, 8, (500, 2))).astype(np.float32)
     exact = features.astype(np.float64)
     expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
-    np.testing.assert_allclose(
-        Scaler.fit("standard", features).apply(features), expected, rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(Scaler.fit("standard", features).apply(features), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_none_returns_the_very_features(X: np.ndarray) -> None:
@@ -122,9 +120,7 @@ def test_readonly_memory_maps(tmp_path: Path) -> None:
     assert Scaler.fit("standard", features).apply(features).flags.writeable
 
 
-@given(
-    st.lists(st.integers(0, 3), min_size=6, max_size=6).filter(any), st.sampled_from(["standard", "maxabs"])
-)
+@given(st.lists(st.integers(0, 3), min_size=6, max_size=6).filter(any), st.sampled_from(["standard", "maxabs"]))
 @settings(max_examples=40, deadline=None)
 def test_a_weight_counts_repetitions(weight: list[int], kind: str) -> None:
     features = np.random.default_rng(8).normal(5, 2, size=(6, 3))

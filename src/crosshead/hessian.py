@@ -82,9 +82,7 @@ class Hessian:
     @cached_property
     def _factors(self) -> RowFactors | None:
         features = self.data.features
-        return row_factors(
-            self.loss, self.scores, self.data.target, self.row_weight, features, self.fit_intercept
-        )
+        return row_factors(self.loss, self.scores, self.data.target, self.row_weight, features, self.fit_intercept)
 
     def _collect(self, residual: Array, weight: Float) -> Float:
         """Σ sᵢ rᵢ x̃ᵢᵀ + α(1 − ρ) W, flat."""

@@ -106,9 +106,7 @@ class Model:
         document = _read_document(place, name)
         content = _read_file(place, WEIGHTS, name)
         if hashlib.sha256(content).hexdigest() != document.get("weights_sha256"):
-            raise ModelError(
-                f"{name}: {WEIGHTS} was altered or cut short (its SHA-256 does not match); save it anew"
-            )
+            raise ModelError(f"{name}: {WEIGHTS} was altered or cut short (its SHA-256 does not match); save it anew")
         model = _model(document, _tensors(content, name), name)
         check_model(model, name)
         if model.weight.shape[1] != document.get("n_features"):

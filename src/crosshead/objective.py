@@ -127,6 +127,13 @@ class Objective:
         """A flat vector of W (C, D) and b (C,)."""
         return np.concatenate([weight.ravel(), bias])
 
+    def without_shift(self, step: Float) -> Float:
+        """A step with what only adds one number to all scores taken out of its bias part."""
+        if not self.loss.shift_invariant:
+            return step
+        weight, bias = self.unpack(step)
+        return self.pack(weight, bias - bias.mean())
+
     @cached_property
     def moments(self) -> Moments:
         """Means of targets and features, computed once."""

@@ -73,9 +73,7 @@ class Scaler:
             Where the number of features differs from training, or centred scaling meets sparse features.
         """
         if self.n_features is not None and features.shape[1] != self.n_features:
-            raise ValueError(
-                f"{features.shape[1]} features a row, but the scaling was fitted to {self.n_features}"
-            )
+            raise ValueError(f"{features.shape[1]} features a row, but the scaling was fitted to {self.n_features}")
         if self.scale is None:
             return features
         dtype = np.float32 if features.dtype == np.float32 else np.float64
@@ -91,9 +89,7 @@ class Scaler:
 
     def _apply_sparse(self, features: Any, dtype: type[np.floating[Any]]) -> Any:
         if self.centre is not None:
-            raise ValueError(
-                "the scaling subtracts means, which sparse features do not allow; give dense ones"
-            )
+            raise ValueError("the scaling subtracts means, which sparse features do not allow; give dense ones")
         assert self.scale is not None  # the caller has looked
         divisor = self.scale if self.scale.size == 1 else self.scale[features.indices]
         data = (features.data.astype(np.float64) / divisor).astype(dtype)

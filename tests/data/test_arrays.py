@@ -155,9 +155,7 @@ def test_npy_refusals(tmp_path: Path) -> None:
         load(tmp_path / "X.npy")
     content = (tmp_path / "X.npy").read_bytes()
     (tmp_path / "X.npy").write_bytes(content[:-8])
-    with pytest.raises(
-        DataError, match=rf"X\.npy: truncated: expected {len(content)} bytes, found {len(content) - 8}"
-    ):
+    with pytest.raises(DataError, match=rf"X\.npy: truncated: expected {len(content)} bytes, found {len(content) - 8}"):
         load(tmp_path / "X.npy")
     with pytest.raises(DataError, match=r"none\.npy: no such file"):
         load(f"{tmp_path / 'none.npy'},{tmp_path / 'y.npy'}")

@@ -22,9 +22,7 @@ def rows() -> tuple[sparse.csr_array, np.ndarray]:
 
 @pytest.mark.parametrize("zero_based", [False, True])
 @pytest.mark.parametrize("name", ["a.svm", "a.libsvm", "a.svmlight", "a.txt", "a.svm.gz", "a.data"])
-def test_round_trip(
-    tmp_path: Path, rows: tuple[sparse.csr_array, np.ndarray], name: str, zero_based: bool
-) -> None:
+def test_round_trip(tmp_path: Path, rows: tuple[sparse.csr_array, np.ndarray], name: str, zero_based: bool) -> None:
     X, y = rows
     plain = tmp_path / "plain"
     dump_svmlight_file(X, y, str(plain), zero_based=zero_based, comment="written elsewhere")

@@ -108,9 +108,7 @@ def test_embeddings(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 4)
     small = pa.array(np.array([1, 2, 3, 4, 5], dtype=np.float16))
-    table = pa.table(
-        {"v": fixed, "w": pa.array(vectors.tolist()), "h": small, "y": pa.array([0, 1, 0, 1, 0])}
-    )
+    table = pa.table({"v": fixed, "w": pa.array(vectors.tolist()), "h": small, "y": pa.array([0, 1, 0, 1, 0])})
     for chunk in (1, 2, 5):
         pa.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=chunk)
         data = load(tmp_path / "a.parquet")

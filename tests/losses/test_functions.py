@@ -57,12 +57,8 @@ def test_entropies_are_scipys_in_every_base(base: float) -> None:
     each = {"base": base, "reduction": "none"}
     np.testing.assert_allclose(f.entropy(P, **each), scipy.stats.entropy(P, base=base, axis=1))
     np.testing.assert_allclose(f.kl_divergence(P, Q, **each), scipy.stats.entropy(P, Q, base=base, axis=1))
-    np.testing.assert_allclose(
-        f.cross_entropy_of(P, Q, **each), f.entropy(P, **each) + f.kl_divergence(P, Q, **each)
-    )
-    assert f.cross_entropy(SCORES, TARGET, base=base) == pytest.approx(
-        f.cross_entropy(SCORES, TARGET) / log(base)
-    )
+    np.testing.assert_allclose(f.cross_entropy_of(P, Q, **each), f.entropy(P, **each) + f.kl_divergence(P, Q, **each))
+    assert f.cross_entropy(SCORES, TARGET, base=base) == pytest.approx(f.cross_entropy(SCORES, TARGET) / log(base))
 
 
 def test_limits_of_the_logarithm() -> None:

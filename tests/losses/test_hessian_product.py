@@ -33,9 +33,7 @@ def sample(loss: Any, classes: int, seed: int = 0) -> tuple[Any, Any, Any]:
 def test_hessian_product_is_the_derivative_of_the_gradient(loss: Any, classes: int) -> None:
     scores, target, direction = sample(loss, classes)
     step = 1e-7
-    after, before = (
-        loss.value_and_gradient(scores + sign * step * direction, target)[1] for sign in (1, -1)
-    )
+    after, before = (loss.value_and_gradient(scores + sign * step * direction, target)[1] for sign in (1, -1))
     product = loss.hessian_product(scores, target, direction)
     np.testing.assert_allclose(product, (after - before) / (2 * step), atol=1e-5)
     assert product.any()

@@ -174,6 +174,7 @@ class Problem:
         if l2 == 0:
             v = optimize.linprog(cost, A, np.full(len(A), -margin), bounds=bounds).x
         else:
+
             def function(v: Any) -> tuple[float, Any]:
                 W = v[:k] - v[k : 2 * k]
                 slope = cost.copy()
@@ -208,8 +209,7 @@ problems = st.builds(
 def test_no_bound_is_above_any_value(problem: Problem) -> None:
     """Every exact evaluation's bound, near the start, near the optimum, and far from both, smoothed or not."""
     objective = problem.objective()
-    with np.errstate(invalid="ignore"):  # see test_rounded_sums_of_one_sign_are_no_warning
-        result = minimise(objective, np.zeros(objective.size), tol=1e-8, max_iter=40)
+    result = minimise(objective, np.zeros(objective.size), tol=1e-8, max_iter=40)
     random = np.random.default_rng(0)
     points = [result.point, 0.999 * result.point]
     for size in (0.0, 0.1, 1.0, 30.0):
@@ -235,8 +235,7 @@ def test_no_bound_is_above_any_value(problem: Problem) -> None:
 @given(problem=problems, tol=st.sampled_from([1e-2, 1e-4, 1e-6]))
 def test_nothing_is_called_converged_that_is_not(problem: Problem, tol: float) -> None:
     objective = problem.objective()
-    with np.errstate(invalid="ignore"):  # see test_rounded_sums_of_one_sign_are_no_warning
-        result = minimise(objective, np.zeros(objective.size), tol=tol, max_iter=100)
+    result = minimise(objective, np.zeros(objective.size), tol=tol, max_iter=100)
     value = problem.value(result.point)
     assert result.value == pytest.approx(value, rel=1e-9, abs=1e-13)
     optimum = problem.polished(result.point)
@@ -268,8 +267,8 @@ def test_hinges_against_a_quadratic_program(variant: Any, l1_ratio: float, alpha
 def test_ordinary_problems_do_converge(variant: Any, l1_ratio: float, alpha: float, request: Any) -> None:
     """The other half of honesty: with hard and easy alpha the certificate is reached, in float32 and float64."""
     kinked = variant[0] in ("hinge", "crammer_singer")
-    if kinked and (l1_ratio > 0 or variant[1].get("margin", 1) >= 2):
-        reason = "hinges with an L1 part stall; a margin of at least the first width leaves the start without curvature"
+    if kinked and l1_ratio > 0 and alpha < 1e-2:
+        reason = "hinges with an L1 part stall"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     for single in (False, True):
         problem = Problem.draw(variant, 11, "plain", alpha=alpha, l1_ratio=l1_ratio, single=single)
@@ -278,7 +277,6 @@ def test_ordinary_problems_do_converge(variant: Any, l1_ratio: float, alpha: flo
         assert result.status == "converged", (result, single)
 
 
-@pytest.mark.xfail(reason="Softmax.balance divides zero by zero for residual sums that are all above zero", strict=True)
 @pytest.mark.parametrize("classes", [3, 7, 13])
 def test_rounded_sums_of_one_sign_are_no_warning(classes: int) -> None:
     """With equally many rows a class, p − y at W = 0 may leave the same small positive sum in each."""

@@ -44,8 +44,7 @@ def feasible(loss: Any, target: Any, classes: int, seed: int) -> Any:
     """Random residuals in the conjugate's domain: gradients anywhere are, and so are their mixtures."""
     random = np.random.default_rng(seed)
     first, second = (
-        loss.value_and_gradient(random.normal(scale=3, size=(len(target), classes)), target)[1]
-        for _ in range(2)
+        loss.value_and_gradient(random.normal(scale=3, size=(len(target), classes)), target)[1] for _ in range(2)
     )
     share = random.uniform(size=(len(target), 1))
     return share * first + (1 - share) * second
@@ -118,9 +117,7 @@ def test_fenchel_young_equality_at_the_gradient(loss: Any) -> None:
     # Not for smoothed losses: their conjugate is that of the loss without smoothing.
     for scores, target in targets(loss, 9):
         value, residual = loss.value_and_gradient(scores, target)
-        np.testing.assert_allclose(
-            value + loss.conjugate(residual, target), (residual * scores).sum(axis=1), atol=1e-9
-        )
+        np.testing.assert_allclose(value + loss.conjugate(residual, target), (residual * scores).sum(axis=1), atol=1e-9)
 
 
 @named([get_loss(name, **parameters) for name, parameters in SMOOTHED])
@@ -194,8 +191,7 @@ def test_curvature_matches_differences_of_the_gradient(loss: Any, classes: int) 
         for c in range(classes):
             shift = step * np.eye(classes)[c]
             hessians[:, :, c] = (
-                loss.value_and_gradient(scores + shift, target)[1]
-                - loss.value_and_gradient(scores - shift, target)[1]
+                loss.value_and_gradient(scores + shift, target)[1] - loss.value_and_gradient(scores - shift, target)[1]
             ) / (2 * step)
         curvature = loss.curvature(scores, target, weight)
         expected = np.einsum("i,icd->cd", weight, hessians)

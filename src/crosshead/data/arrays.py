@@ -40,8 +40,7 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
         label_name = _label_name(names, target, source)
         if label_name is None and target_required:
             raise DataError(
-                f"{source}: no array of labels; found {_listed(names)}, expected one named 'y' "
-                "or --target NAME"
+                f"{source}: no array of labels; found {_listed(names)}, expected one named 'y' or --target NAME"
             )
         training = _dataset(archive, feature_name, label_name, source)
         test_name = _choose(names, TEST_FEATURE_NAMES, "test features", "Xt", source)
@@ -142,8 +141,7 @@ def _choose(names: Sequence[str], known: Sequence[str], what: str, preferred: st
     found = [name for name in names if name in known]
     if len(found) > 1:
         raise DataError(
-            f"{source}: several arrays could be the {what}: {_listed(found)}; "
-            f"name the right one {preferred!r}"
+            f"{source}: several arrays could be the {what}: {_listed(found)}; name the right one {preferred!r}"
         )
     return found[0] if found else None
 

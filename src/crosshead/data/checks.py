@@ -126,9 +126,7 @@ def as_labels(values: Array, name: str, place: Place) -> Array:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
-        raise DataError(
-            f"{place.source}: labels {name!r} have shape {values.shape}; give one label a row, shape (N,)"
-        )
+        raise DataError(f"{place.source}: labels {name!r} have shape {values.shape}; give one label a row, shape (N,)")
     kind = values.dtype.kind
     if kind == "b":
         return np.asarray(values)
@@ -139,8 +137,7 @@ def as_labels(values: Array, name: str, place: Place) -> Array:
     if kind in "SUT":
         return _text_labels(values, name, place)
     raise DataError(
-        f"{place.source}: labels {name!r} hold {_kind_in_words(values.dtype)}; "
-        "store them as integers or strings"
+        f"{place.source}: labels {name!r} hold {_kind_in_words(values.dtype)}; store them as integers or strings"
     )
 
 
@@ -165,9 +162,7 @@ def _integral_labels(values: Array, name: str, place: Place) -> Array:
 
 def _text_labels(values: Array, name: str, place: Place) -> Array:
     try:
-        text = (
-            np.char.decode(values, "utf-8") if values.dtype.kind == "S" else np.asarray(values, dtype=np.str_)
-        )
+        text = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else np.asarray(values, dtype=np.str_)
     except UnicodeDecodeError as error:
         raise DataError(f"{place.source}: labels {name!r} are not UTF-8 text; store them as UTF-8") from error
     row = _first(text == "")
@@ -191,8 +186,7 @@ def check_lengths(n_rows: int, n_labels: int, names: tuple[str, str], source: st
     """
     if n_rows != n_labels:
         raise DataError(
-            f"{source}: {names[0]} has {n_rows} rows but {names[1]} has {n_labels} labels; "
-            "each row needs one label"
+            f"{source}: {names[0]} has {n_rows} rows but {names[1]} has {n_labels} labels; each row needs one label"
         )
 
 

@@ -58,9 +58,7 @@ def learn_columns(table: Any, names: Sequence[str], place: Place, notes: list[st
 def _learn_column(column: Any, name: str, place: Place, notes: list[str]) -> Column:
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     if types.is_null(column.type):
-        raise DataError(
-            f"{place.source}: column {name!r} is empty in every row; leave it out with --ignore {name}"
-        )
+        raise DataError(f"{place.source}: column {name!r} is empty in every row; leave it out with --ignore {name}")
     _check_no_nulls(column, name, place)
     if _is_list(types, column.type):
         return {"name": name, "kind": "vector", "length": _vector_length(column, name, place)}
@@ -71,13 +69,9 @@ def _learn_column(column: Any, name: str, place: Place, notes: list[str]) -> Col
     if _is_text(types, column.type) or types.is_dictionary(column.type):
         categories = _learn_categories(_as_text(column), name, place)
         if len(categories) == len(column) > 1:
-            notes.append(
-                f"{place.source}: column {name!r} has another value in every row; is it an identifier?"
-            )
+            notes.append(f"{place.source}: column {name!r} has another value in every row; is it an identifier?")
         return {"name": name, "kind": "category", "categories": categories}
-    what = (
-        "bytes that are not UTF-8 text" if types.is_binary(column.type) else f"values of type {column.type}"
-    )
+    what = "bytes that are not UTF-8 text" if types.is_binary(column.type) else f"values of type {column.type}"
     raise DataError(
         f"{place.source}: column {name!r} holds {what}; turn it into numbers or words, "
         f"or leave it out with --ignore {name}"
@@ -203,19 +197,13 @@ def _fill_vector(out: NDArray[Any], values: Any, column: Column, place: Place) -
         raise _other_type(place, name, values.type, f"lists of {length} numbers")
     if _vector_length(values, name, place) != length:
         found = _vector_length(values, name, place)
-        raise DataError(
-            f"{place.source}: column {name!r} holds lists of {found} numbers; in training {length}"
-        )
+        raise DataError(f"{place.source}: column {name!r} holds lists of {found} numbers; in training {length}")
     row = 0
     for chunk in values.chunks:
         flat = chunk.flatten()
         if flat.null_count:
-            at = place.row(
-                row + int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0]) // length
-            )
-            raise DataError(
-                f"{place.source}: a number is missing in the list at {at}, column {name!r}; fill it in"
-            )
+            at = place.row(row + int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0]) // length)
+            raise DataError(f"{place.source}: a number is missing in the list at {at}, column {name!r}; fill it in")
         out[row : row + len(chunk)] = _to_numpy(flat).reshape(len(chunk), length)
         row += len(chunk)
 
@@ -245,8 +233,7 @@ def _check_no_nulls(column: Any, name: str, place: Place) -> None:
         compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
         row = int(compute.indices_nonzero(compute.is_null(column))[0].as_py())
         raise DataError(
-            f"{place.source}: empty or missing value at {place.row(row)}, column {name!r}; "
-            "fill it in or remove the row"
+            f"{place.source}: empty or missing value at {place.row(row)}, column {name!r}; fill it in or remove the row"
         )
 
 
@@ -266,15 +253,11 @@ def _as_text(column: Any) -> Any:
 
 
 def _is_text(types: Any, arrow_type: Any) -> bool:
-    return bool(
-        types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type)
-    )
+    return bool(types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type))
 
 
 def _is_list(types: Any, arrow_type: Any) -> bool:
-    return bool(
-        types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type)
-    )
+    return bool(types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type))
 
 
 def _is_number(types: Any, arrow_type: Any) -> bool:

@@ -179,18 +179,14 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     return take(dataset, np.flatnonzero(~is_held_out)), take(dataset, np.flatnonzero(is_held_out))
 
 
-def _stratified_rows(
-    groups: NDArray[np.int64], n_chosen: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _stratified_rows(groups: NDArray[np.int64], n_chosen: int, generator: np.random.Generator) -> NDArray[np.int64]:
     counts = np.bincount(groups)
     quota = _largest_remainders(counts, n_chosen)
     # A stable sort after a shuffle lists each group's rows together, in random order within the group.
     shuffled = generator.permutation(groups.size)
     by_group = shuffled[np.argsort(groups[shuffled], kind="stable")]
     starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    return np.concatenate(
-        [by_group[start : start + n] for start, n in zip(starts, quota, strict=True)], dtype=np.int64
-    )
+    return np.concatenate([by_group[start : start + n] for start, n in zip(starts, quota, strict=True)], dtype=np.int64)
 
 
 def _largest_remainders(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:

@@ -40,9 +40,7 @@ def read_idx(path: Path, *, target_required: bool) -> Dataset:
     test = _read_images_and_labels(_existing(test_path) or test_path, target_required)
     if test.n_features != training.n_features:
         raise DataError(f"{test.source}: {test.n_features} features a row, {path} has {training.n_features}")
-    return Dataset(
-        training.features, training.target, test=test, encoding=training.encoding, source=training.source
-    )
+    return Dataset(training.features, training.target, test=test, encoding=training.encoding, source=training.source)
 
 
 def _read_images_and_labels(path: Path, target_required: bool) -> Dataset:
@@ -99,9 +97,7 @@ def _read_array(path: Path) -> Array:
     expected += size
     if len(content) != expected:
         fault = "truncated" if len(content) < expected else "damaged"
-        raise DataError(
-            f"{path}: {fault}: expected {expected} bytes, found {len(content)}; download it again"
-        )
+        raise DataError(f"{path}: {fault}: expected {expected} bytes, found {len(content)}; download it again")
     values: Array = np.frombuffer(content, dtype=dtype, offset=header).reshape(shape)
     return values
 

@@ -69,9 +69,7 @@ def read_images(
 
 def _read(files: _Files, source: str, form: tuple[Size | None, str | None], target_required: bool) -> Dataset:
     if not files.paths:
-        raise DataError(
-            f"{source}: no images found; expected files such as .png or .jpg in one folder per class"
-        )
+        raise DataError(f"{source}: no images found; expected files such as .png or .jpg in one folder per class")
     if files.labels is None and target_required:
         raise DataError(f"{source}: images without classes; put them in one folder per class")
     size, mode = form
@@ -98,14 +96,10 @@ def _learned_form(encoding: Mapping[str, Any] | None, size: Size | None) -> tupl
         return size, None
     shape = encoding.get("shape")
     if shape is None or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise DataError(
-            "the model was not trained on images, so it cannot take images; give features instead"
-        )
+        raise DataError("the model was not trained on images, so it cannot take images; give features instead")
     learned = (int(shape[0]), int(shape[1]))
     if size is not None and size != learned:
-        raise DataError(
-            f"--size is {size[0]}×{size[1]}, but training had {learned[0]}×{learned[1]} (height×width)"
-        )
+        raise DataError(f"--size is {size[0]}×{size[1]}, but training had {learned[0]}×{learned[1]} (height×width)")
     return learned, "RGB" if len(shape) == 3 and shape[2] == 3 else "L"
 
 

@@ -118,18 +118,14 @@ def _target_name(
     if not required and not candidates:
         return None
     found = f"several columns could be it: {_listed(candidates)}" if candidates else "none has a usual name"
-    raise DataError(
-        f"{source}: which column is the target? {found}; say --target NAME, one of {_listed(names)}"
-    )
+    raise DataError(f"{source}: which column is the target? {found}; say --target NAME, one of {_listed(names)}")
 
 
 def _check_columns_present(columns: Sequence[Mapping[str, Any]], names: Sequence[str], source: str) -> None:
     for column in columns:
         name = str(column["name"])
         if name not in names:
-            raise DataError(
-                f"{source}: column {name!r}, a feature in training, is missing{_similar(name, names)}"
-            )
+            raise DataError(f"{source}: column {name!r}, a feature in training, is missing{_similar(name, names)}")
 
 
 def _similar(name: str, names: Collection[str]) -> str:
@@ -156,8 +152,7 @@ def _labels(column: Any, name: str, place: Place, learned: Mapping[str, Any] | N
         column = column.cast(column.type.value_type)
     if types.is_temporal(column.type) or types.is_nested(column.type) or types.is_binary(column.type):
         raise DataError(
-            f"{place.source}: column {name!r} holds {column.type}, which cannot be labels; "
-            "give integers or strings"
+            f"{place.source}: column {name!r} holds {column.type}, which cannot be labels; give integers or strings"
         )
     if types.is_decimal(column.type):
         column = column.cast(pyarrow.float64())
@@ -181,9 +176,7 @@ def _read_binary(path: Path, table_format: str) -> Any:
         _ = table.column_names
     except Exception as error:  # damage shows in almost any way, also as a size that no memory can hold
         word = "Parquet" if table_format == "parquet" else "Arrow"
-        raise DataError(
-            f"{path}: not a readable {word} file ({first_line(error)}); is it truncated?"
-        ) from error
+        raise DataError(f"{path}: not a readable {word} file ({first_line(error)}); is it truncated?") from error
     return table
 
 

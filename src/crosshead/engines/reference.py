@@ -52,9 +52,7 @@ def _scores(features: Array, weight: Float, bias: Float) -> Float:
     return np.asarray(features @ weight.T + bias, dtype=np.float64)
 
 
-def _add_block(
-    sums: PassSums, block: TrainingData, weight: Float, bias: Float, loss: Loss, sharp: Loss
-) -> PassSums:
+def _add_block(sums: PassSums, block: TrainingData, weight: Float, bias: Float, loss: Loss, sharp: Loss) -> PassSums:
     scores = _scores(block.features, weight, bias)
     surrogate, residual = loss.value_and_gradient(scores, block.target)
     exact = surrogate if sharp is loss else sharp.value(scores, block.target)

@@ -46,18 +46,14 @@ def prepare(
     return Prepared(data, classes)
 
 
-def _without_absent(
-    features: Any, indices: Array, classes: Array, weight: Float, present: Array
-) -> Prepared:
+def _without_absent(features: Any, indices: Array, classes: Array, weight: Float, present: Array) -> Prepared:
     _require_classes(int(present.sum()))
     # Rows of absent classes weigh nothing; any class will do for them.
     renamed = np.maximum(np.cumsum(present) - 1, 0)[indices].astype(np.int32)
     return Prepared(TrainingData(features, renamed, int(present.sum()), weight), classes[present])
 
 
-def _prepare_probabilities(
-    features: Any, target: Array, sample_weight: Float | None, class_weight: Any
-) -> Prepared:
+def _prepare_probabilities(features: Any, target: Array, sample_weight: Float | None, class_weight: Any) -> Prepared:
     if class_weight is not None:
         raise ValueError("class_weight needs class labels; with probabilities as target, weight the rows instead")
     classes = np.arange(target.shape[1])
@@ -84,9 +80,7 @@ def _checked(sample_weight: Float) -> Float:
     return sample_weight
 
 
-def _combined(
-    indices: Array, classes: Array, sample_weight: Float | None, class_weight: Any
-) -> Float | None:
+def _combined(indices: Array, classes: Array, sample_weight: Float | None, class_weight: Any) -> Float | None:
     if sample_weight is not None:
         sample_weight = _checked(sample_weight)
     if class_weight is None:

@@ -43,7 +43,9 @@ def train(
     callback = _with_printing(callback, verbose)
 
     def solve(data: TrainingData, start: tuple[Float, Float] | None, tol: float, spent: Result | None) -> Any:
-        objective = Objective(make_engine(engine, data, n_threads), loss, penalty, fit_intercept=fit_intercept, seed=seed)
+        objective = Objective(
+            make_engine(engine, data, n_threads), loss, penalty, fit_intercept=fit_intercept, seed=seed
+        )
         point = np.zeros(objective.size) if start is None else objective.pack(*start)
         result = minimise(
             objective, point, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=spent
@@ -59,7 +61,8 @@ def train(
     (weight, bias), result = solve(data, start, tol, spent)
     if result.status != "converged":
         warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=3)
-    return weight.copy(), bias.copy(), result
+    # Of the many biases that say the same, the one whose mean is zero.
+    return weight.copy(), bias - bias.mean() if loss.shift_invariant else bias.copy(), result
 
 
 def not_certified(result: Result, tol: float) -> str:

@@ -161,9 +161,7 @@ def balance_by_transport(
     received = lack / lack.sum()
     tau = rate(float(sent.max()), float(received.max()))
     sent /= tau  # now a_cd = sent_c · received_d
-    anchor_value = value(
-        float(moments.target @ sent), float(moments.target @ sent**2) * float(received @ received)
-    )
+    anchor_value = value(float(moments.target @ sent), float(moments.target @ sent**2) * float(received @ received))
     arriving = np.outer(received, sent @ moments.target_features)
     leaving = sent[:, None] * moments.target_features
     return mixed(point, tau / (1 + tau), anchor_value, arriving - leaving)

@@ -44,6 +44,11 @@ class Binary:
         return True
 
     @property
+    def shift_invariant(self) -> bool:
+        """Every score matters by itself."""
+        return False
+
+    @property
     def has_probabilities(self) -> bool:
         """Always: sigmoids."""
         return True

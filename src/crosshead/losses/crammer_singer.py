@@ -52,6 +52,11 @@ class CrammerSinger:
         return self.smoothing > 0
 
     @property
+    def shift_invariant(self) -> bool:
+        """Only differences of scores matter."""
+        return True
+
+    @property
     def has_probabilities(self) -> bool:
         """Never: margins are not log-odds."""
         return False

@@ -135,9 +135,7 @@ def kl_divergence(p: Any, q: Any, *, base: float = e, reduction: Reduction = "me
     return reduced(np.maximum(terms.sum(axis=1), 0) * nats_to(base), reduction)
 
 
-def binary_cross_entropy(
-    probabilities: Any, target: Any, *, base: float = e, reduction: Reduction = "mean"
-) -> Any:
+def binary_cross_entropy(probabilities: Any, target: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
     """Σ_c −y_c log p_c − (1 − y_c) log(1 − p_c): independent yes-or-no answers, summed over the columns.
 
     ``probabilities`` and ``target`` have the same shape and entries in [0, 1]; rows need not sum to one. One

@@ -51,6 +51,11 @@ class Hinge:
         return self.smoothing > 0
 
     @property
+    def shift_invariant(self) -> bool:
+        """Only differences of scores matter."""
+        return True
+
+    @property
     def has_probabilities(self) -> bool:
         """Never: margins are not log-odds."""
         return False
@@ -168,6 +173,11 @@ class SquaredHinge:
     @property
     def smooth(self) -> bool:
         """Always: the square has no kink."""
+        return True
+
+    @property
+    def shift_invariant(self) -> bool:
+        """Only differences of scores matter."""
         return True
 
     @property

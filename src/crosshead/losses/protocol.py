@@ -78,6 +78,11 @@ class Loss(Protocol):
         ...
 
     @property
+    def shift_invariant(self) -> bool:
+        """Whether adding one number to all scores of a row changes nothing, so that the biases' mean is free."""
+        ...
+
+    @property
     def has_probabilities(self) -> bool:
         """Whether `predict_proba` has a meaning."""
         ...

@@ -51,6 +51,11 @@ class Softmax:
         return True
 
     @property
+    def shift_invariant(self) -> bool:
+        """Only differences of scores matter."""
+        return True
+
+    @property
     def has_probabilities(self) -> bool:
         """Always: softmax(z)."""
         return True

@@ -40,6 +40,11 @@ class SquaredError:
         return True
 
     @property
+    def shift_invariant(self) -> bool:
+        """Every score matters by itself."""
+        return False
+
+    @property
     def has_probabilities(self) -> bool:
         """Never: scores are estimates of the target, and may be negative."""
         return False

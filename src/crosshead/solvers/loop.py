@@ -27,7 +27,9 @@ State = TypeVar("State")
 
 ENDED_FROM_OUTSIDE = ("max_iter", "max_time", "interrupted", "stopped")
 BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
-FLAT_GRADIENT = 1e-3  # alpha = 0: a gradient this much times tol below the first counts as flat
+FLAT_GRADIENT = (
+    1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself where nothing more moves
+)
 
 
 class Method(Protocol[State]):
@@ -156,10 +158,10 @@ class Run:
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
 
-    def flat(self) -> bool:
-        """Without a certificate: whether the gradient is as good as zero."""
+    def flat(self, share: float) -> bool:
+        """Without a certificate: whether the gradient is ``share`` times tol below the first."""
         size = float(np.abs(self.best.gradient).max(initial=0.0))
-        return size <= FLAT_GRADIENT * self.tol * self.first_gradient
+        return size <= share * self.tol * self.first_gradient
 
 
 def minimise_with(
@@ -178,7 +180,8 @@ def minimise_with(
     ``after`` is the result of a run whose work this one takes further: iterations, passes, seconds and history go on
     from there, passes are exact, and where that one was ended from outside, this one only certifies the starting point.
     """
-    run = Run(objective, tol, max_time, exact=after is not None or not objective.inexact_passes)
+    exact = after is not None or objective.small or not objective.inexact_passes
+    run = Run(objective, tol, max_time, exact=exact)
     history: list[Progress] = []
     iteration = 0
     if after is not None:
@@ -229,10 +232,10 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
     if run.objective.has_certificate:
         if run.certify():
             return "converged"
-    elif run.flat():
+    elif run.objective.smooth and run.flat(FLAT_GRADIENT):
         return "no_certificate"
     if stuck and run.exact:
-        return "stalled"
+        return "no_certificate" if run.flat(1.0) and not run.objective.has_certificate else "stalled"
     if iteration >= max_iter:
         return "max_iter"
     return "max_time" if run.out_of_time else None

@@ -88,8 +88,9 @@ def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep |
         return None
     steps = hessian.solve(np.column_stack([-here.gradient, -hessian.drift]))
     if steps is None:
-        return NewtonStep(hessian, conjugate_gradients(hessian, -here.gradient, forcing), None)
-    return NewtonStep(hessian, steps[:, 0], steps[:, 1])
+        step = conjugate_gradients(hessian, -here.gradient, forcing)
+        return NewtonStep(hessian, objective.without_shift(step), None)
+    return NewtonStep(hessian, *(objective.without_shift(step) for step in steps.T))
 
 
 def conjugate_gradients(hessian: Any, right: Float, forcing: float) -> Float:

@@ -61,6 +61,7 @@ class Objective(Protocol):
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
+    def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
     def pack(self, weight: Float, bias: Float) -> Float: ...  # noqa: D102
     def smoothed(self, smoothing: float) -> Objective: ...  # noqa: D102

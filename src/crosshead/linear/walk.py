@@ -1,0 +1,153 @@
+"""One walk along a path: fits of falling alpha on the same rows, each starting with what the last one learnt."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.engines import TrainingData, make_engine
+from crosshead.engines.recall import RecallingEngine
+from crosshead.linear.training import REDUCED_SHARE
+from crosshead.losses.protocol import Float, Loss
+from crosshead.objective import Objective
+from crosshead.penalties import ElasticNet
+from crosshead.reduction import Reduction
+from crosshead.solvers import Progress, Result, minimise
+from crosshead.solvers.continuation import Carried, extrapolate, next_method
+from crosshead.solvers.loop import minimise_with
+
+ENDING = ("max_time", "interrupted", "stopped")  # after these a walk only certifies where it stands
+
+
+@dataclass(frozen=True)
+class WalkOptions:
+    """What is the same at every alpha. ``deadline`` is a time of `time.perf_counter`."""
+
+    loss: Loss
+    l1_ratio: float
+    fit_intercept: bool
+    tol: float
+    max_iter: int
+    deadline: float | None
+    engine: str
+    n_threads: int | None
+    callback: Callable[[Progress], object] | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """The fit at one alpha: weight (C, D), bias (C,), what certifies it, and what it cost."""
+
+    alpha: float
+    weight: Float
+    bias: Float
+    result: Result
+    passes: int
+    seconds: float
+
+
+@final
+class Walk:
+    """Fits of falling alpha over one `TrainingData`.
+
+    ``metrics`` may be shared with walks over other weights of the same rows, and so may ``reduction``.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        options: WalkOptions,
+        *,
+        reduction: Reduction | None = None,
+        metrics: dict[float, Any] | None = None,
+    ) -> None:
+        self.options, self._reduction = options, reduction
+        self._full = _family(data, options)
+        self._solved = self._full
+        if reduction is not None:
+            self._solved = _family(replace(reduction.data, sample_weight=data.sample_weight), options)
+        self._carried = Carried({} if metrics is None else metrics)
+        self._points: list[Float] = []
+        self._logs: list[float] = []
+        self._ended: Result | None = None
+
+    @property
+    def objective(self) -> Objective:
+        """The objective on the rows themselves, at some alpha."""
+        return self._full
+
+    def solve(self, alpha: float, start: tuple[Float, Float] | None = None) -> Point:
+        """The fit at the next alpha; ``start`` (W, b) in place of what the last two fits suggest."""
+        began, passes = time.perf_counter(), self._passes
+        options = self.options
+        penalty = ElasticNet(alpha, options.l1_ratio)
+        objective = self._solved = _at(self._solved, penalty)  # with all that its predecessor has computed
+        tol = options.tol if self._reduction is None else REDUCED_SHARE * options.tol
+        point = self._start(objective, alpha, start)
+        if self._ended is None:
+            method = next_method(objective, self._carried, alpha, penalty.l2_weight)
+            result = minimise_with(method, objective, point, tol=tol, **self._budget())
+        else:
+            result = minimise(objective, self._points[-1] if self._points else point, tol=tol, after=self._ended)
+        self._points, self._logs = [*self._points[-1:], result.point], [*self._logs[-1:], _log(alpha)]
+        weight, bias = objective.unpack(result.point)
+        if self._reduction is not None:
+            weight, bias, result = self._certify(penalty, self._reduction.lift(weight), bias, result)
+        if result.status in ENDING:
+            self._ended = replace(result, iterations=0, passes=0, seconds=0.0, history=[])
+        spent = time.perf_counter() - began
+        return Point(alpha, weight.copy(), bias.copy(), result, self._passes - passes, spent)
+
+    def _certify(self, penalty: ElasticNet, weight: Float, bias: Float, spent: Result) -> tuple[Float, Float, Result]:
+        """A reduced solution on the features themselves, taken further where rounding cost it its certificate."""
+        objective = self._full = _at(self._full, penalty)
+        point = objective.pack(weight, bias)
+        result = minimise(objective, point, tol=self.options.tol, after=spent, **self._budget())
+        return *objective.unpack(result.point), result
+
+    def _start(self, objective: Objective, alpha: float, start: tuple[Float, Float] | None) -> Float:
+        if start is not None:
+            weight = start[0] if self._reduction is None else self._reduction.lower(start[0])
+            return objective.pack(weight, start[1])
+        if not self._points:
+            return np.zeros(objective.size)
+        sparse = objective.n_classes * objective.n_features if objective.l1_weight > 0 else 0
+        return extrapolate(self._points, self._logs, _log(alpha), keep_signs=sparse)
+
+    def _budget(self) -> dict[str, Any]:
+        deadline = self.options.deadline
+        left = None if deadline is None else max(0.0, deadline - time.perf_counter())
+        return {"max_iter": self.options.max_iter, "max_time": left, "callback": self.options.callback}
+
+    @property
+    def _passes(self) -> int:
+        engines: list[Any] = [self._full.engine] + ([] if self._reduction is None else [self._solved.engine])
+        return sum(engine.passes for engine in engines)
+
+
+def _family(data: TrainingData, options: WalkOptions) -> Objective:
+    engine = RecallingEngine(make_engine(options.engine, data, options.n_threads))
+    penalty = ElasticNet(1.0, options.l1_ratio)
+    objective = Objective(
+        engine, options.loss, penalty, fit_intercept=options.fit_intercept, seed=options.seed
+    )
+    assert objective.moments is not None  # now, so that every alpha shares them
+    assert objective.floor is not None
+    return objective
+
+
+def _at(family: Objective, penalty: ElasticNet) -> Objective:
+    """The objective at another alpha; what it has computed of the data is shared."""
+    objective = copy.copy(family)
+    objective.penalty = penalty
+    return objective
+
+
+def _log(alpha: float) -> float:
+    return float(np.log(alpha)) if alpha > 0 else -np.inf

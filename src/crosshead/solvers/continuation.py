@@ -1,0 +1,149 @@
+"""From one alpha to the next: what a fit has learnt of the curvature, kept exactly.
+
+With F_α(w) = L(w) + α(1 − ρ)/2·‖W‖² + αρ‖W‖₁, the gradient of the smooth part changed by y along a step s. For
+another alpha it would have changed by
+
+    y′ = y + (α′ − α)(1 − ρ)·s    on W, and by y on b,
+
+so the pairs (s, y) of a quasi-Newton method stay true pairs of the next problem. Its first step is then already the
+tangent of the path w(α), and far more pairs are worth keeping than a single fit collects.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
+from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.protocol import Float, Objective
+from crosshead.solvers.proximal import MEMORY, Frame, Proximal, ProximalState
+from crosshead.solvers.smoothing import PathFollowing, Smoothing
+
+CARRIED_PAIRS = 120
+CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
+METRIC_FACTOR = 8.0  # by how much alpha may fall before the metric is built again
+SETTLED = 1 << 20  # an iteration at which no method builds its metric again by itself
+
+Pair = tuple[Float, Float]
+
+
+@dataclass
+class Carried:
+    """What one alpha leaves for the next: pairs, the metric, and the alpha that it was built at.
+
+    ``metrics`` are those built so far, by alpha. Runs over other weights of the same rows may share the dictionary: a
+    metric only steers.
+    """
+
+    metrics: dict[float, Any] = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    scale: float = 1.0
+    l2_weight: float = 0.0
+    alpha: float = np.inf
+    built: float = np.inf
+
+    def prepare(self, objective: Objective, evaluation: Any, alpha: float, l2_weight: float) -> tuple[Any, int]:
+        """Correct the pairs; return the metric and the iteration from which a method is to count.
+
+        After a great leap of alpha the curvature will change while the fit goes on, as in a cold start: the method
+        counts from 0 and builds its own later metrics.
+        """
+        weight, bias = objective.unpack(np.zeros_like(evaluation.point))
+        shrink = objective.pack(np.full_like(weight, l2_weight - self.l2_weight), bias)
+        self.pairs = [(step, change + shrink * step) for step, change in self.pairs]
+        leap = alpha * METRIC_FACTOR < self.alpha
+        if alpha * METRIC_FACTOR < self.built:
+            self.built = alpha
+            if alpha not in self.metrics:
+                self.metrics[alpha] = objective.metric(evaluation)
+        self.alpha, self.l2_weight = alpha, l2_weight
+        return replace(self.metrics[self.built], l2_weight=l2_weight), 0 if leap else SETTLED
+
+
+@final
+@dataclass(frozen=True)
+class CarriedLBFGS:
+    """`LBFGS` that starts with the pairs and the metric of the last alpha, and leaves its own."""
+
+    carried: Carried
+    alpha: float
+    l2_weight: float
+
+    def start(self, run: Run, point: Float) -> LBFGSState:
+        """Evaluate the start and take over what is carried."""
+        evaluation = run.evaluate(point)
+        metric, iteration = self.carried.prepare(run.objective, evaluation, self.alpha, self.l2_weight)
+        memory = Memory(metric, deque(maxlen=_most_pairs(point.size)), self.carried.scale)
+        for step, change in self.carried.pairs:
+            memory.add(step, change)
+        memory.rescale(run.objective)
+        return LBFGSState(evaluation, memory, iteration)
+
+    def step(self, run: Run, state: LBFGSState) -> LBFGSState:
+        """One quasi-Newton step."""
+        state = LBFGS().step(run, state)
+        if state.memory is not None:
+            self.carried.pairs = [(step, change) for step, change, _ in state.memory.pairs]
+            self.carried.scale = state.memory.scale
+        return state
+
+    def stuck(self, state: LBFGSState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+
+@final
+@dataclass(frozen=True)
+class CarriedProximal:
+    """`Proximal` that starts with the pairs and the metric of the last alpha, and leaves its own."""
+
+    carried: Carried
+    alpha: float
+    l2_weight: float
+
+    def start(self, run: Run, point: Float) -> ProximalState:
+        """Evaluate the start and take over what is carried."""
+        evaluation = run.evaluate(point)
+        metric, iteration = self.carried.prepare(run.objective, evaluation, self.alpha, self.l2_weight)
+        pairs = deque(self.carried.pairs, maxlen=MEMORY)
+        return ProximalState(evaluation, Frame.of(metric, run.objective.l1_weight), pairs, iteration)
+
+    def step(self, run: Run, state: ProximalState) -> ProximalState:
+        """One proximal quasi-Newton step."""
+        state = Proximal().step(run, state)
+        self.carried.pairs = list(state.pairs)
+        return state
+
+    def stuck(self, state: ProximalState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+
+def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight: float) -> Method[Any]:
+    """The method for the next alpha. Losses with kinks have no pairs to carry: their stages start anew."""
+    if not objective.smooth:
+        return PathFollowing() if objective.l1_weight == 0 else Smoothing(Proximal)
+    kind = CarriedLBFGS if objective.l1_weight == 0 else CarriedProximal
+    return kind(carried, alpha, l2_weight)
+
+
+def extrapolate(points: list[Float], logs: list[float], log: float, *, keep_signs: int = 0) -> Float:
+    """The point at log α on the line through the last two, (P,); the last one where there are no two.
+
+    Of the first ``keep_signs`` entries those that would change their sign become zero, and zeros stay zeros.
+    """
+    if len(points) < 2 or not np.isfinite([log, *logs[-2:]]).all() or logs[-1] == logs[-2]:
+        return points[-1]
+    share = min((log - logs[-1]) / (logs[-1] - logs[-2]), 2.0)
+    there = points[-1] + share * (points[-1] - points[-2])
+    signed = there[:keep_signs]
+    signed[np.sign(signed) != np.sign(points[-1][:keep_signs])] = 0.0
+    return np.asarray(there)
+
+
+def _most_pairs(size: int) -> int:
+    return max(pairs_for(size), min(CARRIED_PAIRS, CARRIED_ELEMENTS // (2 * size)))
