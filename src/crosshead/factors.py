@@ -10,9 +10,8 @@ the bias, which has no α to invert, eliminated in a C × C system (a Schur comp
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -60,11 +59,10 @@ class RowFactors:
     def solve(self, right: Float, l2_weight: float) -> Float | None:
         """(∇²F)⁻¹ applied to flat columns (C·(D + 1), k); None where neither side is small enough."""
         factors = len(self.owner)
-        with one_blas_thread():
-            if len(right) < factors and len(right) <= DENSE_PARAMETERS:
-                return self._solve_parameters(right, l2_weight)
-            if factors <= DENSE_FACTORS and l2_weight > 0:
-                return self._solve_factors(right, l2_weight)
+        if len(right) < factors and len(right) <= DENSE_PARAMETERS:
+            return self._solve_parameters(right, l2_weight)
+        if factors <= DENSE_FACTORS and l2_weight > 0:
+            return self._solve_factors(right, l2_weight)
         return None
 
     def _solve_parameters(self, right: Float, l2_weight: float) -> Float:
@@ -139,8 +137,7 @@ def row_factors(
         unit[0, c] = 1.0
         hessians[:, :, c] = loss.hessian_product(scores, target, np.broadcast_to(unit, scores.shape))
         unit[0, c] = 0.0
-    with one_blas_thread():
-        values, vectors = np.linalg.eigh(hessians)
+    values, vectors = np.linalg.eigh(hessians)
     used = values > LEAST_EIGENVALUE * values.max(axis=1, initial=0.0)[:, None]
     owner, which = np.nonzero(used)
     scale = np.sqrt(values[owner, which] * row_weight[owner])
@@ -151,18 +148,3 @@ def row_factors(
 
 def _dense(block: Any) -> Float:
     return block if isinstance(block, np.ndarray) else np.asarray(block.toarray())
-
-
-@cache
-def _blas() -> Any | None:
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
-    return ThreadpoolController()
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """BLAS on one thread, which many small products need: its threads wait for each other busily."""
-    controller = _blas()
-    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

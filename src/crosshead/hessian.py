@@ -18,7 +18,7 @@ import numpy as np
 
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
-from crosshead.factors import RowFactors, one_blas_thread, row_factors
+from crosshead.factors import RowFactors, row_factors
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.metric import KroneckerMetric, build_metric
 
@@ -46,10 +46,9 @@ class Hessian:
     def multiply(self, direction: Float) -> Float:
         """∇²F v for a flat v."""
         weight, bias = self._unpack(direction)
-        with one_blas_thread():
-            moved = _product(self.data.features, weight.T) + bias
-            product = self.loss.hessian_product(self.scores, self.data.target, moved)
-            return self._collect(product, weight)
+        moved = _product(self.data.features, weight.T) + bias
+        product = self.loss.hessian_product(self.scores, self.data.target, moved)
+        return self._collect(product, weight)
 
     @cached_property
     def drift(self) -> Float:
@@ -59,8 +58,7 @@ class Hessian:
 
     def precondition(self, vector: Float) -> Float:
         """A flat vector through the inverse of the curved rows' Kronecker metric, which is nearly (∇²F)⁻¹."""
-        with one_blas_thread():
-            weight, bias = self._metric.solve(*self._unpack(vector))
+        weight, bias = self._metric.solve(*self._unpack(vector))
         return np.concatenate([weight.ravel(), bias])
 
     @cached_property

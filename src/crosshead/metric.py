@@ -131,7 +131,10 @@ def build_metric(
     weight = row_weight * curvature.rows
     total = float(weight.sum())
     weight = weight / total if total > 0 else row_weight / float(row_weight.sum())
-    center = np.asarray(weight @ rows, dtype=np.float64).ravel() if fit_intercept else np.zeros(rows.shape[1])
+    # In the rows' own type, or NumPy would widen all of them; a metric need not be exact.
+    center = np.asarray(weight.astype(rows.dtype) @ rows, dtype=np.float64).ravel()
+    if not fit_intercept:
+        center = np.zeros(rows.shape[1])
     n_rows, n_features = rows.shape
     if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
         factor = _dense_factor(engine, rows, weight, center)
@@ -188,5 +191,5 @@ def _inner_products(sample: Any, root: Float, center: Float) -> Float:
 def _squares(rows: Any, weight: Float, center: Float) -> Float:
     """Weighted variances of the columns, (D,)."""
     squared = rows**2 if isinstance(rows, np.ndarray) else rows.multiply(rows)
-    means = np.asarray(weight @ squared, dtype=np.float64).ravel()
+    means = np.asarray(weight.astype(squared.dtype) @ squared, dtype=np.float64).ravel()
     return np.maximum(means - center**2, 0.0)

@@ -250,12 +250,7 @@ class TestMemory:
     @pytest.mark.skipif(not has_native(), reason="the reference engine converts blocks")
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
     @pytest.mark.parametrize("order", ["C", "F"])
-    def test_features_are_not_copied(
-        self, dtype: Any, order: Any, monkeypatch: pytest.MonkeyPatch, request: Any
-    ) -> None:
-        if dtype == np.float32 and order == "C":
-            reason = "build_metric multiplies float64 weights with the float32 sample, which NumPy converts whole"
-            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    def test_features_are_not_copied(self, dtype: Any, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         X, y = data(4000, 100)
         X = np.array(X, dtype=dtype, order=order)
         seen = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crosshead.blas import one_blas_thread
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.newton import Newton
@@ -38,6 +39,9 @@ def minimise(
         method = Newton() if objective.small else LBFGS()
     else:
         method = PathFollowing()
-    return minimise_with(
-        method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
-    )
+    # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
+    # processors, and make the result depend on their number.
+    with one_blas_thread():
+        return minimise_with(
+            method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
+        )
