@@ -60,6 +60,19 @@ FeatureHandle dense_features(AnyArray x) {
   return handle;
 }
 
+// Every row must lie within the values and every index within the columns: the kernels do not look.
+template <class Index>
+void require_valid_csr(const AnyArray& indices, const AnyArray& row_starts, std::int64_t columns) {
+  const Index* starts = static_cast<const Index*>(row_starts.data());
+  const Index* index = static_cast<const Index*>(indices.data());
+  const std::size_t rows = row_starts.shape(0) - 1;
+  bool valid = starts[0] >= 0;
+  for (std::size_t i = 0; i < rows; ++i) valid &= starts[i] <= starts[i + 1];
+  require(valid && static_cast<std::size_t>(starts[rows]) <= indices.shape(0), "the CSR matrix is damaged: row starts");
+  for (Index k = starts[0]; k < starts[rows]; ++k) valid &= index[k] >= 0 && static_cast<std::int64_t>(index[k]) < columns;
+  require(valid, "the CSR matrix is damaged: a column index lies outside its columns");
+}
+
 FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_starts, std::int64_t columns) {
   require(values.ndim() == 1 && indices.ndim() == 1 && row_starts.ndim() == 1, "CSR arrays must be one-dimensional");
   require(values.stride(0) == 1 || values.shape(0) <= 1, "CSR values must be contiguous");
@@ -69,6 +82,9 @@ FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_start
   const bool wide = indices.dtype() == nb::dtype<std::int64_t>();
   require(wide || indices.dtype() == nb::dtype<std::int32_t>(), "CSR indices must be int32 or int64");
   require(row_starts.shape(0) >= 1, "CSR row starts must not be empty");
+  require(values.shape(0) == indices.shape(0), "CSR values and indices have different lengths");
+  if (wide) require_valid_csr<std::int64_t>(indices, row_starts, columns);
+  else require_valid_csr<std::int32_t>(indices, row_starts, columns);
   FeatureHandle handle;
   handle.view.rows = static_cast<std::int64_t>(row_starts.shape(0)) - 1;
   handle.view.columns = columns;

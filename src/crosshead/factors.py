@@ -84,12 +84,15 @@ class RowFactors:
             return np.asarray(linalg.lstsq(matrix, right, check_finite=False)[0])
         return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
 
-    def _solve_factors(self, right: Float, l2_weight: float) -> Float:
+    def _solve_factors(self, right: Float, l2_weight: float) -> Float | None:
         weight, bias = right[: self._split], right[self._split :]
         if not len(self.owner):
             return np.concatenate([weight / l2_weight, bias / FLAT_BIAS])
         products = self._products(l2_weight).T
-        factor = (linalg.cholesky(products, lower=False, overwrite_a=True, check_finite=False), False)
+        try:
+            factor = (linalg.cholesky(products, lower=False, overwrite_a=True, check_finite=False), False)
+        except linalg.LinAlgError:  # a penalty below the products' rounding
+            return None
         free = np.column_stack([self.forward(column) for column in weight.T])
         if not self.fit_intercept:
             values, moved = linalg.cho_solve(factor, free, check_finite=False), np.zeros_like(bias)

@@ -126,9 +126,9 @@ def curved_rows(engine: Engine, loss: Loss, weight: Float, bias: Float) -> Array
 def build_hessian(
     engine: Engine, loss: Loss, weight: Float, bias: Float, *, l2_weight: float, fit_intercept: bool
 ) -> Hessian | None:
-    """The Hessian at W (C, D), b (C,); None if too many rows are curved to be gathered."""
+    """The Hessian at W (C, D), b (C,); None if too many rows are curved to be gathered, or if it is zero."""
     rows = curved_rows(engine, loss, weight, bias)
-    if rows is None:
+    if rows is None or (not len(rows) and l2_weight == 0):
         return None
     data = engine.data.take(rows)
     # Float32 scores tell which rows to look at; how they are curved is decided in float64.

@@ -29,6 +29,7 @@ from crosshead.penalties import ElasticNet
 
 CURVATURE_ROWS = 16384  # rows that the metric is built from
 ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 in every metric
+ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 SCORES_OF_SAMPLE = 1 << 23  # at most this many scores of those rows at once
 
@@ -114,7 +115,7 @@ class Objective:
             fit_intercept=self.fit_intercept,
             seed=self.seed,
         )
-        for shared in ("moments", "floor", "_sample"):
+        for shared in ("moments", "floor", "_sample", "_feature_size"):
             other.__dict__[shared] = getattr(self, shared)
         return other
 
@@ -158,7 +159,7 @@ class Objective:
         g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
         charge = self.penalty.value(weight)
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
-        bound = self._bound(DualPoint(sums.dual / total, G, g))
+        bound = self._bound(DualPoint(sums.dual / total, G, g)) - self._rounding(weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
         return Evaluation(
@@ -234,6 +235,22 @@ class Objective:
             return self._scaled_bound(point.value, point.weight_gradient)
         balanced = self.loss.balance(point, self.moments)
         return self.floor if balanced is None else self._scaled_bound(balanced.value, balanced.weight_gradient)
+
+    def _rounding(self, weight: Float, bias: Float, value: float) -> float:
+        """What rounding may have added to F − D in float64: it follows the size of the scores, not that of F.
+
+        A loss close to zero is a difference of scores, each rounded to a relative 2⁻⁵³; a bound that ignored this
+        could lie above the optimum, and a gap of exactly zero mean nothing.
+        """
+        size = float(np.linalg.norm(weight)) * self._feature_size + float(np.abs(bias).max(initial=0.0))
+        return ROUNDINGS * float(np.finfo(np.float64).eps) * (size + abs(value))
+
+    @cached_property
+    def _feature_size(self) -> float:
+        """The root mean square norm of a row, from the sample."""
+        rows = self._sample.features
+        total = np.einsum("ij,ij->", rows, rows) if isinstance(rows, np.ndarray) else rows.multiply(rows).sum()
+        return float(np.sqrt(float(total) / max(1, rows.shape[0])))
 
     def _scaled_bound(self, value: float, weight_gradient: Float) -> float:
         if not self.has_certificate:

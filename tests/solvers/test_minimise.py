@@ -202,7 +202,6 @@ def test_separable_data_without_a_penalty_have_no_optimum(name: str) -> None:
     assert np.isfinite(result.point).all()
 
 
-@pytest.mark.xfail(reason="the smoothed stage's flat gradient is taken for the hinge's own", strict=False)
 @pytest.mark.parametrize("name", KINKED)
 def test_hinges_without_a_penalty(name: str) -> None:
     objective = problem(name, alpha=0.0, spread=0.5)

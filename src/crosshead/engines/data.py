@@ -31,6 +31,8 @@ class TrainingData:
         rows = self.features.shape[0]
         if self.features.dtype not in FLOATS:
             raise ValueError(f"features must be float32 or float64, not {self.features.dtype}")
+        if self.sparse and self.features.format != "csr":
+            raise ValueError(f"sparse features must be CSR, not {self.features.format.upper()}: use .tocsr()")
         if self.target.shape[0] != rows:
             raise ValueError(f"{rows} rows of features but {self.target.shape[0]} targets")
         if self.target.ndim == 2 and self.target.shape[1] != self.n_classes:

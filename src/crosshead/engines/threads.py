@@ -13,16 +13,18 @@ def resolve_threads(n_threads: int | None = None) -> int:
     None means OMP_NUM_THREADS where it is set, else `available_cpus()`. Negative numbers count back from the
     available CPUs, as scikit-learn's ``n_jobs`` does: −1 is all of them, −2 all but one.
 
-    Raises ValueError for 0.
+    Raises ValueError for 0 and for what is no whole number.
 
     >>> resolve_threads(3)
     3
     """
     if n_threads is None:
         return _from_environment() or available_cpus()
+    if int(n_threads) != n_threads:
+        raise ValueError(f"n_threads must be None or a whole number, not {n_threads!r}")
     if n_threads == 0:
         raise ValueError("n_threads must not be 0; use None for the default or a positive number")
-    return n_threads if n_threads > 0 else max(1, available_cpus() + 1 + n_threads)
+    return int(n_threads) if n_threads > 0 else max(1, available_cpus() + 1 + int(n_threads))
 
 
 def available_cpus() -> int:

@@ -235,7 +235,8 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
     elif run.objective.smooth and run.flat(FLAT_GRADIENT):
         return "no_certificate"
     if stuck and run.exact:
-        return "no_certificate" if run.flat(1.0) and not run.objective.has_certificate else "stalled"
+        flat = not run.objective.has_certificate and run.objective.smooth and run.flat(1.0)
+        return "no_certificate" if flat else "stalled"
     if iteration >= max_iter:
         return "max_iter"
     return "max_time" if run.out_of_time else None

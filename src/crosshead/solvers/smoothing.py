@@ -113,7 +113,7 @@ def _newton_step(run: Run, state: PathState, newton: NewtonStep) -> PathState:
     # The gain also sees the bias, on which the balanced errors do not depend.
     error = max(own, 3 * gain)
     if error <= CENTRED * smoothing and gain <= NEAR * abs(here.surrogate):
-        wanted = AIM * run.tol * abs(here.value) / smoothing
+        wanted = AIM * run.tol * abs(here.value) / max(smoothing, float(np.finfo(np.float64).tiny))
         last = 2 * wanted > 1  # the smoothing is narrow enough: solve this stage to the end
         if not last or error <= 1e-3 * smoothing or state.steps >= STAGE_STEPS:
             factor = max(_factor(state), min(wanted, 0.5))

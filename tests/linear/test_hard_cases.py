@@ -1,0 +1,62 @@
+"""Problems at the edge of double precision, and damaged input: an honest status or one clear line, never a crash."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from crosshead.engines import TrainingData, has_native
+from crosshead.linear import LinearClassifier
+
+
+def separable(rows: int = 60) -> Any:
+    chance = np.random.default_rng(0)
+    y = chance.integers(0, 3, rows)
+    return chance.normal(size=(rows, 4)) + 6 * np.eye(3, 4)[y], y
+
+
+@pytest.mark.parametrize("loss", ["hinge", "crammer_singer"])
+@pytest.mark.parametrize("alpha", [0.0, 1e-10, 1e-7])
+def test_hinges_with_next_to_no_penalty_end_honestly(loss: str, alpha: float) -> None:
+    X, y = separable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = LinearClassifier(loss, alpha=alpha).fit(X, y)
+    assert (model.status_ == "converged") == (model.gap_ <= 1e-4)
+    assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("alpha", [1e-7, 1e-10, 1e-13])
+def test_a_gap_that_rounding_could_hide_is_not_called_zero(alpha: float) -> None:
+    """Scores of size 20 are rounded to 4e-15; an objective of 1e-8 cannot be certified to 1e-12 of itself."""
+    X, y = separable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = LinearClassifier(alpha=alpha, tol=1e-12).fit(X, y)
+    size = float(np.abs(X @ model.coef_.T).mean())
+    assert model.gap_ >= np.finfo(np.float64).eps * size / model.objective_ / 4
+
+
+@pytest.mark.skipif(not has_native(), reason="the native engine was not built")
+@pytest.mark.parametrize("index", [500_000_000, -1, 3])
+def test_a_damaged_sparse_matrix_is_refused(index: int) -> None:
+    X = sparse.csr_matrix(np.eye(6, 3))
+    X.indices[1] = index
+    with pytest.raises(ValueError, match="damaged|column index|indices"):
+        LinearClassifier().fit(X, [0, 1, 0, 1, 0, 1])
+
+
+def test_only_csr_among_the_sparse_formats() -> None:
+    with pytest.raises(ValueError, match="CSR, not CSC"):
+        TrainingData(sparse.csc_matrix(np.eye(3)), np.zeros(3, dtype=np.int32), 2)
+
+
+@pytest.mark.parametrize("parameters", [{"n_threads": 1.5}, {"l1_ratio": "a"}, {"alpha": "b"}, {"l1_ratio": 2.0}])
+def test_parameters_of_the_wrong_kind_are_named(parameters: Any) -> None:
+    X, y = separable()
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        LinearClassifier(**parameters).fit(X, y)
