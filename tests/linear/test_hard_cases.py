@@ -46,7 +46,7 @@ def test_a_gap_that_rounding_could_hide_is_not_called_zero(alpha: float) -> None
 def test_a_damaged_sparse_matrix_is_refused(index: int) -> None:
     X = sparse.csr_matrix(np.eye(6, 3))
     X.indices[1] = index
-    with pytest.raises(ValueError, match="damaged|column index|indices"):
+    with pytest.raises(ValueError, match=r"damaged|column index|indices"):
         LinearClassifier().fit(X, [0, 1, 0, 1, 0, 1])
 
 

@@ -15,6 +15,7 @@ import typer
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.fit import fit
+from crosshead.cli.path import path
 from crosshead.cli.predict import predict
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command(name="fit")(fit)
 app.command(name="predict")(predict)
 app.command(name="evaluate")(evaluate)
+app.command(name="path")(path)
 
 
 def _print_version(wanted: bool) -> None:

@@ -131,7 +131,8 @@ class LinearClassifier(LinearScores):
         X is read in its own type, float32 or float64, and not copied. ``sample_weight`` (N,) ≥ 0: a weight of k is the
         same as the row k times.
         """
-        loss, penalty = self._loss(), ElasticNet(check_number("alpha", self.alpha), check_number("l1_ratio", self.l1_ratio))
+        loss = self._loss()
+        penalty = ElasticNet(check_number("alpha", self.alpha), check_number("l1_ratio", self.l1_ratio))
         check_budget(self.tol, self.max_iter, self.max_time)
         X, y = checked_training_data(self, X, y)
         if sample_weight is not None:

@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.blas import one_blas_thread
 from crosshead.engines import TrainingData, make_engine
 from crosshead.engines.recall import RecallingEngine
 from crosshead.linear.training import REDUCED_SHARE
@@ -84,6 +85,10 @@ class Walk:
 
     def solve(self, alpha: float, start: tuple[Float, Float] | None = None) -> Point:
         """The fit at the next alpha; ``start`` (W, b) in place of what the last two fits suggest."""
+        with one_blas_thread():  # between two passes there are many small products
+            return self._solve(alpha, start)
+
+    def _solve(self, alpha: float, start: tuple[Float, Float] | None) -> Point:
         began, passes = time.perf_counter(), self._passes
         options = self.options
         penalty = ElasticNet(alpha, options.l1_ratio)
@@ -134,9 +139,7 @@ class Walk:
 def _family(data: TrainingData, options: WalkOptions) -> Objective:
     engine = RecallingEngine(make_engine(options.engine, data, options.n_threads))
     penalty = ElasticNet(1.0, options.l1_ratio)
-    objective = Objective(
-        engine, options.loss, penalty, fit_intercept=options.fit_intercept, seed=options.seed
-    )
+    objective = Objective(engine, options.loss, penalty, fit_intercept=options.fit_intercept, seed=options.seed)
     assert objective.moments is not None  # now, so that every alpha shares them
     assert objective.floor is not None
     return objective
