@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosshead.data import Dataset, load
-    from crosshead.linear import ConvergenceWarning, LinearClassifier, LogisticRegression
+    from crosshead.linear import (
+        ConvergenceWarning,
+        LinearClassifier,
+        LinearClassifierCV,
+        LogisticRegression,
+        regularisation_path,
+    )
     from crosshead.losses import get_loss
     from crosshead.model_folder import Model
 
@@ -18,21 +24,25 @@ _HOMES = {
     "ConvergenceWarning": "crosshead.linear",
     "Dataset": "crosshead.data",
     "LinearClassifier": "crosshead.linear",
+    "LinearClassifierCV": "crosshead.linear",
     "LogisticRegression": "crosshead.linear",
     "Model": "crosshead.model_folder",
     "get_loss": "crosshead.losses",
     "load": "crosshead.data",
+    "regularisation_path": "crosshead.linear",
 }
 
 __all__ = [
     "ConvergenceWarning",
     "Dataset",
     "LinearClassifier",
+    "LinearClassifierCV",
     "LogisticRegression",
     "Model",
     "__version__",
     "get_loss",
     "load",
+    "regularisation_path",
 ]
 
 

@@ -39,7 +39,7 @@ class Fitted:
 def run(options: FitOptions) -> int:
     """Train, save and show; returns the exit code."""
     check_engine(options.engine)
-    folder = _model_folder(options)
+    folder = model_folder_for(options)
     with Monitor(options.tol) as monitor:
         fitted = _fit(options, folder, monitor)
         monitor.stage(f"saving {folder}")
@@ -155,7 +155,7 @@ def _model(
     )
 
 
-def _model_folder(options: FitOptions) -> Path:
+def model_folder_for(options: FitOptions) -> Path:
     """Where the model will be saved; UsageError where it cannot, before any time is spent on training."""
     folder = Path(options.output if options.output is not None else default_folder(options.source))
     advice = "choose another folder with --output"

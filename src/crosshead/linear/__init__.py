@@ -1,7 +1,16 @@
 """scikit-learn estimators."""
 
 from crosshead.linear.classifier import LinearClassifier
+from crosshead.linear.classifier_cv import LinearClassifierCV
 from crosshead.linear.logistic_regression import LogisticRegression
+from crosshead.linear.path import Path, regularisation_path
 from crosshead.linear.warnings import ConvergenceWarning
 
-__all__ = ["ConvergenceWarning", "LinearClassifier", "LogisticRegression"]
+__all__ = [
+    "ConvergenceWarning",
+    "LinearClassifier",
+    "LinearClassifierCV",
+    "LogisticRegression",
+    "Path",
+    "regularisation_path",
+]

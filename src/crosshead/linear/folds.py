@@ -59,7 +59,7 @@ def make_folds(
         missing = np.setdiff1d(classes, training.classes)
         if missing.size:
             raise ValueError(
-                f"fold {number} has no training row of class {missing[0]!r}: give it more rows, or use fewer folds"
+                f"fold {number} has no training row of class {missing[0]}: give it more rows, or use fewer folds"
             )
         folds.append(Fold(training, held_out))
     return folds

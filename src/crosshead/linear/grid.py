@@ -13,7 +13,9 @@ from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
 
 SPARSE_RATIO, RIDGE_RATIO = 1e-4, 1e-6  # the weakest alpha of a grid over its strongest
-BIAS_TOL = 1e-10
+BIAS_TOL = 1e-14
+BIAS_STEPS = 4
+MARGIN = 1e-6  # by which the strongest alpha exceeds the closed form, so that rounding moves no weight
 KINK_WIDTH = 1e-3  # hinges are smoothed by this much where their gradient at W = 0 is wanted
 
 
@@ -59,7 +61,13 @@ def best_bias(data: TrainingData, loss: Loss, fit_intercept: bool) -> Float:
     flat = TrainingData(np.zeros((data.n_rows, 1)), data.target, data.n_classes, data.sample_weight)
     objective = Objective(make_engine("auto", flat), loss, ElasticNet(1.0))
     result = minimise(objective, np.zeros(objective.size), tol=BIAS_TOL, max_iter=200)
-    return objective.unpack(result.point)[1].copy()
+    evaluation = objective.evaluate(result.point)
+    for _ in range(BIAS_STEPS):  # the gap is of second order in b, and what is left to gain of first
+        moved = objective.evaluate(objective.move_bias(evaluation))
+        if not np.abs(moved.gradient).max() < np.abs(evaluation.gradient).max():
+            break
+        evaluation = moved
+    return objective.unpack(evaluation.point)[1].copy()
 
 
 def alpha_max(objective: Objective, l1_ratio: float) -> float:
@@ -76,7 +84,7 @@ def alpha_max(objective: Objective, l1_ratio: float) -> float:
     evaluation = smooth.evaluate(smooth.pack(np.zeros((smooth.n_classes, smooth.n_features)), bias))
     if l1_ratio > 0:
         gradient, _ = smooth.unpack(evaluation.gradient)
-        strongest = float(np.abs(gradient).max(initial=0.0)) / l1_ratio
+        strongest = (1 + MARGIN) * float(np.abs(gradient).max(initial=0.0)) / l1_ratio
     else:
         metric = smooth.metric(evaluation)
         strongest = float(metric.classes.values.max(initial=0.0) * metric.features.values.max(initial=0.0))

@@ -17,7 +17,7 @@ from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
-MOST_PAIRS, LEAST_PAIRS = 30, 8
+MOST_PAIRS, LEAST_PAIRS = 100, 8
 PAIR_ELEMENTS = 1 << 23  # numbers that the pairs hold together, beyond LEAST_PAIRS of them
 REBUILD_AFTER = (5, 25, 100)  # iterations
 

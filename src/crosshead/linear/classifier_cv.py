@@ -1,0 +1,237 @@
+"""The linear classifier that chooses its alpha by cross-validation, every fit of it certified."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight
+
+from crosshead.engines import TrainingData
+from crosshead.linear.base import LinearScores
+from crosshead.linear.classifier import check_budget, checked_training_data, seed_of
+from crosshead.linear.folds import FoldOutcome, make_folds, run_fold
+from crosshead.linear.path import Walked, walk_path, warn_uncertified
+from crosshead.linear.preparation import prepare
+from crosshead.linear.walk import WalkOptions
+from crosshead.losses import get_loss
+from crosshead.losses.protocol import Float, Loss
+from crosshead.solvers import Progress
+from crosshead.solvers.protocol import MEANING
+
+SCORINGS = ("neg_log_loss", "accuracy", "neg_loss")
+
+
+@final
+class LinearClassifierCV(LinearScores):
+    """Linear classifier whose alpha is chosen by cross-validation over a regularisation path.
+
+    At each alpha minimises F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + α·( ρ‖W‖₁ + (1 − ρ)/2·‖W‖² ) on all rows and on each
+    fold's; keeps the fit of all rows at the alpha with the best mean score on held-out rows.
+
+    Parameters
+    ----------
+    loss, l1_ratio, fit_intercept, class_weight, engine, n_threads, random_state
+        As in `LinearClassifier`. "balanced" weights are those of each fold's own rows.
+    alphas : int or array-like, default=45
+        As in `regularisation_path`; a grid is that of all rows.
+    cv : int, splitter or iterable of (training rows, held-out rows), default=5
+        A number means that many stratified folds, in the order of the rows.
+    scoring : {"neg_log_loss", "accuracy", "neg_loss"} or None, default=None
+        What is to be largest: the mean log-probability of the true class in nats, the share of rows predicted right, or
+        minus the mean training loss. None is "neg_log_loss" for losses with probabilities, else "accuracy".
+    one_standard_error : bool, default=False
+        Take the largest alpha whose mean score is within one standard error (over the folds) of the best one's.
+    tol : float, default=1e-4
+        Relative duality gap of every fit.
+    max_iter : int, default=1000
+        Most iterations of each fit.
+    max_time : float or None, default=None
+        Seconds for all fits together.
+    callback : callable or None, default=None
+        Called with a `Progress` after each iteration of each fit; a true answer ends that path with what it has.
+    verbose : int, default=0
+        1 writes a line to stderr for each path.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The chosen alpha, ``alphas_[best_index_]``.
+    alphas_ : ndarray (A,)
+        In falling order.
+    scores_ : ndarray (n_folds, A)
+        On held-out rows, weighted by ``sample_weight``; ``mean_scores_``, ``std_scores_`` (with n_folds − 1) over the
+        folds, (A,).
+    folds_ : list of FoldOutcome
+        Loss, log loss and error on held-out rows, gap, status and passes of every fit.
+    path_ : Path
+        The fits of all rows.
+    coef_, intercept_, classes_, n_features_in_, feature_names_in_
+        As in `LinearClassifier`.
+    objective_, gap_, status_, message_, history_, n_iter_, n_passes_
+        Of the fit of all rows at ``alpha_``. ``total_passes_`` counts those of all fits.
+
+    Raises
+    ------
+    ValueError
+        From `fit`: fewer than two classes, a fold without training rows of some class, parameters out of range.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LinearClassifierCV(alphas=[1e-1, 1e-2, 1e-3], cv=3).fit(X, y)
+    >>> model.alpha_, model.scores_.shape, model.status_
+    (0.001, (3, 3), 'converged')
+    """
+
+    def __init__(
+        self,
+        loss: str | Loss = "softmax",
+        *,
+        alphas: Any = 45,
+        l1_ratio: float = 0.0,
+        cv: Any = 5,
+        scoring: str | None = None,
+        one_standard_error: bool = False,
+        fit_intercept: bool = True,
+        class_weight: Mapping[Any, float] | str | None = None,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        engine: str = "auto",
+        n_threads: int | None = None,
+        callback: Callable[[Progress], object] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.loss = loss
+        self.alphas = alphas
+        self.l1_ratio = l1_ratio
+        self.cv = cv
+        self.scoring = scoring
+        self.one_standard_error = one_standard_error
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.engine = engine
+        self.n_threads = n_threads
+        self.callback = callback
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifierCV:
+        """Train on features X (N, D), dense or sparse, and y: labels (N,), or probabilities (N, C).
+
+        X is not copied, for no fold. ``sample_weight`` (N,) ≥ 0 weights rows in training and in the scores.
+        """
+        options = self._options()
+        scoring = self._scoring()
+        X, y = checked_training_data(self, X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        prepared = prepare(X, y, sample_weight, self.class_weight)
+        folds = make_folds(self.cv, X, y, sample_weight, self.class_weight)
+        walked = walk_path(prepared.data, prepared.classes, self.alphas, options)
+        self._tell("all rows", walked.path.passes)
+        scored = TrainingData(X, prepared.data.target, prepared.data.n_classes, sample_weight)
+        self.folds_: list[FoldOutcome] = []
+        for number, fold in enumerate(folds, start=1):
+            self._raise_if_interrupted(walked.path.status)
+            self.folds_.append(run_fold(fold, scored, walked))
+            self._raise_if_interrupted(self.folds_[-1].status)
+            self._tell(f"fold {number} of {len(folds)}", self.folds_[-1].passes)
+        self.classes_ = prepared.classes
+        self.scores_ = np.stack([_scores(fold, scoring) for fold in self.folds_])
+        self._choose(walked)
+        warn_uncertified(walked.path, self.tol)
+        return self
+
+    def _choose(self, walked: Walked) -> None:
+        path = self.path_ = walked.path
+        folds = len(self.scores_)
+        self.alphas_ = path.alphas
+        self.mean_scores_ = self.scores_.mean(axis=0)
+        self.std_scores_ = self.scores_.std(axis=0, ddof=1) if folds > 1 else np.zeros(len(path))
+        error = self.std_scores_ / np.sqrt(folds)
+        self.best_index_ = chosen_index(self.mean_scores_, error, self.one_standard_error)
+        self.alpha_ = float(path.alphas[self.best_index_])
+        point = walked.points[self.best_index_]
+        self.coef_, self.intercept_ = point.weight, point.bias
+        result = point.result
+        self.objective_, self.gap_ = result.value, result.gap
+        self.status_, self.message_, self.history_ = result.status, MEANING[result.status], result.history
+        self.n_iter_, self.n_passes_ = max(1, result.iterations), point.passes
+        self.total_passes_ = int(path.passes.sum()) + sum(int(fold.passes.sum()) for fold in self.folds_)
+
+    def _loss(self) -> Loss:
+        return get_loss(self.loss) if isinstance(self.loss, str) else self.loss
+
+    def _parameters(self) -> tuple[Float, Float]:
+        return self.coef_, self.intercept_
+
+    def _engine_options(self) -> dict[str, Any]:
+        return {"engine": self.engine, "n_threads": self.n_threads}
+
+    def _options(self) -> WalkOptions:
+        check_budget(self.tol, self.max_iter, self.max_time)
+        return WalkOptions(
+            loss=self._loss(),
+            l1_ratio=self.l1_ratio,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            deadline=None if self.max_time is None else time.perf_counter() + self.max_time,
+            engine=self.engine,
+            n_threads=self.n_threads,
+            callback=self.callback,
+            seed=seed_of(self.random_state),
+        )
+
+    def _scoring(self) -> str:
+        probabilities = self._loss().has_probabilities
+        scoring = self.scoring or ("neg_log_loss" if probabilities else "accuracy")
+        if scoring not in SCORINGS:
+            raise ValueError(f"scoring must be None or one of {', '.join(SCORINGS)}, not {scoring!r}")
+        if scoring == "neg_log_loss" and not probabilities:
+            raise ValueError(
+                f"the loss {self._loss().name!r} has no probabilities: use scoring='accuracy' or 'neg_loss'"
+            )
+        return scoring
+
+    def _raise_if_interrupted(self, status: tuple[str, ...]) -> None:
+        if "interrupted" in status:  # half a cross-validation chooses nothing
+            raise KeyboardInterrupt
+
+    def _tell(self, what: str, passes: Any) -> None:
+        if self.verbose > 0:
+            print(f"{what}: {len(passes)} alphas in {int(passes.sum())} passes", file=sys.stderr)
+
+
+def chosen_index(mean: Float, error: Float, one_standard_error: bool) -> int:
+    """The index of the best mean score, or of the first within one standard error of it; alphas fall.
+
+    Examples
+    --------
+    >>> mean, error = np.array([0.80, 0.88, 0.90]), np.array([0.01, 0.02, 0.03])
+    >>> chosen_index(mean, error, False), chosen_index(mean, error, True)
+    (2, 1)
+    """
+    best = int(np.argmax(mean))
+    if not one_standard_error:
+        return best
+    return int(np.argmax(mean >= mean[best] - error[best]))
+
+
+def _scores(fold: FoldOutcome, scoring: str) -> Float:
+    measures = fold.measures
+    if scoring == "accuracy":
+        return 1.0 - measures.error
+    if scoring == "neg_loss" or measures.log_loss is None:
+        return -measures.loss
+    return -measures.log_loss
