@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         regularisation_path,
     )
     from crosshead.losses import get_loss
-    from crosshead.model_folder import Model
+    from crosshead.models import Model
 
 _HOMES = {
     "ConvergenceWarning": "crosshead.linear",
@@ -26,7 +26,7 @@ _HOMES = {
     "LinearClassifier": "crosshead.linear",
     "LinearClassifierCV": "crosshead.linear",
     "LogisticRegression": "crosshead.linear",
-    "Model": "crosshead.model_folder",
+    "Model": "crosshead.models",
     "get_loss": "crosshead.losses",
     "load": "crosshead.data",
     "regularisation_path": "crosshead.linear",

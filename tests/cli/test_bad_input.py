@@ -209,7 +209,7 @@ def test_a_full_disk_is_a_failure_of_the_work(crosshead, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device", "m")
 
-    monkeypatch.setattr("crosshead.model_folder.Model.save", fail)
+    monkeypatch.setattr("crosshead.models.Model.save", fail)
     result = crosshead("fit", "iris", "--max-iter", "500", "--scale", "standard")
     assert result.code == 1
     assert result.line == "crosshead: error: m: No space left on device"

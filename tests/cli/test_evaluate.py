@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crosshead.losses import get_loss
-from crosshead.model_folder import Model
+from crosshead.models import Model
 from crosshead.scaling import Scaler
 
 X = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [3.0, 1.0]])

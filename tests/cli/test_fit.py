@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from crosshead.data import load, split
 from crosshead.linear import LinearClassifier
-from crosshead.model_folder import Model
+from crosshead.models import Model
 
 
 def test_the_table_shows_what_was_trained(crosshead):

@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import StratifiedKFold
 
 from crosshead.linear import LinearClassifier, LinearClassifierCV
-from crosshead.model_folder import Model
+from crosshead.models import Model
 
 
 def test_the_table_marks_the_chosen_alpha(crosshead):

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from crosshead.cli import measures
 from crosshead.data import load
-from crosshead.model_folder import Model
+from crosshead.models import Model
 from crosshead.scaling import Scaler
 
 

@@ -69,7 +69,7 @@ def test_a_file_comes_before_the_built_in_name(tmp_path: Path, monkeypatch: pyte
 
 def test_importing_the_readers_imports_no_reader_library() -> None:
     program = (
-        "import sys, crosshead.data, crosshead.scaling, crosshead.model_folder\n"
+        "import sys, crosshead.data, crosshead.scaling, crosshead.models\n"
         "print([name for name in ('pyarrow', 'PIL', 'sklearn', 'matplotlib', 'pandas', 'torch')"
         " if name in sys.modules])"
     )

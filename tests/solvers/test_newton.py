@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits, load_iris
 from sklearn.svm import LinearSVC
 
-import crosshead.factors as factors
+import crosshead.objective.factors as factors
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
 from crosshead.objective import Objective

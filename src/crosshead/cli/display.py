@@ -15,7 +15,7 @@ LOSS_TITLES = {"softmax": "cross-entropy", "binary": "binary cross-entropy"}
 
 def show_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document; numbers that are not finite are null."""
-    from crosshead.model_document import plain
+    from crosshead.models.document import plain
 
     print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False, indent=2))
 

@@ -57,7 +57,7 @@ def answer_to(error: Exception) -> tuple[int, str]:
 def _mistake(error: Exception) -> str | None:
     """The message of an error that a person can mend by other arguments or other data, else None."""
     from crosshead.data.errors import DataError
-    from crosshead.model_folder import ModelError
+    from crosshead.models import ModelError
 
     if isinstance(error, UsageError | DataError | ModelError):
         return str(error)

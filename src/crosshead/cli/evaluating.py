@@ -13,7 +13,7 @@ from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, Measures, measure, model_loss
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
-from crosshead.model_folder import Model
+from crosshead.models import Model
 
 MOST_CLASSES = 20
 

@@ -20,7 +20,8 @@ from crosshead.cli.sources import show_notes
 from crosshead.data import Dataset, load, split
 from crosshead.data.dataset import Array
 from crosshead.linear import ConvergenceWarning, LinearClassifier
-from crosshead.model_folder import DOCUMENT, Model
+from crosshead.models import Model
+from crosshead.models.folder import DOCUMENT
 from crosshead.scaling import Scaler
 
 

@@ -14,7 +14,7 @@ from crosshead.data.dataset import Array
 from crosshead.linear.predictor import score_blocks
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Loss
-from crosshead.model_folder import Model
+from crosshead.models import Model
 
 BLOCK_BYTES = 1 << 25
 """Features and scores of one block of rows; what is held at once does not grow with rows × classes."""

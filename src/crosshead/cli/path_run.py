@@ -24,7 +24,7 @@ from crosshead.engines import TrainingData
 from crosshead.linear import ConvergenceWarning, LinearClassifierCV, Path, regularisation_path
 from crosshead.linear.held_out import PathMeasures, measure_path
 from crosshead.losses import get_loss
-from crosshead.model_folder import Model
+from crosshead.models import Model
 from crosshead.scaling import Scaler
 
 

@@ -18,7 +18,7 @@ from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
 from crosshead.cli.writers import Block, Columns, CsvWriter, JsonWriter, Writer, check_output, file_writer
 from crosshead.data.dataset import Dataset
-from crosshead.model_folder import Model
+from crosshead.models import Model
 
 
 @dataclass(frozen=True)

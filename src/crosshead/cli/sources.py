@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from crosshead.cli.errors import UsageError, tell
 from crosshead.data import Dataset, load
-from crosshead.model_folder import Model
+from crosshead.models import Model
 
 
 def load_for_model(

@@ -20,8 +20,8 @@ from crosshead.linear.walk import Point, Walk, WalkOptions
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.objective.reduction import Reduction, reduce_features
 from crosshead.penalties import ElasticNet
-from crosshead.reduction import Reduction, reduce_features
 from crosshead.solvers import Progress
 
 

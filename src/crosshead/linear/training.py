@@ -13,8 +13,8 @@ from crosshead.engines import TrainingData, make_engine
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
+from crosshead.objective.reduction import reduce_features
 from crosshead.penalties import ElasticNet
-from crosshead.reduction import reduce_features
 from crosshead.solvers import Progress, Result, minimise
 
 REDUCED_SHARE = 0.5  # of tol, for the reduced problem: the rest is left for the rounding of the way back

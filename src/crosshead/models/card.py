@@ -26,7 +26,7 @@ def model_card(document: Mapping[str, Any]) -> str:
         _table("Model", _model_rows(document)),
         _table("Training", _training_rows(document)),
         f"## Classes\n\n{_class_list(classes)}",
-        "## Use\n\n```python\nfrom crosshead.model_folder import Model\n\n"
+        "## Use\n\n```python\nfrom crosshead.models import Model\n\n"
         'model = Model.load("path/to/this/folder")\n```\n\n'
         "The folder is checked when it is loaded; a file that was altered or cut short is refused.",
     ]

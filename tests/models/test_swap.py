@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crosshead import folder_swap
-from crosshead.model_folder import Model, ModelError
+from crosshead.models import Model, ModelError
+from crosshead.models import swap as folder_swap
 
 
 def make(loss: str) -> Model:
@@ -116,7 +116,7 @@ def test_a_failed_save_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest
     def full_disk(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crosshead.model_folder.write_file", full_disk)
+    monkeypatch.setattr("crosshead.models.folder.write_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         make("hinge").save(tmp_path / "m")
     assert os.listdir(tmp_path) == ["m"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from crosshead.model_folder import Model, ModelError
+from crosshead.models import Model, ModelError
 from crosshead.scaling import Scaler
 
 

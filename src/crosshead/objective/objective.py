@@ -22,9 +22,9 @@ import numpy as np
 from crosshead.engines.data import TrainingData
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
-from crosshead.hessian import Hessian, build_hessian
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
-from crosshead.metric import ClassFactor, KroneckerMetric, build_metric
+from crosshead.objective.hessian import Hessian, build_hessian
+from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric
 from crosshead.penalties import ElasticNet
 
 CURVATURE_ROWS = 16384  # rows that the metric is built from

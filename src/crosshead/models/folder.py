@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.folder_swap import backup_of, put_in_place, temporary_sibling, write_file
-from crosshead.model_card import model_card
-from crosshead.model_document import document_bytes, document_digest, package_version, plain
+from crosshead.models.card import model_card
+from crosshead.models.document import document_bytes, document_digest, package_version, plain
+from crosshead.models.swap import backup_of, put_in_place, temporary_sibling, write_file
 from crosshead.scaling import Scaler
 
 FORMAT = "crosshead model"

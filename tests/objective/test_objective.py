@@ -173,7 +173,7 @@ def test_probabilities_are_refused_where_they_mean_nothing() -> None:
 def test_the_metric_samples_rows_that_weigh_something(
     name: str, sparsely: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crosshead.objective.CURVATURE_ROWS", 20)
+    monkeypatch.setattr("crosshead.objective.objective.CURVATURE_ROWS", 20)
     objective = problem(get_loss(name).smoothed(0.5), sparsely=sparsely, rows=300)
     weight = np.zeros(300)
     weight[::10] = 1.0

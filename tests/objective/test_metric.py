@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from crosshead import metric as module
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Curvature
-from crosshead.metric import KroneckerMetric, build_metric
 from crosshead.objective import Objective
+from crosshead.objective import metric as module
+from crosshead.objective.metric import KroneckerMetric, build_metric
 from crosshead.penalties import ElasticNet
 
 ALPHA = 0.3

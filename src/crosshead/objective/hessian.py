@@ -18,9 +18,9 @@ import numpy as np
 
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
-from crosshead.factors import RowFactors, row_factors
 from crosshead.losses.protocol import Array, Float, Loss
-from crosshead.metric import KroneckerMetric, build_metric
+from crosshead.objective.factors import RowFactors, row_factors
+from crosshead.objective.metric import KroneckerMetric, build_metric
 
 SCORES_BYTES = 1 << 25  # scores of one block of rows while curved rows are looked for
 SMALL_BYTES = 1 << 24  # features whose scores cost little in double precision
