@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from environments import HERE, python_of, variables_of
 from objective import objective
 from peers import peer_named

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from problems import Problem
 
 BLOCK_SCORES = 1 << 22

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
+
 from curves import points
 from optimum import Optima, Optimum
 from peers import PEERS

@@ -60,6 +60,7 @@ def warm_up(peer: Any, problem: Any, threads: int) -> None:
 def measure(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Load, warm up, fit under the clock, save the weights."""
     import numpy as np
+
     from datasets import read_rows
     from peers import peer_named
     from problems import Problem

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
-from problems import Problem
 
 from peers.base import Cannot, Fit, Solution, falling, installed, only_softmax
+from problems import Problem
 
 PATH_LENGTH = 10  # strengths from the one where all of W is zero down to ours: faster here than ours alone
 

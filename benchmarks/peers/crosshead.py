@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
-from problems import Problem
 
 from peers.base import Fit, Solution, falling
+from problems import Problem
 
 REFERENCE_TOL = 1e-10
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
-from problems import Problem
 
 from peers.base import Fit, Solution, doubling, installed, only_softmax, with_dtype
+from problems import Problem
 
 
 def penalty(problem: Problem) -> dict[str, Any]:

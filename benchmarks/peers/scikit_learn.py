@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
-from problems import Problem
 
 from peers.base import Cannot, Fit, Solution, doubling, falling, installed, only_l2, only_softmax, with_dtype
+from problems import Problem
 
 HESSIAN_GIB = 8.0  # the most that newton-cholesky's (C·D)² float64 matrix, of which it makes a copy, may take
 

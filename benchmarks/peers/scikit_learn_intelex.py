@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any, final
 
 import numpy as np
-from problems import Problem
 
 from peers.base import Cannot, Fit, Solution, doubling, installed, only_l2, only_softmax, with_dtype
 from peers.scikit_learn import fit_logistic
+from problems import Problem
 
 
 @final

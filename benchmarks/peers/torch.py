@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, final
 
 import numpy as np
-from problems import Problem
 
 from peers.base import Fit, Solution, doubling, installed, only_l2, with_dtype
+from problems import Problem
 
 NOT_SMOOTH = ("hinge", "crammer_singer")
 
