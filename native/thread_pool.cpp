@@ -17,8 +17,9 @@ class Pool {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       while (static_cast<int>(workers_) < threads - 1) {
-        const int index = ++workers_;
+        const int index = workers_ + 1;
         std::thread([this, index] { serve(index); }).detach();
+        workers_ = index;  // not before: a thread that could not be made must not be waited for
       }
       work_ = &work;
       wanted_ = threads - 1;

@@ -168,8 +168,8 @@ def _enter(run: Run, state: PathState, width: float, point: Float, here: Any) ->
 
 NARROWING = 0.25
 SPARSE_LAST_WIDTH = 1e-9
-STAGE_SOLVED = 0.5  # a stage is done when its own gap is this share of the smoothing's
-STAGE_ITERATIONS = 200
+STAGE_SOLVED = 1.0  # a stage is done when its own gap is this multiple of what its smoothing hides
+STAGE_ITERATIONS = 60
 
 
 @dataclass
@@ -215,15 +215,21 @@ class Smoothing:
 
     def _narrowing(self, run: Run, state: SmoothingState) -> float:
         """To the width at which the smoothing would take its share of tol, in steps that are not too long."""
-        evaluation = state.inner.evaluation
-        _, smoothing = _errors(state.objective, evaluation)
+        here = state.inner.evaluation
+        smoothing = here.value - here.surrogate
         if not smoothing > 0:
             return NARROWING
-        return float(np.clip(AIM * run.tol * abs(evaluation.value) / smoothing, NARROWING, 0.7))
+        return float(np.clip(AIM * run.tol * abs(here.value) / smoothing, NARROWING, 0.7))
 
     def _stage_done(self, run: Run, state: SmoothingState) -> bool:
+        """Whether what the stage leaves unsolved is small beside what its smoothing hides, or beside tol.
+
+        What is unsolved counts the residuals' sums apart, as they may hide the rest by their sign.
+        """
         if state.iterations >= STAGE_ITERATIONS or state.method.stuck(state.inner):
             return True
-        evaluation = state.inner.evaluation
-        own, smoothing = _errors(state.objective, evaluation)
-        return own <= STAGE_SOLVED * smoothing
+        here = state.inner.evaluation
+        _, bias = state.objective.unpack(here.point)
+        _, excess = state.objective.unpack(here.gradient)
+        own = max(here.surrogate - here.surrogate_bound, 0.0) + abs(float(excess @ bias))
+        return own <= max(STAGE_SOLVED * (here.value - here.surrogate), 0.1 * run.tol * abs(here.value))
