@@ -232,4 +232,4 @@ class Smoothing:
         _, bias = state.objective.unpack(here.point)
         _, excess = state.objective.unpack(here.gradient)
         own = max(here.surrogate - here.surrogate_bound, 0.0) + abs(float(excess @ bias))
-        return own <= max(STAGE_SOLVED * (here.value - here.surrogate), 0.1 * run.tol * abs(here.value))
+        return bool(own <= max(STAGE_SOLVED * (here.value - here.surrogate), 0.1 * run.tol * abs(here.value)))
