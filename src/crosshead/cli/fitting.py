@@ -130,16 +130,7 @@ def _model(
         scaling=scaler,
         encoding=training.encoding,
         feature_names=training.feature_names,
-        hyperparameters={
-            "alpha": options.alpha,
-            "l1_ratio": options.l1_ratio,
-            "fit_intercept": options.intercept,
-            "class_weight": options.class_weight,
-            "tol": options.tol,
-            "max_iter": options.max_iter,
-            "max_time": options.max_time,
-            "seed": options.seed,
-        },
+        hyperparameters=hyperparameters(options, options.alpha),
         training={
             "source": Path(options.source).name,
             "rows": training.n_rows,
@@ -154,6 +145,12 @@ def _model(
         },
         fingerprint=training.fingerprint(),
     )
+
+
+def hyperparameters(options: Any, alpha: float) -> dict[str, Any]:
+    """What a model's document says of the options it was trained with."""
+    names = ("l1_ratio", "class_weight", "tol", "max_iter", "max_time", "seed")
+    return {"alpha": alpha, "fit_intercept": options.intercept} | {name: getattr(options, name) for name in names}
 
 
 def model_folder_for(options: FitOptions) -> Path:

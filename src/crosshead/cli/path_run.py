@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from crosshead.cli import path_report
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, FAILED, UsageError
-from crosshead.cli.fitting import model_folder_for
+from crosshead.cli.fitting import hyperparameters, model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.path import PathOptions
@@ -129,16 +129,7 @@ def _model(outcome: PathOutcome, chosen: LinearClassifierCV, dataset: Dataset, s
         scaling=scaler,
         encoding=dataset.encoding,
         feature_names=dataset.feature_names,
-        hyperparameters={
-            "alpha": chosen.alpha_,
-            "l1_ratio": options.l1_ratio,
-            "fit_intercept": options.intercept,
-            "class_weight": options.class_weight,
-            "tol": options.tol,
-            "max_iter": options.max_iter,
-            "max_time": options.max_time,
-            "seed": options.seed,
-        },
+        hyperparameters=hyperparameters(options, chosen.alpha_),
         training={
             "source": File(options.source).name,
             "rows": dataset.n_rows,

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import linalg
 
 from crosshead.engines.protocol import Engine
-from crosshead.losses.protocol import Curvature, Float
+from crosshead.losses.protocol import Array, Curvature, Float
 
 DENSE_FEATURES = 2048
 DENSE_CLASSES = 2048
@@ -158,34 +158,23 @@ def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float) -> Fe
     return FeatureFactor(vectors, np.maximum(values, 0.0), 0.0, np.maximum(np.diag(gram), 0.0), gram)
 
 
-def _basis_factor(rows: Any, weight: Float, center: Float) -> FeatureFactor:
+def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
     """Principal directions of the weighted, centred rows through their (n, n) inner products."""
     n_features = rows.shape[1]
     keep = max(1, min(rows.shape[0], BASIS_ROWS, BASIS_ELEMENTS // max(1, n_features)))
     chosen = np.linspace(0, rows.shape[0] - 1, keep).astype(np.int64)
     share = float(weight.sum()) / max(float(weight[chosen].sum()), 1e-300)
     sample, root = rows[chosen], np.sqrt(weight[chosen] * share)
-    inner = _inner_products(sample, root, center)
-    values, left = linalg.eigh(inner, check_finite=False)
+    centred = (sample - center) * root[:, None]
+    values, left = linalg.eigh(centred @ centred.T, check_finite=False)
     usable = values > max(float(values[-1]), 0.0) * 1e-10
     values, left = values[usable], left[:, usable]
-    scaled = left * root[:, None]
-    raw = np.asarray(sample.T @ scaled, dtype=np.float64) - np.outer(center, scaled.sum(axis=0))
-    vectors = raw / np.sqrt(values)
+    vectors = centred.T @ left / np.sqrt(values)
     diagonal = np.asarray((vectors**2) @ values)
     total = float(_squares(rows, weight, center).sum())
     left_over = max(total - float(values.sum()), 0.0)
     rest = left_over / max(1, n_features - len(values)) if keep < rows.shape[0] else 0.0
     return FeatureFactor(vectors, values, rest, np.maximum(diagonal, _squares(rows, weight, center)), None)
-
-
-def _inner_products(sample: Any, root: Float, center: Float) -> Float:
-    if isinstance(sample, np.ndarray):
-        centred = (sample - center) * root[:, None]
-        return np.asarray(centred @ centred.T, dtype=np.float64)
-    cross = np.asarray(sample @ center, dtype=np.float64)
-    inner = (sample @ sample.T).toarray() - cross[:, None] - cross[None, :] + float(center @ center)
-    return np.asarray(root[:, None] * inner * root[None, :], dtype=np.float64)
 
 
 def _squares(rows: Any, weight: Float, center: Float) -> Float:
