@@ -232,12 +232,13 @@ def test_the_conditions_of_optimality_with_an_l1_part(name: str, alpha: float, l
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_large_l1_part_leaves_nothing(name: str, request: Any) -> None:
-    if name == "hinge":
-        request.applymarker(pytest.mark.xfail(reason="stalls at a gap of 0.3, W = 0 as it should be", strict=False))
+def test_a_large_l1_part_leaves_nothing(name: str) -> None:
     objective = problem(name, alpha=100.0, l1_ratio=1.0)
     result = fit(objective, tol=1e-5)
-    assert result.status == "converged"
+    if name == "hinge":  # its bias alone is a linear program, which the solver does not certify yet (docs/next.md)
+        assert (result.status == "converged") == (result.gap <= 1e-5)
+    else:
+        assert result.status == "converged"
     assert not objective.unpack(result.point)[0].any()
 
 
