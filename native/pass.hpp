@@ -4,8 +4,8 @@
 // standard library is instantiated here, so that no wide instruction can leak into code shared by all machines.
 #pragma once
 
+#include "dots.hpp"
 #include "epilogues.hpp"
-#include "gemm.hpp"
 #include "task.hpp"
 
 namespace crosshead {
@@ -26,6 +26,12 @@ inline std::int64_t gradient_stride(const PassTask& task) {
   return task.features.sparse ? padded_classes<T>(task.classes) : round_up(task.features.columns, feature_tile<T>());
 }
 
+// Whether the scores come as dot products: see dots.hpp.
+template <class T>
+inline bool uses_dots(const PassTask& task) {
+  return !task.features.sparse && few_classes<T>(task.classes);
+}
+
 template <class T>
 struct Scratch {
   T *x, *z_rows, *z_tiles, *tail, *soft, *bias_lanes;
@@ -41,7 +47,8 @@ struct Scratch {
       return start;
     };
     x = take(block * columns);
-    z_rows = take(block * padded_classes<T>(task.classes));
+    z_rows = take(uses_dots<T>(task) ? kDotClasses * kLanes * Register<T>::width
+                                     : block * padded_classes<T>(task.classes));
     z_tiles = take(block * task.classes);
     tail = take(task.features.sparse ? 0 : block * feature_tile<T>());
     soft = take(task.classes * kLanes);
@@ -144,20 +151,32 @@ inline void add_bias_lanes(const PassTask& task, const Scratch<T>& scratch, Chun
   }
 }
 
+// Scores of a block of dense rows, in tiles.
+template <class T>
+inline void dense_scores(const PassTask& task, const Block<T>& block, const Scratch<T>& scratch) {
+  const T* packed = static_cast<const T*>(task.packed.weight);
+  const std::int64_t columns = task.features.columns, padded = padded_classes<T>(task.classes);
+  if (uses_dots<T>(task)) {
+    const T* bias = packed + task.classes * dot_stride<PlainDot<T>>(columns);
+    score_dots<PlainDot<T>>(block.x, block.stride, block.rows, columns, packed, bias, task.classes, scratch.z_rows,
+                            scratch.z_tiles);
+    return;
+  }
+  score_block(block.x, block.stride, block.rows, columns, packed, task.classes, scratch.z_rows);
+  for (std::int64_t r = 0; r < block.rows; r += kLanes)
+    rows_to_tile(scratch.z_rows + r * padded, padded, task.classes, scratch.z_tiles + r * task.classes);
+}
+
 template <class T, class Epilogue>
 void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
                  ChunkSums& sums, Epilogue epilogue) {
-  const std::int64_t step = block_rows<T>(task), padded = padded_classes<T>(task.classes);
+  const std::int64_t step = block_rows<T>(task);
   for (std::int64_t start = first; start < last; start += step) {
     const std::int64_t end = start + step < last ? start + step : last;
     const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
-    score_block(block.x, block.stride, block.rows, task.features.columns,
-                static_cast<const T*>(task.packed.weight), task.classes, scratch.z_rows);
-    for (std::int64_t r = 0; r < block.rows; r += kLanes) {
-      T* tile = scratch.z_tiles + r * task.classes;
-      rows_to_tile(scratch.z_rows + r * padded, padded, task.classes, tile);
-      finish_tile(task, start + r, end, tile, scratch, sums, epilogue);
-    }
+    dense_scores(task, block, scratch);
+    for (std::int64_t r = 0; r < block.rows; r += kLanes)
+      finish_tile(task, start + r, end, scratch.z_tiles + r * task.classes, scratch, sums, epilogue);
     gradient_block(scratch.z_tiles, task.classes, block.x, block.stride, block.rows, task.features.columns,
                    scratch.tail, static_cast<T*>(sums.gradient), gradient_stride<T>(task), false);
   }
@@ -266,23 +285,25 @@ void score_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last,
         for (std::int64_t i = start; i < end; ++i)
           sparse_scores(csr, i, packed, task.features.columns, padded, scratch.z_rows + (i - start) * padded);
       });
+      for (std::int64_t i = start; i < end; ++i)
+        for (std::int64_t c = 0; c < task.classes; ++c)
+          out[(i - first) * task.classes + c] = scratch.z_rows[(i - start) * padded + c];
     } else {
-      const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
-      score_block(block.x, block.stride, block.rows, task.features.columns, packed, task.classes, scratch.z_rows);
+      dense_scores(task, dense_block<T>(task.features, start, end, scratch.x), scratch);
+      for (std::int64_t i = start; i < end; ++i) {
+        const T* tile = scratch.z_tiles + (i - start) / kLanes * kLanes * task.classes;
+        for (std::int64_t c = 0; c < task.classes; ++c)
+          out[(i - first) * task.classes + c] = tile[c * kLanes + (i - start) % kLanes];
+      }
     }
-    for (std::int64_t i = start; i < end; ++i)
-      for (std::int64_t c = 0; c < task.classes; ++c)
-        out[(i - first) * task.classes + c] = scratch.z_rows[(i - start) * padded + c];
   }
 }
 
 template <class T>
 void pack_weight_as(const PassTask& task, const double* weight, T* packed) {
   const std::int64_t columns = task.features.columns, classes = task.classes;
-  if (!task.features.sparse) {
-    pack_panels(weight, task.packed.bias, classes, columns, packed);
-    return;
-  }
+  if (uses_dots<T>(task)) return pack_dots(weight, task.packed.bias, classes, columns, packed);
+  if (!task.features.sparse) return pack_panels(weight, task.packed.bias, classes, columns, packed);
   const std::int64_t padded = padded_classes<T>(classes);
   for (std::int64_t d = 0; d < columns; ++d)
     for (std::int64_t c = 0; c < padded; ++c)
@@ -314,7 +335,9 @@ template <class T>
 BufferSizes pass_sizes_as(const PassTask& task) {
   const std::int64_t padded = padded_classes<T>(task.classes), columns = task.features.columns;
   const std::int64_t gradient_rows = task.features.sparse ? columns : task.classes;
-  return {padded * (columns + 1), gradient_rows * gradient_stride<T>(task), Scratch<T>(task, nullptr).total};
+  const std::int64_t packed = uses_dots<T>(task) ? task.classes * (dot_stride<PlainDot<T>>(columns) + 1)
+                                                 : padded * (columns + 1);
+  return {packed, gradient_rows * gradient_stride<T>(task), Scratch<T>(task, nullptr).total};
 }
 
 }  // namespace CROSSHEAD_ISA
