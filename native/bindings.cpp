@@ -29,6 +29,7 @@ using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::
 using Labels = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutPairs = nb::ndarray<std::uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutScores = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 void require(bool condition, const char* message) {
@@ -45,6 +46,7 @@ Element element_of(nb::dlpack::dtype type) {
 struct FeatureHandle {
   crosshead::Features view;
   AnyArray values, indices, row_starts;
+  OutPairs copy;  // of bfloat16 features
 };
 
 FeatureHandle dense_features(AnyArray x) {
@@ -100,6 +102,35 @@ FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_start
   return handle;
 }
 
+// A bfloat16 copy of dense features, divided by `unit`, in `copy`, which must hold their rows up to a multiple of 16.
+// Null where it would not do: a number is too large, or (unless `rounded` will do) is no multiple of the unit.
+std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutPairs copy, double unit, bool rounded,
+                                               int threads) {
+  require(!source.view.sparse && source.view.element != Element::bfloat16, "bfloat16 copies are of dense float features");
+  const std::int64_t rows = static_cast<std::int64_t>(copy.shape(0)), stride = static_cast<std::int64_t>(copy.shape(1));
+  require(rows == (source.view.rows + 15) / 16 * 16, "the copy has other rows than the features");
+  require(stride % 32 == 0 && stride >= source.view.columns, "the copy's rows are too short");
+  require(unit > 0, "the unit must be positive");
+  std::uint16_t* to = copy.data();
+  crosshead::BFloat16Copy made;
+  {
+    const nb::gil_scoped_release release;
+    made = crosshead::copy_to_bfloat16(source.view, unit, threads, to, stride);
+  }
+  if (!made.finite || !(made.multiples || rounded)) return std::nullopt;
+  FeatureHandle handle;
+  handle.view.rows = source.view.rows;
+  handle.view.columns = source.view.columns;
+  handle.view.element = Element::bfloat16;
+  handle.view.values = to;
+  handle.view.row_stride = stride;
+  handle.view.column_stride = 1;
+  handle.view.unit = unit;
+  handle.view.split = made.multiples;
+  handle.copy = std::move(copy);
+  return handle;
+}
+
 LossName loss_of(const std::string& name) {
   if (name == "softmax") return LossName::softmax;
   if (name == "binary") return LossName::binary;
@@ -150,8 +181,10 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   task.sample_weight = sample_weight ? sample_weight->data() : nullptr;
   task.loss = loss_of(loss);
   task.parameters = {margin, smoothing, label_smoothing};
-  task.compute = double_precision ? Element::float64 : Element::float32;
   const Kernels& kernels = kernels_of(isa);
+  const bool brief = features.view.element == Element::bfloat16;
+  require(!brief || kernels.has_bfloat16, "this instruction set has no bfloat16");
+  task.compute = double_precision && !brief ? Element::float64 : Element::float32;
   const nb::gil_scoped_release release;
   const crosshead::PassResult result = crosshead::run_pass(kernels, task, weight.data(), bias.data(), threads,
                                                            weight_gradient.data(), bias_gradient.data());
@@ -161,6 +194,7 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
 void scores(const std::string& isa, const FeatureHandle& features, std::int64_t first, std::int64_t last, Matrix weight,
             Vector bias, int threads, OutScores out) {
   require_parameters(features, weight, bias);
+  require(features.view.element != Element::bfloat16, "scores are for float features");
   require(0 <= first && first <= last && last <= features.view.rows, "rows outside the features");
   require(out.shape(0) == static_cast<std::size_t>(last - first) && out.shape(1) == bias.shape(0),
           "the scores' array has another shape");
@@ -176,7 +210,7 @@ void scores(const std::string& isa, const FeatureHandle& features, std::int64_t 
 
 void gram(const std::string& isa, const FeatureHandle& features, std::optional<Vector> sample_weight,
           bool double_precision, int threads, OutMatrix out) {
-  require(!features.view.sparse, "the Gram matrix is for dense features");
+  require(!features.view.sparse && features.view.element != Element::bfloat16, "the Gram matrix is for dense features");
   require(static_cast<std::int64_t>(out.shape(0)) == features.view.columns && out.shape(0) == out.shape(1),
           "the Gram matrix has another shape");
   require(!sample_weight || static_cast<std::int64_t>(sample_weight->shape(0)) == features.view.rows,
@@ -231,9 +265,13 @@ int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feat
 NB_MODULE(_native, module) {
   nb::class_<FeatureHandle>(module, "Features")
       .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
+      .def_prop_ro("split", [](const FeatureHandle& f) { return f.view.split; })
       .def_prop_ro("columns", [](const FeatureHandle& f) { return f.view.columns; });
   module.def("dense_features", &dense_features);
   module.def("csr_features", &csr_features);
+  module.def("bfloat16_features", &bfloat16_features, nb::arg("source"), nb::arg("copy"),
+             nb::arg("unit"), nb::arg("rounded"), nb::arg("threads"));
+  module.def("has_bfloat16", [](const std::string& isa) { return kernels_of(isa).has_bfloat16; });
   module.def("evaluate", &evaluate, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
              nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),

@@ -22,8 +22,11 @@ struct PlainDot {
   using Sum = T;
   static constexpr int step = Register<T>::width;  // features at a time
   using Vector = typename Register<T>::Vector;
+  using Weight = Vector;
+  static constexpr int parts = 1;  // numbers that make up a weight
   static Vector load(const Number* p) { return load_register(p); }
-  static void add(typename Register<T>::Vector& sum, Vector x, Vector w) { sum += x * w; }
+  static Weight load_weight(const Number* p) { return load_register(p); }
+  static void add(typename Register<T>::Vector& sum, Vector x, Weight w) { sum += x * w; }
 };
 
 // Whether dot products leave fewer lanes idle than panels of W, of whose lanes some are padding.
@@ -34,7 +37,7 @@ inline bool few_classes(std::int64_t classes) {
 
 template <class Dot>
 inline std::int64_t dot_stride(std::int64_t columns) {
-  return round_up(columns, Dot::step);
+  return Dot::parts * round_up(columns, Dot::step);
 }
 
 // Sums of MR rows times MC classes, each a vector whose lanes are yet to be added: raw[class][row of 16][lane].
@@ -49,9 +52,9 @@ inline void dot_tile(const typename Dot::Number* x, std::int64_t x_stride, std::
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) sums[c][r] = typename R::Vector{};
   for (std::int64_t d = 0; d < whole; d += Dot::step) {
-    typename Dot::Vector wv[MC];
+    typename Dot::Weight wv[MC];
 #pragma GCC unroll 8
-    for (int c = 0; c < MC; ++c) wv[c] = Dot::load(w + c * w_stride + d);
+    for (int c = 0; c < MC; ++c) wv[c] = Dot::load_weight(w + c * w_stride + Dot::parts * d);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       const typename Dot::Vector xv = Dot::load(x + r * x_stride + d);
@@ -64,7 +67,7 @@ inline void dot_tile(const typename Dot::Number* x, std::int64_t x_stride, std::
     for (int r = 0; r < MR; ++r) {
       const typename Dot::Vector xv = Dot::load(tail + r * Dot::step);
 #pragma GCC unroll 8
-      for (int c = 0; c < MC; ++c) Dot::add(sums[c][r], xv, Dot::load(w + c * w_stride + whole));
+      for (int c = 0; c < MC; ++c) Dot::add(sums[c][r], xv, Dot::load_weight(w + c * w_stride + Dot::parts * whole));
     }
   }
 #pragma GCC unroll 8

@@ -1,6 +1,9 @@
 // The functions of one instruction set, each in single and double precision, as the table the scheduler calls through.
 #pragma once
 
+#ifdef CROSSHEAD_BFLOAT16
+#include "bfloat16.hpp"
+#endif
 #include "gram.hpp"
 #include "pass.hpp"
 
@@ -9,18 +12,37 @@ namespace CROSSHEAD_ISA {
 
 inline bool single(const PassTask& task) { return task.compute == Element::float32; }
 
+#ifdef CROSSHEAD_BFLOAT16
+constexpr bool kHasBFloat16 = true;
+inline bool brief(const PassTask& task) { return task.features.element == Element::bfloat16; }
+#else
+constexpr bool kHasBFloat16 = false;
+#endif
+
 inline BufferSizes pass_sizes(const PassTask& task) {
+#ifdef CROSSHEAD_BFLOAT16
+  if (brief(task)) return bfloat16_sizes(task);
+#endif
   return single(task) ? pass_sizes_as<float>(task) : pass_sizes_as<double>(task);
 }
 inline void pack_weight(const PassTask& task, const double* weight, void* packed) {
+#ifdef CROSSHEAD_BFLOAT16
+  if (brief(task)) return pack_bfloat16(task, weight, packed);
+#endif
   single(task) ? pack_weight_as(task, weight, static_cast<float*>(packed))
                : pack_weight_as(task, weight, static_cast<double*>(packed));
 }
 inline void pass_chunk(const PassTask& task, std::int64_t first, std::int64_t last, void* scratch, ChunkSums& sums) {
+#ifdef CROSSHEAD_BFLOAT16
+  if (brief(task)) return bfloat16_chunk(task, first, last, scratch, sums);
+#endif
   single(task) ? pass_chunk_as<float>(task, first, last, scratch, sums)
                : pass_chunk_as<double>(task, first, last, scratch, sums);
 }
 inline void commit_gradient(const PassTask& task, void* gradient, double* result) {
+#ifdef CROSSHEAD_BFLOAT16
+  if (brief(task)) return commit_bfloat16(task, static_cast<float*>(gradient), result);
+#endif
   single(task) ? commit_gradient_as(task, static_cast<float*>(gradient), result)
                : commit_gradient_as(task, static_cast<double*>(gradient), result);
 }
@@ -41,7 +63,7 @@ inline void commit_gram(const PassTask& task, void* gram, double* result) {
 }
 
 inline Kernels make_kernels(const char* name) {
-  return {name, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram};
+  return {name, kHasBFloat16, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram};
 }
 
 }  // namespace CROSSHEAD_ISA

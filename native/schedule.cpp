@@ -1,6 +1,7 @@
 #include "schedule.hpp"
 
 #include <atomic>
+#include <bit>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -116,6 +117,10 @@ const Kernels* find_kernels(const char* name) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifdef CROSSHEAD_AVX512_BF16
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  if (bf16 && (any || std::strcmp(name, "avx512_bf16") == 0)) return &kernels_avx512_bf16();
+#endif
   if (avx512 && (any || std::strcmp(name, "avx512") == 0)) return &kernels_avx512();
   if (avx2 && (any || std::strcmp(name, "avx2") == 0)) return &kernels_avx2();
   if (any) return &kernels_plain();
@@ -224,6 +229,65 @@ void run_gram(const Kernels& kernels, PassTask task, int threads, double* gram) 
   });
   for (std::int64_t i = 0; i < columns; ++i)
     for (std::int64_t j = 0; j < i; ++j) gram[i * columns + j] = gram[j * columns + i];
+}
+
+namespace {
+
+// What may be wrong with a copy: a number too large for it, or one that is no multiple (at most 256) of the unit.
+enum Flaw : std::uint16_t { kOverflow = 1, kNoMultiple = 2 };
+
+// One row, each number times `inverse_unit`; returns its flaws.
+template <class S>
+std::uint16_t round_row(const S* from, std::int64_t stride, std::int64_t columns, float inverse_unit, std::uint16_t* to) {
+  constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  std::uint16_t flaws = 0;
+  for (std::int64_t d = 0; d < columns; ++d) {
+    const float value = static_cast<float>(from[d * stride]) * inverse_unit;
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+    const std::uint16_t rounded = static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    const float whole = (value + magic) - magic, off = value - whole, size = whole < 0 ? -whole : whole;
+    const bool multiple = size <= 256.0f && (off < 0 ? -off : off) <= 5e-7f * size;
+    to[d] = multiple ? static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(whole) >> 16) : rounded;
+    flaws |= static_cast<std::uint16_t>((rounded & 0x7f80) == 0x7f80 ? kOverflow : 0);
+    flaws |= static_cast<std::uint16_t>(multiple ? 0 : kNoMultiple);
+  }
+  return flaws;
+}
+
+template <class S>
+std::uint16_t copy_rows_to_bfloat16(const Features& f, std::int64_t first, std::int64_t last, float inverse_unit,
+                                    std::uint16_t* copy, std::int64_t stride) {
+  std::uint16_t flaws = 0;
+  for (std::int64_t i = first; i < last; ++i) {
+    const S* from = static_cast<const S*>(f.values) + i * f.row_stride;
+    std::uint16_t* to = copy + i * stride;
+    // The same loop, once with a stride that the compiler knows, so that it becomes vectors.
+    flaws |= f.column_stride == 1 ? round_row(from, 1, f.columns, inverse_unit, to)
+                                  : round_row(from, f.column_stride, f.columns, inverse_unit, to);
+    for (std::int64_t d = f.columns; d < stride; ++d) to[d] = 0;
+  }
+  return flaws;
+}
+
+}  // namespace
+
+BFloat16Copy copy_to_bfloat16(const Features& f, double unit, int threads, std::uint16_t* copy, std::int64_t stride) {
+  constexpr std::int64_t kStep = 4096;
+  const float inverse = static_cast<float>(1.0 / unit);
+  const std::int64_t chunks = (f.rows + kStep - 1) / kStep;
+  const int used = useful_threads(static_cast<double>(f.rows) * static_cast<double>(f.columns), chunks, threads);
+  std::atomic<std::int64_t> next{0};
+  std::atomic<int> flaws{0};
+  run_on_threads(used, [&](int) {
+    for (std::int64_t chunk; (chunk = next.fetch_add(1)) < chunks;) {
+      const std::int64_t first = chunk * kStep, last = first + kStep < f.rows ? first + kStep : f.rows;
+      flaws |= f.element == Element::float32 ? copy_rows_to_bfloat16<float>(f, first, last, inverse, copy, stride)
+                                             : copy_rows_to_bfloat16<double>(f, first, last, inverse, copy, stride);
+    }
+  });
+  const std::int64_t padded = (f.rows + 15) / 16 * 16;
+  std::memset(copy + f.rows * stride, 0, static_cast<std::size_t>((padded - f.rows) * stride) * sizeof *copy);
+  return {(flaws & kOverflow) == 0, (flaws & kNoMultiple) == 0};
 }
 
 }  // namespace crosshead

@@ -10,7 +10,7 @@ struct PassResult {
   double loss = 0, surrogate = 0, dual = 0;
 };
 
-// The widest instruction set of this processor, or the one named ("plain", "avx2", "avx512"); null if unknown or
+// The widest instruction set of this processor, or the one named ("plain", "avx2", "avx512", "avx512_bf16"); null if unknown or
 // not available here.
 const Kernels* find_kernels(const char* name);
 
@@ -24,5 +24,14 @@ void run_scores(const Kernels& kernels, PassTask task, const double* weight, con
 
 // Sum of s x x^T into `gram` (columns, columns), symmetric. Dense features.
 void run_gram(const Kernels& kernels, PassTask task, int threads, double* gram);
+
+struct BFloat16Copy {
+  bool finite;     // no number was too large
+  bool multiples;  // every number is a multiple of the unit, at most 256 times it, and so held exactly
+};
+
+// Dense float features, divided by `unit` and rounded to bfloat16, into `copy` (rows up to a multiple of 16, stride),
+// which is padded with zeros.
+BFloat16Copy copy_to_bfloat16(const Features& features, double unit, int threads, std::uint16_t* copy, std::int64_t stride);
 
 }  // namespace crosshead

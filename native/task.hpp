@@ -13,7 +13,7 @@ struct LossParameters {
   double label_smoothing = 0.0;
 };
 
-enum class Element { float32, float64 };
+enum class Element { bfloat16, float32, float64 };
 
 // Features in any memory order: dense with strides in elements, or CSR with 32- or 64-bit indices.
 struct Features {
@@ -25,6 +25,9 @@ struct Features {
   bool wide_indices = false;
   const void* indices = nullptr;  // CSR
   const void* row_starts = nullptr;
+  // bfloat16: the features are `unit` times what is stored, and `split` says that W needs more digits than bfloat16's.
+  double unit = 1.0;
+  bool split = false;
 };
 
 // W and b, packed by `pack_weight` in the type of the computation.
@@ -61,6 +64,7 @@ struct BufferSizes {
 // One instruction set's kernels. Buffers lie on 64-byte boundaries.
 struct Kernels {
   const char* name;
+  bool has_bfloat16;  // whether passes take bfloat16 features
   BufferSizes (*pass_sizes)(const PassTask&);
   void (*pack_weight)(const PassTask&, const double* weight, void* packed);
   // Rows [first, last): adds to `sums`, whose gradient starts at zero.
@@ -79,6 +83,9 @@ const Kernels& kernels_plain();
 #ifdef CROSSHEAD_X86
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
+#ifdef CROSSHEAD_AVX512_BF16
+const Kernels& kernels_avx512_bf16();
+#endif
 #endif
 
 }  // namespace crosshead

@@ -255,9 +255,9 @@ class TestMemory:
         X = np.array(X, dtype=dtype, order=order)
         seen = []
 
-        def spy(name: str, of: Any, n_threads: int | None) -> Any:
+        def spy(name: str, of: Any, *others: Any) -> Any:
             seen.append(of.features)
-            return original(name, of, n_threads)
+            return original(name, of, *others)
 
         original = training.make_engine
         monkeypatch.setattr(training, "make_engine", spy)

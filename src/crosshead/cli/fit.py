@@ -32,6 +32,7 @@ class FitOptions:
     seed: int
     threads: int | None
     engine: str
+    precision: str
     output: str | None
     as_json: bool
 
@@ -88,6 +89,7 @@ def fit(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Chooses the held-out rows.")] = 0,
     engine: options.Engine = "auto",
+    precision: options.Precision = "auto",
     threads: options.Threads = None,
     output: Annotated[
         str | None,
@@ -123,6 +125,7 @@ def fit(
         seed=options.whole("--seed", seed, highest=2**32 - 1),
         threads=threads,
         engine=options.choice("--engine", engine, options.ENGINES),
+        precision=options.choice("--precision", precision, options.PRECISIONS),
         output=output,
         as_json=as_json,
     )

@@ -102,6 +102,7 @@ def _train(options: FitOptions, features: Any, target: Array | None, monitor: Mo
         max_iter=options.max_iter,
         max_time=options.max_time,
         engine=options.engine,
+        precision=options.precision,
         n_threads=options.threads,
         callback=monitor,
         random_state=options.seed,

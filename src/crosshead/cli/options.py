@@ -14,6 +14,7 @@ from crosshead.cli.errors import UsageError
 LOSSES = ("softmax", "binary", "hinge", "squared_hinge", "crammer_singer", "squared_error")
 SCALINGS = ("none", "standard", "maxabs")
 ENGINES = ("auto", "native", "reference")
+PRECISIONS = ("auto", "full")
 
 SOURCES = (
     "a file (.npz, .npy, .csv, .tsv, .parquet, .feather, .arrow, svmlight, IDX), a folder of images, "
@@ -34,6 +35,10 @@ Ignore = Annotated[
 ]
 TestRows = Annotated[
     bool, typer.Option("--test-rows", help="Take the test rows that SOURCE brings along (npz with Xt, IDX).")
+]
+Precision = Annotated[
+    str,
+    typer.Option(metavar="|".join(PRECISIONS), help="auto: first passes in bfloat16 where that is faster."),
 ]
 Engine = Annotated[str, typer.Option(metavar="|".join(ENGINES), help="What computes the passes.")]
 Threads = Annotated[

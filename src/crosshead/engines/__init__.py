@@ -11,6 +11,7 @@ from crosshead.engines.reference import ReferenceEngine
 __all__ = ["Engine", "PassSums", "ReferenceEngine", "TrainingData", "has_native", "make_engine"]
 
 ENGINES = ("auto", "native", "reference")
+PRECISIONS = ("auto", "full")
 
 
 def has_native() -> bool:
@@ -18,11 +19,15 @@ def has_native() -> bool:
     return importlib.util.find_spec("crosshead._native") is not None
 
 
-def make_engine(name: str, data: TrainingData, n_threads: int | None = None) -> Engine:
+def make_engine(name: str, data: TrainingData, n_threads: int | None = None, precision: str = "auto") -> Engine:
     """The engine called ``name`` on ``data``: "auto" is native where it was built, else reference.
 
-    Raises ValueError for an unknown name, or "native" where it was not built.
+    ``precision`` "auto" lets it offer bfloat16 passes where the processor has them and they pay; "full" does not.
+
+    Raises ValueError for an unknown name or precision, or "native" where it was not built.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     if name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}: choose one of {', '.join(ENGINES)}")
     if name == "reference" or (name == "auto" and not has_native()):
@@ -34,4 +39,4 @@ def make_engine(name: str, data: TrainingData, n_threads: int | None = None) -> 
         )
     from crosshead.engines.native import NativeEngine
 
-    return NativeEngine(data, n_threads)
+    return NativeEngine(data, n_threads, precision=precision)

@@ -6,12 +6,15 @@ Its readable twin is `reference.py`; every test of engines runs on both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 
 from crosshead import _native
+from crosshead.engines.bfloat16 import BFloat16Engine, bfloat16_engine
 from crosshead.engines.data import TrainingData
+from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
 from crosshead.engines.threads import resolve_threads
 from crosshead.losses.protocol import Array, Float, Loss
@@ -22,13 +25,15 @@ from crosshead.losses.protocol import Array, Float, Loss
 class NativeEngine:
     """Passes by the native kernels, on ``n_threads`` threads of the library's own pool.
 
-    ``instruction_set`` is "" for the widest this processor has, or one of "plain", "avx2", "avx512".
+    ``instruction_set`` is "" for the widest this processor has, or one of "plain", "avx2", "avx512", "avx512_bf16";
+    ``precision`` "full" forgoes bfloat16 passes, "auto" offers them where they pay.
     The result has the same bits for any number of threads.
     """
 
     data: TrainingData
     n_threads: int | None = None
     instruction_set: str = ""
+    precision: str = "auto"
     _features: Any = field(init=False, repr=False, compare=False)
     _threads: int = field(init=False, repr=False, compare=False)
 
@@ -41,29 +46,28 @@ class NativeEngine:
         """The engine's name and instruction set."""
         return f"native ({self.instruction_set or _native.instruction_set()})"
 
+    @cached_property
+    def coarse(self) -> BFloat16Engine | None:
+        """Passes on a bfloat16 copy of the features, made when first asked for; None where they are not to be had."""
+        if self.precision == "full":
+            return None
+        return bfloat16_engine(self.data, self._features, self.instruction_set, self._threads)
+
+    def on_grid(self, weight: Float) -> Float:
+        """The weights themselves."""
+        return weight
+
+    @property
+    def resolution(self) -> float:
+        """That of the features' own type."""
+        return 1e-7 if self.data.features.dtype == np.float32 else 1e-15
+
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
-        name, (margin, smoothing, label_smoothing) = loss.kernel
-        weight_gradient, bias_gradient = np.empty(weight.shape), np.empty(bias.shape)
-        labels, soft = _targets(self.data.target)
-        loss_sum, surrogate, dual = _native.evaluate(
-            isa=self.instruction_set,
-            features=self._features,
-            labels=labels,
-            soft_target=soft,
-            sample_weight=self.data.sample_weight,
-            weight=np.ascontiguousarray(weight),
-            bias=np.ascontiguousarray(bias),
-            loss=name,
-            margin=margin,
-            smoothing=smoothing,
-            label_smoothing=label_smoothing,
-            double_precision=exact or self.data.features.dtype == np.float64,
-            threads=self._threads,
-            weight_gradient=weight_gradient,
-            bias_gradient=bias_gradient,
+        double = exact or self.data.features.dtype == np.float64
+        return native_pass(
+            self.data, self._features, self.instruction_set, self._threads, weight, bias, loss, double_precision=double
         )
-        return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
 
     def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
         """Scores of rows first … last − 1 in the features' own type."""
@@ -93,9 +97,3 @@ def _handle(features: Any) -> Any:
     if indices.dtype != starts.dtype:
         indices, starts = indices.astype(np.int64), starts.astype(np.int64)
     return _native.csr_features(features.data, indices, starts, features.shape[1])
-
-
-def _targets(target: Array) -> tuple[Array | None, Array | None]:
-    if target.ndim == 1:
-        return np.ascontiguousarray(target, dtype=np.int32), None
-    return None, np.ascontiguousarray(target, dtype=np.float64)

@@ -42,6 +42,20 @@ class Engine(Protocol):
         """The engine's name and, where it has several, its instruction set."""
         ...
 
+    @property
+    def coarse(self) -> Engine | None:
+        """An engine of cheaper, more coarsely rounded passes over the same rows, if there is one."""
+        ...
+
+    def on_grid(self, weight: Float) -> Float:
+        """The nearest weights at which a pass is evaluated exactly as given."""
+        ...
+
+    @property
+    def resolution(self) -> float:
+        """The relative difference of two values of F below which passes that are not exact may mislead."""
+        ...
+
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
         """One pass over the data; ``exact`` computes in float64, otherwise in the features' own type."""
         ...

@@ -48,6 +48,10 @@ class LinearClassifier(LinearScores):
         Start from the last fit's weights, where the classes and features are the same.
     engine : {"auto", "native", "reference"}, default="auto"
         How passes are computed. "auto" is native where it was built.
+    precision : {"auto", "full"}, default="auto"
+        "auto" makes the first passes on a bfloat16 copy of dense features (half of float32's bytes) where the processor
+        multiplies bfloat16, the passes are long and the memory is free. The last passes and the certificate are of the
+        features themselves either way. "full" makes no copy.
     n_threads : int or None, default=None
         None: OMP_NUM_THREADS, or the CPUs this process may use. Results do not depend on it.
     callback : callable or None, default=None
@@ -105,6 +109,7 @@ class LinearClassifier(LinearScores):
         max_time: float | None = None,
         warm_start: bool = False,
         engine: str = "auto",
+        precision: str = "auto",
         n_threads: int | None = None,
         callback: Callable[[Progress], object] | None = None,
         verbose: int = 0,
@@ -120,6 +125,7 @@ class LinearClassifier(LinearScores):
         self.max_time = max_time
         self.warm_start = warm_start
         self.engine = engine
+        self.precision = precision
         self.n_threads = n_threads
         self.callback = callback
         self.verbose = verbose
@@ -147,6 +153,7 @@ class LinearClassifier(LinearScores):
             max_iter=self.max_iter,
             max_time=self.max_time,
             engine=self.engine,
+            precision=self.precision,
             n_threads=self.n_threads,
             callback=self.callback,
             verbose=self.verbose,

@@ -130,6 +130,7 @@ class LogisticRegression(LinearScores):
             max_iter=self.max_iter,
             max_time=None,
             engine="auto",
+            precision="auto",
             n_threads=self.n_jobs,
             callback=None,
             verbose=self.verbose,

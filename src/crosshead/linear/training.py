@@ -30,6 +30,7 @@ def train(
     max_iter: int,
     max_time: float | None,
     engine: str,
+    precision: str,
     n_threads: int | None,
     callback: Callable[[Progress], object] | None,
     verbose: int,
@@ -44,7 +45,7 @@ def train(
 
     def solve(data: TrainingData, start: tuple[Float, Float] | None, tol: float, spent: Result | None) -> Any:
         objective = Objective(
-            make_engine(engine, data, n_threads), loss, penalty, fit_intercept=fit_intercept, seed=seed
+            make_engine(engine, data, n_threads, precision), loss, penalty, fit_intercept=fit_intercept, seed=seed
         )
         point = np.zeros(objective.size) if start is None else objective.pack(*start)
         result = minimise(

@@ -42,7 +42,7 @@ class Evaluation:
     * ``surrogate``, ``surrogate_bound``: the same for the smoothed loss (equal where nothing is smoothed)
     * ``gradient``: of the surrogate without the L1 part, as a flat vector like ``point``
     * ``free_value``: the dual value as it would be were the residuals' sums already zero, before the penalty's part
-    * ``exact``: computed in float64 throughout
+    * ``exact``: computed in float64 throughout; ``coarse``: on rounded features, at a point on their grid
     """
 
     point: Float
@@ -53,6 +53,7 @@ class Evaluation:
     gradient: Float
     free_value: float
     exact: bool
+    coarse: bool = False
 
 
 @final
@@ -69,6 +70,7 @@ class Objective:
             raise ValueError(f"the loss {loss.name!r} needs class labels, not probabilities")
         self.engine, self.loss, self.penalty = engine, loss, penalty
         self.fit_intercept, self.seed = fit_intercept, seed
+        self.is_coarse = False
         self.n_classes, self.n_features = engine.data.n_classes, engine.data.n_features
 
     @property
@@ -115,9 +117,32 @@ class Objective:
             fit_intercept=self.fit_intercept,
             seed=self.seed,
         )
+        self._share(other)
+        return other
+
+    @cached_property
+    def coarse(self) -> Objective | None:
+        """The same objective on cheaper, more coarsely rounded passes, where the engine has them.
+
+        It minimises F on slightly rounded features at points on its grid: its values, bounds and gradients steer, and
+        certify nothing.
+        """
+        engine = self.engine.coarse
+        if engine is None:
+            return None
+        other = Objective(engine, self.loss, self.penalty, fit_intercept=self.fit_intercept, seed=self.seed)
+        self._share(other)
+        other.is_coarse = True
+        return other
+
+    def _share(self, other: Objective) -> None:
         for shared in ("moments", "floor", "_sample", "_feature_size"):
             other.__dict__[shared] = getattr(self, shared)
-        return other
+
+    @property
+    def resolution(self) -> float:
+        """The relative difference of two values below which passes that are not exact may mislead."""
+        return self.engine.resolution
 
     def unpack(self, point: Float) -> tuple[Float, Float]:
         """W (C, D) and b (C,) of a flat vector, as views."""
@@ -153,6 +178,10 @@ class Objective:
     def evaluate(self, point: Float, *, exact: bool = True) -> Evaluation:
         """One pass over the data."""
         weight, bias = self.unpack(point)
+        rounded = self.engine.on_grid(weight)
+        if rounded is not weight:
+            point = self.pack(rounded, bias)
+            weight = rounded
         sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
         total = self.engine.data.total_weight
         G = sums.weight_gradient / total
@@ -170,7 +199,8 @@ class Objective:
             surrogate_bound=self._scaled_bound(surrogate_dual, G) if self.smooths else bound,
             gradient=self.pack(G + self.penalty.gradient(weight), g),
             free_value=sums.dual / total + float(g @ bias),
-            exact=exact or not self.inexact_passes,
+            exact=(exact or not self.inexact_passes) and not self.is_coarse,
+            coarse=self.is_coarse,
         )
 
     def free_bound(self, evaluation: Evaluation) -> float:

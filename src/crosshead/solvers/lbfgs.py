@@ -89,7 +89,7 @@ class LBFGS:
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
         """One quasi-Newton step."""
         objective = self.objective or run.objective
-        here = state.evaluation
+        here = run.current(state.evaluation, objective)
         memory = state.memory or Memory(objective.metric(here), deque(maxlen=pairs_for(here.point.size)))
         if state.iteration in REBUILD_AFTER:
             memory.metric = objective.metric(here)
@@ -111,6 +111,9 @@ class LBFGS:
 
     def _recover(self, run: Run, here: Any, memory: Memory, iteration: int) -> LBFGSState:
         """After a failed search: first forget the pairs, then go over to exact passes, then give up."""
+        if run.coarse:
+            run.refine()
+            return LBFGSState(run.current(here, self.objective), memory, iteration)
         if memory.pairs:
             memory.pairs.clear()
             memory.scale = 1.0

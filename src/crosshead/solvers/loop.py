@@ -26,6 +26,8 @@ from crosshead.solvers.protocol import (
 State = TypeVar("State")
 
 ENDED_FROM_OUTSIDE = ("max_iter", "max_time", "interrupted", "stopped")
+COARSE_GAP = 1e-2  # below it passes are no longer coarse
+SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after so many in turn that gained less than this share of their resolution
 BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
 FLAT_GRADIENT = (
     1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself where nothing more moves
@@ -64,6 +66,8 @@ class Run:
     certified_bound: float = -np.inf
     first_gradient: float = 0.0
     active: Any = None
+    coarse: bool = False
+    slow: int = 0
     bias_attempts: int = 0
     next_bias_attempt: int = 0
 
@@ -85,10 +89,33 @@ class Run:
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
         """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
         self.active = objective or self.objective
-        evaluation = self.active.evaluate(point, exact=self.exact)
+        if self.coarse:
+            evaluation = self.active.coarse.evaluate(point, exact=False)
+            least = SLOW_SHARE * self.active.coarse.resolution * abs(evaluation.value)
+            self.slow = 0 if self.best.value - evaluation.value > least else self.slow + 1
+        else:
+            evaluation = self.active.evaluate(point, exact=self.exact)
         self.passes += 1
         self.record(evaluation)
         return evaluation
+
+    def current(self, here: Any, objective: Objective | None = None) -> Any:
+        """An evaluation as it is without coarse passes, once there are none any more."""
+        if not here.coarse or self.coarse:
+            return here
+        return self.best if self.best.point is here.point else self.evaluate(here.point, objective)
+
+    def coarsen(self) -> None:
+        """Go on by coarse passes, where the objective is smooth and has them, and far is still to go."""
+        far = self.gap > max(COARSE_GAP, self.tol)
+        self.coarse = far and not self.exact and self.objective.smooth and self.objective.coarse is not None
+
+    def refine(self) -> None:
+        """No more coarse passes; forget what they made look better or worse than it is."""
+        self.coarse = False
+        point = self.best.point
+        self.best, self.bound = None, -np.inf
+        self.evaluate(point, self.active)
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep what is better than before."""
@@ -104,6 +131,10 @@ class Run:
 
     def certify(self) -> bool:
         """Whether the gap, computed in float64, is at most tol. Spends passes only where it may be."""
+        if self.coarse:
+            if self.gap > COARSE_GAP and self.slow < MOST_SLOW:
+                return False
+            self.refine()
         if self._certified_gap() <= self.tol:
             return True
         if self.gap > self.tol:
@@ -120,7 +151,7 @@ class Run:
 
     def go_exact(self) -> None:
         """From here on compute in float64, and forget what float32 made look better than it is."""
-        self.exact = True
+        self.exact, self.coarse = True, False
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
         self.best, self.bound = self.certified, self.certified_bound
@@ -196,6 +227,7 @@ def minimise_with(
     status: Status | None = None
     try:
         state = method.start(run, start)
+        run.coarsen()
         status = "stopped" if note() else None
         if after is not None and after.status in ENDED_FROM_OUTSIDE:
             status = after.status
@@ -209,6 +241,8 @@ def minimise_with(
         if run.best is None:
             raise
         status = "interrupted"
+    if run.coarse:
+        run.refine()
     run.finish()
     certified = run.certified
     gap = relative_gap(certified.value, run.certified_bound)

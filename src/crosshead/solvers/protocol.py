@@ -41,6 +41,8 @@ class Evaluation(Protocol):
     def gradient(self) -> Float: ...  # noqa: D102
     @property
     def exact(self) -> bool: ...  # noqa: D102
+    @property
+    def coarse(self) -> bool: ...  # noqa: D102
 
 
 class Objective(Protocol):
@@ -56,6 +58,10 @@ class Objective(Protocol):
     def inexact_passes(self) -> bool: ...  # noqa: D102
     @property
     def l1_weight(self) -> float: ...  # noqa: D102
+    @property
+    def coarse(self) -> Objective | None: ...  # noqa: D102
+    @property
+    def resolution(self) -> float: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102

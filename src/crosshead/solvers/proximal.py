@@ -106,7 +106,9 @@ class Proximal:
     def step(self, run: Run, state: ProximalState) -> ProximalState:
         """One proximal quasi-Newton step."""
         objective = self.objective or run.objective
-        here = state.evaluation
+        here = run.current(state.evaluation, objective)
+        if here is not state.evaluation:
+            state = replace(state, evaluation=here)
         if state.frame is None or state.iteration in REBUILD_AFTER:
             state.frame = Frame.of(objective.metric(here), objective.l1_weight)
         direction = _direction(objective, state, state.frame)
@@ -186,6 +188,9 @@ def _backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> A
 
 def _recover(run: Run, objective: Objective, state: ProximalState) -> ProximalState:
     """After a failed search: first forget the pairs, then go over to exact passes, then give up."""
+    if run.coarse:
+        run.refine()
+        return replace(state, iteration=state.iteration + 1)
     if state.pairs:
         state.pairs.clear()
         return replace(state, iteration=state.iteration + 1)

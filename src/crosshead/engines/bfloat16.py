@@ -1,0 +1,142 @@
+"""Passes over a bfloat16 copy of the features: half the bytes and twice the arithmetic, while the gap is large.
+
+bfloat16 keeps 8 of float32's 24 digits (binary) and all of its range. Features that are small multiples of one number,
+as pixels are, it holds exactly. Of others, what a pass minimises is F on slightly rounded features: a solver moves far
+on it, at weights rounded to the same grid, so that value and gradient belong to one point. Either way it finishes on
+the features themselves, so that the optimum, ``tol`` and the certificate are the same.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from crosshead import _native
+from crosshead.engines.data import TrainingData
+from crosshead.engines.native_pass import native_pass
+from crosshead.engines.protocol import PassSums
+from crosshead.losses.protocol import Array, Float, Loss
+
+PADDING = 32  # features that one instruction takes
+ROW_MULTIPLE = 16
+SAMPLED_ROWS = 256
+LEAST_WORK = 1 << 27  # N·D·C below which passes are too cheap to be made cheaper
+EXACT_RESOLUTION, ROUNDED_RESOLUTION = 1e-7, 1e-5  # of F, as measured on pixels and on pixels taken as rounded
+MEMORY_SHARE = 0.5  # of the memory that is free, at most, for the copy
+
+
+@final
+@dataclass(frozen=True)
+class BFloat16Engine:
+    """Passes over a bfloat16 copy of dense features, by the native kernels."""
+
+    data: TrainingData
+    features: Any
+    threads: int
+    instruction_set: str
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return "native (bfloat16)"
+
+    @property
+    def coarse(self) -> None:
+        """No engine is coarser."""
+        return None
+
+    def on_grid(self, weight: Float) -> Float:
+        """The nearest weights that a pass takes as they are: all, where W has two parts, else those bfloat16 holds."""
+        return weight if self.features.split else to_bfloat16(weight)
+
+    @property
+    def resolution(self) -> float:
+        """Coarser where the features were rounded."""
+        return EXACT_RESOLUTION if self.features.split else ROUNDED_RESOLUTION
+
+    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+        """One pass at weights on the grid; never exact."""
+        return native_pass(
+            self.data, self.features, self.instruction_set, self.threads, weight, bias, loss, double_precision=False
+        )
+
+    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
+        """Not offered: scores come from the features themselves."""
+        raise NotImplementedError("a bfloat16 engine only makes passes")
+
+    def gram(self, features: Array, row_weight: Float) -> Float:
+        """Not offered: Gram matrices come from the features themselves."""
+        raise NotImplementedError("a bfloat16 engine only makes passes")
+
+
+def to_bfloat16(values: Float) -> Float:
+    """float64 values rounded to the nearest that bfloat16 holds (ties to even), as float64.
+
+    Example:
+        >>> to_bfloat16(np.array([1.0, 1.00390625, 1.01171875, -3.14159])).tolist()
+        [1.0, 1.0, 1.015625, -3.140625]
+    """
+    bits = values.astype(np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.asarray(rounded.view(np.float32).astype(np.float64))
+
+
+def bfloat16_engine(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Engine | None:
+    """The engine on a copy of dense features; None where processor, size or memory do not allow or repay it."""
+    if data.sparse or not _native.has_bfloat16(instruction_set):
+        return None
+    if data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
+        return None
+    stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not fall onto the same cache lines
+    shape = (-(-data.n_rows // ROW_MULTIPLE) * ROW_MULTIPLE, stride * PADDING)
+    if 2 * shape[0] * shape[1] > MEMORY_SHARE * free_memory():
+        return None
+    room = np.empty(shape, dtype=np.uint16)
+    unit = common_unit(data.features)
+    copy = None
+    if unit is not None:  # what the sample says may not hold for all rows
+        copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=threads)
+    if copy is None:
+        copy = _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=threads)
+    return None if copy is None else BFloat16Engine(data, copy, threads, instruction_set)
+
+
+def common_unit(features: Array) -> float | None:
+    """A number of which a sample of the features are multiples, at most 256 times it; None if there is no such.
+
+    Pixels are multiples of 1 or 1/255, and bfloat16 holds all whole numbers up to 256.
+
+    Example:
+        >>> common_unit(np.array([[0.0, 128 / 255, 1.0]], dtype=np.float32)) == 1 / 255
+        True
+        >>> common_unit(np.array([[0.3, 0.7853, 1.0]])) is None
+        True
+    """
+    sample = np.abs(features[:: max(1, len(features) // SAMPLED_ROWS)].astype(np.float64))
+    nonzero = sample[sample > 0]
+    if not nonzero.size:
+        return None
+    for unit in (1.0, 1.0 / 255, float(nonzero.min())):
+        multiple = nonzero / unit
+        whole = np.rint(multiple)
+        if whole.max() <= 256 and (np.abs(multiple - whole) <= 4e-7 * multiple).all():
+            return unit
+    return None
+
+
+def free_memory() -> float:
+    """Bytes of memory that the machine can give without swapping; infinity where it does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return 1024.0 * int(line.split()[1])
+    except OSError:
+        pass
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return float("inf")

@@ -1,0 +1,53 @@
+"""One call of the native kernels, from Python's side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crosshead import _native
+from crosshead.engines.data import TrainingData
+from crosshead.engines.protocol import PassSums
+from crosshead.losses.protocol import Array, Float, Loss
+
+
+def native_pass(
+    data: TrainingData,
+    features: Any,
+    instruction_set: str,
+    threads: int,
+    weight: Float,
+    bias: Float,
+    loss: Loss,
+    *,
+    double_precision: bool,
+) -> PassSums:
+    """One pass over ``features``, the kernels' own view of ``data.features`` or of a copy of it."""
+    name, (margin, smoothing, label_smoothing) = loss.kernel
+    weight_gradient, bias_gradient = np.empty(weight.shape), np.empty(bias.shape)
+    labels, soft = _targets(data.target)
+    loss_sum, surrogate, dual = _native.evaluate(
+        isa=instruction_set,
+        features=features,
+        labels=labels,
+        soft_target=soft,
+        sample_weight=data.sample_weight,
+        weight=np.ascontiguousarray(weight),
+        bias=np.ascontiguousarray(bias),
+        loss=name,
+        margin=margin,
+        smoothing=smoothing,
+        label_smoothing=label_smoothing,
+        double_precision=double_precision,
+        threads=threads,
+        weight_gradient=weight_gradient,
+        bias_gradient=bias_gradient,
+    )
+    return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
+
+
+def _targets(target: Array) -> tuple[Array | None, Array | None]:
+    if target.ndim == 1:
+        return np.ascontiguousarray(target, dtype=np.int32), None
+    return None, np.ascontiguousarray(target, dtype=np.float64)
