@@ -15,6 +15,7 @@ features than that only the variances are kept: a basis would cost more than the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -63,15 +64,42 @@ class ClassFactor:
 class FeatureFactor:
     """A through r eigenvectors (D, r), their eigenvalues (r,), and one eigenvalue ``rest`` for all else.
 
-    Without ``vectors`` A is taken as its diagonal, which is then ``values``, (D,). ``matrix`` is A itself where it was
-    formed, (D, D), else None; ``diagonal`` is always there, (D,).
+    Without ``vectors`` A is taken as its diagonal, which is then ``values``, (D,).
     """
 
     vectors: Float | None
     values: Float
     rest: float
     diagonal: Float
-    matrix: Float | None
+    matrix: None = None
+
+
+@dataclass(frozen=True)
+class DenseFactor:
+    """A itself, (D, D), and its eigenvectors and eigenvalues once they are asked for: an L1 part never does."""
+
+    matrix: Float
+    rest: float = 0.0
+
+    @cached_property
+    def _eigen(self) -> tuple[Float, Float]:
+        values, vectors = linalg.eigh(self.matrix, check_finite=False, overwrite_a=False)
+        return np.maximum(values, 0.0), vectors
+
+    @property
+    def vectors(self) -> Float:
+        """The eigenvectors, (D, D)."""
+        return self._eigen[1]
+
+    @property
+    def values(self) -> Float:
+        """The eigenvalues, (D,)."""
+        return self._eigen[0]
+
+    @cached_property
+    def diagonal(self) -> Float:
+        """A's diagonal, (D,)."""
+        return np.maximum(np.diag(self.matrix), 0.0)
 
 
 @final
@@ -80,7 +108,7 @@ class KroneckerMetric:
     """The metric B ⊗ A + α(1 − ρ) I on parameters (W, b), for the solvers."""
 
     classes: ClassFactor
-    features: FeatureFactor
+    features: FeatureFactor | DenseFactor
     center: Float
     l2_weight: float
     fit_intercept: bool
@@ -136,11 +164,12 @@ def build_metric(
     if not fit_intercept:
         center = np.zeros(rows.shape[1])
     n_rows, n_features = rows.shape
+    factor: FeatureFactor | DenseFactor
     if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
         factor = _dense_factor(engine, rows, weight, center)
     elif not isinstance(rows, np.ndarray):
         variances = _squares(rows, weight, center)
-        factor = FeatureFactor(None, variances, 0.0, variances, None)
+        factor = FeatureFactor(None, variances, 0.0, variances)
     else:
         factor = _basis_factor(rows, weight, center)
     return KroneckerMetric(
@@ -148,14 +177,12 @@ def build_metric(
     )
 
 
-def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float) -> FeatureFactor:
+def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float) -> DenseFactor:
     if isinstance(rows, np.ndarray):
         gram = engine.gram(rows, weight)
     else:
         gram = (rows.T @ rows.multiply(weight[:, None])).toarray().astype(np.float64)
-    gram = gram - np.outer(center, center)
-    values, vectors = linalg.eigh(gram, check_finite=False, overwrite_a=False)
-    return FeatureFactor(vectors, np.maximum(values, 0.0), 0.0, np.maximum(np.diag(gram), 0.0), gram)
+    return DenseFactor(gram - np.outer(center, center))
 
 
 def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
@@ -174,7 +201,7 @@ def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
     total = float(_squares(rows, weight, center).sum())
     left_over = max(total - float(values.sum()), 0.0)
     rest = left_over / max(1, n_features - len(values)) if keep < rows.shape[0] else 0.0
-    return FeatureFactor(vectors, values, rest, np.maximum(diagonal, _squares(rows, weight, center)), None)
+    return FeatureFactor(vectors, values, rest, np.maximum(diagonal, _squares(rows, weight, center)))
 
 
 def _squares(rows: Any, weight: Float, center: Float) -> Float:
