@@ -37,8 +37,7 @@ def mixed(point: DualPoint, share: float, value: float, weight_gradient: Float) 
     zeros = np.zeros_like(point.bias_gradient)
     if share >= 1:  # nothing of the point is left, not even a value of −inf
         return DualPoint(float(value), weight_gradient, zeros)
-    return DualPoint(
-        float((1 - share) * point.value + share * value),
-        (1 - share) * point.weight_gradient + share * weight_gradient,
-        zeros,
-    )
+    gradient = weight_gradient - point.weight_gradient  # one array, however large: then point + share · difference
+    gradient *= share
+    gradient += point.weight_gradient
+    return DualPoint(float((1 - share) * point.value + share * value), gradient, zeros)

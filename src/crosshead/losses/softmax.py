@@ -188,6 +188,8 @@ class Softmax:
 
     def _smoothed_moments(self, moments: Moments) -> tuple[Float, Float]:
         """Mean target and mean target × features after label smoothing, from those before it."""
+        if self.label_smoothing == 0:
+            return moments.target, moments.target_features
         keep = 1 - self.label_smoothing
         each = self.label_smoothing / len(moments.target)
         return keep * moments.target + each, keep * moments.target_features + each * moments.features

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
@@ -48,10 +49,10 @@ class Memory:
         for step, change, inverse in reversed(self.pairs):
             factor = inverse * float(step @ q)
             factors.append(factor)
-            q = q - factor * change
+            q = daxpy(change, q, a=-factor)  # in place
         q = objective.pack(*self.metric.solve(*objective.unpack(q), self.scale))
         for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
-            q += (factor - inverse * float(change @ q)) * step
+            q = daxpy(step, q, a=factor - inverse * float(change @ q))
         return q
 
     def rescale(self, objective: Objective) -> None:
