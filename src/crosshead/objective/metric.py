@@ -28,6 +28,7 @@ DENSE_FEATURES = 2048
 DENSE_CLASSES = 2048
 BASIS_ROWS = 1024
 BASIS_ELEMENTS = 1 << 25
+LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class KroneckerMetric:
         return np.asarray((rotated - inside @ vectors.T) / outside + scaled)
 
     def _floored(self, denominator: Float) -> Float:
-        floor = 1e-10 * float(np.max(denominator, initial=0.0))
+        floor = LEAST_DENOMINATOR * float(np.max(denominator, initial=0.0))
         return np.maximum(denominator, floor if floor > 0 else 1.0)
 
 
@@ -154,8 +155,13 @@ def build_metric(
     *,
     l2_weight: float,
     fit_intercept: bool,
+    unseen: Float | None = None,
 ) -> KroneckerMetric:
-    """The metric from the curvature of a sample: ``rows`` (n, D) dense or CSR with weights ``row_weight`` (n,)."""
+    """The metric from the curvature of a sample: ``rows`` (n, D) dense or CSR with weights ``row_weight`` (n,).
+
+    ``unseen`` (D,) is variance that the sample lacks: a feature that is rarely anything but constant may be constant in
+    all its rows, and a step along it would have no measure.
+    """
     weight = row_weight * curvature.rows
     total = float(weight.sum())
     weight = weight / total if total > 0 else row_weight / float(row_weight.sum())
@@ -166,9 +172,9 @@ def build_metric(
     n_rows, n_features = rows.shape
     factor: FeatureFactor | DenseFactor
     if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
-        factor = _dense_factor(engine, rows, weight, center)
+        factor = _dense_factor(engine, rows, weight, center, unseen)
     elif not isinstance(rows, np.ndarray):
-        variances = _squares(rows, weight, center)
+        variances = variances_of(rows, weight, center) + (0.0 if unseen is None else unseen)
         factor = FeatureFactor(None, variances, 0.0, variances)
     else:
         factor = _basis_factor(rows, weight, center)
@@ -177,12 +183,15 @@ def build_metric(
     )
 
 
-def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float) -> DenseFactor:
+def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float, unseen: Float | None) -> DenseFactor:
     if isinstance(rows, np.ndarray):
         gram = engine.gram(rows, weight)
     else:
         gram = (rows.T @ rows.multiply(weight[:, None])).toarray().astype(np.float64)
-    return DenseFactor(gram - np.outer(center, center))
+    gram -= np.outer(center, center)
+    if unseen is not None:
+        np.einsum("ii->i", gram)[:] += unseen
+    return DenseFactor(gram)
 
 
 def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
@@ -198,13 +207,13 @@ def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
     values, left = values[usable], left[:, usable]
     vectors = centred.T @ left / np.sqrt(values)
     diagonal = np.asarray((vectors**2) @ values)
-    total = float(_squares(rows, weight, center).sum())
+    total = float(variances_of(rows, weight, center).sum())
     left_over = max(total - float(values.sum()), 0.0)
     rest = left_over / max(1, n_features - len(values)) if keep < rows.shape[0] else 0.0
-    return FeatureFactor(vectors, values, rest, np.maximum(diagonal, _squares(rows, weight, center)))
+    return FeatureFactor(vectors, values, rest, np.maximum(diagonal, variances_of(rows, weight, center)))
 
 
-def _squares(rows: Any, weight: Float, center: Float) -> Float:
+def variances_of(rows: Any, weight: Float, center: Float) -> Float:
     """Weighted variances of the columns, (D,)."""
     squared = rows**2 if isinstance(rows, np.ndarray) else rows.multiply(rows)
     means = np.asarray(weight.astype(squared.dtype) @ squared, dtype=np.float64).ravel()

@@ -24,10 +24,11 @@ from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.hessian import Hessian, build_hessian
-from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric
+from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric, variances_of
 from crosshead.penalties import ElasticNet
 
 CURVATURE_ROWS = 16384  # rows that the metric is built from
+VARIANCE_ROWS = 4096  # rows whose squares are held at once
 ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 in every metric
 ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
@@ -136,7 +137,7 @@ class Objective:
         return other
 
     def _share(self, other: Objective) -> None:
-        for shared in ("moments", "floor", "_sample", "_feature_size"):
+        for shared in ("moments", "floor", "_sample", "_feature_size", "_unseen"):
             other.__dict__[shared] = getattr(self, shared)
 
     @property
@@ -219,6 +220,7 @@ class Objective:
             sample.weights / sample.total_weight,
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
+            unseen=self._unseen,
         )
 
     def hessian(self, evaluation: Evaluation) -> Hessian | None:
@@ -286,6 +288,23 @@ class Objective:
         if not self.has_certificate:
             return -np.inf
         return self.penalty.best_bound(value, weight_gradient, self.floor)
+
+    @cached_property
+    def _unseen(self) -> Float | None:
+        """What the variance of each feature over all rows has beyond that over the sample, (D,); None if nothing."""
+        data, sample = self.engine.data, self._sample
+        if sample is data:
+            return None
+        center = self.moments.features
+        weight = sample.weights / sample.total_weight
+        total = np.zeros(data.n_features)
+        for first in range(0, data.n_rows, VARIANCE_ROWS):
+            block = data.block(first, first + VARIANCE_ROWS)
+            total += variances_of(block.features, block.weights / data.total_weight, np.zeros(1))
+        within = variances_of(sample.features, weight, np.zeros(1))
+        unseen = np.maximum(total - within, 0.0)
+        # Differences that rounding makes are no variance, nor is what centring takes away.
+        return np.where(unseen > 1e-6 * total, np.minimum(unseen, np.maximum(total - center**2, 0.0)), 0.0)
 
     @cached_property
     def _sample(self) -> TrainingData:

@@ -100,8 +100,8 @@ class Run:
         return evaluation
 
     def current(self, here: Any, objective: Objective | None = None) -> Any:
-        """An evaluation as it is without coarse passes, once there are none any more."""
-        if not here.coarse or self.coarse:
+        """An evaluation in the precision of the passes to come: values of two precisions are not to be compared."""
+        if (self.coarse or not here.coarse) and (here.exact or not self.exact):
             return here
         return self.best if self.best.point is here.point else self.evaluate(here.point, objective)
 

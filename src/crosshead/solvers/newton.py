@@ -43,7 +43,7 @@ class Newton:
     def step(self, run: Run, state: NewtonState) -> NewtonState:
         """One Newton step with a line search."""
         objective = self.objective or run.objective
-        here = state.evaluation
+        here = run.current(state.evaluation, objective)
         newton = newton_step(objective, here, state.forcing)
         if newton is None:
             direction = -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
