@@ -26,12 +26,14 @@ from crosshead.evaluation.measures import (
 from crosshead.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
+    from crosshead.evaluation.cross_fitting import CrossFitted, cross_fit
     from crosshead.evaluation.temperature import TemperatureScaler
 
 __all__ = [
     "ClasswiseCalibration",
     "Comparer",
     "Comparison",
+    "CrossFitted",
     "Difference",
     "Evaluation",
     "Evaluator",
@@ -49,6 +51,7 @@ __all__ = [
     "classification_error",
     "compare",
     "confusion_matrix",
+    "cross_fit",
     "evaluate",
     "evaluate_predictions",
     "log_likelihood",
@@ -60,8 +63,14 @@ __all__ = [
     "top_k_error",
 ]
 
+_ESTIMATORS = {  # loaded when they are used: they import scikit-learn, which takes a while
+    "CrossFitted": "crosshead.evaluation.cross_fitting",
+    "TemperatureScaler": "crosshead.evaluation.temperature",
+    "cross_fit": "crosshead.evaluation.cross_fitting",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "TemperatureScaler":  # an estimator of scikit-learn, which takes a while to import
-        return getattr(import_module("crosshead.evaluation.temperature"), name)
+    if name in _ESTIMATORS:
+        return getattr(import_module(_ESTIMATORS[name]), name)
     raise AttributeError(f"module 'crosshead.evaluation' has no attribute {name!r}")
