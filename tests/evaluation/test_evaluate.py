@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -247,3 +248,21 @@ def test_the_document_has_everything(sample):
     assert set(document["by_class"][0]) == {"class", "rows", "errors", "precision", "recall", "f1", "ece"}
     assert sum(entry["count"] for entry in document["reliability"]) == len(y)
     assert np.sum(document["confusion"]) == len(y)
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path, predicted, monkeypatch):
+    monkeypatch.setattr("crosshead.evaluation._checks.BLOCK_ELEMENTS", 1 << 13)
+    monkeypatch.setattr("crosshead.evaluation.calibration.EXACT_ROWS", 1 << 10)
+    monkeypatch.setattr("crosshead.evaluation.bootstrap.GROUPS", 1 << 10)
+    monkeypatch.setattr("crosshead.evaluation.bootstrap.BATCH_ELEMENTS", 1 << 14)
+    p, y = predicted(60_000, 20)
+    np.save(tmp_path / "p.npy", p)
+    mapped = np.load(tmp_path / "p.npy", mmap_mode="r")
+    peaks = []
+    for rows in (15_000, 60_000):
+        tracemalloc.start()
+        evaluate(mapped[:rows], y[:rows], level=0.9, resamples=30)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.05 + 100_000
+    assert peaks[1] < 4 * 2**20  # the probabilities are 9.2 MiB

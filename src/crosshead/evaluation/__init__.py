@@ -13,8 +13,7 @@ from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability, 
 from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
 from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
 from crosshead.evaluation.differences import RowDifference
-from crosshead.evaluation.evaluate import Evaluator, evaluate, evaluate_predictions
-from crosshead.evaluation.mcnemar import McNemar, mcnemar
+from crosshead.evaluation.evaluator import Evaluator, evaluate, evaluate_predictions
 from crosshead.evaluation.measures import (
     brier_score,
     classification_error,
@@ -23,6 +22,7 @@ from crosshead.evaluation.measures import (
     mean_loss,
     top_k_error,
 )
+from crosshead.evaluation.paired_tests import McNemar, mcnemar
 from crosshead.evaluation.result import Evaluation
 
 if TYPE_CHECKING:

@@ -127,7 +127,7 @@ def reliability(
     >>> table.confidence.tolist(), table.accuracy.tolist()
     ([0.6, 0.8, 0.9], [1.0, 1.0, 0.0])
     """
-    from crosshead.evaluation.evaluate import evaluate
+    from crosshead.evaluation.evaluator import evaluate
 
     if strategy not in ("uniform", "quantile"):
         raise ValueError(f"strategy must be 'uniform' or 'quantile', not {strategy!r}")
