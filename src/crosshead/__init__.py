@@ -9,7 +9,8 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crosshead.data import Dataset, load
+    from crosshead.data import Dataset, Predictions, load
+    from crosshead.evaluation import TemperatureScaler, compare, evaluate
     from crosshead.linear import (
         ConvergenceWarning,
         LinearClassifier,
@@ -27,6 +28,10 @@ _HOMES = {
     "LinearClassifierCV": "crosshead.linear",
     "LogisticRegression": "crosshead.linear",
     "Model": "crosshead.models",
+    "Predictions": "crosshead.data",
+    "TemperatureScaler": "crosshead.evaluation",
+    "compare": "crosshead.evaluation",
+    "evaluate": "crosshead.evaluation",
     "get_loss": "crosshead.losses",
     "load": "crosshead.data",
     "regularisation_path": "crosshead.linear",
@@ -39,7 +44,11 @@ __all__ = [
     "LinearClassifierCV",
     "LogisticRegression",
     "Model",
+    "Predictions",
+    "TemperatureScaler",
     "__version__",
+    "compare",
+    "evaluate",
     "get_loss",
     "load",
     "regularisation_path",

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from crosshead.cli.calibrate import calibrate
+from crosshead.cli.compare import compare
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.fit import fit
@@ -32,6 +34,8 @@ app.command(name="fit")(fit)
 app.command(name="predict")(predict)
 app.command(name="evaluate")(evaluate)
 app.command(name="path")(path)
+app.command(name="compare")(compare)
+app.command(name="calibrate")(calibrate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,76 @@
+"""How good predictions are, how honest their probabilities, and which of two models is better.
+
+Everything takes plain arrays, also memory-mapped ones, and reads them once, a block of rows at a time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from crosshead.evaluation.bootstrap import Interval, bootstrap_mean
+from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability, calibration_error, reliability
+from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
+from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
+from crosshead.evaluation.differences import RowDifference
+from crosshead.evaluation.evaluator import Evaluator, evaluate, evaluate_predictions
+from crosshead.evaluation.measures import (
+    brier_score,
+    classification_error,
+    log_likelihood,
+    log_loss,
+    mean_loss,
+    top_k_error,
+)
+from crosshead.evaluation.paired_tests import McNemar, mcnemar
+from crosshead.evaluation.result import Evaluation
+
+if TYPE_CHECKING:
+    from crosshead.evaluation.cross_fitting import CrossFitted, cross_fit
+    from crosshead.evaluation.temperature import TemperatureScaler
+
+__all__ = [
+    "ClasswiseCalibration",
+    "Comparer",
+    "Comparison",
+    "CrossFitted",
+    "Difference",
+    "Evaluation",
+    "Evaluator",
+    "Interval",
+    "McNemar",
+    "Pair",
+    "PerClass",
+    "Reliability",
+    "RowDifference",
+    "TemperatureScaler",
+    "bootstrap_mean",
+    "brier_score",
+    "calibration_error",
+    "check_same_rows",
+    "classification_error",
+    "compare",
+    "confusion_matrix",
+    "cross_fit",
+    "evaluate",
+    "evaluate_predictions",
+    "log_likelihood",
+    "log_loss",
+    "mcnemar",
+    "mean_loss",
+    "per_class",
+    "reliability",
+    "top_k_error",
+]
+
+_ESTIMATORS = {  # loaded when they are used: they import scikit-learn, which takes a while
+    "CrossFitted": "crosshead.evaluation.cross_fitting",
+    "TemperatureScaler": "crosshead.evaluation.temperature",
+    "cross_fit": "crosshead.evaluation.cross_fitting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ESTIMATORS:
+        return getattr(import_module(_ESTIMATORS[name]), name)
+    raise AttributeError(f"module 'crosshead.evaluation' has no attribute {name!r}")
