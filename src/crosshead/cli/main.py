@@ -17,6 +17,8 @@ from crosshead.cli.evaluate import evaluate
 from crosshead.cli.fit import fit
 from crosshead.cli.path import path
 from crosshead.cli.predict import predict
+from crosshead.cli.report import report
+from crosshead.cli.top_losses import top_losses
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
 
@@ -32,6 +34,8 @@ app.command(name="fit")(fit)
 app.command(name="predict")(predict)
 app.command(name="evaluate")(evaluate)
 app.command(name="path")(path)
+app.command(name="top-losses")(top_losses)
+app.command(name="report")(report)
 
 
 def _print_version(wanted: bool) -> None:

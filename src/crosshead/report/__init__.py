@@ -1,1 +1,21 @@
-"""Pictures and pages of results: they take arrays, never estimators."""
+"""Pictures and pages of results: they take arrays and results, and know nothing of how a model was trained."""
+
+from crosshead.report.confusion_plot import ConfusionDisplay
+from crosshead.report.decision_regions import DecisionRegionsDisplay
+from crosshead.report.loss_curves import LossCurveDisplay
+from crosshead.report.loss_functions import LossFunctionDisplay
+from crosshead.report.loss_surface import LossSurfaceDisplay
+from crosshead.report.path_plot import PathDisplay
+from crosshead.report.reliability_plot import ReliabilityDisplay
+from crosshead.report.template_plot import ClassTemplateDisplay
+
+__all__ = [
+    "ClassTemplateDisplay",
+    "ConfusionDisplay",
+    "DecisionRegionsDisplay",
+    "LossCurveDisplay",
+    "LossFunctionDisplay",
+    "LossSurfaceDisplay",
+    "PathDisplay",
+    "ReliabilityDisplay",
+]

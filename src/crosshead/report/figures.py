@@ -73,8 +73,8 @@ def panels(
 ) -> tuple[Any, list[Any]]:
     """The figure and rows × columns axes of a display: a new figure, or the place that ``ax`` takes in its own.
 
-    One panel is ``ax`` itself; for more, ``ax`` must come from a figure's grid of axes, and is cleared. ValueError where
-    it does not.
+    One panel is ``ax`` itself; for more, ``ax`` must come from a figure's grid of axes, and is cleared. ValueError
+    where it does not.
     """
     require_matplotlib()
     if ax is not None and rows * columns == 1:
