@@ -152,7 +152,7 @@ class TestTemplates:
 
     @pytest.mark.parametrize("shape", [(8,), (8, 9), (8, 8, 2)])
     def test_shapes_that_are_no_pictures(self, digits_model, shape):
-        with pytest.raises(ValueError, match="shape|pixels"):
+        with pytest.raises(ValueError, match=r"shape|pixels"):
             ClassTemplateDisplay.from_estimator(digits_model, shape=shape)
 
 

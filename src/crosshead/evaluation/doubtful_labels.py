@@ -42,8 +42,8 @@ def doubtful_labels(probabilities: Any, target: Any) -> DoubtfulLabels:
 
     The threshold of class j is the mean probability of j over the samples labelled j, t_j = mean p_j | y = j. A sample
     belongs confidently to the class of largest p_j among those with p_j ≥ t_j; where that is not its label, the label
-    is doubted. The order is by the margin p_y − p_suggested, lowest first. The probabilities, (N, C), must be those of a
-    model that has not seen the sample, see `crosshead.linear.out_of_fold_probabilities`; ``target`` (N,) are class
+    is doubted. The order is by the margin p_y − p_suggested, lowest first. The probabilities, (N, C), must be those of
+    a model that has not seen the sample, see `crosshead.linear.out_of_fold_probabilities`; ``target`` (N,) are class
     indices. This is the confident joint of Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in
     Dataset Labels", JAIR 70 (2021), with its off-diagonal samples as the suspects.
 
