@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.cli.errors import UsageError
+from crosshead.data.checks import class_positions
 from crosshead.data.dataset import Array, Dataset
 
 MOST_NAMED = 5
@@ -31,15 +32,9 @@ def class_indices(dataset: Dataset, classes: Array) -> NDArray[np.int32]:
     """
     if dataset.target is None:
         raise UsageError(f"{dataset.source}: no labels to compare with")
-    labels, known = dataset.target, classes
-    if labels.dtype.kind != known.dtype.kind:
-        labels, known = labels.astype(np.str_), known.astype(np.str_)
-    order = np.argsort(known, kind="stable")
-    place = np.minimum(np.searchsorted(known, labels, sorter=order), known.size - 1)
-    indices = order[place]
-    unknown = known[indices] != labels
-    if unknown.any():
-        raise UsageError(_unseen(dataset.source, labels[unknown]))
+    indices = class_positions(dataset.target, classes)
+    if (indices < 0).any():
+        raise UsageError(_unseen(dataset.source, dataset.target[indices < 0]))
     return np.asarray(indices, dtype=np.int32)
 
 

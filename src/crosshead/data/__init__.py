@@ -3,5 +3,6 @@
 from crosshead.data.dataset import Dataset, fingerprint, split, take
 from crosshead.data.errors import DataError
 from crosshead.data.load import load
+from crosshead.data.predictions import Predictions
 
-__all__ = ["DataError", "Dataset", "fingerprint", "load", "split", "take"]
+__all__ = ["DataError", "Dataset", "Predictions", "fingerprint", "load", "split", "take"]

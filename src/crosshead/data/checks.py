@@ -141,6 +141,24 @@ def as_labels(values: Array, name: str, place: Place) -> Array:
     )
 
 
+def class_positions(labels: Array, classes: Array) -> NDArray[np.int64]:
+    """The position of each label (N,) among distinct classes (C,), in any order; −1 for what is none of them.
+
+    Labels and classes that read the same are the same: 7 in one file, "7" as a folder's name.
+
+    Examples
+    --------
+    >>> class_positions(np.array([12, 3, 5]), np.array(["3", "12"]))
+    array([ 1,  0, -1])
+    """
+    if labels.dtype.kind != classes.dtype.kind:
+        labels, classes = labels.astype(np.str_), classes.astype(np.str_)
+    order = np.argsort(classes, kind="stable")
+    place = np.minimum(np.searchsorted(classes, labels, sorter=order), classes.size - 1)
+    found = order[place]
+    return np.where(classes[found] == labels, found, -1).astype(np.int64)
+
+
 def _integer_labels(values: Array, name: str, place: Place) -> Array:
     if values.dtype.kind == "u" and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{place.source}: labels {name!r} exceed the largest 64-bit integer; use strings")

@@ -141,6 +141,11 @@ class Binary:
             return _numerics.sigmoid(scores)
         return _numerics.softmax(_numerics.log_sigmoid(scores))
 
+    def predict_log_proba(self, scores: Array) -> Array:
+        """The logarithms of `predict_proba` in nats, (n, C)."""
+        logs = _numerics.log_sigmoid(as_scores(scores))
+        return logs if logs.shape[1] == 1 else _numerics.log_softmax(logs)
+
     def smoothed(self, smoothing: float) -> Binary:
         """Itself: there is no kink to round off."""
         return self

@@ -160,6 +160,10 @@ class CrammerSinger:
         """Not defined: raises ValueError."""
         raise _margins.no_probabilities(self.name)
 
+    def predict_log_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise _margins.no_probabilities(self.name)
+
     def smoothed(self, smoothing: float) -> CrammerSinger:
         """The same loss smoothed over this width; a width of 0 gives back the one with kinks."""
         return replace(self, smoothing=smoothing)

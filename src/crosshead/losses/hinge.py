@@ -140,6 +140,10 @@ class Hinge:
         """Not defined: raises ValueError."""
         raise _margins.no_probabilities(self.name)
 
+    def predict_log_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise _margins.no_probabilities(self.name)
+
     def smoothed(self, smoothing: float) -> Hinge:
         """The same loss smoothed over this width; a width of 0 gives back the one with kinks."""
         return replace(self, smoothing=smoothing)
@@ -246,6 +250,10 @@ class SquaredHinge:
         )
 
     def predict_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise _margins.no_probabilities(self.name)
+
+    def predict_log_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""
         raise _margins.no_probabilities(self.name)
 

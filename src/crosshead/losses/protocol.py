@@ -153,6 +153,10 @@ class Loss(Protocol):
         """Class probabilities (n, C)."""
         ...
 
+    def predict_log_proba(self, scores: Array) -> Array:
+        """Their logarithms in nats (n, C), finite where a probability underflows."""
+        ...
+
     def smoothed(self, smoothing: float) -> Loss:
         """The same loss with its kinks rounded off over a width ``smoothing``; 0 gives back the kinks.
 

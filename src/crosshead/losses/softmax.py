@@ -163,6 +163,10 @@ class Softmax:
         """softmax(z), (n, C)."""
         return _numerics.softmax(as_scores(scores))
 
+    def predict_log_proba(self, scores: Array) -> Array:
+        """Log-softmax of the scores in nats, (n, C)."""
+        return _numerics.log_softmax(as_scores(scores))
+
     def smoothed(self, smoothing: float) -> Softmax:
         """Itself: there is no kink to round off."""
         return self

@@ -117,6 +117,10 @@ class SquaredError:
         """Not defined: raises ValueError."""
         raise ValueError("squared_error has no probability model; use softmax or binary for probabilities")
 
+    def predict_log_proba(self, scores: Array) -> Array:
+        """Not defined: raises ValueError."""
+        raise ValueError("squared_error has no probability model; use softmax or binary for probabilities")
+
     def smoothed(self, smoothing: float) -> SquaredError:
         """Itself: there is no kink to round off."""
         return self
