@@ -1,0 +1,511 @@
+"""`explain`: the arithmetic of one sample's loss, from scores, from a model and a row, or from weights and features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import e
+from typing import Any
+
+import numpy as np
+
+from crosshead.explain.case import Case, class_names
+from crosshead.explain.columns import BINARY, SQUARED_ERROR
+from crosshead.explain.hinges import CRAMMER_SINGER, HINGE, SQUARED_HINGE
+from crosshead.explain.lesson import Lesson, as_tuple, converted, unit_of
+from crosshead.explain.linear import (
+    Head,
+    flatten_step,
+    outer_product_step,
+    penalty_steps,
+    scaling_step,
+    score_steps,
+)
+from crosshead.explain.probabilities import explain_probabilities
+from crosshead.explain.result import Explanation, SampleExplanations
+from crosshead.explain.softmax import SOFTMAX, jacobian_step
+from crosshead.explain.softmax_squared_error import SOFTMAX_SQUARED_ERROR, SoftmaxSquaredError
+from crosshead.explain.steps import Line, Step
+from crosshead.losses import get_loss
+from crosshead.losses._samples import as_samples, nats_to
+from crosshead.losses.protocol import Float
+from crosshead.penalties import ElasticNet
+from crosshead.scaling import Scaler
+
+LESSONS: Mapping[str, Lesson] = {
+    "softmax": SOFTMAX,
+    "binary": BINARY,
+    "hinge": HINGE,
+    "squared_hinge": SQUARED_HINGE,
+    "crammer_singer": CRAMMER_SINGER,
+    "squared_error": SQUARED_ERROR,
+    "mse": SOFTMAX_SQUARED_ERROR,
+}
+"""How each loss on scores is taught; the registry's names, and "mse" for the squared error of softmax(z)."""
+
+ALIASES = {"cross_entropy": "softmax", "nll": "softmax", "bce": "binary", "brier": "mse"}
+
+
+def explain(
+    given: Any,
+    target: Any,
+    label: Any = None,
+    *,
+    loss: str | None = None,
+    base: float = e,
+    classes: Sequence[Any] | None = None,
+    sample_weight: float = 1.0,
+    class_weight: Mapping[Any, float] | None = None,
+    jacobian: bool = False,
+    **options: float,
+) -> Explanation:
+    """The arithmetic of one sample's loss, step by step: ``explain(scores, target)`` or ``explain(model, x, y)``.
+
+    Parameters
+    ----------
+    given : array (C,), Model or fitted LinearClassifier
+        Scores; or something that makes them, with weight and bias (a `crosshead.Model`) or ``coef_`` and
+        ``intercept_``. A model brings its loss, classes, scaling and penalty.
+    target : int, str or array
+        With scores: index or name of the true class, or a row (C,) of probabilities where the loss takes them (of any
+        numbers in [0, 1] for "binary", any numbers for "squared_error"). With a model: the features x (D,).
+    label : optional
+        With a model: the true class's label.
+    loss : str, default="hinge"
+        "softmax" (also "cross_entropy"), "binary", "hinge", "squared_hinge", "crammer_singer", "squared_error", or
+        "mse", the squared error of softmax(z).
+    base : float, default=e
+        Of the logarithm, for the losses that are in nats otherwise: 2 gives bits.
+    classes : sequence, optional
+        Names, with scores.
+    sample_weight, class_weight : float, mapping of class to factor, optional
+        Multiply the loss and its gradients.
+    jacobian : bool, default=False
+        Adds softmax's Jacobian as a step.
+    **options
+        The loss's own parameters: margin of the hinges, label_smoothing of softmax.
+
+    Raises
+    ------
+    ValueError
+        For scores that are not finite, targets that are no class, options that the loss does not have.
+
+    Examples
+    --------
+    >>> explanation = explain([3.2, 5.1, -1.7], 0, loss="hinge")
+    >>> print([line.arithmetic for line in explanation.step("loss").lines], round(explanation.value, 4))
+    ['max(0, 5.1 − 3.2 + 1)', 'max(0, −1.7 − 3.2 + 1)'] 2.9
+    """
+    if _is_model(given):
+        if loss is not None or classes is not None or options:
+            raise ValueError("a model brings its own loss, its options and its classes")
+        return _explain_model(
+            given, target, label, base=base, sample_weight=sample_weight, class_weight=class_weight, jacobian=jacobian
+        )
+    if label is not None:
+        raise ValueError("explain(scores, target) takes two arguments; explain(model, x, y) takes a model first")
+    scores = _one_sample("scores", given)
+    case = make_case(scores, target, loss or "hinge", classes, base, options)
+    return _explanation(case, [], None, None, _weights(case, sample_weight, class_weight, classes), jacobian, options)
+
+
+def explain_samples(
+    scores: Any, targets: Sequence[Any], *, sample_weight: Sequence[float] | None = None, **arguments: Any
+) -> SampleExplanations:
+    """`explain` for each row of scores (n, C), with mean, sum and error over the samples.
+
+    Examples
+    --------
+    >>> samples = explain_samples([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], [0, 1, 2], loss="hinge")
+    >>> samples.values.round(4).tolist(), round(samples.mean, 4)
+    ([2.9, 0.0, 12.9], 5.2667)
+    """
+    return SampleExplanations(
+        tuple(
+            explain(row, target, sample_weight=weight, **arguments)
+            for row, target, weight in _rows(scores, targets, sample_weight)
+        )
+    )
+
+
+def explain_probability_samples(
+    probabilities: Any, targets: Sequence[Any], *, sample_weight: Sequence[float] | None = None, **arguments: Any
+) -> SampleExplanations:
+    """`explain_probabilities` for each row (n, C), with mean, sum and error over the samples.
+
+    Examples
+    --------
+    >>> rows = [[0.3, 0.3, 0.4], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7]]
+    >>> samples = explain_probability_samples(rows, [2, 1, 0], base=10)
+    >>> round(samples.sum, 3), round(samples.error, 3)
+    (1.796, 0.333)
+    """
+    return SampleExplanations(
+        tuple(
+            explain_probabilities(row, target, sample_weight=weight, **arguments)
+            for row, target, weight in _rows(probabilities, targets, sample_weight)
+        )
+    )
+
+
+def explain_linear(
+    weight: Any,
+    x: Any,
+    target: Any = None,
+    *,
+    bias: Any = None,
+    loss: str = "hinge",
+    base: float = e,
+    penalty: ElasticNet | None = None,
+    classes: Sequence[Any] | None = None,
+    feature_names: Sequence[str] | None = None,
+    shape: Sequence[int] | None = None,
+    sample_weight: float = 1.0,
+    class_weight: Mapping[Any, float] | None = None,
+    jacobian: bool = False,
+    **options: float,
+) -> Explanation:
+    """The arithmetic from features x (D,) through weights (C, D) and bias (C,) to the loss and back to ∂ℓ/∂W.
+
+    Without a target it ends at the scores and the size of the weights. ``shape`` is that of x before it was flattened.
+
+    Examples
+    --------
+    >>> explanation = explain_linear([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]], [1, 1, 1, 1])
+    >>> explanation.scores.tolist(), explanation.step("norms").lines[2].value
+    ([1.0, 1.0], 0.25)
+    """
+    matrix = as_samples("weights", weight).astype(np.float64)
+    count = len(matrix)
+    offset = np.zeros(count) if bias is None else _one_sample("bias", bias)
+    if offset.shape != (count,):
+        raise ValueError(f"bias has {len(offset)} entries for {count} rows of weights")
+    head = Head(
+        matrix,
+        offset,
+        class_names(classes, count),
+        Scaler("none", matrix.shape[1]),
+        feature_names,
+        None if shape is None else tuple(shape),
+        penalty,
+    )
+    raw = _one_sample("features", x)
+    return _explain_head(head, raw, target, classes, loss, base, options, sample_weight, class_weight, jacobian)
+
+
+def explain_flatten(shape: Sequence[int], classes: int) -> Explanation:
+    """How an input of this shape becomes a vector, and the size of the weights for so many classes.
+
+    Examples
+    --------
+    >>> explain_flatten((100, 4, 4), 7).step("flatten").lines[1].note
+    'W is 7 × 1600'
+    """
+    if classes < 1 or not shape or min(shape) < 1:
+        raise ValueError("shape and number of classes must be whole numbers of at least 1")
+    step = flatten_step(shape, classes)
+    return Explanation("", {}, None, "", (), None, None, None, None, None, (step,), title=step.lines[1].note)
+
+
+def _explain_model(model: Any, x: Any, label: Any, **arguments: Any) -> Explanation:
+    head, name, options, labels = _head_of(model)
+    index = None if label is None else _class_of(label, labels)
+    raw = x.toarray() if hasattr(x, "toarray") else x
+    raw = _one_sample("features", np.asarray(raw, dtype=np.float64).reshape(-1))
+    return _explain_head(
+        head,
+        raw,
+        index,
+        labels,
+        name,
+        arguments["base"],
+        options,
+        arguments["sample_weight"],
+        arguments["class_weight"],
+        arguments["jacobian"],
+    )
+
+
+def _explain_head(
+    head: Head,
+    raw: Float,
+    target: Any,
+    labels: Sequence[Any] | None,
+    loss: str,
+    base: float,
+    options: Mapping[str, Any],
+    sample_weight: float,
+    class_weight: Mapping[Any, float] | None,
+    jacobian: bool,
+) -> Explanation:
+    if len(raw) != head.weight.shape[1]:
+        raise ValueError(f"{len(raw)} features, but the weights are for {head.weight.shape[1]}")
+    x = np.asarray(head.scaling.apply(raw[None, :])[0], dtype=np.float64)
+    scores = head.weight @ x + head.bias
+    case = make_case(scores, target, loss, head.classes, base, options)
+    predicted = int(scores.argmax())
+    focus = [predicted] if case.target in (-1, predicted) else [case.target, predicted]
+    before = [] if head.shape is None else [flatten_step(head.shape, len(head.classes))]
+    before += [*scaling_step(head, raw, x), *score_steps(head, x, case.shown, focus)]
+    return _explanation(case, before, head, x, _weights(case, sample_weight, class_weight, labels), jacobian, options)
+
+
+def _explanation(
+    case: Case,
+    before: Sequence[Step],
+    head: Head | None,
+    x: Float | None,
+    weights: Mapping[str, float],
+    jacobian: bool,
+    options: Mapping[str, Any],
+) -> Explanation:
+    lesson = LESSONS[case.loss.name]
+    with_softmax = case.loss.name in ("softmax", "mse")
+    if jacobian and not with_softmax:
+        raise ValueError(f"the Jacobian is that of softmax, which the loss {case.loss.name!r} does not use")
+    predicted = int(case.scores.argmax())
+    probabilities = case.loss.predict_proba(case.scores[None, :])[0] if case.loss.has_probabilities else None
+    known: dict[str, Any] = {
+        "loss": case.loss.name,
+        "options": {**options, **({} if case.base == e else {"base": case.base})},
+        "classes": case.classes,
+        "predicted": predicted,
+        "scores": case.scores,
+        "probabilities": probabilities,
+    }
+    if case.target < 0 and case.row is None:
+        steps = [*before, *([jacobian_step(case)] if jacobian else [])]
+        steps += penalty_steps(head, None) if head is not None else []
+        return Explanation(value=None, unit="", target=None, gradient=None, steps=tuple(steps), **known)
+    value, gradient = (part[0] for part in case.loss.value_and_gradient(case.scores[None, :], case.truth))
+    weight = float(np.prod(list(weights.values())))
+    steps = [*before, *lesson.steps(case)]
+    in_base = float(value) * nats_to(case.base)
+    if case.base != e:
+        steps.append(converted("base", float(value), case.base))
+    steps += weight_steps(in_base, weights)
+    steps += [jacobian_step(case)] if jacobian else []
+    steps.append(lesson.gradient(case))
+    if head is not None and x is not None:
+        steps.append(outer_product_step(head, x, np.asarray(gradient), weight))
+        steps += penalty_steps(head, float(value))
+    steps.append(_alternatives_step(case, lesson))
+    return Explanation(
+        value=in_base,
+        unit=unit_of(case.base) if lesson.unit else "",
+        target=case.target if case.target >= 0 else None,
+        gradient=np.asarray(gradient, dtype=np.float64),
+        weight=weight,
+        alternatives=_alternatives(case) * nats_to(case.base),
+        steps=tuple(steps),
+        **known,
+    )
+
+
+def _alternatives(case: Case) -> Float:
+    """The loss were each class the true one, (C,), in blocks that hold few scores at once."""
+    count = len(case.scores)
+    values = np.empty(count)
+    step = max(1, (1 << 20) // count)
+    for first in range(0, count, step):
+        columns = np.arange(first, min(first + step, count))
+        rows = np.broadcast_to(case.scores, (len(columns), count))
+        values[first : first + len(columns)] = case.loss.value(rows, columns)
+    return values
+
+
+def _alternatives_step(case: Case, lesson: Lesson) -> Step:
+    lines = tuple(
+        replace(line, note="this sample") if line.marked else line
+        for line in (lesson.charge(case, column) for column in case.shown)
+    )
+    meaning = "The same scores, judged as if each class in turn were the true one."
+    if lesson.unit and case.base != e:
+        meaning += " In nats."
+    return Step("alternatives", "The loss for other true classes", "ℓ(z, c)", lines, None, meaning)
+
+
+def make_case(
+    scores: Float, target: Any, loss: str, classes: Sequence[Any] | None, base: float, options: Mapping[str, Any]
+) -> Case:
+    """One sample, checked; ValueError says what is wrong."""
+    names = class_names(classes, len(scores))
+    made = _loss_of(loss, options)
+    nats_to(base)
+    if base != e and not LESSONS[made.name].unit:
+        raise ValueError(f"base is for losses that are logarithms, and {made.name} is none")
+    if target is None:
+        return Case(scores, -1, None, names, made, base)
+    index, row = target_of(target, names, len(scores), none_allowed=made.name == "binary")
+    if row is None and index < 0:
+        row = np.zeros(len(scores))
+    return Case(scores, index, row, names, made, base)
+
+
+def target_of(target: Any, names: Sequence[str], count: int, *, none_allowed: bool = False) -> tuple[int, Float | None]:
+    """The index of the true class and None, or −1 and the target as a row (C,); ValueError where it is neither."""
+    if isinstance(target, str):
+        return _named(target, names), None
+    values = np.asarray(target)
+    if values.ndim == 1:
+        if len(values) != count:
+            raise ValueError(f"the target has {len(values)} numbers for {count} classes")
+        row = values.astype(np.float64)
+        if not np.isfinite(row).all():
+            raise ValueError("the target contains NaN or an infinite number")
+        return -1, row
+    if values.ndim != 0 or values.dtype.kind not in "iu":
+        raise ValueError(f"the target must be a class's index or name, or one number a class, not {target!r}")
+    lowest = -1 if none_allowed else 0
+    if not lowest <= int(values) < count:
+        raise ValueError(f"target {int(values)} is outside {lowest}..{count - 1}")
+    return int(values), None
+
+
+def weight_steps(value: float, weights: Mapping[str, float]) -> list[Step]:
+    """The step that multiplies the loss by its weights; nothing where they are all 1."""
+    if all(weight == 1 for weight in weights.values()):
+        return []
+    lines = tuple(Line(name, "s", {"s": weight}) for name, weight in weights.items())
+    product = " * ".join(f"s{place}" for place in range(len(weights)))
+    numbers = {f"s{place}": weight for place, weight in enumerate(weights.values())}
+    total = Line("weighted loss", f"{product} * loss", {**numbers, "loss": value})
+    meaning = "Weights multiply the loss and its gradient: a weight of 2 is the same as the sample twice."
+    return [Step("weight", "Weight of the sample", "s·ℓ", lines, total, meaning)]
+
+
+def as_weight(value: Any) -> float:
+    """A weight as a float; ValueError where it is negative or not finite."""
+    weight = float(value)
+    if not (np.isfinite(weight) and weight >= 0):
+        raise ValueError(f"weights must be finite and not negative, not {value}")
+    return weight
+
+
+def _weights(
+    case: Case, sample_weight: float, class_weight: Mapping[Any, float] | None, labels: Sequence[Any] | None
+) -> dict[str, float]:
+    weights = {"sample weight": as_weight(sample_weight)}
+    if class_weight is None:
+        return weights
+    if case.target < 0:
+        raise ValueError("class_weight needs one true class")
+    own: Any = case.target if labels is None else list(labels)[case.target]
+    known = list(range(len(case.classes))) if labels is None else list(labels)
+    factors = {_class_of(key, known): as_weight(factor) for key, factor in class_weight.items()}
+    weights[f"weight of {case.classes[case.target]}"] = factors.get(_class_of(own, known), 1.0)
+    return weights
+
+
+def _named(name: str, names: Sequence[str]) -> int:
+    for spelling in (name, f"class {name}"):
+        if spelling in names:
+            return list(names).index(spelling)
+    raise ValueError(f"no class {name!r}; the classes are {_listed(names)}")
+
+
+def _class_of(label: Any, labels: Sequence[Any]) -> int:
+    """The position of a label; integers and words that read the same are the same."""
+    known = [str(each) for each in labels]
+    if str(label) not in known:
+        raise ValueError(f"no class {str(label)!r}; the classes are {_listed(known)}")
+    return known.index(str(label))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _loss_of(name: str, options: Mapping[str, Any]) -> Any:
+    name = ALIASES.get(name, name)
+    if name not in LESSONS:
+        raise ValueError(f"unknown loss {name!r}; choose one of {', '.join(LESSONS)}")
+    if options.get("smoothing"):
+        raise ValueError("smoothing rounds off kinks for solvers; what is explained is the loss itself: leave it out")
+    if name == SoftmaxSquaredError.name:
+        if options:
+            raise ValueError(f"loss {name!r} has no parameter {next(iter(options))!r}; it takes no parameters")
+        return SoftmaxSquaredError()
+    return get_loss(name, **options)
+
+
+def _one_sample(name: str, values: Any) -> Float:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} of one sample must be a row of numbers, not of shape {array.shape}")
+    if not np.isfinite(array).all():
+        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, but number {place + 1} of {len(array)} is {array[place]}")
+    return array
+
+
+def _rows(values: Any, targets: Sequence[Any], sample_weight: Sequence[float] | None) -> list[tuple[Any, Any, float]]:
+    rows = list(values)
+    weights = [1.0] * len(rows) if sample_weight is None else list(sample_weight)
+    if not rows:
+        raise ValueError("there are no samples to explain")
+    if not len(rows) == len(targets) == len(weights):
+        raise ValueError(f"{len(rows)} samples, {len(targets)} targets and {len(weights)} weights: give one of each")
+    return list(zip(rows, targets, weights, strict=True))
+
+
+def _is_model(given: Any) -> bool:
+    return hasattr(given, "coef_") or (hasattr(given, "weight") and hasattr(given, "bias"))
+
+
+def _head_of(model: Any) -> tuple[Head, str, dict[str, Any], list[Any]]:
+    """A model's linear layer, the name and options of its loss, and its labels."""
+    if hasattr(model, "coef_"):
+        return _estimator_head(model)
+    labels = model.classes.tolist()
+    hyperparameters, shape = model.hyperparameters, model.encoding.get("shape")
+    alpha, objective = hyperparameters.get("alpha"), model.training.get("objective")
+    penalty = None if alpha is None else ElasticNet(float(alpha), float(hyperparameters.get("l1_ratio", 0.0)))
+    head = Head(
+        model.weight.astype(np.float64),
+        model.bias.astype(np.float64),
+        class_names(labels, len(labels)),
+        model.scaling,
+        model.feature_names,
+        None if shape is None else tuple(shape),
+        penalty,
+        None if objective is None else float(objective),
+    )
+    return head, model.loss, dict(model.loss_parameters), labels
+
+
+def _estimator_head(estimator: Any) -> tuple[Head, str, dict[str, Any], list[Any]]:
+    weight, bias = np.asarray(estimator.coef_, np.float64), np.asarray(estimator.intercept_, np.float64)
+    labels = estimator.classes_.tolist()
+    if len(weight) == 1 and len(labels) == 2:
+        # One column scores the second of two classes; against a first score of 0 softmax says the same.
+        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, float(bias[0])])
+    loss = getattr(estimator, "loss", "softmax")
+    options = {}
+    if not isinstance(loss, str):
+        options = {name: value for name, value in vars(loss).items() if name != "smoothing"}
+        loss = loss.name
+    names = getattr(estimator, "feature_names_in_", None)
+    alpha = getattr(estimator, "alpha", None)
+    head = Head(
+        weight,
+        bias,
+        class_names(labels, len(labels)),
+        Scaler("none", weight.shape[1]),
+        None if names is None else list(names),
+        None,
+        None if alpha is None else ElasticNet(float(alpha), float(getattr(estimator, "l1_ratio", 0.0))),
+        getattr(estimator, "objective_", None) if alpha is not None else None,
+    )
+    return head, loss, options, labels
+
+
+__all__ = [
+    "LESSONS",
+    "as_tuple",
+    "explain",
+    "explain_flatten",
+    "explain_linear",
+    "explain_probability_samples",
+    "explain_samples",
+]
