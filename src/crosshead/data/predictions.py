@@ -91,13 +91,13 @@ class Predictions:
         """What a person calls a row: its name, or its number from 1."""
         return str(row + 1) if self.row_names is None else str(self.row_names[row])
 
-    def blocks(self) -> Iterator[tuple[int, Array]]:
+    def blocks(self, block_rows: int | None = None) -> Iterator[tuple[int, Array]]:
         """First row and outputs (n, C) of consecutive blocks, in float64.
 
         Raises DataError at the first row that has NaN, a negative probability, probabilities that do not sum to 1
         within the tolerance, or an infinite score; it names the row, and the column or the sum.
         """
-        step = max(1, BLOCK_ELEMENTS // self.outputs.shape[1])
+        step = block_rows or max(1, BLOCK_ELEMENTS // self.outputs.shape[1])
         for first in range(0, self.n_rows, step):
             block = np.asarray(self.outputs[first : first + step])
             yield first, self._checked(block.astype(np.float64, copy=False), first)

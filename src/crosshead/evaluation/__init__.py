@@ -5,9 +5,14 @@ Everything takes plain arrays, also memory-mapped ones, and reads them once, a b
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from crosshead.evaluation.bootstrap import Interval, bootstrap_mean
 from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability, calibration_error, reliability
 from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
+from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
+from crosshead.evaluation.differences import RowDifference
 from crosshead.evaluation.evaluate import Evaluator, evaluate, evaluate_predictions
 from crosshead.evaluation.mcnemar import McNemar, mcnemar
 from crosshead.evaluation.measures import (
@@ -20,18 +25,29 @@ from crosshead.evaluation.measures import (
 )
 from crosshead.evaluation.result import Evaluation
 
+if TYPE_CHECKING:
+    from crosshead.evaluation.temperature import TemperatureScaler
+
 __all__ = [
     "ClasswiseCalibration",
+    "Comparer",
+    "Comparison",
+    "Difference",
     "Evaluation",
     "Evaluator",
     "Interval",
     "McNemar",
+    "Pair",
     "PerClass",
     "Reliability",
+    "RowDifference",
+    "TemperatureScaler",
     "bootstrap_mean",
     "brier_score",
     "calibration_error",
+    "check_same_rows",
     "classification_error",
+    "compare",
     "confusion_matrix",
     "evaluate",
     "evaluate_predictions",
@@ -43,3 +59,9 @@ __all__ = [
     "reliability",
     "top_k_error",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TemperatureScaler":  # an estimator of scikit-learn, which takes a while to import
+        return getattr(import_module("crosshead.evaluation.temperature"), name)
+    raise AttributeError(f"module 'crosshead.evaluation' has no attribute {name!r}")

@@ -167,7 +167,7 @@ class Evaluator:
         self.outputs = Outputs(loss, temperature, tolerance)
         self.top_k, self.n_rows = top_k, n_rows
         self.level = None if level is None else checked_level(level)
-        self.resamples, self.bins = resamples, bins
+        self.resamples, self.bins, self.seed = resamples, bins, seed
         self._names = self._measured()
         self._confusion = ConfusionCounts(len(self.classes))
         self._calibration = _Calibration(bins, len(self.classes)) if self.outputs.have_probabilities else None
