@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from crosshead.cli.check import check
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
+from crosshead.cli.explain import explain
 from crosshead.cli.fit import fit
 from crosshead.cli.path import path
 from crosshead.cli.predict import predict
@@ -36,6 +38,8 @@ app.command(name="evaluate")(evaluate)
 app.command(name="path")(path)
 app.command(name="top-losses")(top_losses)
 app.command(name="report")(report)
+app.command(name="explain")(explain)
+app.command(name="check")(check)
 
 
 def _print_version(wanted: bool) -> None:

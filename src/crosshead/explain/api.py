@@ -11,8 +11,9 @@ import numpy as np
 
 from crosshead.explain.case import Case, class_names
 from crosshead.explain.columns import BINARY, SQUARED_ERROR
+from crosshead.explain.expression import shown
 from crosshead.explain.hinges import CRAMMER_SINGER, HINGE, SQUARED_HINGE
-from crosshead.explain.lesson import Lesson, as_tuple, converted, unit_of
+from crosshead.explain.lesson import Lesson, converted, in_base, unit_of
 from crosshead.explain.linear import (
     Head,
     flatten_step,
@@ -285,16 +286,17 @@ def _explanation(
         steps.append(converted("base", float(value), case.base))
     steps += weight_steps(in_base, weights)
     steps += [jacobian_step(case)] if jacobian else []
-    steps.append(lesson.gradient(case))
+    steps.append(_gradient_step(case, lesson))
+    gradient = np.asarray(gradient, dtype=np.float64) * nats_to(case.base)
     if head is not None and x is not None:
-        steps.append(outer_product_step(head, x, np.asarray(gradient), weight))
+        steps.append(outer_product_step(head, x, gradient, weight))
         steps += penalty_steps(head, float(value))
     steps.append(_alternatives_step(case, lesson))
     return Explanation(
         value=in_base,
         unit=unit_of(case.base) if lesson.unit else "",
         target=case.target if case.target >= 0 else None,
-        gradient=np.asarray(gradient, dtype=np.float64),
+        gradient=gradient,
         weight=weight,
         alternatives=_alternatives(case) * nats_to(case.base),
         steps=tuple(steps),
@@ -314,14 +316,23 @@ def _alternatives(case: Case) -> Float:
     return values
 
 
+def _gradient_step(case: Case, lesson: Lesson) -> Step:
+    step = lesson.gradient(case)
+    if case.base == e:
+        return step
+    return replace(
+        step,
+        formula=f"{step.formula}, divided by ln {shown(case.base)}",
+        lines=tuple(in_base(line, case.base) for line in step.lines),
+    )
+
+
 def _alternatives_step(case: Case, lesson: Lesson) -> Step:
     lines = tuple(
         replace(line, note="this sample") if line.marked else line
-        for line in (lesson.charge(case, column) for column in case.shown)
+        for line in (in_base(lesson.charge(case, column), case.base) for column in case.shown)
     )
     meaning = "The same scores, judged as if each class in turn were the true one."
-    if lesson.unit and case.base != e:
-        meaning += " In nats."
     return Step("alternatives", "The loss for other true classes", "ℓ(z, c)", lines, None, meaning)
 
 
@@ -502,7 +513,6 @@ def _estimator_head(estimator: Any) -> tuple[Head, str, dict[str, Any], list[Any
 
 __all__ = [
     "LESSONS",
-    "as_tuple",
     "explain",
     "explain_flatten",
     "explain_linear",

@@ -72,7 +72,8 @@ def samples_html(samples: SampleExplanations, *, style: bool = True) -> str:
         for number, sample in enumerate(samples, start=1)
     ]
     rows = [_row(cells, "") for cells in summary_rows(samples)]
-    parts.append(f"<section>\n<h2>All samples</h2>\n{_table(rows)}\n</section>")
+    if rows:
+        parts.append(f"<section>\n<h2>All samples</h2>\n{_table(rows)}\n</section>")
     return _fragment("\n".join(parts), style)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import e
 
 from crosshead.explain.case import Case
@@ -66,6 +66,13 @@ def converted(step_key: str, value: float, base: float) -> Step:
         line,
         f"A logarithm to base {shown(base)} is the natural one divided by ln {shown(base)}.",
     )
+
+
+def in_base(line: Line, base: float) -> Line:
+    """A line of a loss in nats, in units of another logarithm."""
+    if base == e:
+        return line
+    return replace(line, expression=f"({line.expression}) / ln(base)", numbers={**line.numbers, "base": float(base)})
 
 
 def as_tuple(values: Iterable[float]) -> tuple[float, ...]:

@@ -228,5 +228,5 @@ def _objective_step(head: Head, penalty: float, loss: float | None) -> list[Step
         lines.append(Line("penalty's share in training", "R / F", numbers, "F is the mean loss of all rows plus R"))
     if not lines and total is None:
         return []
-    meaning = "What training minimises is the mean loss plus the penalty."
+    meaning = "What training minimises is the mean loss plus the penalty; a loss that is a logarithm counts in nats."
     return [Step("objective", "The penalty's share of the objective", "F = ℓ + R", tuple(lines), total, meaning)]

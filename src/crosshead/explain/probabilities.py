@@ -264,7 +264,7 @@ def explain_probabilities(
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 1:
         raise ValueError(f"probabilities of one sample must have shape (classes,), not {p.shape}")
-    p = (as_probabilities if measure.sums_to_one else as_fractions)("probabilities", p)[0]
+    p = _checked("probabilities", p, measure)
     nats_to(base)
     if base != e and not measure.logarithmic:
         raise ValueError(f"base is for losses that are logarithms, and {name} is none")
@@ -277,12 +277,10 @@ def explain_probabilities(
         raise ValueError(f"{name} needs a target")
     elif name == "bce" and len(p) == 1:
         answer = float(np.ravel(target)[0])
-        given = Given(p, as_fractions("targets", [answer])[0], -1, names, base)
+        given = Given(p, _checked("targets", np.array([answer]), measure), -1, names, base)
     else:
         index, row = target_of(target, names, len(p))
-        goal = np.eye(len(p))[index] if row is None else row
-        if measure.sums_to_one:
-            goal = as_probabilities("target probabilities", goal)[0]
+        goal = _checked("target probabilities", np.eye(len(p))[index] if row is None else row, measure)
         given = Given(p, goal, index, names, base)
     value, weight = measure.value(given), as_weight(sample_weight)
     steps = tuple(measure.steps(given))
@@ -303,6 +301,15 @@ def explain_probabilities(
         steps=(*steps, *weight_steps(value, {"sample weight": weight})),
         weight=weight,
     )
+
+
+def _checked(name: str, values: Float, measure: Measure) -> Float:
+    """One sample's probabilities, or numbers in [0, 1]; ValueError in words that speak of one sample."""
+    try:
+        return np.asarray((as_probabilities if measure.sums_to_one else as_fractions)(name, values)[0])
+    except ValueError as error:
+        words = str(error).replace("row 0 sums", "these sum").replace("row 0 contains", "these contain")
+        raise ValueError(words.removesuffix(" in row 0")) from error
 
 
 def _gradient(name: str, given: Given) -> Float:

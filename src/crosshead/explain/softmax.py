@@ -172,7 +172,7 @@ def jacobian_step(case: Case) -> Step:
     def line(i: int, j: int) -> Line:
         expression = "p_i * (1 - p_j)" if i == j else "p_i * (0 - p_j)"
         label = f"∂p[{case.name(i)}]/∂z[{case.name(j)}]"
-        return Line(label, expression, {"p_i": float(p[i]), "p_j": float(p[j])}, marked=i == j)
+        return Line(label, expression, {"p_i": float(p[i]), "p_j": float(p[j])})
 
     return Step(
         "jacobian",

@@ -21,15 +21,20 @@ def explanation_text(explanation: Explanation) -> str:
 
 def samples_text(samples: SampleExplanations) -> str:
     """The text of several explanations, and what they add up to."""
+    summary = summary_rows(samples)
     parts = [
         f"Sample {number} of {len(samples)}\n{explanation_text(sample)}"
         for number, sample in enumerate(samples, start=1)
     ]
-    return "\n\n".join([*parts, "\n".join(["All samples", *aligned(summary_rows(samples))])])
+    if summary:
+        parts.append("\n".join(["All samples", *aligned(summary)]))
+    return "\n\n".join(parts)
 
 
 def summary_rows(samples: SampleExplanations) -> list[tuple[str, str, str, str]]:
-    """Label, arithmetic, value and note of the lines that sum up several samples."""
+    """Label, arithmetic, value and note of the lines that sum up several samples; none where one has no target."""
+    if any(sample.value is None for sample in samples):
+        return []
     first = samples[0]
     unit = f" {first.unit}" if first.unit else ""
     values, weights = tuple(samples.values.tolist()), tuple(samples.weights.tolist())
