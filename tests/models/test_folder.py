@@ -127,7 +127,7 @@ def reseal(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "schema version 2, this crosshead reads 1"),
+        ({"schema_version": 3}, "schema version 3, this crosshead reads 1 and 2"),
         ({"format": "other"}, "does not describe a crosshead model"),
         ({"n_features": 5}, "the scaling has 5 features, the weight 4"),
         ({"n_features": "4"}, "scaling has 4 features"),
@@ -195,3 +195,23 @@ def test_a_model_that_contradicts_itself_is_not_saved(tmp_path: Path) -> None:
 def test_absent_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="none: no such model folder"):
         Model.load(tmp_path / "none")
+
+
+def test_a_temperature_comes_back_and_is_a_version_of_its_own(tmp_path: Path) -> None:
+    make(temperature=1.75, calibration={"rows": 12, "source": "b.csv"}).save(tmp_path / "m")
+    again = Model.load(tmp_path / "m")
+    assert (again.temperature, again.calibration) == (1.75, {"rows": 12, "source": "b.csv"})
+    document = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert document["schema_version"] == 2  # an older reader would ignore the temperature: it must refuse
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "| temperature | 1.75 |" in card
+    assert "softmax((W x + b) / T)" in card
+    make().save(tmp_path / "plain")
+    assert json.loads((tmp_path / "plain" / "model.json").read_text())["schema_version"] == 1
+    assert Model.load(tmp_path / "plain").temperature is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none(tmp_path: Path, temperature: float) -> None:
+    with pytest.raises(ModelError, match="the temperature is .*; it must be positive and finite"):
+        make(temperature=temperature).save(tmp_path / "m")

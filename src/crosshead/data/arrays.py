@@ -30,17 +30,17 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
     file beside it, as for `.npy` features.
     """
     source = str(path)
-    with _open_archive(path) as archive:
+    with open_archive(path) as archive:
         names = list(archive.files)
         if set(names) >= SPARSE_MEMBERS:
             return read_pair(path, sibling_labels(path), target_required=target_required)
         feature_name = _choose(names, FEATURE_NAMES, "features", "X", source)
         if feature_name is None:
-            raise DataError(f"{source}: no array of features; found {_listed(names)}, expected one named 'X'")
-        label_name = _label_name(names, target, source)
+            raise DataError(f"{source}: no array of features; found {listed(names)}, expected one named 'X'")
+        label_name = label_name_of(names, target, source)
         if label_name is None and target_required:
             raise DataError(
-                f"{source}: no array of labels; found {_listed(names)}, expected one named 'y' or --target NAME"
+                f"{source}: no array of labels; found {listed(names)}, expected one named 'y' or --target NAME"
             )
         training = _dataset(archive, feature_name, label_name, source)
         test_name = _choose(names, TEST_FEATURE_NAMES, "test features", "Xt", source)
@@ -70,11 +70,11 @@ def read_pair(features_path: Path, labels_path: Path | None, *, target_required:
     if features_path.suffix == ".npz":
         features, shape = _load_sparse(features_path), None
     else:
-        features, shape = as_features(_load_npy(features_path), features_path.stem, source)
+        features, shape = as_features(load_npy(features_path), features_path.stem, source)
     check_finite(features, Place(source))
     target = None
     if labels_path is not None:
-        values = _load_npy(labels_path)
+        values = load_npy(labels_path)
         target = as_labels(np.array(values), labels_path.stem, Place(str(labels_path)))
         check_lengths(features.shape[0], target.size, (features_path.name, labels_path.name), source)
     return Dataset(features, target, encoding=_encoding(shape), source=source)
@@ -114,11 +114,11 @@ def sibling_labels(features_path: Path) -> Path | None:
 
 
 def _dataset(archive: Any, feature_name: str, label_name: str | None, source: str) -> Dataset:
-    features, shape = as_features(_member(archive, feature_name, source), feature_name, source)
+    features, shape = as_features(member(archive, feature_name, source), feature_name, source)
     check_finite(features, Place(f"{source}, array {feature_name!r}"))
     target = None
     if label_name is not None:
-        target = as_labels(_member(archive, label_name, source), label_name, Place(source))
+        target = as_labels(member(archive, label_name, source), label_name, Place(source))
         check_lengths(features.shape[0], target.size, (feature_name, label_name), source)
     return Dataset(features, target, encoding=_encoding(shape), source=source)
 
@@ -127,11 +127,12 @@ def _encoding(shape: list[int] | None) -> dict[str, Any]:
     return {"kind": "array"} if shape is None else {"kind": "array", "shape": shape}
 
 
-def _label_name(names: Sequence[str], target: str | None, source: str) -> str | None:
+def label_name_of(names: Sequence[str], target: str | None, source: str) -> str | None:
+    """The array of labels: the one named ``target``, else one with a usual name, else None."""
     if target is None:
         return _choose(names, LABEL_NAMES, "labels", "y", source)
     if target not in names:
-        raise DataError(f"{source}: no array {target!r}; found {_listed(names)}")
+        raise DataError(f"{source}: no array {target!r}; found {listed(names)}")
     return target
 
 
@@ -141,17 +142,19 @@ def _choose(names: Sequence[str], known: Sequence[str], what: str, preferred: st
     found = [name for name in names if name in known]
     if len(found) > 1:
         raise DataError(
-            f"{source}: several arrays could be the {what}: {_listed(found)}; name the right one {preferred!r}"
+            f"{source}: several arrays could be the {what}: {listed(found)}; name the right one {preferred!r}"
         )
     return found[0] if found else None
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names of arrays as an error shows them."""
     return ", ".join(repr(name) for name in names) if names else "no arrays"
 
 
 @contextmanager
-def _open_archive(path: Path) -> Iterator[Any]:
+def open_archive(path: Path) -> Iterator[Any]:
+    """An `.npz` archive, closed again whatever happens; DataError where it is damaged."""
     # The file is opened here since NumPy leaves it open where the archive turns out to be damaged.
     with path.open("rb") as stream:
         try:
@@ -163,7 +166,8 @@ def _open_archive(path: Path) -> Iterator[Any]:
         yield archive
 
 
-def _member(archive: Any, name: str, source: str) -> Array:
+def member(archive: Any, name: str, source: str) -> Array:
+    """One array of an archive; DataError where it is damaged or pickled."""
     try:
         return np.asarray(archive[name])
     except Exception as error:  # see `_damage`
@@ -188,7 +192,8 @@ def _damage(what: str, error: Exception) -> DataError:
     return DataError(f"{what} ({error}); is it truncated?")
 
 
-def _load_npy(path: Path) -> Array:
+def load_npy(path: Path) -> Array:
+    """A memory-mapped `.npy` file; DataError where it is damaged or pickled."""
     _check_present(path)
     try:
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -64,7 +64,7 @@ def _learn_column(column: Any, name: str, place: Place, notes: list[str]) -> Col
         return {"name": name, "kind": "vector", "length": _vector_length(column, name, place)}
     if types.is_boolean(column.type):
         return {"name": name, "kind": "boolean"}
-    if _is_number(types, column.type):
+    if is_number_type(types, column.type):
         return {"name": name, "kind": "number"}
     if _is_text(types, column.type) or types.is_dictionary(column.type):
         categories = _learn_categories(_as_text(column), name, place)
@@ -154,7 +154,7 @@ def _fill(out: NDArray[Any], values: Any, column: Column, place: Place, notes: l
         _fill_one_hot(out, _as_text(values), column, place, notes)
     elif kind == "boolean" and not (types.is_boolean(values.type) or types.is_integer(values.type)):
         raise _other_type(place, name, values.type, "true or false")
-    elif not (_is_number(types, values.type) or types.is_boolean(values.type)):
+    elif not (is_number_type(types, values.type) or types.is_boolean(values.type)):
         raise _other_type(place, name, values.type, "numbers")
     else:
         out[:, 0] = _to_numpy(values)
@@ -211,7 +211,7 @@ def _fill_vector(out: NDArray[Any], values: Any, column: Column, place: Place) -
 def _vector_length(column: Any, name: str, place: Place) -> int:
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
-    if not (_is_number(types, column.type.value_type) or types.is_boolean(column.type.value_type)):
+    if not (is_number_type(types, column.type.value_type) or types.is_boolean(column.type.value_type)):
         raise DataError(
             f"{place.source}: column {name!r} holds lists of {column.type.value_type}; give lists of numbers"
         )
@@ -260,6 +260,7 @@ def _is_list(types: Any, arrow_type: Any) -> bool:
     return bool(types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type))
 
 
-def _is_number(types: Any, arrow_type: Any) -> bool:
+def is_number_type(types: Any, arrow_type: Any) -> bool:
+    """Whether an Arrow type is an integer, a float or a decimal."""
     kinds = (types.is_integer, types.is_floating, types.is_decimal)
     return any(kind(arrow_type) for kind in kinds)

@@ -99,7 +99,7 @@ def _recognise(source: str) -> tuple[str, Path]:
     if path.is_dir():
         return "images", path
     if path.is_file():
-        return _kind_of_file(path), path
+        return kind_of_file(path), path
     if arrays.split_pair(source) is not None:
         return "pair", path
     if source in builtin.NAMES:
@@ -107,7 +107,8 @@ def _recognise(source: str) -> tuple[str, Path]:
     raise DataError(f"{source}: no such file or folder{_similar_name(path)}")
 
 
-def _kind_of_file(path: Path) -> str:
+def kind_of_file(path: Path) -> str:
+    """What a file is, by its first bytes and then its name; DataError for what cannot be read."""
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     head = _unpacked_head(path)

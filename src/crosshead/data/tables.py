@@ -36,12 +36,12 @@ def read_table(
     """
     learned = encoding if encoding is not None and encoding.get("kind") == "table" else None
     below_header = table_format == "csv"
-    table = read_csv(path, learned, target) if below_header else _read_binary(path, table_format)
+    table = read_csv(path, learned, target) if below_header else read_binary(path, table_format)
     source = str(path)
-    _check_shape(table, source)
+    check_table(table, source)
     notes: list[str] = []
-    names = _usable_names(table.column_names, ignore, notes, source)
-    target_name = _target_name(names, target, learned, target_required, source)
+    names = usable_names(table.column_names, ignore, notes, source)
+    target_name = target_name_of(names, target, learned, target_required, source)
     place = Place(source, below_header)
     if learned is None:
         wanted = [name for name in names if name != target_name and name not in ignore]
@@ -54,7 +54,7 @@ def read_table(
     features = encode_columns(table, columns, place, notes)
     feature_names = column_features(columns)
     check_finite(features, Place(source, below_header, feature_names))
-    labels = None if target_name is None else _labels(table.column(target_name), target_name, place, learned)
+    labels = None if target_name is None else table_labels(table.column(target_name), target_name, place, learned)
     return Dataset(
         features,
         labels,
@@ -70,7 +70,8 @@ def read_table(
     )
 
 
-def _check_shape(table: Any, source: str) -> None:
+def check_table(table: Any, source: str) -> None:
+    """DataError for a table without columns or rows, or with two columns of one name."""
     duplicates = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if duplicates:
         raise DataError(f"{source}: column {duplicates[0]!r} occurs more than once; rename one of them")
@@ -80,7 +81,7 @@ def _check_shape(table: Any, source: str) -> None:
         raise DataError(f"{source}: the table has columns but no rows")
 
 
-def _usable_names(names: Sequence[str], ignore: Sequence[str], notes: list[str], source: str) -> list[str]:
+def usable_names(names: Sequence[str], ignore: Sequence[str], notes: list[str], source: str) -> list[str]:
     """The names of columns, less a row index that pandas wrote along: it is no feature."""
     for name in ignore:
         if name not in names:
@@ -96,13 +97,14 @@ def _usable_names(names: Sequence[str], ignore: Sequence[str], notes: list[str],
     return usable
 
 
-def _target_name(
+def target_name_of(
     names: Sequence[str],
     target: str | None,
     learned: Mapping[str, Any] | None,
     required: bool,
     source: str,
 ) -> str | None:
+    """The column of labels: the one asked for, or learned, or with a usual name; None where none is required."""
     if target is not None:
         if target not in names:
             raise DataError(f"{source}: no column {target!r}{_similar(target, names)}")
@@ -139,7 +141,8 @@ def _listed(names: Collection[str], most: int = 20) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def _labels(column: Any, name: str, place: Place, learned: Mapping[str, Any] | None) -> Array:
+def table_labels(column: Any, name: str, place: Place, learned: Mapping[str, Any] | None) -> Array:
+    """Labels from a column of a table; DataError names the row without one."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
     types = pyarrow.types
@@ -167,7 +170,8 @@ def _label_type(labels: Array) -> str:
     return {"i": "int", "b": "bool"}.get(labels.dtype.kind, "str")
 
 
-def _read_binary(path: Path, table_format: str) -> Any:
+def read_binary(path: Path, table_format: str) -> Any:
+    """A Parquet, Feather or Arrow file as an Arrow table; DataError where it is damaged."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     try:
         table = _open_binary(pyarrow, path, table_format)

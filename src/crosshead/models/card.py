@@ -25,6 +25,7 @@ def model_card(document: Mapping[str, Any]) -> str:
         "answer. Trained with crosshead; `model.safetensors` holds W and b, `model.json` all else.",
         _table("Model", _model_rows(document)),
         _table("Training", _training_rows(document)),
+        _calibration(document),
         f"## Classes\n\n{_class_list(classes)}",
         "## Use\n\n```python\nfrom crosshead.models import Model\n\n"
         'model = Model.load("path/to/this/folder")\n```\n\n'
@@ -49,6 +50,14 @@ def _training_rows(document: Mapping[str, Any]) -> dict[str, Any]:
         rows["training data (SHA-256)"] = document["fingerprint"]
     rows["crosshead"] = document.get("crosshead_version", "not recorded")
     return rows
+
+
+def _calibration(document: Mapping[str, Any]) -> str:
+    if "temperature" not in document:
+        return ""
+    text = "Probabilities are softmax((W x + b) / T), with the temperature T fitted by `crosshead calibrate`."
+    rows = {"temperature": document["temperature"], **document.get("calibration", {})}
+    return f"{_table('Calibration', rows)}\n\n{text}"
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> str:

@@ -25,6 +25,9 @@ from crosshead.scaling import Scaler
 
 FORMAT = "crosshead model"
 SCHEMA_VERSION = 1
+TEMPERATURE_VERSION = 2
+"""The version of a document with a temperature: what only knows the first would ignore it, and so must refuse it."""
+
 WEIGHTS, DOCUMENT, CARD = "model.safetensors", "model.json", "README.md"
 FILES = frozenset({WEIGHTS, DOCUMENT, CARD})
 
@@ -49,6 +52,8 @@ class Model:
     * ``training``: a summary (objective, gap, status, seconds, rows); numbers that are not finite are saved
       as null
     * ``fingerprint``: of the training data
+    * ``temperature``: T > 0, where probabilities are softmax(z/T) whatever the loss; None leaves them to the loss
+    * ``calibration``: a summary of how the temperature was found
 
     Examples
     --------
@@ -71,6 +76,8 @@ class Model:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    temperature: float | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder beside its place and move it there; a model folder of ours is replaced.
@@ -134,6 +141,8 @@ def check_model(model: Model, name: str) -> None:
         raise ModelError(f"{name}: classes must be distinct integers, strings or booleans")
     if model.feature_names is not None and len(model.feature_names) != n_features:
         raise ModelError(f"{name}: {len(model.feature_names)} feature names for {n_features} features")
+    if model.temperature is not None and not (0 < model.temperature < float("inf")):
+        raise ModelError(f"{name}: the temperature is {model.temperature}; it must be positive and finite")
     _check_scaling(model.scaling, n_features, name)
 
 
@@ -192,7 +201,7 @@ def _document(model: Model, weights: bytes) -> dict[str, Any]:
     kinds = {"i": "int", "u": "int", "b": "bool", "U": "str"}
     document = {
         "format": FORMAT,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION if model.temperature is None else TEMPERATURE_VERSION,
         "crosshead_version": package_version("crosshead"),
         "loss": {"name": model.loss, "parameters": dict(model.loss_parameters)},
         "classes": {"type": kinds[model.classes.dtype.kind], "values": model.classes.tolist()},
@@ -209,6 +218,8 @@ def _document(model: Model, weights: bytes) -> dict[str, Any]:
             **{name: package_version(name) for name in ("numpy", "scipy", "safetensors")},
         },
     }
+    if model.temperature is not None:
+        document |= {"temperature": model.temperature, "calibration": dict(model.calibration)}
     finished: dict[str, Any] = plain(document)
     finished["document_sha256"] = document_digest(finished)
     return finished
@@ -232,9 +243,9 @@ def _read_document(place: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelError(f"{name}: {DOCUMENT} does not describe a crosshead model")
     version = document.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, TEMPERATURE_VERSION):
         raise ModelError(
-            f"{name}: {DOCUMENT} has schema version {version!r}, this crosshead reads {SCHEMA_VERSION}; "
+            f"{name}: {DOCUMENT} has schema version {version!r}, this crosshead reads 1 and 2; "
             "install the crosshead that wrote it"
         )
     if document.get("document_sha256") != document_digest(document):
@@ -280,6 +291,8 @@ def _model(document: Mapping[str, Any], tensors: Mapping[str, Array], name: str)
             hyperparameters=document["hyperparameters"],
             training=document["training"],
             fingerprint=str(document["fingerprint"]),
+            temperature=float(document["temperature"]) if "temperature" in document else None,
+            calibration=document.get("calibration", {}),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}: {DOCUMENT} lacks or garbles {error}") from error

@@ -1,0 +1,118 @@
+"""Which columns of a table of predictions are what: outputs, labels, names of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crosshead.data.checks import Place, as_labels
+from crosshead.data.columns import is_number_type
+from crosshead.data.dataset import Array
+from crosshead.data.errors import DataError, load_package
+from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
+from crosshead.data.tables import check_table, table_labels, target_name_of, usable_names
+
+PREFIXES: dict[str, Kind] = {
+    "probability_": "probabilities",
+    "proba_": "probabilities",
+    "prob_": "probabilities",
+    "score_": "scores",
+    "logit_": "scores",
+}
+"""What a column that holds a class's output may begin with; the rest is the name of the class."""
+
+ROW_NAMES = ("row", "file", "id", "row_id")
+PREDICTED_NAMES = ("predicted", "prediction", "pred")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller says of the columns: names of labels and rows, columns to ignore, whether outputs are scores."""
+
+    target: str | None = None
+    row_id: str | None = None
+    ignore: Sequence[str] = ()
+    scores: bool = False
+    target_required: bool = True
+
+
+def predictions_of_table(table: Any, source: str, wanted: Wanted, *, below_header: bool) -> Predictions:
+    """Predictions from an Arrow table: one column a class, a column of labels, and perhaps one of row names."""
+    place = Place(source, below_header)
+    check_table(table, source)
+    names = usable_names(table.column_names, wanted.ignore, [], source)
+    names = [name for name in names if name not in wanted.ignore]
+    row_id = _row_id(names, wanted, source)
+    outputs, classes, kind = _output_columns(table, names, row_id, wanted, place)
+    left = [name for name in names if name not in outputs]
+    target_name = target_name_of(left, wanted.target, None, wanted.target_required, source)
+    class_names = np.array(classes)
+    target = None
+    if target_name is not None:
+        target = target_of(table_labels(table.column(target_name), target_name, place, None), class_names, place)
+    matrix = np.stack([_numbers(table.column(name), name, place) for name in outputs], axis=1)
+    return Predictions(
+        matrix,
+        class_names,
+        target,
+        kind=kind,
+        row_names=None if row_id is None else _texts(table.column(row_id)),
+        tolerance=TEXT_TOLERANCE if below_header else None,
+        source=source,
+        below_header=below_header,
+    )
+
+
+def _row_id(names: Sequence[str], wanted: Wanted, source: str) -> str | None:
+    if wanted.row_id is not None:
+        if wanted.row_id not in names:
+            raise DataError(f"{source}: no column {wanted.row_id!r} of row names; the columns are {', '.join(names)}")
+        return wanted.row_id
+    found = [name for name in names if name.lower() in ROW_NAMES and name != wanted.target]
+    return found[0] if len(found) == 1 else None
+
+
+def _output_columns(
+    table: Any, names: Sequence[str], row_id: str | None, wanted: Wanted, place: Place
+) -> tuple[list[str], list[str], Kind]:
+    """The columns of outputs, the classes they belong to, and what they are."""
+    for prefix, kind in PREFIXES.items():
+        found = [name for name in names if name.startswith(prefix) and len(name) > len(prefix)]
+        if len(found) > 1:
+            return found, [name.removeprefix(prefix) for name in found], "scores" if wanted.scores else kind
+    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    target = target_name_of(names, wanted.target, None, False, place.source)
+    taken = {row_id, target, *PREDICTED_NAMES}
+    found = [name for name in names if name not in taken and is_number_type(types, table.schema.field(name).type)]
+    if len(found) < 2:
+        advice = "give one column a class, named after it or probability_<class>"
+        if any(name in PREDICTED_NAMES for name in names):
+            advice += "; crosshead predict writes them with --proba"
+        what = f"only one column of numbers, {found[0]!r}" if found else "no columns of probabilities or scores"
+        raise DataError(f"{place.source}: {what}; {advice}")
+    return found, list(found), "scores" if wanted.scores else "probabilities"
+
+
+def _numbers(column: Any, name: str, place: Place) -> Array:
+    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    if column.null_count:
+        missing = np.flatnonzero(column.is_null().to_numpy())
+        raise DataError(f"{place.source}: empty or missing value at {place.row(int(missing[0]))}, column {name!r}")
+    if not is_number_type(types, column.type):
+        example = column[0].as_py()
+        raise DataError(f"{place.source}: column {name!r} holds {column.type}, as {example!r}; give numbers")
+    values = column.to_numpy()
+    return np.asarray(values if values.dtype in (np.float32, np.float64) else values.astype(np.float64))
+
+
+def _texts(column: Any) -> Array:
+    values = np.asarray(column.to_numpy())
+    return values.astype(np.str_) if values.dtype.kind == "O" else values
+
+
+def labels_of_array(values: Array, name: str, classes: Array, place: Place) -> Array:
+    """Class indices from an array of labels, (N,)."""
+    return target_of(as_labels(values, name, place), classes, place)

@@ -1,0 +1,189 @@
+"""Reading predictions that any tool wrote: tables, arrays, JSON lines, and what `crosshead predict` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.data import arrays, tables
+from crosshead.data.checks import Place, check_lengths
+from crosshead.data.csv_tables import read_csv
+from crosshead.data.dataset import Array
+from crosshead.data.errors import DataError, load_package
+from crosshead.data.load import kind_of_file
+from crosshead.data.prediction_columns import ROW_NAMES, Wanted, labels_of_array, predictions_of_table
+from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions
+
+PROBABILITY_ARRAYS = ("proba", "probabilities", "probability", "probs", "p", "P")
+SCORE_ARRAYS = ("scores", "logits", "z", "Z")
+JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+NESTED: dict[str, Kind] = {"probabilities": "probabilities", "proba": "probabilities", "scores": "scores"}
+KINDS = ".csv, .tsv, .parquet, .feather, .arrow, .npz, .jsonl, .json or P.npy,y.npy"
+
+
+def read_predictions(
+    source: str | Path,
+    *,
+    target: str | None = None,
+    row_id: str | None = None,
+    ignore: tuple[str, ...] = (),
+    scores: bool = False,
+    target_required: bool = True,
+) -> Predictions:
+    r"""Read predictions and their labels from a file.
+
+    * a table (CSV, TSV, Parquet, Feather, Arrow): one column a class, named after it or ``probability_<class>``,
+      ``proba_<class>``, ``prob_<class>``, ``score_<class>``, ``logit_<class>``; columns without such names count only
+      where they hold numbers
+    * JSON lines, one object a row, with the same names, or a list or object called ``probabilities`` or ``scores``; or
+      the document of `crosshead predict --json`
+    * ``.npz``: an array ``proba``, ``probabilities`` or ``scores`` (N, C), perhaps ``classes`` (C,), and labels
+    * ``P.npy,y.npy``: two arrays, memory-mapped; classes are 0 to C − 1
+
+    Labels are in the column or array ``target``, by default one called target, label, class or y; names of rows in
+    ``row_id``, by default row, file, id or row_id. With ``scores`` the outputs are scores whatever they are called.
+    Raises DataError for what cannot be read; probabilities themselves are checked when they are used.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "predictions.csv"
+    ...     _ = path.write_text("cat,dog,label\n0.75,0.25,cat\n0.5,0.5,dog\n")
+    ...     read_predictions(path).labels.tolist()
+    ['cat', 'dog']
+    """
+    wanted = Wanted(target, row_id, ignore, scores, target_required)
+    name, path = str(source), Path(source)
+    pair = None if path.exists() else arrays.split_pair(name)
+    if pair is not None:
+        return _read_pair(*pair, name, wanted)
+    if not path.is_file():
+        raise DataError(f"{name}: no such file")
+    if path.suffix.lower() in JSON_SUFFIXES:
+        return _read_json(path, wanted)
+    kind = kind_of_file(path)
+    if kind == "npz":
+        return _read_npz(path, wanted)
+    if kind == "npy":
+        siblings = arrays.sibling_labels(path)
+        if siblings is None and target_required:
+            raise DataError(f"{name}: no labels; name both files, as {path.name},y.npy")
+        return _read_pair(path, siblings, name, wanted)
+    if kind not in ("csv", "parquet", "arrow", "arrow-stream"):
+        raise DataError(f"{name}: not a file of predictions; what can be read: {KINDS}")
+    table = read_csv(path, None, None) if kind == "csv" else tables.read_binary(path, kind)
+    return predictions_of_table(table, name, wanted, below_header=kind == "csv")
+
+
+def _read_pair(outputs_path: Path, labels_path: Path | None, source: str, wanted: Wanted) -> Predictions:
+    outputs = arrays.load_npy(outputs_path)
+    _check_matrix(outputs, outputs_path.name, source)
+    classes, target = np.arange(outputs.shape[1]), None
+    if labels_path is not None:
+        values = np.array(arrays.load_npy(labels_path))
+        check_lengths(len(outputs), len(values), (outputs_path.name, labels_path.name), source)
+        target = labels_of_array(values, labels_path.stem, classes, Place(str(labels_path)))
+    return Predictions(outputs, classes, target, kind="scores" if wanted.scores else "probabilities", source=source)
+
+
+def _read_npz(path: Path, wanted: Wanted) -> Predictions:
+    source = str(path)
+    with arrays.open_archive(path) as archive:
+        names = list(archive.files)
+        held = [name for name in names if name in PROBABILITY_ARRAYS + SCORE_ARRAYS]
+        if len(held) != 1:
+            found = arrays.listed(held or names)
+            raise DataError(f"{source}: which array holds the predictions? found {found}; name one 'proba' or 'scores'")
+        outputs = arrays.member(archive, held[0], source)
+        _check_matrix(outputs, held[0], source)
+        classes = arrays.member(archive, "classes", source) if "classes" in names else np.arange(outputs.shape[1])
+        label_name = arrays.label_name_of(names, wanted.target, source)
+        if label_name is None and wanted.target_required:
+            raise DataError(f"{source}: no array of labels; found {arrays.listed(names)}; say --target NAME")
+        target = None
+        if label_name is not None:
+            values = arrays.member(archive, label_name, source)
+            check_lengths(len(outputs), len(values), (held[0], label_name), source)
+            target = labels_of_array(values, label_name, classes, Place(source))
+        row_id = wanted.row_id or next((name for name in names if name in ROW_NAMES), None)
+        if row_id is not None and row_id not in names:
+            raise DataError(f"{source}: no array {row_id!r}; found {arrays.listed(names)}")
+        row_names = None if row_id is None else arrays.member(archive, row_id, source)
+    kind: Kind = "scores" if wanted.scores or held[0] in SCORE_ARRAYS else "probabilities"
+    return Predictions(outputs, classes, target, kind=kind, row_names=row_names, source=source)
+
+
+def _check_matrix(outputs: Array, name: str, source: str) -> None:
+    if outputs.ndim != 2 or 0 in outputs.shape or outputs.dtype.kind not in "biuf":
+        raise DataError(f"{source}: {name!r} is {outputs.dtype} of shape {outputs.shape}; give numbers (rows, classes)")
+
+
+def _read_json(path: Path, wanted: Wanted) -> Predictions:
+    source, text = str(path), path.read_bytes()
+    if not text.strip():
+        raise DataError(f"{source}: the file is empty")
+    classes: list[Any] | None = None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        rows = _json_lines(text, source)
+    else:
+        rows = [document]
+        if isinstance(document, dict) and isinstance(document.get("predictions"), list):
+            rows, classes = document["predictions"], document.get("classes")
+        elif isinstance(document, list):
+            rows = document
+    columns = _columns([_flat(row, number, source, classes) for number, row in enumerate(rows, 1)], source)
+    pyarrow = load_package("pyarrow", "pyarrow", "reading JSON")
+    try:
+        table = pyarrow.table(columns)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{source}: a column holds values of several types ({str(error).splitlines()[0]})") from error
+    found = predictions_of_table(table, source, wanted, below_header=False)
+    return Predictions(
+        found.outputs, found.classes, found.target, found.kind, found.row_names, TEXT_TOLERANCE, found.source
+    )
+
+
+def _json_lines(text: bytes, source: str) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise DataError(f"{source}: line {number} is not JSON ({error})") from error
+    return rows
+
+
+def _flat(row: Any, number: int, source: str, classes: list[Any] | None) -> dict[str, Any]:
+    """One object with a plain value a name; a list or object of outputs becomes one entry a class."""
+    if not isinstance(row, dict):
+        raise DataError(f"{source}: entry {number} is no JSON object; give one object a row")
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if name not in NESTED or not isinstance(value, list | dict):
+            flat[name] = value
+            continue
+        labels = list(value) if isinstance(value, dict) else (classes or list(range(len(value))))
+        outputs = list(value.values()) if isinstance(value, dict) else value
+        if len(labels) != len(outputs):
+            raise DataError(f"{source}: entry {number} has {len(outputs)} {name} for {len(labels)} classes")
+        prefix = "score_" if NESTED[name] == "scores" else "proba_"
+        flat |= {f"{prefix}{label}": output for label, output in zip(labels, outputs, strict=True)}
+    return flat
+
+
+def _columns(rows: list[dict[str, Any]], source: str) -> dict[str, list[Any]]:
+    if not rows:
+        raise DataError(f"{source}: no rows")
+    names = rows[0].keys()
+    for number, row in enumerate(rows, start=1):
+        if row.keys() != names:
+            odd = sorted(set(row) ^ set(names))[0]
+            raise DataError(f"{source}: entry {number} and the first differ in {odd!r}; all need the same names")
+    return {name: [row[name] for row in rows] for name in names}
