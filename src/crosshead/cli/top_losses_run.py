@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,7 @@ def run(options: TopLossesOptions) -> int:
         else:
             monitor.stage(f"scoring {dataset.n_rows} rows")
             blocks = scores_of(model, dataset.features, Computing(options.engine, options.threads))
-            found = top_losses(blocks, indices, options.count, loss=model_loss(model))
-            listing = _costly(model, dataset, found)
+            listing = _costly(model, dataset, _costliest(model, blocks, indices, options.count))
     _show(options, listing, output)
     return DONE
 
@@ -78,7 +77,16 @@ def row_names(dataset: Dataset, rows: Sequence[int]) -> list[Any]:
     return [row + 1 if dataset.row_names is None else dataset.row_names[row] for row in rows]
 
 
+def _costliest(model: Model, blocks: Iterable[tuple[int, Array]], indices: Array, count: int) -> TopLosses:
+    """By the model's loss; with a temperature by the cross-entropy of its probabilities, softmax(z/T)."""
+    if model.temperature is None:
+        return top_losses(blocks, indices, count, loss=model_loss(model))
+    temperature = model.temperature
+    return top_losses(((first, scores / temperature) for first, scores in blocks), indices, count)
+
+
 def _costly(model: Model, dataset: Dataset, found: TopLosses) -> Listing:
+    loss = model.loss if model.temperature is None else "softmax"
     columns: dict[str, list[Any]] = {
         row_title(dataset): row_names(dataset, found.rows.tolist()),
         "true": model.classes[found.target].tolist(),
@@ -87,13 +95,13 @@ def _costly(model: Model, dataset: Dataset, found: TopLosses) -> Listing:
     if found.probability is not None:
         columns["probability"] = found.probability.tolist()
     columns |= {"loss": found.loss.tolist(), "share": found.share.tolist()}
-    unit = " (nats)" if model_loss(model).has_probabilities else ""
+    unit = "" if found.probability is None else " (nats)"
     pairs = [
         ("rows", str(found.n_rows)),
-        (f"total {loss_title(model.loss)}", f"{found.total_loss:.6g}{unit}"),
+        (f"total {loss_title(loss)}", f"{found.total_loss:.6g}{unit}"),
         ("shown", f"{len(found)} rows, {percent(float(found.share.sum()))} of the total"),
     ]
-    facts = {"rows": found.n_rows, "loss": model.loss, "total_loss": found.total_loss}
+    facts = {"rows": found.n_rows, "loss": loss, "total_loss": found.total_loss}
     return Listing("top_losses", pairs, columns, facts)
 
 

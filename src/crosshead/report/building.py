@@ -67,8 +67,10 @@ def report_on_model(
     """
     settings = settings or Settings()
     loss = get_loss(model.loss, **model.loss_parameters)
-    reading = _Reading(model.classes, target, settings, loss=loss)
-    top = top_losses(reading.watch(blocks), target, settings.costliest, loss=loss)
+    reading = _Reading(model.classes, target, settings, loss=loss, temperature=model.temperature)
+    name = model.loss if model.temperature is None else "softmax"
+    cost = loss if model.temperature is None else get_loss(name)
+    top = top_losses(reading.watch(blocks), target, settings.costliest, loss=cost)
     shape = picture_shape(model.encoding.get("shape"))
     wrong, right = _examples(top, reading)
     return Contents(
@@ -79,8 +81,8 @@ def report_on_model(
         top_names=[_row_name(dataset, row) for row in top.rows.tolist()],
         judged_on=wording.judged_on,
         row_title="row" if dataset.row_names is None else "file",
-        loss_title=loss_title(model.loss),
-        unit="nats" if loss.has_probabilities else "",
+        loss_title=loss_title(name),
+        unit="nats" if cost.has_probabilities else "",
         cautions=wording.cautions,
         training=training,
         weight=np.asarray(model.weight, dtype=np.float64),
@@ -155,29 +157,39 @@ class _Reading:
     """One reading of scores or probabilities, evaluated as they pass; remembers the first right and wrong rows."""
 
     def __init__(
-        self, classes: Array, target: NDArray[Any], settings: Settings, *, loss: Any, tolerance: float | None = None
+        self,
+        classes: Array,
+        target: NDArray[Any],
+        settings: Settings,
+        *,
+        loss: Any,
+        temperature: float | None = None,
+        tolerance: float | None = None,
     ) -> None:
         self.evaluator = Evaluator(
             len(target),
             classes,
             loss=loss,
+            temperature=temperature,
             level=settings.level,
             resamples=settings.resamples,
             seed=settings.seed,
             tolerance=tolerance,
         )
         self._target = target
+        self._temperature = 1.0 if temperature is None else temperature
         self.first_right: int | None = None
         self.first_wrong: int | None = None
 
     def watch(self, blocks: Iterable[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:
+        """The blocks as they come, scores divided by the temperature, evaluated on the way."""
         for first, block in blocks:
             wrong = self.evaluator.add(block, self._target[first : first + len(block)]).wrong
             if self.first_right is None and not wrong.all():
                 self.first_right = first + int(np.argmin(wrong))
             if self.first_wrong is None and wrong.any():
                 self.first_wrong = first + int(np.argmax(wrong))
-            yield first, block
+            yield first, block if self._temperature == 1.0 else block / self._temperature
 
 
 def _examples(top: TopLosses, reading: _Reading) -> tuple[int | None, int | None]:

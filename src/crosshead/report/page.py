@@ -79,13 +79,21 @@ def render(contents: Contents) -> str:
     )
 
 
-def _environment() -> Any:
+def check_packages() -> None:
+    """ModuleNotFoundError that says how to install what a page needs, where it is missing."""
     try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "a report needs Jinja2, which is not installed: pip install 'crosshead[report]'"
+            f"a report needs {error.name}, which is not installed: pip install 'crosshead[report]'"
         ) from error
+
+
+def _environment() -> Any:
+    check_packages()
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
