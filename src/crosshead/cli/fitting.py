@@ -40,6 +40,7 @@ class Fitted:
     training: Measures
     test: Measures | None
     judged: Dataset
+    row_title: str
     report: Path | None = None
 
 
@@ -78,7 +79,8 @@ def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     on_test = None
     if test is not None and test_indices is not None:
         on_test = measure(model, test.features, test_indices, computing)
-    return Fitted(options, classifier, model, folder, on_training, on_test, training if test is None else test)
+    judged, title = (training if test is None else test), "row" if whole.row_names is None else "file"
+    return Fitted(options, classifier, model, folder, on_training, on_test, judged, title)
 
 
 def report_page_for(options: FitOptions, folder: Path) -> Path | None:
@@ -92,17 +94,17 @@ def report_page_for(options: FitOptions, folder: Path) -> Path | None:
 
 
 def _write_report(fitted: Fitted, page: Path) -> None:
-    from crosshead.cli.report_run import Judged, contents_of, write_page
+    from crosshead.cli.report_run import TRAINED_ON_THESE, Judged, contents_of, write_page
     from crosshead.cli.report_words import fit_command
     from crosshead.report.building import Settings
 
     options, training_only = fitted.options, fitted.test is None
-    caution = "These are the very rows that the model was trained on. How it does on new rows, they do not tell."
+    caution = TRAINED_ON_THESE if training_only else None
     name = "training rows" if training_only else "test rows" if options.test_fraction is None else "held-out rows"
     command = fit_command(fitted.model, options.source, str(fitted.folder), options.test)
     contents = contents_of(
         fitted.model,
-        Judged(fitted.judged, name, options.test, caution if training_only else None),
+        Judged(fitted.judged, name, fitted.row_title, options.test, caution),
         options.source,
         computing=Computing(options.engine, options.threads),
         commands=[] if command is None else [f"{command} --report"],
@@ -117,10 +119,16 @@ def _parts(options: FitOptions, dataset: Dataset) -> tuple[Dataset, Dataset | No
     if options.test is None:
         return dataset, dataset.test
     if options.test_fraction is not None:
-        return split(dataset, options.test_fraction, options.seed)
+        return split(_numbered(dataset) if options.report else dataset, options.test_fraction, options.seed)
     test = load(options.test, target=_test_target(options, dataset), encoding=dataset.encoding, target_required=True)
     show_notes(test)
     return dataset, test
+
+
+def _numbered(dataset: Dataset) -> Dataset:
+    from crosshead.cli.report_run import numbered
+
+    return numbered(dataset)
 
 
 def _test_target(options: FitOptions, dataset: Dataset) -> str | None:

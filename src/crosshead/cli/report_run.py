@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from crosshead.cli.monitor import Monitor
 from crosshead.cli.report import PAGES, ReportOptions
 from crosshead.cli.report_words import fit_command, model_facts, prediction_facts, subject_of, training_of
 from crosshead.cli.sources import check_features, show_notes
+from crosshead.cli.top_losses_run import row_title
 from crosshead.cli.writers import check_output, text_file
 from crosshead.data import Dataset, load, split
 from crosshead.data.errors import DataError
@@ -26,13 +27,19 @@ from crosshead.report.building import Settings, Wording, report_on_model, report
 from crosshead.report.contents import Contents
 from crosshead.report.page import check_packages, render
 
+TRAINED_ON_THESE = "These are the very rows that the model was trained on. How it does on new rows, they do not tell."
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The rows that a model is judged on, what they are, and the ``--test`` that holds the same rows out again."""
+    """The rows that a model is judged on, what they are, and the ``--test`` that holds the same rows out again.
+
+    ``row_title`` says what the names of the dataset's rows are: "file", or "row" where they are numbers.
+    """
 
     dataset: Dataset
     name: str
+    row_title: str
     test: str | None = None
     caution: str | None = None
 
@@ -89,6 +96,7 @@ def contents_of(
         title=title,
         subject=subject_of(model, dataset, judged.name, source),
         judged_on=judged.name,
+        row_title=judged.row_title,
         cautions=[] if judged.caution is None else [judged.caution],
         commands=commands,
         facts=model_facts(model, dataset, engine_name(computing.engine), settings.resamples, settings.seed),
@@ -124,21 +132,29 @@ def _of_model(options: ReportOptions, monitor: Monitor) -> Contents:
 
 def rows_to_judge(model: Model, whole: Dataset, *, all_rows: bool) -> Judged:
     """The rows of a source that tell most about a model: those it was not trained on, where they can be told apart."""
+    title = row_title(whole)
     if whole.test is not None and not all_rows:
-        return Judged(whole.test, "test rows")
+        return Judged(whole.test, "test rows", title)
     print_of_whole = whole.fingerprint()
     if print_of_whole == model.fingerprint:
-        caution = "These are the very rows that the model was trained on. How it does on new rows, they do not tell."
-        return Judged(whole, "training rows", None, caution)
+        caution = TRAINED_ON_THESE
+        return Judged(whole, "training rows", title, None, caution)
     if print_of_whole != model.training.get("split_from"):
-        return Judged(whole, "rows")
+        return Judged(whole, "rows", title)
     rows = int(model.training["rows"])
     held_out, test = whole.n_rows - rows, f"{whole.n_rows - rows}/{whole.n_rows}"
-    training, rest = split(whole, held_out / whole.n_rows, int(model.hyperparameters.get("seed", 0)))
+    training, rest = split(numbered(whole), held_out / whole.n_rows, int(model.hyperparameters.get("seed", 0)))
     if not all_rows and training.fingerprint() == model.fingerprint:
-        return Judged(rest, "held-out rows", test)
+        return Judged(rest, "held-out rows", title, test)
     caution = f"The model was trained on {rows} of these rows; the others alone would tell more about it."
-    return Judged(whole, "rows", test, caution)
+    return Judged(whole, "rows", title, test, caution)
+
+
+def numbered(dataset: Dataset) -> Dataset:
+    """The dataset with its rows named by their numbers, so that a part of it still says which rows they are."""
+    if dataset.row_names is not None:
+        return dataset
+    return replace(dataset, row_names=[str(row + 1) for row in range(dataset.n_rows)])
 
 
 def _of_predictions(options: ReportOptions, monitor: Monitor) -> Contents:

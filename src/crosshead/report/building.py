@@ -1,4 +1,4 @@
-"""From a model and its scores, or from predictions of any tool, to the contents of a report, in one reading of the rows."""
+"""From a model's scores, or from predictions of any tool, to the contents of a report, in one reading of the rows."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Wording:
     title: str
     subject: str
     judged_on: str = "rows"
+    row_title: str = "row"
     cautions: Sequence[str] = ()
     commands: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
@@ -80,7 +81,7 @@ def report_on_model(
         top=top,
         top_names=[_row_name(dataset, row) for row in top.rows.tolist()],
         judged_on=wording.judged_on,
-        row_title="row" if dataset.row_names is None else "file",
+        row_title=wording.row_title,
         loss_title=loss_title(name),
         unit="nats" if cost.has_probabilities else "",
         cautions=wording.cautions,
@@ -90,7 +91,7 @@ def report_on_model(
         top_features=None if shape is None else _dense(dataset.features[top.rows]),
         samples=[
             (
-                f"{heading}: {_kind(dataset)} {_row_name(dataset, row)}",
+                f"{heading}: {wording.row_title} {_row_name(dataset, row)}",
                 explain(model, _dense(dataset.features[[row]])[0], model.classes[target[row]].item()),
             )
             for heading, row in (("A right prediction", right), ("A wrong prediction", wrong))
@@ -116,9 +117,7 @@ def report_on_predictions(
     given = predictions.kind == "probabilities"
     cost = None if given else get_loss(loss)
     reading = _Reading(predictions.classes, target, settings, loss=cost, tolerance=predictions.tolerance)
-    top = top_losses(
-        reading.watch(predictions.blocks()), target, settings.costliest, loss=loss, probabilities=given
-    )
+    top = top_losses(reading.watch(predictions.blocks()), target, settings.costliest, loss=loss, probabilities=given)
     wrong, right = _examples(top, reading)
     return Contents(
         title=wording.title,
@@ -205,10 +204,6 @@ def _explained(predictions: Predictions, row: int, target: int, loss: str) -> Ex
         return explain(outputs, target, loss=loss, classes=names)
     # What was written with few digits sums to 1 only nearly; the arithmetic is that of a distribution.
     return explain_probabilities(outputs / outputs.sum(), target, classes=names)
-
-
-def _kind(dataset: Dataset) -> str:
-    return "row" if dataset.row_names is None else "file"
 
 
 def _row_name(dataset: Dataset, row: int) -> str:

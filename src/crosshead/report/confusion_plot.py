@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosshead.report.figures import BLUE, VERMILLION, ink, listed, panels, percentage, thinned_ticks
+from crosshead.report.figures import BLUE, VERMILLION, ink, listed, panels, percentage, shortened, thinned_ticks
 
 MOST_NUMBERS = 15
 """Classes up to which each cell has room for its count."""
@@ -98,7 +98,7 @@ class ConfusionDisplay:
 
     def _write_labels(self) -> None:
         places = thinned_ticks(len(self.labels), 34)
-        names = [_short(self.labels[place]) for place in places]
+        names = [shortened(self.labels[place]) for place in places]
         upright = max(len(name) for name in names) > 3
         size = 8.0 if len(places) <= 20 else 6.0
         self.ax_.set_xticks(places, names, rotation=90 if upright else 0, fontsize=size)
@@ -131,7 +131,3 @@ def largest_confusions(counts: NDArray[np.int64], most: int) -> list[tuple[int, 
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     found = [(*divmod(int(place), len(counts)), int(wrong.flat[place])) for place in order]
     return [(true, predicted, count) for true, predicted, count in found if count]
-
-
-def _short(label: str, most: int = 14) -> str:
-    return label if len(label) <= most else f"{label[: most - 1]}…"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosshead.report.figures import ground_lines, ink, listed, panels
+from crosshead.report.figures import ground_lines, ink, listed, literal, panels
 
 Float = NDArray[np.float64]
 
@@ -91,8 +91,8 @@ class DecisionRegionsDisplay:
                 self.ax_.contour(self.x, self.y, own, levels=[0.0], colors=[hue], linewidths=1.3, linestyles="--")
         if self.points is not None:
             self._plot_points(hues)
-        self.ax_.set_xlabel(self.names[0])
-        self.ax_.set_ylabel(self.names[1])
+        self.ax_.set_xlabel(literal(self.names[0]))
+        self.ax_.set_ylabel(literal(self.names[1]))
         ground_lines(self.ax_)
         self.ax_.grid(False)
         return self
@@ -105,7 +105,7 @@ class DecisionRegionsDisplay:
         for place, label in enumerate(self.labels):
             own = self.points[self.classes == place]
             marker = MARKERS[place % len(MARKERS)]
-            self.ax_.scatter(*own.T, s=16, color=hues[place], marker=marker, linewidths=0, label=label)
+            self.ax_.scatter(*own.T, s=16, color=hues[place], marker=marker, linewidths=0, label=literal(label))
         if len(self.labels) <= len(HUES):
             self.ax_.legend(loc="best", handletextpad=0.2)
 

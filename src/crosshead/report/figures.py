@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -30,7 +31,7 @@ _ON_PAGE = {
 }
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _SANS = "var(--sans, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif)"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.0,
@@ -140,11 +141,41 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
 
 def draw(display: Any, width: float, height: float, **options: Any) -> Any:
     """The figure of a display in the style of a page."""
-    with page_style():
+    with page_style(), _any_letters():
         figure, axes = new_figure(width, height)
         display.plot(ax=axes, **options)
         figure.draw_without_rendering()
     return figure
+
+
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """A letter that the measuring font lacks is no reason to warn: text stays text, and the reader's fonts have it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
+
+
+def literal(text: str) -> str:
+    r"""Text as matplotlib draws it letter by letter: dollars begin no formula.
+
+    Examples
+    --------
+    >>> literal("over $5")
+    'over \\$5'
+    """
+    return text.replace("$", r"\$")
+
+
+def shortened(label: str, most: int = 14) -> str:
+    """A label that fits beside a picture, ready to be drawn.
+
+    Examples
+    --------
+    >>> shortened("a_rather_long_class"), shortened("cat")
+    ('a_rather_long…', 'cat')
+    """
+    return literal(label if len(label) <= most else f"{label[: most - 1]}…")
 
 
 def inline_svg(figure: Any, name: str, title: str, description: str) -> str:
@@ -188,7 +219,7 @@ def _rendered(figure: Any, ground: str) -> str:
     from matplotlib import rc_context
 
     stream = io.StringIO()
-    with rc_context({"svg.hashsalt": "crosshead", "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": "crosshead", "svg.fonttype": "none"}), _any_letters():
         figure.savefig(stream, format="svg", metadata=_NO_METADATA, facecolor=ground)
     return stream.getvalue()
 

@@ -88,16 +88,16 @@ class LossCurveDisplay:
         validation: ArrayLike | None = None,
     ) -> LossCurveDisplay:
         """The display of a history, not yet drawn; ValueError where curves have not one value an iteration."""
-        names = ("passes", "seconds", "objective", "gap")
-        if isinstance(history, Mapping):
-            columns = [_column(history[name]) for name in names]
-        else:
-            columns = [_column([getattr(one, name) for one in history]) for name in names]
-        more = [None if values is None else _column(values) for values in (train, validation)]
-        for curve in (*columns, *more):
-            if curve is not None and curve.shape != columns[0].shape:
-                raise ValueError(f"a curve has {curve.size} values for {columns[0].size} iterations")
-        return cls(*columns, tol, *more)
+        columns: dict[str, Any] = {}
+        for name in ("passes", "seconds", "objective", "gap"):
+            named = history[name] if isinstance(history, Mapping) else [getattr(one, name) for one in history]
+            columns[name] = _column(named)
+        for name, values in (("train", train), ("validation", validation)):
+            columns[name] = None if values is None else _column(values)
+        for curve in columns.values():
+            if curve is not None and curve.shape != columns["passes"].shape:
+                raise ValueError(f"a curve has {curve.size} values for {columns['passes'].size} iterations")
+        return cls(tol=tol, **columns)
 
     def plot(self, ax: Any = None, *, by: str = "passes") -> LossCurveDisplay:
         """Draw two panels, the objective above the gap, over ``by``: "passes" or "seconds"."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crosshead.losses import get_loss
-from crosshead.report.figures import BLUE, VERMILLION, ground_lines, panels
+from crosshead.report.figures import BLUE, VERMILLION, ground_lines, literal, panels
 
 Float = NDArray[np.float64]
 Place = tuple[int, int]
@@ -83,8 +83,8 @@ class LossSurfaceDisplay:
         lines = self.ax_.contour(self.first, self.second, self.values, levels=heights, colors=BLUE, linewidths=0.9)
         self.ax_.clabel(lines, fontsize=7, fmt="%.3g")
         self.ax_.plot(*self.optimum, marker="+", markersize=11, markeredgewidth=1.8, color=VERMILLION)
-        self.ax_.set_xlabel(self.names[0])
-        self.ax_.set_ylabel(self.names[1])
+        self.ax_.set_xlabel(literal(self.names[0]))
+        self.ax_.set_ylabel(literal(self.names[1]))
         ground_lines(self.ax_)
         return self
 

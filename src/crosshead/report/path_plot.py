@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.report.figures import BLUE, GREEN, MUTED, VERMILLION, draw, ground_lines, panels, save_figure
+from crosshead.report.figures import BLUE, GREEN, MUTED, VERMILLION, draw, ground_lines, literal, panels, save_figure
 
 Float = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ class PathDisplay:
                 axis.tick_params(labelbottom=False)
         self.axes_[-1].invert_xaxis()
         self.axes_[-1].set_xlabel("alpha (strong to weak regularisation)")
-        self.ax_.set_title(self.title, loc="left", fontsize=11)
+        self.ax_.set_title(literal(self.title), loc="left", fontsize=11)
         if self.ax_.get_legend_handles_labels()[0]:
             self.ax_.legend(frameon=False, fontsize=9, loc="upper right")
         return self

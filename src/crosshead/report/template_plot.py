@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosshead.report.figures import BLUE, VERMILLION, panels
+from crosshead.report.figures import BLUE, VERMILLION, panels, shortened
 
 Float = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ class ClassTemplateDisplay:
             axis.set_axis_off()
         for axis, picture, label in zip(self.axes_, self.pictures(shown), self.labels, strict=False):
             axis.imshow(picture, interpolation="none")
-            axis.set_title(label if len(label) <= 14 else f"{label[:13]}…", loc="center", fontsize=8.5)
+            axis.set_title(shortened(label), loc="center", fontsize=8.5)
         return self
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:

@@ -31,9 +31,9 @@ def picture_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def thumbnails(rows: NDArray[Any], shape: tuple[int, ...]) -> list[str]:
-    """PNG pictures of rows (K, H·W) or (K, H·W·3) as data addresses, all on one scale from the lowest value to the highest.
+    """PNG pictures of rows (K, H·W) or (K, H·W·3) as data addresses.
 
-    The scale begins at 0 where no value is negative.
+    All are on one scale, from the lowest value, or 0 where none is negative, to the highest.
 
     Examples
     --------

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from crosshead.evaluation import Evaluation, Interval
 from crosshead.report.contents import Contents, Training
 
+THIN = "\u202f"  # a narrow space that no line ends at
+PERCENT = f"{THIN}%"
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -23,12 +26,12 @@ def headline(contents: Contents) -> tuple[str, str]:
     """The share of errors, and the sentence that it begins."""
     found = contents.evaluation
     share = percent(found.error)
-    rows = f"{found.rows:,}".replace(",", "\u202f")
-    text = f"of {rows} {contents.judged_on} are predicted wrong"
+    rows = f"{found.rows:,}".replace(",", THIN)
+    text = f"of {rows} {contents.judged_on} are predicted wrong, {found.wrong} in all."
     interval = found.intervals.get("error")
     if interval is None:
-        return share, f"{text}: {found.wrong}."
-    return share, f"{text}: {found.wrong}, and with {_level(interval)} confidence {_span(interval, 100)} %."
+        return share, text
+    return share, f"{text} The {100 * interval.level:g}{THIN}% interval is {_span(interval, 100)}{THIN}%."
 
 
 def sentences(contents: Contents) -> list[str]:
@@ -40,8 +43,8 @@ def sentences(contents: Contents) -> list[str]:
         said.append(_of_calibration(found))
     elif found.mean_loss is not None:
         said.append(
-            f"The mean {contents.loss_title} is {number(found.mean_loss)}. The model has scores and no probabilities, so "
-            "nothing can be said about calibration."
+            f"The mean {contents.loss_title} is {number(found.mean_loss)}. The model has scores and no probabilities, "
+            "so nothing can be said about calibration."
         )
     if contents.training is not None:
         said.append(certificate(contents.training))
@@ -71,7 +74,7 @@ def _of_calibration(found: Evaluation) -> str:
     text = f"Its probabilities are off by {100 * table.ece:.2g} percentage points on average"
     if abs(lean) < 0.1 * table.ece or table.ece == 0:
         return f"{text}, in neither direction."
-    return f"{text}; on the whole it is {manner}, by {100 * abs(lean):.2g}."
+    return f"{text}; on the whole it is {manner}, by {100 * abs(lean):.2g} points."
 
 
 def certificate(training: Training) -> str:
@@ -87,16 +90,18 @@ def certificate(training: Training) -> str:
 def measures(contents: Contents) -> list[Measure]:
     """The table of the verdict."""
     found = contents.evaluation
-    table = [_measure(found, "error", "error", "share of rows predicted wrong", 100, " %")]
+    table = [_measure(found, "error", "error", "share of rows predicted wrong", 100, PERCENT)]
     if found.top_k_error is not None:
         meaning = f"share of rows whose class is not among the {found.top_k} likeliest"
-        table.append(_measure(found, f"top-{found.top_k} error", "top_k_error", meaning, 100, " %"))
+        table.append(_measure(found, f"top-{found.top_k} error", "top_k_error", meaning, 100, PERCENT))
     if found.cross_entropy is not None:
         bits = found.cross_entropy_bits or 0.0
         meaning = f"mean −ln p of the true class; {number(bits)} bits"
         table.append(_measure(found, "cross-entropy", "cross_entropy", meaning, 1, " nats"))
         table.append(_measure(found, "Brier score", "brier", "mean Σ (p − y)², from 0 to 2", 1, ""))
-        table.append(_measure(found, "calibration error", "ece", "mean |confidence − accuracy| of 15 bins (ECE)", 1, ""))
+        table.append(
+            _measure(found, "calibration error", "ece", "mean |confidence − accuracy| of 15 bins (ECE)", 1, "")
+        )
     if found.mean_loss is not None and (found.cross_entropy is None or contents.loss_title != "cross-entropy"):
         table.append(_measure(found, contents.loss_title, "mean_loss", "mean over rows, without penalty", 1, ""))
     return table + ([] if contents.training is None else _of_training(contents.training))
@@ -117,7 +122,7 @@ def _of_training(training: Training) -> list[Measure]:
 def _measure(found: Evaluation, name: str, key: str, meaning: str, factor: float, unit: str) -> Measure:
     value = float(getattr(found, key))
     interval = found.intervals.get(key)
-    text = percent(value) if unit == " %" else f"{number(factor * value)}{unit}"
+    text = percent(value) if unit == PERCENT else f"{number(factor * value)}{unit}"
     return Measure(name, meaning, text, "" if interval is None else f"{_span(interval, factor)}{unit}")
 
 
@@ -126,10 +131,6 @@ def _span(interval: Interval, factor: float) -> str:
     if factor != 1:
         return f"{low:.2f} – {high:.2f}"
     return f"{number(low)} – {number(high)}"
-
-
-def _level(interval: Interval) -> str:
-    return f"{100 * interval.level:g} %"
 
 
 def number(value: float) -> str:
@@ -146,11 +147,11 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage.
+    r"""A share as a percentage.
 
     Examples
     --------
     >>> percent(0.0362), percent(0.0)
-    ('3.62 %', '0 %')
+    ('3.62\u202f%', '0\u202f%')
     """
-    return f"{100 * share:.2f} %" if share else "0 %"
+    return f"{100 * share:.2f}{THIN}%" if share else f"0{THIN}%"
