@@ -1,26 +1,83 @@
-"""`crosshead evaluate`: how well a saved model does on labelled rows."""
+"""`crosshead evaluate`: how well a saved model, or a file of predictions, does on labelled rows."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from crosshead.cli import options
 
 
 def evaluate(
-    model: options.ModelFolder,
-    source: options.Source,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|PREDICTIONS",
+            help="A folder that `crosshead fit` wrote; or a file of predictions of any tool: a table with one column "
+            "a class, JSON lines, .npz, or P.npy,y.npy.",
+            show_default=False,
+        ),
+    ],
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help=f"With MODEL, the data: {options.SOURCES}.",
+            show_default=False,
+        ),
+    ] = None,
     target: options.Target = None,
     ignore: options.Ignore = None,
+    labels: options.Labels = None,
+    row_id: options.RowId = None,
+    scores: options.Scores = False,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"With --scores, what they cost: {', '.join(options.LOSSES)}. [default: softmax]",
+            show_default=False,
+        ),
+    ] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="Also give bootstrap intervals.")] = False,
+    level: options.Level = "0.95",
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    top_k: Annotated[int, typer.Option(min=1, metavar="K", help="For the top-K error.")] = 5,
+    bins: options.Bins = 15,
+    confusion: Annotated[bool, typer.Option("--confusion", help="Also show the confusion matrix.")] = False,
+    reliability: Annotated[
+        bool, typer.Option("--reliability", help="Also show confidence against accuracy, bin by bin.")
+    ] = False,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Compare MODEL's predictions with the labels of SOURCE.
+    """Compare MODEL's predictions on SOURCE, or those in a file, with the labels.
 
-    Shows the share of wrong predictions, the mean cross-entropy in nats and bits (or the mean loss where the
-    model has no probabilities), and the errors class by class where there are at most 20 classes.
+    Shows the share of wrong predictions, the cross-entropy in nats and bits, the Brier score (squared error summed
+    over classes, mean over rows), how far confidence is from accuracy, and the errors class by class where there are
+    at most 20 classes. A model without probabilities has its own mean loss instead. --json has everything.
     """
     options.choice("--engine", engine, options.ENGINES)
-    from crosshead.cli.evaluating import Request, run
+    if loss is not None:
+        options.choice("--loss", loss, options.LOSSES)
+    checked_level = options.share("--level", level)
+    options.whole("--seed", seed, highest=options.HIGHEST_SEED)
+    from crosshead.cli.evaluating import Measuring, Request, Shown, run
+    from crosshead.cli.predicted import PredictionOptions
 
-    return run(Request(model, source, target, tuple(ignore or ()), test_rows, engine, threads, as_json))
+    return run(
+        Request(
+            model,
+            source,
+            PredictionOptions(target, tuple(ignore or ()), labels, row_id, scores, loss),
+            Measuring(checked_level if intervals else None, resamples, seed, top_k, bins),
+            Shown(confusion, reliability, as_json),
+            test_rows,
+            engine,
+            threads,
+        )
+    )

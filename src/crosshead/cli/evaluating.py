@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from crosshead.cli.display import loss_title, percent, show_json, show_pairs, show_table
+from crosshead.cli import evaluation_report as report
+from crosshead.cli.display import loss_title, show_json, show_pairs
 from crosshead.cli.engine import check_engine
-from crosshead.cli.errors import DONE, tell
+from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.labels import class_indices
-from crosshead.cli.measures import Computing, Measures, measure, model_loss
+from crosshead.cli.measures import Computing, Measures, evaluate_model
 from crosshead.cli.monitor import Monitor
+from crosshead.cli.predicted import PredictionOptions, are_predictions, load_labels, load_predictions
 from crosshead.cli.sources import load_for_model
+from crosshead.data import Dataset
+from crosshead.evaluation import Evaluation, evaluate_predictions
 from crosshead.models import Model
 
-MOST_CLASSES = 20
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured: options of `crosshead.evaluation.evaluate`."""
+
+    level: float | None
+    resamples: int
+    seed: int
+    top_k: int
+    bins: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of it."""
+
+    confusion: bool
+    reliability: bool
+    as_json: bool
 
 
 @dataclass(frozen=True)
@@ -23,40 +46,25 @@ class Request:
     """The options of one `crosshead evaluate`."""
 
     model: str
-    source: str
-    target: str | None
-    ignore: tuple[str, ...]
+    source: str | None
+    predictions: PredictionOptions
+    measuring: Measuring
+    shown: Shown
     test_rows: bool
     engine: str
     threads: int | None
-    as_json: bool
 
 
 def run(request: Request) -> int:
     """Measure and show; returns the exit code."""
     check_engine(request.engine)
+    if are_predictions(request.model):
+        return _run_predictions(request)
+    request.predictions.refuse_for_model()
     model = Model.load(request.model)
-    with Monitor() as monitor:
-        monitor.stage(f"reading {request.source}")
-        dataset = load_for_model(
-            request.source,
-            model,
-            target=request.target,
-            ignore=request.ignore,
-            target_required=True,
-            test_rows=request.test_rows,
-        )
-        indices = class_indices(dataset, model.classes)
-        monitor.stage(f"scoring {dataset.n_rows} rows")
-        measures = measure(model, dataset.features, indices, Computing(request.engine, request.threads))
-        trained_on = training_rows(model, dataset.fingerprint(), dataset.n_rows)
-    if trained_on:
-        tell("note", f"the model was trained on {trained_on} of these rows; new rows tell more about it")
-    if request.as_json:
-        show_json({"model": request.model, "source": request.source, **_document(model, measures, trained_on)})
-    else:
-        _show(model, measures)
-    return DONE
+    if request.source is None:
+        raise UsageError(f"{request.model} is a model: name the SOURCE to evaluate it on too")
+    return _run_model(request, model, request.source)
 
 
 def training_rows(model: Model, fingerprint: str, n_rows: int) -> int:
@@ -66,54 +74,106 @@ def training_rows(model: Model, fingerprint: str, n_rows: int) -> int:
     return int(model.training["rows"]) if fingerprint == model.training.get("split_from") else 0
 
 
-def _document(model: Model, measures: Measures, trained_on: int) -> dict[str, Any]:
-    return {
-        "rows": measures.rows,
-        "errors": measures.errors,
-        "error": measures.error,
-        "loss": model.loss,
-        **loss_values(model, measures),
-        "training_rows": trained_on,
-        "by_class": [
-            {"class": label, "rows": rows, "errors": errors}
-            for label, rows, errors in zip(
-                model.classes.tolist(),
-                measures.class_rows.tolist(),
-                measures.class_errors.tolist(),
-                strict=True,
-            )
-        ],
-    }
+def calibration_rows(model: Model, fingerprint: str, n_rows: int) -> int:
+    """How many of the rows with this fingerprint the model's temperature is known to have been fitted on."""
+    if fingerprint == model.calibration.get("fingerprint"):
+        return n_rows
+    return int(model.calibration["rows"]) if fingerprint == model.calibration.get("source_fingerprint") else 0
+
+
+def note_known_rows(model: Model, dataset: Dataset, name: str = "") -> dict[str, int]:
+    """Say on stderr which rows the model has seen; their numbers, as the document has them."""
+    fingerprint, n_rows = dataset.fingerprint(), dataset.n_rows
+    trained_on = training_rows(model, fingerprint, n_rows)
+    if trained_on:
+        tell("note", f"{name}the model was trained on {trained_on} of these rows; new rows tell more about it")
+    known = {"training_rows": trained_on}
+    if model.temperature is not None:
+        fitted_on = calibration_rows(model, fingerprint, n_rows)
+        if fitted_on:
+            tell("note", f"{name}the temperature was fitted on {fitted_on} of these rows; new rows tell more about it")
+        known["calibration_rows"] = fitted_on
+    return known
 
 
 def loss_values(model: Model, measures: Measures) -> dict[str, float]:
-    """The mean loss by its name; in nats and bits where it is a cross-entropy."""
-    if not model_loss(model).has_probabilities:
-        return {"mean_loss": measures.mean_loss}
-    nats = measures.mean_loss
-    return {"mean_loss": nats, "cross_entropy_nats": nats, "cross_entropy_bits": nats / math.log(2)}
+    """The mean loss, and the mean cross-entropy in nats and bits where there are probabilities."""
+    values = {"mean_loss": measures.mean_loss}
+    if measures.cross_entropy is not None:
+        values |= cross_entropy_values(measures.cross_entropy)
+    return values
 
 
-def _show(model: Model, measures: Measures) -> None:
-    value = f"{measures.mean_loss:.6g}"
-    if model_loss(model).has_probabilities:
-        value = f"{value} nats, {measures.mean_loss / math.log(2):.6g} bits"
-    show_pairs(
-        [
-            ("rows", str(measures.rows)),
-            ("error", f"{percent(measures.error)} ({measures.errors} wrong)"),
-            (loss_title(model.loss), value),
-        ]
-    )
-    if len(model.classes) <= MOST_CLASSES:
-        print()
-        show_table(["class", "rows", "wrong", "error"], _class_rows(model, measures))
+def cross_entropy_values(nats: float) -> dict[str, float]:
+    """A cross-entropy in both units."""
+    return {"cross_entropy_nats": nats, "cross_entropy_bits": nats / math.log(2)}
 
 
-def _class_rows(model: Model, measures: Measures) -> list[list[str]]:
-    return [
-        [str(label), str(rows), str(errors), percent(errors / rows) if rows else "–"]
-        for label, rows, errors in zip(
-            model.classes.tolist(), measures.class_rows.tolist(), measures.class_errors.tolist(), strict=True
+def _run_model(request: Request, model: Model, source: str) -> int:
+    with Monitor() as monitor:
+        monitor.stage(f"reading {source}")
+        dataset = load_for_model(
+            source,
+            model,
+            target=request.predictions.target,
+            ignore=request.predictions.ignore,
+            target_required=True,
+            test_rows=request.test_rows,
         )
-    ]
+        indices = class_indices(dataset, model.classes)
+        monitor.stage(f"scoring {dataset.n_rows} rows")
+        computing = Computing(request.engine, request.threads)
+        found = evaluate_model(model, dataset.features, indices, computing, **asdict(request.measuring))
+    known = note_known_rows(model, dataset)
+    head = {"model": request.model, "source": source, "loss": model.loss, **known}
+    _show(request, found, head, model.loss, row_names_of(dataset))
+    return DONE
+
+
+def _run_predictions(request: Request) -> int:
+    for option, given in (
+        (f"SOURCE {request.source}", request.source is not None),
+        ("--test-rows", request.test_rows),
+        ("--engine", request.engine != "auto"),
+        ("--threads", request.threads is not None),
+    ):
+        if given:
+            raise UsageError(
+                f"{option} is for a model, and {request.model} holds predictions; --labels says where their labels are"
+            )
+    request.predictions.check()
+    with Monitor() as monitor:
+        monitor.stage(f"reading {request.model}")
+        labels = load_labels(request.predictions)
+        predictions = load_predictions(request.model, request.predictions, labels)
+        monitor.stage(f"evaluating {predictions.n_rows} rows")
+        found = evaluate_predictions(predictions, loss=request.predictions.loss, **asdict(request.measuring))
+    head = {"predictions": request.model, "kind": predictions.kind}
+    loss = (request.predictions.loss or "softmax") if predictions.kind == "scores" else None
+    if loss is not None:
+        head |= {"loss": loss}
+    _show(request, found, head, loss, predictions.row_name)
+    return DONE
+
+
+def _show(
+    request: Request, found: Evaluation, head: dict[str, Any], loss: str | None, row_name: Callable[[int], str]
+) -> None:
+    report.warn(found, row_name)
+    if request.shown.as_json:
+        show_json({**head, **found.to_dict()})
+        return
+    show_pairs(report.pairs(found, None if loss is None else loss_title(loss)))
+    report.show_classes(found)
+    if request.shown.confusion:
+        report.show_confusion(found)
+    if request.shown.reliability:
+        if not found.has_probabilities:
+            tell("note", "--reliability: there are no probabilities to show it of")
+        report.show_reliability(found)
+
+
+def row_names_of(dataset: Dataset) -> Callable[[int], str]:
+    """What a person calls a row (from 0) of a source: its file's name, or its number from 1."""
+    names = dataset.row_names
+    return lambda row: str(row + 1) if names is None else names[row]

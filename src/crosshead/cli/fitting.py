@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from crosshead.cli import fit_report
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, FAILED, UsageError
 from crosshead.cli.fit import FitOptions
+from crosshead.cli.folders import check_model_folder
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.measures import Computing, Measures, measure
 from crosshead.cli.monitor import Monitor
@@ -22,7 +22,6 @@ from crosshead.data import Dataset, load, split
 from crosshead.data.dataset import Array
 from crosshead.linear import ConvergenceWarning, LinearClassifier
 from crosshead.models import Model
-from crosshead.models.folder import DOCUMENT
 from crosshead.scaling import Scaler
 from crosshead.solvers import Progress
 
@@ -221,14 +220,7 @@ def hyperparameters(options: Any, alpha: float) -> dict[str, Any]:
 def model_folder_for(options: FitOptions) -> Path:
     """Where the model will be saved; UsageError where it cannot, before any time is spent on training."""
     folder = Path(options.output if options.output is not None else default_folder(options.source))
-    advice = "choose another folder with --output"
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: a file is in the way of the model; {advice}")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / DOCUMENT).is_file():
-        raise UsageError(f"{folder}: the folder holds something else than a model; {advice}")
-    existing = next(parent for parent in folder.resolve().parents if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UsageError(f"{folder}: {existing} cannot be written to; {advice}")
+    check_model_folder(folder)
     return folder
 
 

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from crosshead.cli.calibrate import calibrate
 from crosshead.cli.check import check
+from crosshead.cli.compare import compare
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.explain import explain
@@ -40,6 +42,8 @@ app.command(name="top-losses")(top_losses)
 app.command(name="report")(report)
 app.command(name="explain")(explain)
 app.command(name="check")(check)
+app.command(name="compare")(compare)
+app.command(name="calibrate")(calibrate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crosshead.data.dataset import Array
+from crosshead.evaluation.evaluate import Evaluator, log_probabilities
+from crosshead.evaluation.result import Evaluation
 from crosshead.linear.predictor import score_blocks
 from crosshead.losses import get_loss
+from crosshead.losses.functions import softmax
 from crosshead.losses.protocol import Loss
 from crosshead.models import Model
 
@@ -32,10 +35,12 @@ class Computing:
 class Measures:
     """The mean loss and the errors on labelled rows, as a whole and by class.
 
-    ``class_rows`` and ``class_errors`` are (C,), counted by true class.
+    ``class_rows`` and ``class_errors`` are (C,), counted by true class. ``cross_entropy`` is the mean −log p of the
+    true class in nats, None where the model has no probabilities.
     """
 
     mean_loss: float
+    cross_entropy: float | None
     class_rows: NDArray[np.int64]
     class_errors: NDArray[np.int64]
 
@@ -60,6 +65,23 @@ def model_loss(model: Model) -> Loss:
     return get_loss(model.loss, **model.loss_parameters)
 
 
+def has_probabilities(model: Model) -> bool:
+    """Whether the model's scores turn into probabilities: by its loss, or by a temperature."""
+    return model.temperature is not None or model_loss(model).has_probabilities
+
+
+def log_probabilities_of(model: Model, scores: Array) -> Array:
+    """Log-probabilities (n, C) in nats of a model's scores."""
+    return log_probabilities(model_loss(model), scores, model.temperature)
+
+
+def probabilities_of(model: Model, scores: Array) -> Array:
+    """Probabilities (n, C) of a model's scores: softmax(z/T) where it has a temperature T, else those of its loss."""
+    if model.temperature is None:
+        return model_loss(model).predict_proba(scores)
+    return softmax(scores / model.temperature)
+
+
 def scores_of(model: Model, features: Any, computing: Computing) -> Iterator[tuple[int, Array]]:
     """Yield (first row, scores (n, C)) for blocks of unscaled features, in order."""
     n_rows, n_features = features.shape
@@ -77,15 +99,35 @@ def scores_of(model: Model, features: Any, computing: Computing) -> Iterator[tup
 
 def measure(model: Model, features: Any, target: NDArray[np.int32], computing: Computing) -> Measures:
     """Mean loss and errors of a model; ``target`` (N,) are indices of its classes."""
-    loss, total = model_loss(model), 0.0
+    loss, total, log_likelihood = model_loss(model), 0.0, 0.0
     wrong = np.zeros(target.size, dtype=bool)
     for first, scores in scores_of(model, features, computing):
         rows = slice(first, first + len(scores))
-        total += float(loss.value(scores.astype(np.float64), target[rows]).sum())
+        scores = scores.astype(np.float64)
+        total += float(loss.value(scores, target[rows]).sum())
         wrong[rows] = scores.argmax(axis=1) != target[rows]
+        if has_probabilities(model):
+            logs = log_probabilities_of(model, scores)
+            log_likelihood += float(logs[np.arange(len(logs)), target[rows]].sum())
     n_classes = len(model.bias)
     return Measures(
         total / target.size,
+        -log_likelihood / target.size if has_probabilities(model) else None,
         np.bincount(target, minlength=n_classes).astype(np.int64),
         np.bincount(target[wrong], minlength=n_classes).astype(np.int64),
     )
+
+
+def evaluator_of(model: Model, n_rows: int, **options: Any) -> Evaluator:
+    """The evaluator that blocks of the model's scores belong into."""
+    return Evaluator(n_rows, model.classes, loss=model_loss(model), temperature=model.temperature, **options)
+
+
+def evaluate_model(
+    model: Model, features: Any, target: NDArray[np.int32], computing: Computing, **options: Any
+) -> Evaluation:
+    """Every measure of a model; ``target`` (N,) are indices of its classes, ``options`` those of `evaluate`."""
+    evaluator = evaluator_of(model, target.size, **options)
+    for first, scores in scores_of(model, features, computing):
+        evaluator.add(scores, target[first : first + len(scores)])
+    return evaluator.result()

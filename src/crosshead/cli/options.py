@@ -40,7 +40,31 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads. [default: all CPUs it may use]", show_default=False),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="Where the labels of predictions are, if not beside them: a source with the same rows in the same order.",
+        show_default=False,
+    ),
+]
+RowId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="The column of predictions that names their rows. [default: row, file, id or row_id]",
+        show_default=False,
+    ),
+]
+Scores = Annotated[bool, typer.Option("--scores", help="Predictions are scores (logits), not probabilities.")]
+Level = Annotated[str, typer.Option(metavar="NUMBER", help="Level of the bootstrap intervals.")]
+Resamples = Annotated[int, typer.Option(min=20, metavar="N", help="Resamples of the bootstrap.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")]
+Bins = Annotated[int, typer.Option(min=1, metavar="N", help="Bins of the calibration errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+HIGHEST_SEED = (1 << 32) - 1
 
 
 def choice(option: str, value: str, known: Sequence[str]) -> str:
@@ -88,6 +112,20 @@ def numbers(option: str, text: str) -> list[float]:
             raise UsageError(f"{option} {text}: number {place} is {part.strip()!r}; give finite numbers with commas")
         values.append(value)
     return values
+
+
+def share(option: str, text: str) -> float:
+    """A number strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> share("--level", "0.9"), share("--level", "9/10")
+    (0.9, 0.9)
+    """
+    value = number(option, text)
+    if not 0 < value < 1:
+        raise UsageError(f"{option} {text}: it must lie between 0 and 1")
+    return value
 
 
 def whole(option: str, value: int, *, highest: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from crosshead.cli.display import show_json
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
-from crosshead.cli.measures import Computing, model_loss, scores_of
+from crosshead.cli.measures import Computing, has_probabilities, probabilities_of, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
 from crosshead.cli.writers import Block, Columns, CsvWriter, JsonWriter, Writer, check_output, file_writer
@@ -41,10 +41,10 @@ def run(request: Request) -> int:
     output = None if request.output is None else check_output(request.output)
     check_engine(request.engine)
     model = Model.load(request.model)
-    if request.proba and not model_loss(model).has_probabilities:
+    if request.proba and not has_probabilities(model):
         raise UsageError(
             f"--proba: the model was trained with {model.loss}, which has no probabilities; "
-            "train with --loss softmax or binary"
+            "train with --loss softmax or binary, or give it a temperature with crosshead calibrate"
         )
     with Monitor() as monitor:
         monitor.stage(f"reading {request.source}")
@@ -89,14 +89,13 @@ def _writer(request: Request, output: Path | None, columns: Columns) -> Iterator
 
 
 def _blocks(model: Model, dataset: Dataset, request: Request) -> Iterator[Block]:
-    loss = model_loss(model)
     for first, scores in scores_of(model, dataset.features, Computing(request.engine, request.threads)):
         last = first + len(scores)
         if dataset.row_names is None:
             names = np.arange(first + 1, last + 1)
         else:
             names = np.array(dataset.row_names[first:last], dtype=np.str_)
-        probabilities = loss.predict_proba(scores) if request.proba else None
+        probabilities = probabilities_of(model, scores) if request.proba else None
         yield Block(names, model.classes[scores.argmax(axis=1)], probabilities)
 
 

@@ -13,6 +13,7 @@ from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability, 
 from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
 from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
 from crosshead.evaluation.differences import RowDifference
+from crosshead.evaluation.doubtful_labels import DoubtfulLabels, doubtful_labels
 from crosshead.evaluation.evaluate import Evaluator, evaluate, evaluate_predictions
 from crosshead.evaluation.mcnemar import McNemar, mcnemar
 from crosshead.evaluation.measures import (
@@ -24,15 +25,19 @@ from crosshead.evaluation.measures import (
     top_k_error,
 )
 from crosshead.evaluation.result import Evaluation
+from crosshead.evaluation.top_losses import TopLosses, top_losses
 
 if TYPE_CHECKING:
+    from crosshead.evaluation.cross_fitting import CrossFitted, cross_fit
     from crosshead.evaluation.temperature import TemperatureScaler
 
 __all__ = [
     "ClasswiseCalibration",
     "Comparer",
     "Comparison",
+    "CrossFitted",
     "Difference",
+    "DoubtfulLabels",
     "Evaluation",
     "Evaluator",
     "Interval",
@@ -42,6 +47,7 @@ __all__ = [
     "Reliability",
     "RowDifference",
     "TemperatureScaler",
+    "TopLosses",
     "bootstrap_mean",
     "brier_score",
     "calibration_error",
@@ -49,6 +55,8 @@ __all__ = [
     "classification_error",
     "compare",
     "confusion_matrix",
+    "doubtful_labels",
+    "cross_fit",
     "evaluate",
     "evaluate_predictions",
     "log_likelihood",
@@ -58,10 +66,17 @@ __all__ = [
     "per_class",
     "reliability",
     "top_k_error",
+    "top_losses",
 ]
+
+_ESTIMATORS = {  # loaded when they are used: they import scikit-learn, which takes a while
+    "CrossFitted": "crosshead.evaluation.cross_fitting",
+    "TemperatureScaler": "crosshead.evaluation.temperature",
+    "cross_fit": "crosshead.evaluation.cross_fitting",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TemperatureScaler":  # an estimator of scikit-learn, which takes a while to import
-        return getattr(import_module("crosshead.evaluation.temperature"), name)
+    if name in _ESTIMATORS:
+        return getattr(import_module(_ESTIMATORS[name]), name)
     raise AttributeError(f"module 'crosshead.evaluation' has no attribute {name!r}")

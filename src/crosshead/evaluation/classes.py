@@ -30,8 +30,8 @@ class PerClass:
     precision: Float
     recall: Float
     f1: Float
-    rows: Float
-    wrong: Float
+    rows: Array
+    wrong: Array
 
 
 def confusion_matrix(predicted: Any, target: Any, n_classes: int, *, sample_weight: Any = None) -> Array:
@@ -68,8 +68,8 @@ def per_class(confusion: Any) -> PerClass:
     precision, recall, f1, _ = measure(
         cells.row, cells.col, labels=labels, sample_weight=cells.data.astype(np.float64), zero_division=np.nan
     )
-    rows = np.asarray(cells.sum(axis=1), dtype=np.float64).ravel()
-    right = np.asarray(cells.tocsr().diagonal(), dtype=np.float64)
+    rows = np.asarray(cells.sum(axis=1)).ravel()
+    right = np.asarray(cells.tocsr().diagonal())
     return PerClass(precision, recall, f1, rows, rows - right)
 
 

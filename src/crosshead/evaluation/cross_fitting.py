@@ -45,6 +45,7 @@ def cross_fit(
     target: NDArray[Any],
     *,
     loss: Loss | str = "softmax",
+    temperature: float | None = None,
     classes: Any = None,
     folds: int = 5,
     bins: int = 15,
@@ -52,7 +53,8 @@ def cross_fit(
 ) -> CrossFitted:
     """Fit a temperature on all folds but one and apply it to that one, for each fold in turn.
 
-    ``scores`` (N, C) and class indices (N,). Before, the probabilities are those of the loss, where it has any.
+    ``scores`` (N, C) and class indices (N,). Before, the probabilities are those of ``temperature``, or
+    of the loss, where it has any.
     Raises ValueError where there are fewer rows than folds, or where no temperature is best for some fold's rows.
 
     Examples
@@ -73,7 +75,7 @@ def cross_fit(
         scaler = TemperatureScaler().fit(scores[~held_out], target[~held_out])
         temperatures[number] = scaler.temperature_
         scaled[held_out] /= scaler.temperature_
-    before = Evaluator(n_rows, names, loss=loss, bins=bins)
+    before = Evaluator(n_rows, names, loss=loss, temperature=temperature, bins=bins)
     before.add(scores, target)
     after = Evaluator(n_rows, names, loss=loss, temperature=1.0, bins=bins)
     after.add(scaled, target)

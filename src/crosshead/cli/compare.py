@@ -1,0 +1,62 @@
+"""`crosshead compare`: two or more models on the same rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from crosshead.cli import options
+
+
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B... [SOURCE]",
+            help="Files of predictions; or folders that `crosshead fit` wrote, and last the data to compare them on.",
+            show_default=False,
+        ),
+    ],
+    target: options.Target = None,
+    ignore: options.Ignore = None,
+    labels: options.Labels = None,
+    row_id: options.RowId = None,
+    scores: options.Scores = False,
+    most: Annotated[
+        int, typer.Option("-n", "--rows", min=0, metavar="N", help="Show the N rows on which two models differ most.")
+    ] = 10,
+    level: options.Level = "0.95",
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    bins: options.Bins = 15,
+    test_rows: options.TestRows = False,
+    engine: options.Engine = "auto",
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Say which of several models is better, by how much, how surely, and on which rows.
+
+    Shows error, cross-entropy, squared error (MSE, summed over classes) and calibration error with bootstrap
+    intervals; for every pair McNemar's test and the differences, where one draw of rows serves both models; and the
+    rows on which they differ most. Predictions for other rows or labels are refused.
+    """
+    options.choice("--engine", engine, options.ENGINES)
+    checked_level = options.share("--level", level)
+    options.whole("--seed", seed, highest=options.HIGHEST_SEED)
+    from crosshead.cli.comparing import Request, run
+    from crosshead.cli.evaluating import Measuring
+    from crosshead.cli.predicted import PredictionOptions
+
+    return run(
+        Request(
+            tuple(models),
+            PredictionOptions(target, tuple(ignore or ()), labels, row_id, scores, None),
+            Measuring(checked_level, resamples, seed, 5, bins),
+            most,
+            test_rows,
+            engine,
+            threads,
+            as_json,
+        )
+    )
