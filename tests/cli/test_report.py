@@ -141,7 +141,27 @@ def test_predictions_of_scikit_learn(crosshead, tmp_path):
     assert "judged" not in text.partition("</header>")[0]
     assert "probabilities of 3 classes that p.csv holds for 150 rows" in text
     np.savez(tmp_path / "z.npz", scores=np.log(p), y=y)
-    assert crosshead("report", "z.npz", "--scores").code == 0
+    assert crosshead("report", "z.npz", "--scores", "--loss", "hinge", "--level", "0.8").code == 0
+    text = read(tmp_path)
+    assert "Rows of the largest hinge loss" in text
+    assert "80 % bootstrap intervals" in text
+    assert "report z.npz --scores --loss hinge --level 0.8" in text
+
+
+def test_a_temperature_is_named_and_its_rows_are(crosshead, tmp_path):
+    options = ("--scale", "maxabs", "--test", "0.4")
+    crosshead("fit", "digits", *options, "--output", "m")
+    assert crosshead("calibrate", "m", "digits", "--output", "warm").code == 0
+    document = json.loads(crosshead("report", "warm", "digits", "--json").out)
+    assert document["judged_on"] == "held-out rows"
+    text = read(tmp_path)
+    assert f"with temperature {Model.load('warm').temperature:.4g}" in text
+    assert "The temperature was fitted on 719 of these rows" in text
+    assert ">Calibration</h2>" in text
+    assert "crosshead calibrate warm-uncalibrated digits --output warm" in text
+    document = json.loads(crosshead("report", "warm", "digits", "--json", "--all-rows").out)
+    top = json.loads(crosshead("top-losses", "warm", "digits", "--json", "-n", "5").out)
+    assert top["total_loss"] == pytest.approx(1797 * document["cross_entropy_nats"])
 
 
 @pytest.mark.parametrize(
@@ -152,10 +172,12 @@ def test_predictions_of_scikit_learn(crosshead, tmp_path):
         (("m", "iris", "--output", "page.pdf"), "ends in .html"),
         (("m", "iris", "--output", "no/page.html"), "there is no folder"),
         (("p.csv", "--all-rows"), "--all-rows is for a model"),
-        (("m", "iris", "--scores"), "--scores is for a file of predictions"),
-        (("m", "iris", "--row-id", "x"), "--row-id is for a file of predictions"),
+        (("m", "iris", "--scores"), "--scores is for files of predictions"),
+        (("m", "iris", "--row-id", "x"), "--row-id is for files of predictions"),
         (("m", "digits"), "features"),
         (("p.csv",), "sums to 1.1"),
+        (("p.csv", "--loss", "hinge"), "say --scores"),
+        (("m", "iris", "--level", "2"), "--level 2"),
     ],
 )
 def test_mistakes(crosshead, tmp_path, arguments, message):

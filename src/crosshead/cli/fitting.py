@@ -94,19 +94,19 @@ def report_page_for(options: FitOptions, folder: Path) -> Path | None:
 
 def _write_report(fitted: Fitted, page: Path) -> None:
     from crosshead.cli.report_run import TRAINED_ON_THESE, Judged, contents_of, write_page
-    from crosshead.cli.report_words import fit_command
+    from crosshead.cli.report_words import commands_for
     from crosshead.report.building import Settings
 
     options, training_only = fitted.options, fitted.test is None
     caution = TRAINED_ON_THESE if training_only else None
     name = "training rows" if training_only else "test rows" if options.test_fraction is None else "held-out rows"
-    command = fit_command(fitted.model, options.source, str(fitted.folder), options.test)
+    commands = commands_for(fitted.model, options.source, str(fitted.folder), options.test)
     contents = contents_of(
         fitted.model,
         Judged(fitted.judged, name, fitted.row_title, options.test, caution),
         options.source,
         computing=Computing(options.engine, options.threads),
-        commands=[] if command is None else [f"{command} --report"],
+        commands=[f"{command} --report" for command in commands],
         title=f"{fitted.folder.name} on {Path(options.source).name}",
         settings=Settings(),
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crosshead.cli import options
 from crosshead.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from crosshead.cli.predicted import PredictionOptions
 
 LARGEST_LIST = 100  # costliest rows of one page, each with a picture
 PAGES = (".html", ".htm")
@@ -21,12 +24,10 @@ class ReportOptions:
     subject: str
     source: str | None
     output: str
-    target: str | None
-    ignore: tuple[str, ...]
+    predictions: PredictionOptions
     all_rows: bool
-    scores: bool
-    row_id: str | None
     count: int
+    level: float
     resamples: int
     seed: int
     title: str | None
@@ -61,16 +62,23 @@ def report(
             show_default=False,
         ),
     ] = False,
-    scores: Annotated[bool, typer.Option("--scores", help="PREDICTIONS holds scores, not probabilities.")] = False,
-    row_id: Annotated[
+    labels: options.Labels = None,
+    row_id: options.RowId = None,
+    scores: options.Scores = False,
+    loss: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The column of PREDICTIONS that names the rows.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help=f"With --scores, what they cost: {', '.join(options.LOSSES)}. [default: softmax]",
+            show_default=False,
+        ),
     ] = None,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=LARGEST_LIST, metavar="N", help="Costliest rows to list.")
     ] = 24,
-    resamples: Annotated[int, typer.Option(min=1, metavar="N", help="Bootstrap samples for the intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Draws the bootstrap samples.")] = 0,
+    level: options.Level = "0.95",
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="The page's title.", show_default=False)] = None,
     date: Annotated[
         str | None,
@@ -88,20 +96,21 @@ def report(
     """
     if source is None and all_rows:
         raise UsageError("--all-rows is for a model with a SOURCE; predictions are judged on all their rows")
-    if source is not None and (scores or row_id is not None):
-        raise UsageError(f"{'--scores' if scores else '--row-id'} is for a file of predictions, not for a model")
+    from crosshead.cli.predicted import PredictionOptions
+
+    loss = None if loss is None else options.choice("--loss", loss, options.LOSSES)
+    predictions = PredictionOptions(target, tuple(ignore or ()), labels, row_id, scores, loss)
+    predictions.check() if source is None else predictions.refuse_for_model()
     chosen = ReportOptions(
         subject=subject,
         source=source,
         output=output,
-        target=target,
-        ignore=tuple(ignore or ()),
+        predictions=predictions,
         all_rows=all_rows,
-        scores=scores,
-        row_id=row_id,
         count=count,
+        level=options.share("--level", level),
         resamples=resamples,
-        seed=options.whole("--seed", seed, highest=2**32 - 1),
+        seed=options.whole("--seed", seed, highest=options.HIGHEST_SEED),
         title=title,
         date=date,
         engine=options.choice("--engine", engine, options.ENGINES),

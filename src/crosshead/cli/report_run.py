@@ -10,19 +10,19 @@ from typing import Any
 from crosshead.cli.display import show_json
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, UsageError, tell
+from crosshead.cli.evaluating import calibration_rows
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
+from crosshead.cli.predicted import are_predictions, load_labels, load_predictions
 from crosshead.cli.report import PAGES, ReportOptions
-from crosshead.cli.report_words import fit_command, model_facts, prediction_facts, subject_of, training_of
+from crosshead.cli.report_words import commands_for, model_facts, prediction_facts, subject_of, training_of
 from crosshead.cli.sources import check_features, show_notes
 from crosshead.cli.top_losses_run import row_title
 from crosshead.cli.writers import check_output, text_file
 from crosshead.data import Dataset, load, split
 from crosshead.data.errors import DataError
-from crosshead.data.prediction_files import read_predictions
 from crosshead.models import Model
-from crosshead.models.folder import DOCUMENT
 from crosshead.report.building import Settings, Wording, report_on_model, report_on_predictions
 from crosshead.report.contents import Contents
 from crosshead.report.page import check_packages, render
@@ -97,7 +97,7 @@ def contents_of(
         subject=subject_of(model, dataset, judged.name, source),
         judged_on=judged.name,
         row_title=judged.row_title,
-        cautions=[] if judged.caution is None else [judged.caution],
+        cautions=_cautions(model, judged),
         commands=commands,
         facts=model_facts(model, dataset, engine_name(computing.engine), settings.resamples, settings.seed),
         date=date,
@@ -106,24 +106,35 @@ def contents_of(
     return report_on_model(model, dataset, target, blocks, wording, training=training_of(model), settings=settings)
 
 
+def _cautions(model: Model, judged: Judged) -> list[str]:
+    cautions = [] if judged.caution is None else [judged.caution]
+    rows = calibration_rows(model, judged.dataset.fingerprint(), judged.dataset.n_rows)
+    if rows:
+        cautions.append(f"The temperature was fitted on {rows} of these rows; new rows tell more about calibration.")
+    return cautions
+
+
 def _of_model(options: ReportOptions, monitor: Monitor) -> Contents:
     assert options.source is not None
     model = Model.load(options.subject)
     monitor.stage(f"reading {options.source}")
     whole = load(
-        options.source, target=options.target, ignore=options.ignore, encoding=model.encoding, target_required=True
+        options.source,
+        target=options.predictions.target,
+        ignore=options.predictions.ignore,
+        encoding=model.encoding,
+        target_required=True,
     )
     judged = rows_to_judge(model, whole, all_rows=options.all_rows)
     check_features(judged.dataset, model)
     show_notes(judged.dataset)
     monitor.stage(f"scoring {judged.dataset.n_rows} rows")
-    trained = fit_command(model, options.source, options.subject, judged.test)
     return contents_of(
         model,
         judged,
         options.source,
         computing=Computing(options.engine, options.threads),
-        commands=[*([] if trained is None else [trained]), _own_command(options)],
+        commands=[*commands_for(model, options.source, options.subject, judged.test), _own_command(options)],
         title=options.title or f"{Path(options.subject).name} on {Path(options.source).name}",
         settings=_settings(options),
         date=options.date,
@@ -158,16 +169,11 @@ def numbered(dataset: Dataset) -> Dataset:
 
 
 def _of_predictions(options: ReportOptions, monitor: Monitor) -> Contents:
-    if (Path(options.subject) / DOCUMENT).is_file():
+    if not are_predictions(options.subject) and Path(options.subject).is_dir():
         raise UsageError(f"{options.subject}: a model needs labelled rows to be judged on; give SOURCE after it")
     monitor.stage(f"reading {options.subject}")
-    predictions = read_predictions(
-        options.subject,
-        target=options.target,
-        row_id=options.row_id,
-        ignore=options.ignore,
-        scores=options.scores,
-    )
+    given = options.predictions
+    predictions = load_predictions(options.subject, given, load_labels(given))
     name, kind = Path(options.subject).name, predictions.kind
     wording = Wording(
         title=options.title or name,
@@ -178,7 +184,7 @@ def _of_predictions(options: ReportOptions, monitor: Monitor) -> Contents:
     )
     monitor.stage(f"judging {predictions.n_rows} rows")
     try:
-        return report_on_predictions(predictions, wording, settings=_settings(options))
+        return report_on_predictions(predictions, wording, loss=given.loss or "softmax", settings=_settings(options))
     except DataError:
         raise
     except ValueError as error:
@@ -186,20 +192,24 @@ def _of_predictions(options: ReportOptions, monitor: Monitor) -> Contents:
 
 
 def _settings(options: ReportOptions) -> Settings:
-    return Settings(costliest=options.count, resamples=options.resamples, seed=options.seed)
+    return Settings(options.count, options.level, options.resamples, options.seed)
 
 
 def _own_command(options: ReportOptions) -> str:
     words: list[Any] = ["crosshead", "report", options.subject]
     words += [] if options.source is None else [options.source]
-    words += [] if options.target is None else ["--target", options.target]
-    words += [word for column in options.ignore for word in ("--ignore", column)]
+    given, usual = options.predictions, Settings()
+    words += [] if given.target is None else ["--target", given.target]
+    words += [word for column in given.ignore for word in ("--ignore", column)]
+    words += [] if given.labels is None else ["--labels", given.labels]
+    words += [] if given.row_id is None else ["--row-id", given.row_id]
+    words += ["--scores"] if given.scores else []
+    words += [] if given.loss is None else ["--loss", given.loss]
     words += ["--all-rows"] if options.all_rows else []
-    words += ["--scores"] if options.scores else []
-    words += [] if options.row_id is None else ["--row-id", options.row_id]
-    words += [] if options.count == Settings().costliest else ["-n", options.count]
-    words += [] if options.resamples == Settings().resamples else ["--resamples", options.resamples]
-    words += [] if options.seed == 0 else ["--seed", options.seed]
+    words += [] if options.count == usual.costliest else ["-n", options.count]
+    words += [] if options.level == usual.level else ["--level", options.level]
+    words += [] if options.resamples == usual.resamples else ["--resamples", options.resamples]
+    words += [] if options.seed == usual.seed else ["--seed", options.seed]
     words += [] if options.title is None else ["--title", options.title]
     words += [] if options.date is None else ["--date", options.date]
     return shlex.join(str(word) for word in [*words, "--output", Path(options.output).name])

@@ -43,14 +43,20 @@ def subject_of(model: Model, dataset: Dataset, judged_on: str, source: str) -> s
     )
 
 
-def fit_command(model: Model, source: str, folder: str, test: str | None) -> str | None:
-    """The command line that trains the model again; None where the document does not say enough."""
+def commands_for(model: Model, source: str, folder: str, test: str | None) -> list[str]:
+    """The command lines that train the model again, and calibrate it; none where its document does not say enough."""
     settings = model.hyperparameters
     if "alpha" not in settings or "source" not in model.training:
-        return None
-    recorded = str(model.training["source"])
-    data = source if Path(source).name == recorded else recorded
-    words = ["crosshead", "fit", data, "--loss", model.loss, "--alpha", repr(float(settings["alpha"]))]
+        return []
+    words = [
+        "crosshead",
+        "fit",
+        _named(source, model.training["source"]),
+        "--loss",
+        model.loss,
+        "--alpha",
+        repr(float(settings["alpha"])),
+    ]
     words += _option("--l1-ratio", settings.get("l1_ratio"), 0.0) + _option("--scale", model.scaling.kind, "none")
     words += _data_options(model.encoding)
     words += [] if test is None else ["--test", test]
@@ -58,7 +64,17 @@ def fit_command(model: Model, source: str, folder: str, test: str | None) -> str
     words += [] if settings.get("fit_intercept", True) else ["--no-intercept"]
     words += _option("--tol", settings.get("tol"), 1e-4) + _option("--max-iter", settings.get("max_iter"), 1000)
     words += _option("--max-time", settings.get("max_time"), None) + _option("--seed", settings.get("seed"), 0)
-    return shlex.join([*words, "--output", folder])
+    if model.temperature is None:
+        return [shlex.join([*words, "--output", folder])]
+    before, said = f"{folder}-uncalibrated", model.calibration
+    again = ["crosshead", "calibrate", before, _named(source, said.get("source", source))]
+    again += _option("--folds", said.get("folds"), 5) + _option("--seed", said.get("seed"), 0)
+    return [shlex.join([*words, "--output", before]), shlex.join([*again, "--output", folder])]
+
+
+def _named(source: str, recorded: Any) -> str:
+    """The recorded name of a source, as the person who asks writes it."""
+    return source if Path(source).name == str(recorded) else str(recorded)
 
 
 def _option(name: str, value: Any, default: Any) -> list[str]:

@@ -69,7 +69,7 @@ def top_losses(
         count=count,
         label_errors=label_errors,
         folds=folds,
-        seed=options.whole("--seed", seed, highest=2**32 - 1),
+        seed=options.whole("--seed", seed, highest=options.HIGHEST_SEED),
         target=target,
         ignore=tuple(ignore or ()),
         test_rows=test_rows,
