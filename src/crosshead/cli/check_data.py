@@ -19,9 +19,8 @@ LARGE, SMALL = 100.0, 1e-3
 UNEVEN = 1000.0
 """How many times the spread of one column may be that of another."""
 
-FEW_ROWS = 5
-RARE = 0.1
-"""A class with fewer rows than this, or than this share of the rows it would have if all classes had equally many."""
+FEW_ROWS, RARE = 5, 0.1
+"""A class has few rows with fewer than the one, or than the other as a share of the classes' mean."""
 
 MOST_NAMED = 5
 
@@ -163,13 +162,11 @@ def class_balance(dataset: Dataset, classes: Array, indices: Array) -> Finding:
 
 
 def _left_out(classes: Array) -> list[int]:
-    """Integers between the smallest and the largest label that are none, where the labels look like a numbering."""
-    if classes.dtype.kind not in "iu" or int(classes[-1]) - int(classes[0]) >= 2 * len(classes):
+    """Whole numbers between the smallest and the largest label that are none, where the labels are a numbering."""
+    if classes.dtype.kind not in "iu" or classes[0] < 0 or int(classes[-1]) - int(classes[0]) >= 2 * len(classes):
         return []
     present = set(classes.tolist())
-    lowest = min(0, int(classes[0])) if int(classes[0]) <= 1 else int(classes[0])
-    start = int(classes[0]) if int(classes[0]) == 1 else lowest
-    return [label for label in range(start, int(classes[-1])) if label not in present]
+    return [label for label in range(int(classes[0]), int(classes[-1])) if label not in present]
 
 
 def _only_in(labels: Array, classes: Array) -> list[Any]:

@@ -139,9 +139,9 @@ def gradient(learning: Learning) -> Finding:
 
 def learnt_by_heart(learning: Learning) -> Finding:
     """A few rows of several classes, trained with next to no penalty until their loss is zero."""
-    rows = few_rows(learning.indices, min(MOST_LEARNT, learning.features.shape[1] + 1), learning.seed)
-    features = learning.features[rows].astype(np.float64)
-    features = features / _typical_size(features)
+    parameters = learning.features.shape[1] + int(learning.intercept)  # a score can be asked of as many rows
+    rows = few_rows(learning.indices, min(MOST_LEARNT, parameters), learning.seed)
+    features = _evened(learning.features[rows].astype(np.float64))
     classifier = LinearClassifier(
         learning.loss,
         alpha=LEARNING_ALPHA,
@@ -197,6 +197,13 @@ def _typical_size(features: Any) -> float:
     values = features.data if not isinstance(features, np.ndarray) else features
     values = np.asarray(values, dtype=np.float64)
     return float(np.sqrt(np.square(values).sum() / features.shape[0])) or 1.0
+
+
+def _evened(features: Any) -> Any:
+    """Each column divided by its root mean square: scale has a check of its own, and is not to decide this one."""
+    dense = features.toarray() if not isinstance(features, np.ndarray) else features
+    size = np.sqrt(np.square(dense).mean(axis=0))
+    return dense / np.where(size > 0, size, 1)
 
 
 def _difference(objective: Objective, point: Float, direction: Float, slope: float) -> float:

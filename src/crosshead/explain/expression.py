@@ -15,11 +15,18 @@ Numbers = Mapping[str, Number]
 MOST_TERMS = 8
 """A longer sum is shown by its first and last terms."""
 
+DIGITS = 6
+MORE_DIGITS = (9, 12, 17)
+"""How many significant digits are shown, and how many where so few would not give the result."""
+
+AGREEMENT, ROUNDING = 1e-4, 1e-14
+"""How well the numbers as shown must give the result, relative to it, or to the numbers where only rounding is left."""
+
 ADDITIVE, MULTIPLICATIVE, SIGNED, POWER, ATOM = range(5)
 """How tightly the parts of a formula hold together, loosest first."""
 
 
-def shown(number: float) -> str:
+def shown(number: float, digits: int = DIGITS) -> str:
     """A number as a person reads it: six significant digits, whole numbers in full, a true minus sign.
 
     Examples
@@ -32,7 +39,7 @@ def shown(number: float) -> str:
     if math.isinf(number):
         return "∞" if number > 0 else "−∞"
     whole = abs(number) < 1e15 and number == int(number)
-    return (str(int(number)) if whole else f"{number:.6g}").replace("-", "−")
+    return (str(int(number)) if whole else f"{number:.{digits}g}").replace("-", "−")
 
 
 def evaluate(formula: str, numbers: Numbers) -> float:
@@ -54,6 +61,8 @@ def evaluate(formula: str, numbers: Numbers) -> float:
 def with_numbers(formula: str, numbers: Numbers) -> str:
     """The formula with every name replaced by its number, as a person writes it.
 
+    Where numbers nearly cancel, they get as many digits as it takes for them to give the result they stand beside.
+
     Examples
     --------
     >>> with_numbers("max(0, z - y + margin)", {"z": -1.7, "y": 3.2, "margin": 1.0})
@@ -61,7 +70,26 @@ def with_numbers(formula: str, numbers: Numbers) -> str:
     >>> with_numbers("dot(w, x) + b", {"w": (0.5, -2.0), "x": (4.0, 3.0), "b": -1.0})
     '0.5·4 − 2·3 − 1'
     """
-    return _text(_parsed(formula), numbers)[0]
+    return _Writer(numbers, _digits(formula, numbers)).text(_parsed(formula))[0]
+
+
+def _digits(formula: str, numbers: Numbers) -> int:
+    """How many digits the numbers need for a person with a calculator to find the formula's value."""
+    if any(isinstance(number, tuple) and len(number) > MOST_TERMS for number in numbers.values()):
+        return DIGITS
+    exact = evaluate(formula, numbers)
+    rounding = ROUNDING * max((float(np.max(np.abs(number), initial=0.0)) for number in numbers.values()), default=0.0)
+    for digits in (DIGITS, *MORE_DIGITS):
+        rounded = evaluate(formula, {name: _rounded(number, digits) for name, number in numbers.items()})
+        if rounded == exact or abs(rounded - exact) <= max(AGREEMENT * abs(exact), rounding) or math.isnan(exact):
+            return digits
+    return MORE_DIGITS[-1]
+
+
+def _rounded(number: Number, digits: int) -> Number:
+    if isinstance(number, tuple):
+        return tuple(float(f"{part:.{digits}g}") for part in number)
+    return float(f"{number:.{digits}g}")
 
 
 @lru_cache(maxsize=256)
@@ -140,26 +168,49 @@ def _sequence(node: ast.expr, numbers: Numbers) -> Sequence[float]:
     return values if isinstance(values, tuple) else (values,)
 
 
-def _text(node: ast.expr, numbers: Numbers) -> tuple[str, int]:
-    """The text of a part of a formula, and how tightly it holds together."""
-    match node:
-        case ast.Constant(value=int() | float() as constant):
-            return _number_text(float(constant))
-        case ast.Name(id=name):
-            return _number_text(_scalar(name, numbers))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return f"−{_within(_text(operand, numbers), POWER)}", SIGNED
-        case ast.BinOp(left=left, op=operator, right=right):
-            return _operation(operator, _text(left, numbers), _text(right, numbers))
-        case ast.Call(func=ast.Name(id=name), args=arguments) if name in _OVER_LISTS:
-            return _list_text(name, [_sequence(argument, numbers) for argument in arguments])
-        case ast.Call(func=ast.Name(id=name), args=arguments):
-            return _call(name, [_text(argument, numbers) for argument in arguments])
-    raise ValueError(f"not a formula: {ast.unparse(node)}")
+class _Writer:
+    """Writes formulas with these numbers in so many digits; a part's text comes with how tightly it holds together."""
 
+    def __init__(self, numbers: Numbers, digits: int) -> None:
+        self._numbers, self._digits = numbers, digits
 
-def _number_text(number: float) -> tuple[str, int]:
-    return shown(number), SIGNED if number < 0 else ATOM
+    def text(self, node: ast.expr) -> tuple[str, int]:
+        match node:
+            case ast.Constant(value=int() | float() as constant):
+                return self._number(float(constant))
+            case ast.Name(id=name):
+                return self._number(_scalar(name, self._numbers))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return f"−{_within(self.text(operand), POWER)}", SIGNED
+            case ast.BinOp(left=left, op=operator, right=right):
+                return _operation(operator, self.text(left), self.text(right))
+            case ast.Call(func=ast.Name(id=name), args=arguments) if name in _OVER_LISTS:
+                return self._list(name, [_sequence(argument, self._numbers) for argument in arguments])
+            case ast.Call(func=ast.Name(id=name), args=arguments):
+                return _call(name, [self.text(argument) for argument in arguments])
+        raise ValueError(f"not a formula: {ast.unparse(node)}")
+
+    def _number(self, number: float) -> tuple[str, int]:
+        return shown(number, self._digits), SIGNED if number < 0 else ATOM
+
+    def _list(self, name: str, lists: Sequence[Sequence[float]]) -> tuple[str, int]:
+        count = len(lists[0])
+        places = list(range(count)) if count <= MOST_TERMS else [0, 1, 2, count - 1]
+        if name == "sum":
+            terms = [self._number(lists[0][place]) for place in places]
+        elif name == "dot":
+            pairs = [(self._number(lists[0][place]), self._number(lists[1][place])) for place in places]
+            terms = [_operation(ast.Mult(), left, right) for left, right in pairs]
+        elif name == "sizes":
+            terms = [_call("abs", [self._number(lists[0][place])]) for place in places]
+        else:
+            terms = [_operation(ast.Pow(), self._number(lists[0][place]), ("2", ATOM)) for place in places]
+        if count > MOST_TERMS:
+            terms.insert(3, ("…", ATOM))
+        text = _sum_text(terms) if terms else "0"
+        if name == "norm":
+            return f"√({text})", ATOM
+        return text, terms[0][1] if len(terms) == 1 else ADDITIVE
 
 
 def _within(part: tuple[str, int], tightness: int) -> str:
@@ -189,26 +240,6 @@ def _sum_text(parts: Sequence[tuple[str, int]]) -> str:
     for term, _ in parts[1:]:
         text += f" − {term[1:]}" if term.startswith("−") else f" + {term}"
     return text
-
-
-def _list_text(name: str, lists: Sequence[Sequence[float]]) -> tuple[str, int]:
-    count = len(lists[0])
-    places = list(range(count)) if count <= MOST_TERMS else [0, 1, 2, count - 1]
-    if name == "sum":
-        terms = [_number_text(lists[0][place]) for place in places]
-    elif name == "dot":
-        pairs = [(_number_text(lists[0][place]), _number_text(lists[1][place])) for place in places]
-        terms = [_operation(ast.Mult(), left, right) for left, right in pairs]
-    elif name == "sizes":
-        terms = [_call("abs", [_number_text(lists[0][place])]) for place in places]
-    else:
-        terms = [_operation(ast.Pow(), _number_text(lists[0][place]), ("2", ATOM)) for place in places]
-    if count > MOST_TERMS:
-        terms.insert(3, ("…", ATOM))
-    text = _sum_text(terms) if terms else "0"
-    if name == "norm":
-        return f"√({text})", ATOM
-    return text, terms[0][1] if len(terms) == 1 else ADDITIVE
 
 
 def _call(name: str, arguments: Sequence[tuple[str, int]]) -> tuple[str, int]:
