@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosshead.data import Dataset, load
+    from crosshead.evaluation import doubtful_labels, top_losses
     from crosshead.linear import (
         ConvergenceWarning,
         LinearClassifier,
@@ -27,9 +28,11 @@ _HOMES = {
     "LinearClassifierCV": "crosshead.linear",
     "LogisticRegression": "crosshead.linear",
     "Model": "crosshead.models",
+    "doubtful_labels": "crosshead.evaluation",
     "get_loss": "crosshead.losses",
     "load": "crosshead.data",
     "regularisation_path": "crosshead.linear",
+    "top_losses": "crosshead.evaluation",
 }
 
 __all__ = [
@@ -40,9 +43,11 @@ __all__ = [
     "LogisticRegression",
     "Model",
     "__version__",
+    "doubtful_labels",
     "get_loss",
     "load",
     "regularisation_path",
+    "top_losses",
 ]
 
 

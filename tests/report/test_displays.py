@@ -116,9 +116,11 @@ class TestConfusion:
         assert image.get_array().shape == (100, 100, 4)
 
     def test_errors_are_seen_beside_many_right_predictions(self):
+        many = ConfusionDisplay(np.array([[80, 20], [0, 50]]), ["a", "b"])
+        assert many._colours()[0, 1, 3] == round(255 * STRONGEST)
         display = ConfusionDisplay(np.array([[999, 1], [0, 500]]), ["a", "b"])
         picture = display._colours()
-        assert picture[0, 1, 3] == round(255 * STRONGEST)
+        assert picture[1, 0, 3] < picture[0, 1, 3] == round(255 * STRONGEST / 10)
         assert tuple(picture[0, 1, :3]) != tuple(picture[0, 0, :3])
         assert "a taken for b (1, 0.1 % of its class)" in display.describe()
 

@@ -111,6 +111,14 @@ def report_on_predictions(
 
     Probabilities are judged by −ln p; scores by ``loss``. DataError where no labels are known, or a row is none of
     probabilities.
+
+    Examples
+    --------
+    >>> p = np.array([[0.8, 0.2], [0.4, 0.6], [0.7, 0.3]])
+    >>> predictions = Predictions(p, np.array(["cat", "dog"]), np.array([0, 1, 1]))
+    >>> contents = report_on_predictions(predictions, Wording("Cats and dogs", "Three pictures."))
+    >>> contents.evaluation.wrong, contents.top_names
+    (1, ['3', '2', '1'])
     """
     settings = settings or Settings()
     target = np.asarray(predictions.known_target(), dtype=np.int64)

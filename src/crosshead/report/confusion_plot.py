@@ -12,6 +12,8 @@ from crosshead.report.figures import BLUE, VERMILLION, ink, listed, panels, perc
 
 MOST_NUMBERS = 15
 """Classes up to which each cell has room for its count."""
+FEW_ERRORS = 0.1
+"""The share of a class that is drawn as strongly as errors get, where no error is more frequent."""
 STRONGEST = 0.62
 """The opacity of a full cell; numbers on it keep a contrast of at least 4.5 : 1 on light and on dark ground."""
 
@@ -21,7 +23,7 @@ class ConfusionDisplay:
     """A confusion matrix ``counts`` (C, C), rows are true classes, columns predicted ones, and the classes' ``labels``.
 
     Right predictions are blue, wrong ones vermillion. The blue of a cell is its share of the true class; the vermillion
-    is scaled to the largest such share of errors, so that few errors among many right predictions are seen.
+    is scaled to the largest such share of errors, or to 10 %, so that few errors among many right predictions are seen.
 
     Examples
     --------
@@ -80,7 +82,7 @@ class ConfusionDisplay:
         shares = self.shares
         wrong = ~np.eye(len(shares), dtype=bool)
         largest = float(shares[wrong].max(initial=0.0))
-        opacity = np.where(wrong, np.sqrt(shares / largest) if largest > 0 else 0.0, shares) * STRONGEST
+        opacity = np.where(wrong, np.sqrt(shares / max(largest, FEW_ERRORS)), shares) * STRONGEST
         colours = np.empty((*shares.shape, 4))
         colours[..., :3] = np.where(wrong[..., None], to_rgb(VERMILLION), to_rgb(BLUE))
         colours[..., 3] = np.clip(opacity, 0.03, 1.0)  # an empty cell is still seen to be a cell

@@ -121,6 +121,7 @@ class LossCurveDisplay:
         above.tick_params(labelbottom=False)
         self._plot_gap(below, along)
         below.set_xlabel(AXES[by])
+        below.locator_params(axis="x", nbins=6)
         for axis in self.axes_:
             ground_lines(axis)
         return self
