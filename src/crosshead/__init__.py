@@ -9,8 +9,8 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crosshead.data import Dataset, load
-    from crosshead.evaluation import doubtful_labels, top_losses
+    from crosshead.data import Dataset, Predictions, load
+    from crosshead.evaluation import TemperatureScaler, compare, doubtful_labels, evaluate, top_losses
     from crosshead.linear import (
         ConvergenceWarning,
         LinearClassifier,
@@ -28,7 +28,11 @@ _HOMES = {
     "LinearClassifierCV": "crosshead.linear",
     "LogisticRegression": "crosshead.linear",
     "Model": "crosshead.models",
+    "Predictions": "crosshead.data",
+    "TemperatureScaler": "crosshead.evaluation",
+    "compare": "crosshead.evaluation",
     "doubtful_labels": "crosshead.evaluation",
+    "evaluate": "crosshead.evaluation",
     "get_loss": "crosshead.losses",
     "load": "crosshead.data",
     "regularisation_path": "crosshead.linear",
@@ -42,8 +46,12 @@ __all__ = [
     "LinearClassifierCV",
     "LogisticRegression",
     "Model",
+    "Predictions",
+    "TemperatureScaler",
     "__version__",
+    "compare",
     "doubtful_labels",
+    "evaluate",
     "get_loss",
     "load",
     "regularisation_path",

@@ -124,6 +124,7 @@ def test_no_probabilities_of_a_hinge(crosshead):
     result = crosshead("predict", "m", "iris", "--proba")
     assert result.code == 2
     assert "squared_hinge, which has no probabilities" in result.line
+    assert "crosshead calibrate" in result.line
 
 
 @pytest.mark.parametrize(

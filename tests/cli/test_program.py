@@ -49,14 +49,14 @@ def test_version(crosshead):
     assert "engine" in result.out
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["fit", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["fit", "--help"], ["predict", "--help"], ["compare", "--help"]])
 def test_help_goes_to_stdout(crosshead, arguments):
     result = crosshead(*arguments)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("Usage: crosshead")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["calibrate", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(tmp_path, arguments):
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "crosshead", *arguments],

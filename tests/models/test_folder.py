@@ -213,5 +213,5 @@ def test_a_temperature_comes_back_and_is_a_version_of_its_own(tmp_path: Path) ->
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_temperature_that_is_none(tmp_path: Path, temperature: float) -> None:
-    with pytest.raises(ModelError, match="the temperature is .*; it must be positive and finite"):
+    with pytest.raises(ModelError, match=r"the temperature is .*; it must be positive and finite"):
         make(temperature=temperature).save(tmp_path / "m")

@@ -28,9 +28,9 @@ def pairs(found: Evaluation, loss_title: str | None) -> list[tuple[str, str]]:
 def warn(found: Evaluation, row_name: Callable[[int], str]) -> None:
     """Say on stderr where the cross-entropy is infinite, and why."""
     if found.first_impossible is not None:
-        rows = f"{found.impossible} row{'s' if found.impossible > 1 else ''}"
+        rows = f"{found.impossible} rows give" if found.impossible > 1 else "1 row gives"
         name = row_name(found.first_impossible)
-        tell("warning", f"the cross-entropy is infinite: {rows} give the true class probability 0, first row {name}")
+        tell("warning", f"the cross-entropy is infinite: {rows} the true class probability 0, first row {name}")
 
 
 def show_classes(found: Evaluation) -> None:
@@ -92,6 +92,7 @@ def _probability_pairs(found: Evaluation) -> list[tuple[str, str]]:
         ("Brier score", f"{found.brier:.6g}{_limits(found, 'brier')}"),
         ("calibration error", f"{ece}, {percent(found.reliability.mce)} at most"),
         ("in bins of equal mass", percent(found.ece_equal_mass or 0.0)),
+        ("by chance alone", f"{percent(found.reliability.ece_of_noise)} expected on so many rows"),
     ]
 
 

@@ -65,9 +65,16 @@ def load_predictions(source: str, options: PredictionOptions, labels: Dataset | 
         row_id=options.row_id,
         ignore=options.ignore,
         scores=options.scores,
-        target_required=labels is None,
+        target_required=False,
     )
-    return found if labels is None else _labelled(found, labels)
+    if labels is not None:
+        return _labelled(found, labels)
+    if found.target is None:
+        raise UsageError(
+            f"{source}: no labels to compare with; say which column holds them with --target COLUMN, "
+            "or which source with --labels SOURCE"
+        )
+    return found
 
 
 def load_labels(options: PredictionOptions) -> Dataset | None:

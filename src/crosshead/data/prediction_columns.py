@@ -86,7 +86,9 @@ def _output_columns(
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     target = target_name_of(names, wanted.target, None, False, place.source)
     taken = {row_id, target, *PREDICTED_NAMES}
-    found = [name for name in names if name not in taken and is_number_type(types, table.schema.field(name).type)]
+    kinds = {name: table.schema.field(name).type for name in names if name not in taken}
+    # A column that is empty in every row has no type; it is named as soon as its numbers are asked for.
+    found = [name for name, kind in kinds.items() if is_number_type(types, kind) or types.is_null(kind)]
     if len(found) < 2:
         advice = "give one column a class, named after it or probability_<class>"
         if any(name in PREDICTED_NAMES for name in names):
@@ -100,7 +102,7 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     if column.null_count:
         missing = np.flatnonzero(column.is_null().to_numpy())
-        raise DataError(f"{place.source}: empty or missing value at {place.row(int(missing[0]))}, column {name!r}")
+        raise DataError(f"{place.source}: NaN, or an empty cell, at {place.row(int(missing[0]))}, column {name!r}")
     if not is_number_type(types, column.type):
         example = column[0].as_py()
         raise DataError(f"{place.source}: column {name!r} holds {column.type}, as {example!r}; give numbers")

@@ -14,8 +14,7 @@ from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
 from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
 from crosshead.evaluation.differences import RowDifference
 from crosshead.evaluation.doubtful_labels import DoubtfulLabels, doubtful_labels
-from crosshead.evaluation.evaluate import Evaluator, evaluate, evaluate_predictions
-from crosshead.evaluation.mcnemar import McNemar, mcnemar
+from crosshead.evaluation.evaluator import Evaluator, evaluate, evaluate_predictions
 from crosshead.evaluation.measures import (
     brier_score,
     classification_error,
@@ -24,6 +23,7 @@ from crosshead.evaluation.measures import (
     mean_loss,
     top_k_error,
 )
+from crosshead.evaluation.paired_tests import McNemar, mcnemar
 from crosshead.evaluation.result import Evaluation
 from crosshead.evaluation.top_losses import TopLosses, top_losses
 

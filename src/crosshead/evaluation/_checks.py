@@ -68,9 +68,8 @@ def as_target(target: Any, n_rows: int, n_classes: int, classes: Array | None) -
         return _known_positions(found, classes)
     if found.dtype.kind not in "iu":
         raise ValueError(f"targets of type {found.dtype} need `classes`; without it they are class indices")
-    wrong = (found < 0) | (found >= n_classes)
-    if wrong.any():
-        row = int(wrong.argmax())
+    if found.min() < 0 or found.max() >= n_classes:
+        row = int(((found < 0) | (found >= n_classes)).argmax())
         raise ValueError(f"target {found[row]} in row {row} is outside 0..{n_classes - 1}")
     return found.astype(np.intp, copy=False)
 

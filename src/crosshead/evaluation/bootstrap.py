@@ -104,16 +104,18 @@ def percentile_interval(estimate: float, replicates: Float, level: float) -> Int
     return Interval(estimate, lower, upper, level)
 
 
-def pivotal_interval(estimate: float, replicates: Float, level: float, lowest: float = 0.0) -> Interval:
+def pivotal_interval(
+    estimate: float, replicates: Float, level: float, lowest: float = 0.0, *, by_chance: float = 0.0
+) -> Interval:
     """The basic (pivotal) interval 2θ̂ − quantiles, cut at ``lowest`` and widened to hold the estimate.
 
     For estimates that noise makes larger, as it does the calibration error: resampling adds the same noise once
-    more, so that percentiles of the replicates would lie above what is estimated.
+    more, so that percentiles of the replicates would lie above what is estimated. An estimate up to ``by_chance`` is
+    as large as noise alone makes it, and its interval begins at ``lowest``.
     """
     lower, upper = _limits(replicates, level)
-    return Interval(
-        estimate, min(max(2 * estimate - upper, lowest), estimate), max(2 * estimate - lower, estimate), level
-    )
+    below = lowest if estimate <= by_chance else max(2 * estimate - upper, lowest)
+    return Interval(estimate, min(below, estimate), max(2 * estimate - lower, estimate), level)
 
 
 def bootstrap_mean(

@@ -20,6 +20,7 @@ EXACT_ROWS = 1 << 18
 """Up to this many rows bins of equal mass are cut between single rows; above it between cells of like confidence."""
 
 _CELLS = 1 << 15
+CHANCE = 2  # the third stream of random numbers of one seed, after those of the bootstrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class Reliability:
       confidence in the bin, both inside it.
     * ``count``: rows; ``weight``: the sum of their sample weights
     * ``confidence``: mean confidence; ``accuracy``: share of rows that are right; NaN in an empty bin
+    * ``noise``: the standard deviation that accuracy less confidence has by chance where predictions are calibrated,
+      √(Σ sᵢ² cᵢ(1 − cᵢ)) / Σ sᵢ; NaN in an empty bin
 
     Examples
     --------
@@ -46,6 +49,7 @@ class Reliability:
     weight: Float
     confidence: Float
     accuracy: Float
+    noise: Float
 
     @property
     def gap(self) -> Float:
@@ -59,13 +63,29 @@ class Reliability:
         return float(self.weight[used] @ np.abs(self.gap[used]) / self.weight.sum())
 
     @property
+    def ece_of_noise(self) -> float:
+        """The expected calibration error that calibrated predictions with these confidences show on average.
+
+        Chance alone makes it of so many rows in so many bins: Σ_b w_b/W · noise_b √(2/π), in the normal approximation.
+        """
+        used = self.weight > 0
+        return float(self.weight[used] @ self.noise[used] / self.weight.sum() * np.sqrt(2 / np.pi))
+
+    def ece_by_chance(self, share: float, draws: int, seed: int) -> float:
+        """What that error stays below in this share of ``draws`` seeded draws; see `ece_of_noise`."""
+        used = self.weight > 0
+        generator = np.random.Generator(np.random.Philox(key=[seed, CHANCE]))
+        gaps = np.abs(generator.normal(size=(draws, int(used.sum()))))
+        return float(np.quantile(gaps @ (self.weight * self.noise)[used] / self.weight.sum(), share))
+
+    @property
     def mce(self) -> float:
         """Maximum calibration error max_b |accuracy_b − confidence_b| over the bins that hold rows."""
         return float(np.abs(self.gap[self.weight > 0]).max())
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One mapping a bin, in plain numbers, as JSON has it."""
-        names = ("lower", "upper", "count", "weight", "confidence", "accuracy")
+        names = ("lower", "upper", "count", "weight", "confidence", "accuracy", "noise")
         columns = [getattr(self, name).tolist() for name in names]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -107,7 +127,7 @@ def reliability(
     >>> table.confidence.tolist(), table.accuracy.tolist()
     ([0.6, 0.8, 0.9], [1.0, 1.0, 0.0])
     """
-    from crosshead.evaluation.evaluate import evaluate
+    from crosshead.evaluation.evaluator import evaluate
 
     if strategy not in ("uniform", "quantile"):
         raise ValueError(f"strategy must be 'uniform' or 'quantile', not {strategy!r}")
@@ -139,13 +159,22 @@ def calibration_error(
     return reliability(probabilities, target, bins=bins, **options).ece
 
 
+SUMS = 5
+"""What is summed of the rows of a bin: rows, weights, weighted numbers, weighted hits, variances by chance."""
+
+
+def _columns(values: Array, hits: Array, weight: Array) -> tuple[Array, ...]:
+    """These of each row, (n,)."""
+    return np.ones(len(values)), weight, weight * values, weight * hits, weight * weight * values * (1 - values)
+
+
 class EqualWidth:
-    """Sums over equal-width bins of numbers in [0, 1]: rows, weights, weighted numbers, weighted hits."""
+    """Sums over equal-width bins of numbers in [0, 1]."""
 
     def __init__(self, bins: int, copies: int = 1) -> None:
         self.bins, self.copies = bins, copies
         self.edges = np.arange(bins + 1) / bins  # k/B correctly rounded: 0.07 typed in lies on 7/100
-        self.sums = np.zeros((4, copies * bins))
+        self.sums = np.zeros((SUMS, copies * bins))
 
     def index(self, values: Array) -> NDArray[np.intp]:
         """The bin of each number: the first whose upper edge is not below it."""
@@ -153,8 +182,7 @@ class EqualWidth:
 
     def add(self, index: NDArray[np.intp], values: Array, hits: Array, weight: Array) -> None:
         """Add numbers (n,) whose bins are known."""
-        columns = (None, weight, weight * values, weight * hits)
-        for row, column in zip(self.sums, columns, strict=True):
+        for row, column in zip(self.sums, _columns(values, hits, weight), strict=True):
             row += np.bincount(index, column, minlength=len(row))
 
     def add_classes(self, values: Array, target: NDArray[np.intp], weight: Array) -> None:
@@ -191,12 +219,13 @@ class EqualMass:
 
     def add(self, values: Array, hits: Array, weight: Array) -> None:
         """Add rows (n,)."""
-        block = np.stack([np.ones(len(values)), weight, weight * values, weight * hits, values, values])
+        block = np.stack([*_columns(values, hits, weight), values, values])
         if self._cells is None:
             self._rows.append(block)
             self._held += len(values)
             if self._held > EXACT_ROWS:
-                self._cells = np.concatenate([np.zeros((4, _CELLS)), np.full((1, _CELLS), 2.0), np.zeros((1, _CELLS))])
+                limits = (np.full((1, _CELLS), 2.0), np.zeros((1, _CELLS)))
+                self._cells = np.concatenate([np.zeros((SUMS, _CELLS)), *limits])
                 for earlier in self._rows:
                     self._sort_in(earlier)
                 self._rows = []
@@ -205,12 +234,12 @@ class EqualMass:
 
     def _sort_in(self, block: Float) -> None:
         assert self._cells is not None
-        rest = np.maximum(1 - block[4], 0).astype(np.float32)
+        rest = np.maximum(1 - block[SUMS], 0).astype(np.float32)
         cell = (rest.view(np.uint32) >> np.uint32(15)).astype(np.intp)  # like floats, their bits sort as they do
-        for sums, column in zip(self._cells[:4], block[:4], strict=True):
+        for sums, column in zip(self._cells[:SUMS], block[:SUMS], strict=True):
             np.add.at(sums, cell, column)
-        np.minimum.at(self._cells[4], cell, block[4])
-        np.maximum.at(self._cells[5], cell, block[5])
+        np.minimum.at(self._cells[SUMS], cell, block[SUMS])
+        np.maximum.at(self._cells[SUMS + 1], cell, block[SUMS + 1])
 
     def table(self) -> Reliability:
         """Bins of as equal a weight as ties allow; those that stay empty are left out."""
@@ -219,26 +248,27 @@ class EqualMass:
         middle = np.cumsum(weight) - weight / 2
         number = np.minimum((self.bins * middle / weight.sum()).astype(np.intp), self.bins - 1)
         starts = np.flatnonzero(np.diff(number, prepend=-1))
-        sums = np.add.reduceat(cells[:4], starts, axis=1)
-        lower = np.minimum.reduceat(cells[4], starts)
-        upper = np.maximum.reduceat(cells[5], starts)
+        sums = np.add.reduceat(cells[:SUMS], starts, axis=1)
+        lower = np.minimum.reduceat(cells[SUMS], starts)
+        upper = np.maximum.reduceat(cells[SUMS + 1], starts)
         return _table("quantile", lower, upper, sums)
 
     def _distinct(self) -> Float:
-        """Cells in the order of confidence, equal confidences together, (6, cells); none without weight."""
+        """Cells in the order of confidence, equal confidences together, (SUMS + 2, cells); none without weight."""
         if self._cells is not None:
             return self._cells[:, self._cells[1] > 0][:, ::-1]
         rows = np.concatenate(self._rows, axis=1)
         rows = rows[:, rows[1] > 0]
-        rows = rows[:, np.argsort(rows[4], kind="stable")]
-        starts = np.flatnonzero(np.diff(rows[4], prepend=-1.0))
-        sums = np.add.reduceat(rows[:4], starts, axis=1)
-        return np.concatenate([sums, rows[4:, starts]])
+        rows = rows[:, np.argsort(rows[SUMS], kind="stable")]
+        starts = np.flatnonzero(np.diff(rows[SUMS], prepend=-1.0))
+        sums = np.add.reduceat(rows[:SUMS], starts, axis=1)
+        return np.concatenate([sums, rows[SUMS:, starts]])
 
 
 def _table(strategy: Strategy, lower: Float, upper: Float, sums: Float) -> Reliability:
-    count, weight, values, hits = sums
+    count, weight, values, hits, variance = sums
     empty, used = np.full(len(count), np.nan), weight > 0
     confidence = np.divide(values, weight, out=empty.copy(), where=used)
     accuracy = np.divide(hits, weight, out=empty.copy(), where=used)
-    return Reliability(strategy, lower, upper, count.astype(np.int64), weight.copy(), confidence, accuracy)
+    noise = np.divide(np.sqrt(np.maximum(variance, 0)), weight, out=empty.copy(), where=used)
+    return Reliability(strategy, lower, upper, count.astype(np.int64), weight.copy(), confidence, accuracy, noise)

@@ -16,8 +16,8 @@ from crosshead.data.predictions import Predictions
 from crosshead.evaluation import _checks
 from crosshead.evaluation.bootstrap import Interval, percentile_interval
 from crosshead.evaluation.differences import MostDifferent, RowDifference
-from crosshead.evaluation.evaluate import Evaluator, predictions_evaluator
-from crosshead.evaluation.mcnemar import McNemar, mcnemar
+from crosshead.evaluation.evaluator import Evaluator, predictions_evaluator
+from crosshead.evaluation.paired_tests import McNemar, mcnemar
 from crosshead.evaluation.result import Evaluation
 from crosshead.losses.protocol import Array, Float
 

@@ -126,6 +126,7 @@ class Evaluation:
             "impossible_rows": self.impossible,
             "brier": self.brier,
             "ece": self.ece,
+            "ece_of_noise": self.reliability.ece_of_noise,
             "ece_equal_mass": self.ece_equal_mass,
             "mce": self.mce,
             "classwise_ece": None if self.classwise is None else self.classwise.mean,

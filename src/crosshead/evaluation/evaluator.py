@@ -228,7 +228,10 @@ class Evaluator:
             reliability=None if tables is None else tables[0],
             reliability_equal_mass=None if tables is None else tables[1],
             classwise=None if tables is None else tables[2],
-            intervals={name: self._interval(name, estimates[name], replicates[name]) for name in replicates},
+            intervals={
+                name: self._interval(name, estimates[name], replicates[name], None if tables is None else tables[0])
+                for name in replicates
+            },
             replicates=replicates,
         )
 
@@ -282,10 +285,11 @@ class Evaluator:
             found["ece"] = np.abs(drawn[:, -self.bins :]).sum(axis=1) / weight
         return found
 
-    def _interval(self, name: str, estimate: float, replicates: Float) -> Interval:
+    def _interval(self, name: str, estimate: float, replicates: Float, table: Reliability | None) -> Interval:
         assert self.level is not None
-        if name == "ece":
-            return pivotal_interval(estimate, replicates, self.level)
+        if name == "ece" and table is not None:
+            chance = table.ece_by_chance((1 + self.level) / 2, self.resamples, self.seed)
+            return pivotal_interval(estimate, replicates, self.level, 0.0, by_chance=chance)
         if name in ("error", "top_k_error") and estimate in (0.0, 1.0) and self._whole:
             return _without_exception(estimate, self.n_rows, self.level)
         return percentile_interval(estimate, replicates, self.level)
