@@ -33,7 +33,8 @@ EXACT = 1e-9
 GRADIENT_ROWS, DIRECTIONS = 256, 12
 GRADIENT_ERROR = 1e-5
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
-MOST_LEARNT, LEARNING_ALPHA = 20, 1e-9
+MOST_LEARNT, CANDIDATES, LEARNING_ALPHA = 20, 200, 1e-9
+INDEPENDENT = 1e-3  # of a row's length that no earlier rows explain
 ATTAINED, NOT_ATTAINED = 1e-3, 1e-2  # mean losses that count as zero
 
 
@@ -139,9 +140,10 @@ def gradient(learning: Learning) -> Finding:
 
 def learnt_by_heart(learning: Learning) -> Finding:
     """A few rows of several classes, trained with next to no penalty until their loss is zero."""
-    parameters = learning.features.shape[1] + int(learning.intercept)  # a score can be asked of as many rows
-    rows = few_rows(learning.indices, min(MOST_LEARNT, parameters), learning.seed)
-    features = _evened(learning.features[rows].astype(np.float64))
+    candidates = by_turns(learning.indices, learning.seed)[:CANDIDATES]
+    pool = _evened(learning.features[candidates].astype(np.float64))
+    kept = independent_rows(pool, learning.indices[candidates], MOST_LEARNT, learning.intercept)
+    features, rows = pool[kept], candidates[kept]
     classifier = LinearClassifier(
         learning.loss,
         alpha=LEARNING_ALPHA,
@@ -165,27 +167,48 @@ def learnt_by_heart(learning: Learning) -> Finding:
         PASSED if found <= small else FAILED_CHECK,
         f"loss {found:.2g} after training on {len(rows)} rows of {len(classifier.classes_)} classes, wanted at most "
         f"{small:g}",
-        "a linear classifier can learn so few rows without a mistake unless rows with different labels are equal or "
-        "lie between each other; where it cannot, features and labels may not belong together",
-        "see whether rows and labels are in the same order, and look at rows that are equal but for their labels",
+        "these rows do not depend on each other, so some weights get them all right, unless two of them are equal but "
+        "for their labels; where training does not find such weights, it does not work",
+        "look at rows that are equal but for their labels; else try --engine reference, and please report it",
         {
             "loss": found,
             "wanted": small,
-            "rows": (rows + 1).tolist(),
+            "rows": np.sort(rows + 1).tolist(),
             "classes": len(classifier.classes_),
             "iterations": classifier.n_iter_,
         },
     )
 
 
-def few_rows(indices: Array, count: int, seed: int) -> Array:
-    """Up to ``count`` rows, at least two of different classes: one of each class, then a second of each, and so on."""
-    chance = np.random.default_rng(seed)
-    shuffled = chance.permutation(len(indices))
+def by_turns(indices: Array, seed: int) -> Array:
+    """All rows: first one of each class, then a second of each, and so on."""
+    shuffled = np.random.default_rng(seed).permutation(len(indices))
     order = shuffled[np.argsort(indices[shuffled], kind="stable")]
     starts = np.concatenate(([0], np.cumsum(np.bincount(indices))[:-1]))
-    rank = np.arange(len(order)) - starts[indices[order]]
-    return np.sort(order[np.argsort(rank, kind="stable")][: max(2, count)])
+    turn = np.arange(len(order)) - starts[indices[order]]
+    return np.asarray(order[np.argsort(turn, kind="stable")])
+
+
+def independent_rows(features: Float, indices: Array, most: int, intercept: bool) -> list[int]:
+    """Rows whose scores can be chosen freely: up to ``most`` that depend linearly on none before.
+
+    A linear classifier with fewer free weights than rows need not be able to learn them. The first two of different
+    classes are taken in any case: there is nothing to learn without.
+    """
+    extended = np.hstack([features, np.ones((len(features), 1))]) if intercept else features
+    kept: list[int] = []
+    basis: list[Float] = []
+    for row, vector in enumerate(extended):
+        rest = vector - sum((np.dot(part, vector) * part for part in basis), np.zeros_like(vector))
+        free = float(np.linalg.norm(rest)) > INDEPENDENT * float(np.linalg.norm(vector))
+        second = bool(kept) and len(set(indices[kept].tolist())) == 1 and indices[row] != indices[kept[0]]
+        if free or second or not kept:
+            kept.append(row)
+        if free:
+            basis.append(rest / np.linalg.norm(rest))
+        if len(kept) == most:
+            break
+    return kept
 
 
 def _random(objective: Objective, chance: np.random.Generator) -> Float:
@@ -201,7 +224,10 @@ def _typical_size(features: Any) -> float:
 
 def _evened(features: Any) -> Any:
     """Each column divided by its root mean square: scale has a check of its own, and is not to decide this one."""
-    dense = features.toarray() if not isinstance(features, np.ndarray) else features
+    if isinstance(features, np.ndarray):
+        dense = features
+    else:  # of a wide sparse matrix, the columns that these rows use
+        dense = features[:, np.unique(features.indices)].toarray() if features.nnz else np.zeros((features.shape[0], 1))
     size = np.sqrt(np.square(dense).mean(axis=0))
     return dense / np.where(size > 0, size, 1)
 

@@ -5,7 +5,6 @@ steps carry formula, numbers and result, and can be printed, put on a page (`to_
 """
 
 from crosshead.explain.api import (
-    LESSONS,
     explain,
     explain_flatten,
     explain_linear,
@@ -13,6 +12,7 @@ from crosshead.explain.api import (
     explain_samples,
 )
 from crosshead.explain.html import EXPLANATION_CSS, page
+from crosshead.explain.inputs import LESSONS
 from crosshead.explain.probabilities import MEASURES, explain_probabilities
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from crosshead.explain.case import Case, class_names
-from crosshead.explain.columns import BINARY, SQUARED_ERROR
 from crosshead.explain.expression import shown
-from crosshead.explain.hinges import CRAMMER_SINGER, HINGE, SQUARED_HINGE
-from crosshead.explain.lesson import Lesson, converted, in_base, unit_of
+from crosshead.explain.heads import head_of, is_model
+from crosshead.explain.inputs import LESSONS, class_of, make_case, one_sample, weights_of
+from crosshead.explain.lesson import Lesson, converted, in_base, unit_of, weight_steps
 from crosshead.explain.linear import (
     Head,
     flatten_step,
@@ -24,27 +24,12 @@ from crosshead.explain.linear import (
 )
 from crosshead.explain.probabilities import explain_probabilities
 from crosshead.explain.result import Explanation, SampleExplanations
-from crosshead.explain.softmax import SOFTMAX, jacobian_step
-from crosshead.explain.softmax_squared_error import SOFTMAX_SQUARED_ERROR, SoftmaxSquaredError
-from crosshead.explain.steps import Line, Step
-from crosshead.losses import get_loss
+from crosshead.explain.softmax import jacobian_step
+from crosshead.explain.steps import Step
 from crosshead.losses._samples import as_samples, nats_to
 from crosshead.losses.protocol import Float
 from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler
-
-LESSONS: Mapping[str, Lesson] = {
-    "softmax": SOFTMAX,
-    "binary": BINARY,
-    "hinge": HINGE,
-    "squared_hinge": SQUARED_HINGE,
-    "crammer_singer": CRAMMER_SINGER,
-    "squared_error": SQUARED_ERROR,
-    "mse": SOFTMAX_SQUARED_ERROR,
-}
-"""How each loss on scores is taught; the registry's names, and "mse" for the squared error of softmax(z)."""
-
-ALIASES = {"cross_entropy": "softmax", "nll": "softmax", "bce": "binary", "brier": "mse"}
 
 
 def explain(
@@ -97,7 +82,7 @@ def explain(
     >>> print([line.arithmetic for line in explanation.step("loss").lines], round(explanation.value, 4))
     ['max(0, 5.1 − 3.2 + 1)', 'max(0, −1.7 − 3.2 + 1)'] 2.9
     """
-    if _is_model(given):
+    if is_model(given):
         if loss is not None or classes is not None or options:
             raise ValueError("a model brings its own loss, its options and its classes")
         return _explain_model(
@@ -105,9 +90,9 @@ def explain(
         )
     if label is not None:
         raise ValueError("explain(scores, target) takes two arguments; explain(model, x, y) takes a model first")
-    scores = _one_sample("scores", given)
+    scores = one_sample("scores", given)
     case = make_case(scores, target, loss or "hinge", classes, base, options)
-    return _explanation(case, [], None, None, _weights(case, sample_weight, class_weight, classes), jacobian, options)
+    return _explanation(case, [], None, None, weights_of(case, sample_weight, class_weight, classes), jacobian, options)
 
 
 def explain_samples(
@@ -178,7 +163,7 @@ def explain_linear(
     """
     matrix = as_samples("weights", weight).astype(np.float64)
     count = len(matrix)
-    offset = np.zeros(count) if bias is None else _one_sample("bias", bias)
+    offset = np.zeros(count) if bias is None else one_sample("bias", bias)
     if offset.shape != (count,):
         raise ValueError(f"bias has {len(offset)} entries for {count} rows of weights")
     head = Head(
@@ -190,7 +175,7 @@ def explain_linear(
         None if shape is None else tuple(shape),
         penalty,
     )
-    raw = _one_sample("features", x)
+    raw = one_sample("features", x)
     return _explain_head(head, raw, target, classes, loss, base, options, sample_weight, class_weight, jacobian)
 
 
@@ -209,10 +194,10 @@ def explain_flatten(shape: Sequence[int], classes: int) -> Explanation:
 
 
 def _explain_model(model: Any, x: Any, label: Any, **arguments: Any) -> Explanation:
-    head, name, options, labels = _head_of(model)
-    index = None if label is None else _class_of(label, labels)
+    head, name, options, labels = head_of(model)
+    index = None if label is None else class_of(label, labels)
     raw = x.toarray() if hasattr(x, "toarray") else x
-    raw = _one_sample("features", np.asarray(raw, dtype=np.float64).reshape(-1))
+    raw = one_sample("features", np.asarray(raw, dtype=np.float64).reshape(-1))
     return _explain_head(
         head,
         raw,
@@ -248,7 +233,7 @@ def _explain_head(
     focus = [predicted] if case.target in (-1, predicted) else [case.target, predicted]
     before = [] if head.shape is None else [flatten_step(head.shape, len(head.classes))]
     before += [*scaling_step(head, raw, x), *score_steps(head, x, case.shown, focus)]
-    return _explanation(case, before, head, x, _weights(case, sample_weight, class_weight, labels), jacobian, options)
+    return _explanation(case, before, head, x, weights_of(case, sample_weight, class_weight, labels), jacobian, options)
 
 
 def _explanation(
@@ -336,120 +321,6 @@ def _alternatives_step(case: Case, lesson: Lesson) -> Step:
     return Step("alternatives", "The loss for other true classes", "ℓ(z, c)", lines, None, meaning)
 
 
-def make_case(
-    scores: Float, target: Any, loss: str, classes: Sequence[Any] | None, base: float, options: Mapping[str, Any]
-) -> Case:
-    """One sample, checked; ValueError says what is wrong."""
-    names = class_names(classes, len(scores))
-    made = _loss_of(loss, options)
-    nats_to(base)
-    if base != e and not LESSONS[made.name].unit:
-        raise ValueError(f"base is for losses that are logarithms, and {made.name} is none")
-    if target is None:
-        return Case(scores, -1, None, names, made, base)
-    index, row = target_of(target, names, len(scores), none_allowed=made.name == "binary")
-    if row is None and index < 0:
-        row = np.zeros(len(scores))
-    return Case(scores, index, row, names, made, base)
-
-
-def target_of(target: Any, names: Sequence[str], count: int, *, none_allowed: bool = False) -> tuple[int, Float | None]:
-    """The index of the true class and None, or −1 and the target as a row (C,); ValueError where it is neither."""
-    if isinstance(target, str):
-        return _named(target, names), None
-    values = np.asarray(target)
-    if values.ndim == 1:
-        if len(values) != count:
-            raise ValueError(f"the target has {len(values)} numbers for {count} classes")
-        row = values.astype(np.float64)
-        if not np.isfinite(row).all():
-            raise ValueError("the target contains NaN or an infinite number")
-        return -1, row
-    if values.ndim != 0 or values.dtype.kind not in "iu":
-        raise ValueError(f"the target must be a class's index or name, or one number a class, not {target!r}")
-    lowest = -1 if none_allowed else 0
-    if not lowest <= int(values) < count:
-        raise ValueError(f"target {int(values)} is outside {lowest}..{count - 1}")
-    return int(values), None
-
-
-def weight_steps(value: float, weights: Mapping[str, float]) -> list[Step]:
-    """The step that multiplies the loss by its weights; nothing where they are all 1."""
-    if all(weight == 1 for weight in weights.values()):
-        return []
-    lines = tuple(Line(name, "s", {"s": weight}) for name, weight in weights.items())
-    product = " * ".join(f"s{place}" for place in range(len(weights)))
-    numbers = {f"s{place}": weight for place, weight in enumerate(weights.values())}
-    total = Line("weighted loss", f"{product} * loss", {**numbers, "loss": value})
-    meaning = "Weights multiply the loss and its gradient: a weight of 2 is the same as the sample twice."
-    return [Step("weight", "Weight of the sample", "s·ℓ", lines, total, meaning)]
-
-
-def as_weight(value: Any) -> float:
-    """A weight as a float; ValueError where it is negative or not finite."""
-    weight = float(value)
-    if not (np.isfinite(weight) and weight >= 0):
-        raise ValueError(f"weights must be finite and not negative, not {value}")
-    return weight
-
-
-def _weights(
-    case: Case, sample_weight: float, class_weight: Mapping[Any, float] | None, labels: Sequence[Any] | None
-) -> dict[str, float]:
-    weights = {"sample weight": as_weight(sample_weight)}
-    if class_weight is None:
-        return weights
-    if case.target < 0:
-        raise ValueError("class_weight needs one true class")
-    own: Any = case.target if labels is None else list(labels)[case.target]
-    known = list(range(len(case.classes))) if labels is None else list(labels)
-    factors = {_class_of(key, known): as_weight(factor) for key, factor in class_weight.items()}
-    weights[f"weight of {case.classes[case.target]}"] = factors.get(_class_of(own, known), 1.0)
-    return weights
-
-
-def _named(name: str, names: Sequence[str]) -> int:
-    for spelling in (name, f"class {name}"):
-        if spelling in names:
-            return list(names).index(spelling)
-    raise ValueError(f"no class {name!r}; the classes are {_listed(names)}")
-
-
-def _class_of(label: Any, labels: Sequence[Any]) -> int:
-    """The position of a label; integers and words that read the same are the same."""
-    known = [str(each) for each in labels]
-    if str(label) not in known:
-        raise ValueError(f"no class {str(label)!r}; the classes are {_listed(known)}")
-    return known.index(str(label))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _loss_of(name: str, options: Mapping[str, Any]) -> Any:
-    name = ALIASES.get(name, name)
-    if name not in LESSONS:
-        raise ValueError(f"unknown loss {name!r}; choose one of {', '.join(LESSONS)}")
-    if options.get("smoothing"):
-        raise ValueError("smoothing rounds off kinks for solvers; what is explained is the loss itself: leave it out")
-    if name == SoftmaxSquaredError.name:
-        if options:
-            raise ValueError(f"loss {name!r} has no parameter {next(iter(options))!r}; it takes no parameters")
-        return SoftmaxSquaredError()
-    return get_loss(name, **options)
-
-
-def _one_sample(name: str, values: Any) -> Float:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array):
-        raise ValueError(f"{name} of one sample must be a row of numbers, not of shape {array.shape}")
-    if not np.isfinite(array).all():
-        place = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(f"{name} must be finite, but number {place + 1} of {len(array)} is {array[place]}")
-    return array
-
-
 def _rows(values: Any, targets: Sequence[Any], sample_weight: Sequence[float] | None) -> list[tuple[Any, Any, float]]:
     rows = list(values)
     weights = [1.0] * len(rows) if sample_weight is None else list(sample_weight)
@@ -458,64 +329,3 @@ def _rows(values: Any, targets: Sequence[Any], sample_weight: Sequence[float] | 
     if not len(rows) == len(targets) == len(weights):
         raise ValueError(f"{len(rows)} samples, {len(targets)} targets and {len(weights)} weights: give one of each")
     return list(zip(rows, targets, weights, strict=True))
-
-
-def _is_model(given: Any) -> bool:
-    return hasattr(given, "coef_") or (hasattr(given, "weight") and hasattr(given, "bias"))
-
-
-def _head_of(model: Any) -> tuple[Head, str, dict[str, Any], list[Any]]:
-    """A model's linear layer, the name and options of its loss, and its labels."""
-    if hasattr(model, "coef_"):
-        return _estimator_head(model)
-    labels = model.classes.tolist()
-    hyperparameters, shape = model.hyperparameters, model.encoding.get("shape")
-    alpha, objective = hyperparameters.get("alpha"), model.training.get("objective")
-    penalty = None if alpha is None else ElasticNet(float(alpha), float(hyperparameters.get("l1_ratio", 0.0)))
-    head = Head(
-        model.weight.astype(np.float64),
-        model.bias.astype(np.float64),
-        class_names(labels, len(labels)),
-        model.scaling,
-        model.feature_names,
-        None if shape is None else tuple(shape),
-        penalty,
-        None if objective is None else float(objective),
-    )
-    return head, model.loss, dict(model.loss_parameters), labels
-
-
-def _estimator_head(estimator: Any) -> tuple[Head, str, dict[str, Any], list[Any]]:
-    weight, bias = np.asarray(estimator.coef_, np.float64), np.asarray(estimator.intercept_, np.float64)
-    labels = estimator.classes_.tolist()
-    if len(weight) == 1 and len(labels) == 2:
-        # One column scores the second of two classes; against a first score of 0 softmax says the same.
-        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, float(bias[0])])
-    loss = getattr(estimator, "loss", "softmax")
-    options = {}
-    if not isinstance(loss, str):
-        options = {name: value for name, value in vars(loss).items() if name != "smoothing"}
-        loss = loss.name
-    names = getattr(estimator, "feature_names_in_", None)
-    alpha = getattr(estimator, "alpha", None)
-    head = Head(
-        weight,
-        bias,
-        class_names(labels, len(labels)),
-        Scaler("none", weight.shape[1]),
-        None if names is None else list(names),
-        None,
-        None if alpha is None else ElasticNet(float(alpha), float(getattr(estimator, "l1_ratio", 0.0))),
-        getattr(estimator, "objective_", None) if alpha is not None else None,
-    )
-    return head, loss, options, labels
-
-
-__all__ = [
-    "LESSONS",
-    "explain",
-    "explain_flatten",
-    "explain_linear",
-    "explain_probability_samples",
-    "explain_samples",
-]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from crosshead.explain.result import Explanation, SampleExplanations
@@ -32,7 +33,7 @@ EXPLANATION_CSS = """
 }
 .crosshead-explanation th { font-weight: normal; }
 .crosshead-explanation .value { text-align: right; font-weight: 600; }
-.crosshead-explanation .note { color: var(--ce-quiet); }
+.crosshead-explanation .note { color: var(--ce-quiet); white-space: normal; }
 .crosshead-explanation tr.true-class { background: var(--ce-mark); }
 .crosshead-explanation tr.total > * { border-top: 2px solid var(--ce-ink); }
 @media print { .crosshead-explanation li { break-inside: avoid; } }
@@ -46,7 +47,8 @@ _PAGE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
-body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
+body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
+h1 {{ font-size: 1.5rem; }}
 {css}
 </style>
 </head>
@@ -79,6 +81,8 @@ def samples_html(samples: SampleExplanations, *, style: bool = True) -> str:
 
 def page(title: str, explanation: Explanation | SampleExplanations) -> str:
     """A page of its own, complete in one file."""
+    if isinstance(explanation, Explanation) and explanation.title == title:
+        explanation = replace(explanation, title="")  # the page's heading says it
     return _PAGE.format(title=escape(title), css=EXPLANATION_CSS, body=explanation.to_html(style=False))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import e
 
@@ -73,6 +73,18 @@ def in_base(line: Line, base: float) -> Line:
     if base == e:
         return line
     return replace(line, expression=f"({line.expression}) / ln(base)", numbers={**line.numbers, "base": float(base)})
+
+
+def weight_steps(value: float, weights: Mapping[str, float]) -> list[Step]:
+    """The step that multiplies the loss by its weights; nothing where they are all 1."""
+    if all(weight == 1 for weight in weights.values()):
+        return []
+    lines = tuple(Line(name, "s", {"s": weight}) for name, weight in weights.items())
+    product = " * ".join(f"s{place}" for place in range(len(weights)))
+    numbers = {f"s{place}": weight for place, weight in enumerate(weights.values())}
+    total = Line("weighted loss", f"{product} * loss", {**numbers, "loss": value})
+    meaning = "Weights multiply the loss and its gradient: a weight of 2 is the same as the sample twice."
+    return [Step("weight", "Weight of the sample", "s·ℓ", lines, total, meaning)]
 
 
 def as_tuple(values: Iterable[float]) -> tuple[float, ...]:

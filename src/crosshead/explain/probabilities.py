@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from crosshead.explain.case import chosen, class_names
-from crosshead.explain.lesson import as_tuple, logarithm, unit_of
+from crosshead.explain.inputs import as_weight, target_of
+from crosshead.explain.lesson import as_tuple, logarithm, unit_of, weight_steps
 from crosshead.explain.result import Explanation
 from crosshead.explain.steps import Line, Step
 from crosshead.losses import functions
-from crosshead.losses._samples import as_fractions, as_probabilities
+from crosshead.losses._samples import as_fractions, as_probabilities, nats_to
 from crosshead.losses.protocol import Float
 
 
@@ -254,9 +255,6 @@ def explain_probabilities(
     >>> round(explanation.value, 4), explanation.step("loss").total.arithmetic
     (0.5108, '−ln(0.6)')
     """
-    from crosshead.explain.api import as_weight, target_of, weight_steps
-    from crosshead.losses._samples import nats_to
-
     name = ALIASES.get(loss, loss)
     if name not in MEASURES:
         raise ValueError(f"unknown loss of probabilities {loss!r}; choose one of {', '.join(MEASURES)}")
