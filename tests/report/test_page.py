@@ -231,7 +231,9 @@ def test_a_temperature_is_that_of_the_probabilities(digits_contents):
     assert contents.evaluation.cross_entropy == pytest.approx(nll.mean())
     np.testing.assert_allclose(contents.top.loss, np.sort(nll)[::-1][:24])
     assert contents.loss_title == "cross-entropy"
-    check(render(contents))
+    text = render(contents)
+    check(text)
+    assert "softmax(z / 4)" in text
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])

@@ -23,6 +23,10 @@ from crosshead.report.thumbnails import picture_shape
 COSTLIEST = 24
 """Costliest rows that a page lists unless told otherwise."""
 
+BEFORE_TEMPERATURE = (
+    "This is the arithmetic of the training loss. The probabilities elsewhere on this page are softmax(z / {:.4g})."
+)
+
 TITLES = {"softmax": "cross-entropy", "binary": "binary cross-entropy"}
 """Losses in nats."""
 
@@ -97,6 +101,7 @@ def report_on_model(
             for heading, row in (("A right prediction", right), ("A wrong prediction", wrong))
             if row is not None
         ],
+        samples_note="" if model.temperature is None else BEFORE_TEMPERATURE.format(model.temperature),
         commands=wording.commands,
         facts=wording.facts,
         date=wording.date,

@@ -42,7 +42,7 @@ class Contents:
     * ``cautions``: what a reader must know to read the numbers rightly
     * ``training``, ``weight`` (C, D), ``shape`` of a row as a picture: of a model; None for predictions
     * ``top_features``: the rows of ``top`` as features (K, D), where they can be shown as pictures
-    * ``samples``: explanations, each under its heading
+    * ``samples``: explanations, each under its heading; ``samples_note``: a sentence before them
     * ``commands``: lines that make the model and this page again; ``facts``: what else it takes
     """
 
@@ -61,6 +61,7 @@ class Contents:
     shape: tuple[int, ...] | None = None
     top_features: NDArray[Any] | None = None
     samples: Sequence[tuple[str, Explanation]] = ()
+    samples_note: str = ""
     commands: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     date: str | None = None
