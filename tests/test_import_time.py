@@ -10,7 +10,7 @@ import pytest
 
 import crosshead
 
-HEAVY = {"torch", "pyarrow", "matplotlib", "sklearn", "pandas", "dask", "rich", "typer"}
+HEAVY = {"torch", "pyarrow", "matplotlib", "jinja2", "sklearn", "pandas", "dask", "rich", "typer"}
 
 
 def modules_after(statement: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:

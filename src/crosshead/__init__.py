@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosshead.data import Dataset, Predictions, load
-    from crosshead.evaluation import TemperatureScaler, compare, evaluate
+    from crosshead.evaluation import TemperatureScaler, compare, doubtful_labels, evaluate, top_losses
     from crosshead.linear import (
         ConvergenceWarning,
         LinearClassifier,
@@ -31,10 +31,12 @@ _HOMES = {
     "Predictions": "crosshead.data",
     "TemperatureScaler": "crosshead.evaluation",
     "compare": "crosshead.evaluation",
+    "doubtful_labels": "crosshead.evaluation",
     "evaluate": "crosshead.evaluation",
     "get_loss": "crosshead.losses",
     "load": "crosshead.data",
     "regularisation_path": "crosshead.linear",
+    "top_losses": "crosshead.evaluation",
 }
 
 __all__ = [
@@ -48,10 +50,12 @@ __all__ = [
     "TemperatureScaler",
     "__version__",
     "compare",
+    "doubtful_labels",
     "evaluate",
     "get_loss",
     "load",
     "regularisation_path",
+    "top_losses",
 ]
 
 

@@ -34,6 +34,8 @@ class FitOptions:
     engine: str
     precision: str
     output: str | None
+    report: bool
+    report_output: str | None
     as_json: bool
 
 
@@ -99,6 +101,13 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write a page about the model: MODEL's folder, then -report.html.")
+    ] = False,
+    report_output: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.html", help="Write that page here.", show_default=False),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Train a classifier on SOURCE and save it.
@@ -127,6 +136,8 @@ def fit(
         engine=options.choice("--engine", engine, options.ENGINES),
         precision=options.choice("--precision", precision, options.PRECISIONS),
         output=output,
+        report=report or report_output is not None,
+        report_output=report_output,
         as_json=as_json,
     )
     from crosshead.cli.fitting import run

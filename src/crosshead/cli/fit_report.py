@@ -74,6 +74,7 @@ def pairs(fitted: Fitted) -> list[tuple[str, str]]:
         ("passes", f"{classifier.n_passes_} in {seconds(classifier):.2f} s"),
         ("engine", engine_name(options.engine)),
         ("saved in", str(fitted.folder)),
+        *([] if fitted.report is None else [("report", str(fitted.report))]),
     ]
 
 
@@ -101,6 +102,7 @@ def document(fitted: Fitted) -> dict[str, Any]:
         "seconds": seconds(classifier),
         "engine": engine_name(options.engine),
         "model": str(fitted.folder),
+        "report": None if fitted.report is None else str(fitted.report),
     }
 
 

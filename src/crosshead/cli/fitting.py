@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from crosshead.data.dataset import Array
 from crosshead.linear import ConvergenceWarning, LinearClassifier
 from crosshead.models import Model
 from crosshead.scaling import Scaler
+from crosshead.solvers import Progress
+
+MOST_HISTORY = 200
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,24 @@ class Fitted:
     folder: Path
     training: Measures
     test: Measures | None
+    judged: Dataset
+    row_title: str
+    report: Path | None = None
 
 
 def run(options: FitOptions) -> int:
     """Train, save and show; returns the exit code."""
     check_engine(options.engine)
     folder = model_folder_for(options)
+    report = report_page_for(options, folder)
     with Monitor(options.tol) as monitor:
         fitted = _fit(options, folder, monitor)
         monitor.stage(f"saving {folder}")
         fitted.model.save(folder)
+        if report is not None:
+            monitor.stage(f"writing {report}")
+            fitted = replace(fitted, report=report)
+            _write_report(fitted, report)
     fit_report.show(fitted)
     return FAILED if fitted.classifier.status_ == "interrupted" else DONE
 
@@ -66,7 +78,39 @@ def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     on_test = None
     if test is not None and test_indices is not None:
         on_test = measure(model, test.features, test_indices, computing)
-    return Fitted(options, classifier, model, folder, on_training, on_test)
+    judged, title = (training if test is None else test), "row" if whole.row_names is None else "file"
+    return Fitted(options, classifier, model, folder, on_training, on_test, judged, title)
+
+
+def report_page_for(options: FitOptions, folder: Path) -> Path | None:
+    """Where the page goes, beside the model's folder unless told otherwise; None where none is wanted."""
+    if not options.report:
+        return None
+    from crosshead.cli.report_run import check_page
+
+    name = options.report_output or str(folder.with_name(f"{folder.resolve().name}-report.html"))
+    return check_page(name, "--report-output")
+
+
+def _write_report(fitted: Fitted, page: Path) -> None:
+    from crosshead.cli.report_run import TRAINED_ON_THESE, Judged, contents_of, write_page
+    from crosshead.cli.report_words import commands_for
+    from crosshead.report.building import Settings
+
+    options, training_only = fitted.options, fitted.test is None
+    caution = TRAINED_ON_THESE if training_only else None
+    name = "training rows" if training_only else "test rows" if options.test_fraction is None else "held-out rows"
+    commands = commands_for(fitted.model, options.source, str(fitted.folder), options.test)
+    contents = contents_of(
+        fitted.model,
+        Judged(fitted.judged, name, fitted.row_title, options.test, caution),
+        options.source,
+        computing=Computing(options.engine, options.threads),
+        commands=[f"{command} --report" for command in commands],
+        title=f"{fitted.folder.name} on {Path(options.source).name}",
+        settings=Settings(),
+    )
+    write_page(contents, page)
 
 
 def _parts(options: FitOptions, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
@@ -74,10 +118,16 @@ def _parts(options: FitOptions, dataset: Dataset) -> tuple[Dataset, Dataset | No
     if options.test is None:
         return dataset, dataset.test
     if options.test_fraction is not None:
-        return split(dataset, options.test_fraction, options.seed)
+        return split(_numbered(dataset) if options.report else dataset, options.test_fraction, options.seed)
     test = load(options.test, target=_test_target(options, dataset), encoding=dataset.encoding, target_required=True)
     show_notes(test)
     return dataset, test
+
+
+def _numbered(dataset: Dataset) -> Dataset:
+    from crosshead.cli.report_run import numbered
+
+    return numbered(dataset)
 
 
 def _test_target(options: FitOptions, dataset: Dataset) -> str | None:
@@ -142,9 +192,24 @@ def _model(
             "passes": classifier.n_passes_,
             "seconds": fit_report.seconds(classifier),
             "engine": engine_name(options.engine),
+            "history": history_columns(classifier.history_),
         },
         fingerprint=training.fingerprint(),
     )
+
+
+def history_columns(history: Sequence[Progress]) -> dict[str, list[float]]:
+    """A fit's progress as a model's document keeps it: of a long one about `MOST_HISTORY` moments, with both ends.
+
+    Examples
+    --------
+    >>> from crosshead.solvers import Progress
+    >>> history_columns([Progress(1, 2, 0.5, 1.25, float("inf"))])
+    {'passes': [2], 'seconds': [0.5], 'objective': [1.25], 'gap': [inf]}
+    """
+    count = min(len(history), MOST_HISTORY)
+    kept = [history[round(place * (len(history) - 1) / max(1, count - 1))] for place in range(count)]
+    return {name: [getattr(one, name) for one in kept] for name in ("passes", "seconds", "objective", "gap")}
 
 
 def hyperparameters(options: Any, alpha: float) -> dict[str, Any]:

@@ -13,12 +13,16 @@ from typing import Annotated, Any
 import typer
 
 from crosshead.cli.calibrate import calibrate
+from crosshead.cli.check import check
 from crosshead.cli.compare import compare
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
+from crosshead.cli.explain import explain
 from crosshead.cli.fit import fit
 from crosshead.cli.path import path
 from crosshead.cli.predict import predict
+from crosshead.cli.report import report
+from crosshead.cli.top_losses import top_losses
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
 
@@ -34,6 +38,10 @@ app.command(name="fit")(fit)
 app.command(name="predict")(predict)
 app.command(name="evaluate")(evaluate)
 app.command(name="path")(path)
+app.command(name="top-losses")(top_losses)
+app.command(name="report")(report)
+app.command(name="explain")(explain)
+app.command(name="check")(check)
 app.command(name="compare")(compare)
 app.command(name="calibrate")(calibrate)
 

@@ -102,6 +102,23 @@ def number(option: str, text: str, *, lowest: float = 0.0, highest: float = math
     return value
 
 
+def numbers(option: str, text: str) -> list[float]:
+    """The numbers of a list such as "3.2,5.1,-1.7" or "63/64,1/64"; each must be finite.
+
+    Examples
+    --------
+    >>> numbers("--scores", "-1,2.5,1/4")
+    [-1.0, 2.5, 0.25]
+    """
+    values = []
+    for place, part in enumerate(text.split(","), start=1):
+        value = _quotient(part)
+        if value is None or not math.isfinite(value):
+            raise UsageError(f"{option} {text}: number {place} is {part.strip()!r}; give finite numbers with commas")
+        values.append(value)
+    return values
+
+
 def share(option: str, text: str) -> float:
     """A number strictly between 0 and 1.
 

@@ -141,7 +141,7 @@ def document(outcome: PathOutcome) -> dict[str, Any]:
 
 def check_picture(file: str) -> None:
     """UsageError where no picture can be drawn here, before any time is spent."""
-    from crosshead.report.path_plot import require_matplotlib
+    from crosshead.report.figures import require_matplotlib
 
     try:
         require_matplotlib()
@@ -151,7 +151,7 @@ def check_picture(file: str) -> None:
 
 def draw(outcome: PathOutcome, file: str) -> None:
     """Draw the path into a file."""
-    from crosshead.report.path_plot import Curve, PathPicture, draw_path
+    from crosshead.report.path_plot import Curve, PathDisplay, draw_path
 
     path, options = outcome.path, outcome.options
     assert path.coef is not None
@@ -162,7 +162,7 @@ def draw(outcome: PathOutcome, file: str) -> None:
         spread = None if one.error is None else factor * one.error
         curves.append(Curve(one.title + unit, factor * one.train, mean, spread))
     draw_path(
-        PathPicture(
+        PathDisplay(
             title=f"{options.source}: {options.loss}, l1 ratio {options.l1_ratio:g}",
             alphas=path.alphas,
             curves=curves,

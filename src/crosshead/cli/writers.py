@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,16 +164,28 @@ class NpzWriter:
         self._archive.close()
 
 
-def check_output(text: str) -> Path:
+def check_output(text: str, suffixes: Sequence[str] = SUFFIXES, option: str = "--output") -> Path:
     """The path to write to; UsageError where its kind is unknown or it cannot lie there."""
     path = Path(text)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--output {text}: name a file that ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} {text}: name a file that ends in {', '.join(suffixes)}")
     if path.is_dir():
-        raise UsageError(f"--output {text}: a folder is in the way")
+        raise UsageError(f"{option} {text}: a folder is in the way")
     if not path.resolve().parent.is_dir():
-        raise UsageError(f"--output {text}: there is no folder {path.resolve().parent}")
+        raise UsageError(f"{option} {text}: there is no folder {path.resolve().parent}")
     return path
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A text file to write to, which appears, or replaces the old one, once it is complete."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            yield stream
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

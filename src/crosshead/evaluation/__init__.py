@@ -13,6 +13,7 @@ from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability, 
 from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
 from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
 from crosshead.evaluation.differences import RowDifference
+from crosshead.evaluation.doubtful_labels import DoubtfulLabels, doubtful_labels
 from crosshead.evaluation.evaluator import Evaluator, evaluate, evaluate_predictions
 from crosshead.evaluation.measures import (
     brier_score,
@@ -24,6 +25,7 @@ from crosshead.evaluation.measures import (
 )
 from crosshead.evaluation.paired_tests import McNemar, mcnemar
 from crosshead.evaluation.result import Evaluation
+from crosshead.evaluation.top_losses import TopLosses, top_losses
 
 if TYPE_CHECKING:
     from crosshead.evaluation.cross_fitting import CrossFitted, cross_fit
@@ -35,6 +37,7 @@ __all__ = [
     "Comparison",
     "CrossFitted",
     "Difference",
+    "DoubtfulLabels",
     "Evaluation",
     "Evaluator",
     "Interval",
@@ -44,6 +47,7 @@ __all__ = [
     "Reliability",
     "RowDifference",
     "TemperatureScaler",
+    "TopLosses",
     "bootstrap_mean",
     "brier_score",
     "calibration_error",
@@ -52,6 +56,7 @@ __all__ = [
     "compare",
     "confusion_matrix",
     "cross_fit",
+    "doubtful_labels",
     "evaluate",
     "evaluate_predictions",
     "log_likelihood",
@@ -61,6 +66,7 @@ __all__ = [
     "per_class",
     "reliability",
     "top_k_error",
+    "top_losses",
 ]
 
 _ESTIMATORS = {  # loaded when they are used: they import scikit-learn, which takes a while

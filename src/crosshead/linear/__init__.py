@@ -3,6 +3,7 @@
 from crosshead.linear.classifier import LinearClassifier
 from crosshead.linear.classifier_cv import LinearClassifierCV
 from crosshead.linear.logistic_regression import LogisticRegression
+from crosshead.linear.out_of_fold import out_of_fold_probabilities
 from crosshead.linear.path import Path, regularisation_path
 from crosshead.linear.warnings import ConvergenceWarning
 
@@ -12,5 +13,6 @@ __all__ = [
     "LinearClassifierCV",
     "LogisticRegression",
     "Path",
+    "out_of_fold_probabilities",
     "regularisation_path",
 ]

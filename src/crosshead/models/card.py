@@ -45,7 +45,7 @@ def _model_rows(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training_rows(document: Mapping[str, Any]) -> dict[str, Any]:
-    rows = dict(document.get("training", {}))
+    rows = {name: value for name, value in document.get("training", {}).items() if name != "history"}
     if document.get("fingerprint"):
         rows["training data (SHA-256)"] = document["fingerprint"]
     rows["crosshead"] = document.get("crosshead_version", "not recorded")

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from crosshead.report.figures import BLUE, GREEN, MUTED, VERMILLION, draw, ground_lines, literal, panels, save_figure
 
-FORMATS = (".svg", ".png")
-TRAIN, HELD_OUT, CHOSEN, COUNT = "#7a7a7a", "#1f5fa8", "#b5532a", "#2e7d4f"
+Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity against alpha: on the training rows (A,), and on held-out rows with its standard error, if any."""
+    """One quantity against alpha, (A,): on the training rows, and on held-out rows with its standard error, if any."""
 
     title: str
-    train: Float
+    train: Float | None = None
     held_out: Float | None = None
     error: Float | None = None
 
 
-@dataclass(frozen=True)
-class PathPicture:
-    """What is drawn: curves over the same alphas (A,), non-zero coefficients (A,), the chosen alpha if any."""
+@dataclass(eq=False)
+class PathDisplay:
+    """Curves over the same ``alphas`` (A,), non-zero coefficients (A,) of so many, and the chosen alpha, if any.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from crosshead import LinearClassifierCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> display = PathDisplay.from_estimator(LinearClassifierCV(alphas=[1e-1, 1e-2, 1e-3], cv=3).fit(X, y))
+    >>> [curve.title for curve in display.curves], display.chosen
+    (['cross-entropy (nats)', 'error (%)'], 0.001)
+    """
 
     title: str
     alphas: Float
@@ -37,76 +45,101 @@ class PathPicture:
     nonzero: NDArray[Any]
     coefficients: int
     chosen: float | None = None
+    ax_: Any = field(init=False, default=None, repr=False)
+    axes_: list[Any] = field(init=False, default_factory=list, repr=False)
+    figure_: Any = field(init=False, default=None, repr=False)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, title: str = "", ax: Any = None) -> PathDisplay:
+        """Draw the path of a fitted `LinearClassifierCV`, with its folds' held-out loss and error."""
+        folds = [fold.measures for fold in estimator.folds_]
+        nats = folds[0].log_loss is not None
+        losses = [fold.log_loss if nats else fold.loss for fold in folds]
+        curves = [
+            _held_out("cross-entropy (nats)" if nats else "mean loss", losses),
+            _held_out("error (%)", [100 * fold.error for fold in folds]),
+        ]
+        return cls.from_path(estimator.path_, curves=curves, chosen=estimator.alpha_, title=title, ax=ax)
+
+    @classmethod
+    def from_path(
+        cls,
+        path: Any,
+        *,
+        curves: Sequence[Curve] = (),
+        chosen: float | None = None,
+        title: str = "",
+        ax: Any = None,
+    ) -> PathDisplay:
+        """Draw what `regularisation_path` returned, with further curves over its alphas; it must have kept ``coef``."""
+        if path.coef is None:
+            raise ValueError("the path kept no coefficients: give keep_coef=True")
+        return cls(title, path.alphas, curves, path.nnz, int(path.coef[0].size), chosen).plot(ax)
+
+    def plot(self, ax: Any = None) -> PathDisplay:
+        """Draw one panel a curve, and below them the number of coefficients that are not zero."""
+        rows = len(self.curves) + 1
+        ratios = [3.0] * (rows - 1) + [2.0]
+        self.figure_, self.axes_ = panels(ax, rows, size=(7.2, 2.1 * rows + 0.6), height_ratios=ratios)
+        self.ax_ = self.axes_[0]
+        for axis, curve in zip(self.axes_, self.curves, strict=False):
+            _draw_curve(axis, self.alphas, curve)
+        self._draw_count(self.axes_[-1])
+        for axis in self.axes_:
+            if self.chosen is not None:
+                axis.axvline(self.chosen, color=VERMILLION, linewidth=1.2, label=f"chosen, alpha {self.chosen:.3g}")
+            axis.set_xscale("log")
+            ground_lines(axis)
+        for axis in self.axes_:
+            if axis is not self.axes_[-1]:
+                axis.sharex(self.axes_[-1])
+                axis.tick_params(labelbottom=False)
+        self.axes_[-1].invert_xaxis()
+        self.axes_[-1].set_xlabel("alpha (strong to weak regularisation)")
+        self.ax_.set_title(literal(self.title), loc="left", fontsize=11)
+        if self.ax_.get_legend_handles_labels()[0]:
+            self.ax_.legend(frameon=False, fontsize=9, loc="upper right")
+        return self
+
+    def _draw_count(self, axis: Any) -> None:
+        axis.step(self.alphas, self.nonzero, where="mid", color=GREEN, linewidth=1.4)
+        axis.axhline(self.coefficients, color=GREEN, linewidth=0.8, linestyle=":")
+        axis.set_ylim(0, 1.08 * self.coefficients)
+        axis.set_ylabel(f"non-zero\n(of {self.coefficients})")
+
+    def describe(self) -> str:
+        """The figure in words."""
+        text = f"A path of {len(self.alphas)} alphas from {self.alphas.max():.3g} down to {self.alphas.min():.3g}."
+        for curve in self.curves:
+            if curve.held_out is not None:
+                best = int(np.argmin(curve.held_out))
+                text += f" Held out, {curve.title} is lowest, {curve.held_out[best]:.4g}, at {self.alphas[best]:.3g}."
+        text += f" Of {self.coefficients} coefficients, {self.nonzero.min()} to {self.nonzero.max()} are not zero."
+        return text if self.chosen is None else f"{text} The chosen alpha is {self.chosen:.3g}."
 
 
-def require_matplotlib() -> None:
-    """ModuleNotFoundError that says how to install matplotlib, where it is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "a picture needs matplotlib, which is not installed: pip install 'crosshead[plot]'"
-        ) from error
-
-
-def draw_path(picture: PathPicture, file: str | Path) -> None:
-    """Draw into an .svg or .png file, which is replaced at once when the picture is complete.
+def draw_path(display: PathDisplay, file: str | Path) -> None:
+    """Draw into an .svg, .png or .pdf file, which is replaced at once when the picture is complete.
 
     Raises ValueError for another kind of file, ModuleNotFoundError without matplotlib.
     """
-    path = Path(file)
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path}: a picture is written as one of {', '.join(FORMATS)}")
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    rows = len(display.curves) + 1
+    save_figure(draw(display, 7.2, 2.1 * rows + 0.6), file)
 
-    rows = len(picture.curves) + 1
-    figure = Figure(figsize=(7.2, 2.1 * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 1, sharex=True, height_ratios=[3.0] * (rows - 1) + [2.0])
-    for axis, curve in zip(axes, picture.curves, strict=False):
-        _draw_curve(axis, picture.alphas, curve)
-    _draw_count(axes[-1], picture)
-    for axis in axes:
-        _dress(axis, picture)
-    axes[0].set_title(picture.title, loc="left", fontsize=11)
-    axes[-1].set_xscale("log")
-    axes[-1].invert_xaxis()
-    axes[-1].set_xlabel("alpha (strong to weak regularisation)")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with rc_context({"svg.hashsalt": "crosshead", "svg.fonttype": "none"}):
-            kind = path.suffix.lower()[1:]
-            figure.savefig(partial, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+def _held_out(title: str, folds: Sequence[Float]) -> Curve:
+    values = np.stack(folds)
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+    return Curve(title, None, values.mean(axis=0), error)
 
 
 def _draw_curve(axis: Any, alphas: Float, curve: Curve) -> None:
-    axis.plot(alphas, curve.train, color=TRAIN, linewidth=1.2, linestyle="--", label="train")
+    if curve.train is not None:
+        axis.plot(alphas, curve.train, color=MUTED, linewidth=1.2, linestyle="--", label="train")
     if curve.held_out is not None:
-        axis.plot(alphas, curve.held_out, color=HELD_OUT, linewidth=1.6, marker=".", label="held out")
+        axis.plot(alphas, curve.held_out, color=BLUE, linewidth=1.6, marker=".", label="held out")
         if curve.error is not None:
             low, high = curve.held_out - curve.error, curve.held_out + curve.error
-            axis.fill_between(alphas, low, high, color=HELD_OUT, alpha=0.15, linewidth=0, label="± standard error")
+            axis.fill_between(alphas, low, high, color=BLUE, alpha=0.15, linewidth=0, label="± standard error")
     axis.set_ylabel(curve.title)
     axis.set_ylim(bottom=0)
-
-
-def _draw_count(axis: Any, picture: PathPicture) -> None:
-    axis.step(picture.alphas, picture.nonzero, where="mid", color=COUNT, linewidth=1.4)
-    axis.axhline(picture.coefficients, color=COUNT, linewidth=0.8, linestyle=":")
-    axis.set_ylim(0, 1.08 * picture.coefficients)
-    axis.set_ylabel(f"non-zero\n(of {picture.coefficients})")
-
-
-def _dress(axis: Any, picture: PathPicture) -> None:
-    if picture.chosen is not None:
-        axis.axvline(picture.chosen, color=CHOSEN, linewidth=1.2, label=f"chosen, alpha {picture.chosen:.3g}")
-    axis.grid(True, color="#e4e4e4", linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
-    if axis.get_subplotspec().is_first_row():
-        axis.legend(frameon=False, fontsize=9, loc="upper right")

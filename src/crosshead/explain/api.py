@@ -1,0 +1,331 @@
+"""`explain`: the arithmetic of one sample's loss, from scores, from a model and a row, or from weights and features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import e
+from typing import Any
+
+import numpy as np
+
+from crosshead.explain.case import Case, class_names
+from crosshead.explain.expression import shown
+from crosshead.explain.heads import head_of, is_model
+from crosshead.explain.inputs import LESSONS, class_of, make_case, one_sample, weights_of
+from crosshead.explain.lesson import Lesson, converted, in_base, unit_of, weight_steps
+from crosshead.explain.linear import (
+    Head,
+    flatten_step,
+    outer_product_step,
+    penalty_steps,
+    scaling_step,
+    score_steps,
+)
+from crosshead.explain.probabilities import explain_probabilities
+from crosshead.explain.result import Explanation, SampleExplanations
+from crosshead.explain.softmax import jacobian_step
+from crosshead.explain.steps import Step
+from crosshead.losses._samples import as_samples, nats_to
+from crosshead.losses.protocol import Float
+from crosshead.penalties import ElasticNet
+from crosshead.scaling import Scaler
+
+
+def explain(
+    given: Any,
+    target: Any,
+    label: Any = None,
+    *,
+    loss: str | None = None,
+    base: float = e,
+    classes: Sequence[Any] | None = None,
+    sample_weight: float = 1.0,
+    class_weight: Mapping[Any, float] | None = None,
+    jacobian: bool = False,
+    **options: float,
+) -> Explanation:
+    """The arithmetic of one sample's loss, step by step: ``explain(scores, target)`` or ``explain(model, x, y)``.
+
+    Parameters
+    ----------
+    given : array (C,), Model or fitted LinearClassifier
+        Scores; or something that makes them, with weight and bias (a `crosshead.Model`) or ``coef_`` and
+        ``intercept_``. A model brings its loss, classes, scaling and penalty.
+    target : int, str or array
+        With scores: index or name of the true class, or a row (C,) of probabilities where the loss takes them (of any
+        numbers in [0, 1] for "binary", any numbers for "squared_error"). With a model: the features x (D,).
+    label : optional
+        With a model: the true class's label.
+    loss : str, default="hinge"
+        "softmax" (also "cross_entropy"), "binary", "hinge", "squared_hinge", "crammer_singer", "squared_error", or
+        "mse", the squared error of softmax(z).
+    base : float, default=e
+        Of the logarithm, for the losses that are in nats otherwise: 2 gives bits.
+    classes : sequence, optional
+        Names, with scores.
+    sample_weight, class_weight : float, mapping of class to factor, optional
+        Multiply the loss and its gradients.
+    jacobian : bool, default=False
+        Adds softmax's Jacobian as a step.
+    **options
+        The loss's own parameters: margin of the hinges, label_smoothing of softmax.
+
+    Raises
+    ------
+    ValueError
+        For scores that are not finite, targets that are no class, options that the loss does not have.
+
+    Examples
+    --------
+    >>> explanation = explain([3.2, 5.1, -1.7], 0, loss="hinge")
+    >>> print([line.arithmetic for line in explanation.step("loss").lines], round(explanation.value, 4))
+    ['max(0, 5.1 − 3.2 + 1)', 'max(0, −1.7 − 3.2 + 1)'] 2.9
+    """
+    if is_model(given):
+        if loss is not None or classes is not None or options:
+            raise ValueError("a model brings its own loss, its options and its classes")
+        return _explain_model(
+            given, target, label, base=base, sample_weight=sample_weight, class_weight=class_weight, jacobian=jacobian
+        )
+    if label is not None:
+        raise ValueError("explain(scores, target) takes two arguments; explain(model, x, y) takes a model first")
+    scores = one_sample("scores", given)
+    case = make_case(scores, target, loss or "hinge", classes, base, options)
+    return _explanation(case, [], None, None, weights_of(case, sample_weight, class_weight, classes), jacobian, options)
+
+
+def explain_samples(
+    scores: Any, targets: Sequence[Any], *, sample_weight: Sequence[float] | None = None, **arguments: Any
+) -> SampleExplanations:
+    """`explain` for each row of scores (n, C), with mean, sum and error over the samples.
+
+    Examples
+    --------
+    >>> samples = explain_samples([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], [0, 1, 2], loss="hinge")
+    >>> samples.values.round(4).tolist(), round(samples.mean, 4)
+    ([2.9, 0.0, 12.9], 5.2667)
+    """
+    return SampleExplanations(
+        tuple(
+            explain(row, target, sample_weight=weight, **arguments)
+            for row, target, weight in _rows(scores, targets, sample_weight)
+        )
+    )
+
+
+def explain_probability_samples(
+    probabilities: Any, targets: Sequence[Any], *, sample_weight: Sequence[float] | None = None, **arguments: Any
+) -> SampleExplanations:
+    """`explain_probabilities` for each row (n, C), with mean, sum and error over the samples.
+
+    Examples
+    --------
+    >>> rows = [[0.3, 0.3, 0.4], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7]]
+    >>> samples = explain_probability_samples(rows, [2, 1, 0], base=10)
+    >>> round(samples.sum, 3), round(samples.error, 3)
+    (1.796, 0.333)
+    """
+    return SampleExplanations(
+        tuple(
+            explain_probabilities(row, target, sample_weight=weight, **arguments)
+            for row, target, weight in _rows(probabilities, targets, sample_weight)
+        )
+    )
+
+
+def explain_linear(
+    weight: Any,
+    x: Any,
+    target: Any = None,
+    *,
+    bias: Any = None,
+    loss: str = "hinge",
+    base: float = e,
+    penalty: ElasticNet | None = None,
+    classes: Sequence[Any] | None = None,
+    feature_names: Sequence[str] | None = None,
+    shape: Sequence[int] | None = None,
+    sample_weight: float = 1.0,
+    class_weight: Mapping[Any, float] | None = None,
+    jacobian: bool = False,
+    **options: float,
+) -> Explanation:
+    """The arithmetic from features x (D,) through weights (C, D) and bias (C,) to the loss and back to ∂ℓ/∂W.
+
+    Without a target it ends at the scores and the size of the weights. ``shape`` is that of x before it was flattened.
+
+    Examples
+    --------
+    >>> explanation = explain_linear([[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]], [1, 1, 1, 1])
+    >>> explanation.scores.tolist(), explanation.step("norms").lines[2].value
+    ([1.0, 1.0], 0.25)
+    """
+    matrix = as_samples("weights", weight).astype(np.float64)
+    count = len(matrix)
+    offset = np.zeros(count) if bias is None else one_sample("bias", bias)
+    if offset.shape != (count,):
+        raise ValueError(f"bias has {len(offset)} entries for {count} rows of weights")
+    head = Head(
+        matrix,
+        offset,
+        class_names(classes, count),
+        Scaler("none", matrix.shape[1]),
+        feature_names,
+        None if shape is None else tuple(shape),
+        penalty,
+    )
+    raw = one_sample("features", x)
+    return _explain_head(head, raw, target, classes, loss, base, options, sample_weight, class_weight, jacobian)
+
+
+def explain_flatten(shape: Sequence[int], classes: int) -> Explanation:
+    """How an input of this shape becomes a vector, and the size of the weights for so many classes.
+
+    Examples
+    --------
+    >>> explain_flatten((100, 4, 4), 7).step("flatten").lines[1].note
+    'W is 7 × 1600'
+    """
+    if classes < 1 or not shape or min(shape) < 1:
+        raise ValueError("shape and number of classes must be whole numbers of at least 1")
+    step = flatten_step(shape, classes)
+    return Explanation("", {}, None, "", (), None, None, None, None, None, (step,), title=step.lines[1].note)
+
+
+def _explain_model(model: Any, x: Any, label: Any, **arguments: Any) -> Explanation:
+    head, name, options, labels = head_of(model)
+    index = None if label is None else class_of(label, labels)
+    raw = x.toarray() if hasattr(x, "toarray") else x
+    raw = one_sample("features", np.asarray(raw, dtype=np.float64).reshape(-1))
+    return _explain_head(
+        head,
+        raw,
+        index,
+        labels,
+        name,
+        arguments["base"],
+        options,
+        arguments["sample_weight"],
+        arguments["class_weight"],
+        arguments["jacobian"],
+    )
+
+
+def _explain_head(
+    head: Head,
+    raw: Float,
+    target: Any,
+    labels: Sequence[Any] | None,
+    loss: str,
+    base: float,
+    options: Mapping[str, Any],
+    sample_weight: float,
+    class_weight: Mapping[Any, float] | None,
+    jacobian: bool,
+) -> Explanation:
+    if len(raw) != head.weight.shape[1]:
+        raise ValueError(f"{len(raw)} features, but the weights are for {head.weight.shape[1]}")
+    x = np.asarray(head.scaling.apply(raw[None, :])[0], dtype=np.float64)
+    scores = head.weight @ x + head.bias
+    case = make_case(scores, target, loss, head.classes, base, options)
+    predicted = int(scores.argmax())
+    focus = [predicted] if case.target in (-1, predicted) else [case.target, predicted]
+    before = [] if head.shape is None else [flatten_step(head.shape, len(head.classes))]
+    before += [*scaling_step(head, raw, x), *score_steps(head, x, case.shown, focus)]
+    return _explanation(case, before, head, x, weights_of(case, sample_weight, class_weight, labels), jacobian, options)
+
+
+def _explanation(
+    case: Case,
+    before: Sequence[Step],
+    head: Head | None,
+    x: Float | None,
+    weights: Mapping[str, float],
+    jacobian: bool,
+    options: Mapping[str, Any],
+) -> Explanation:
+    lesson = LESSONS[case.loss.name]
+    with_softmax = case.loss.name in ("softmax", "mse")
+    if jacobian and not with_softmax:
+        raise ValueError(f"the Jacobian is that of softmax, which the loss {case.loss.name!r} does not use")
+    predicted = int(case.scores.argmax())
+    probabilities = case.loss.predict_proba(case.scores[None, :])[0] if case.loss.has_probabilities else None
+    known: dict[str, Any] = {
+        "loss": case.loss.name,
+        "options": {**options, **({} if case.base == e else {"base": case.base})},
+        "classes": case.classes,
+        "predicted": predicted,
+        "scores": case.scores,
+        "probabilities": probabilities,
+    }
+    if case.target < 0 and case.row is None:
+        steps = [*before, *([jacobian_step(case)] if jacobian else [])]
+        steps += penalty_steps(head, None) if head is not None else []
+        return Explanation(value=None, unit="", target=None, gradient=None, steps=tuple(steps), **known)
+    value, gradient = (part[0] for part in case.loss.value_and_gradient(case.scores[None, :], case.truth))
+    weight = float(np.prod(list(weights.values())))
+    steps = [*before, *lesson.steps(case)]
+    in_base = float(value) * nats_to(case.base)
+    if case.base != e:
+        steps.append(converted("base", float(value), case.base))
+    steps += weight_steps(in_base, weights)
+    steps += [jacobian_step(case)] if jacobian else []
+    steps.append(_gradient_step(case, lesson))
+    gradient = np.asarray(gradient, dtype=np.float64) * nats_to(case.base)
+    if head is not None and x is not None:
+        steps.append(outer_product_step(head, x, gradient, weight))
+        steps += penalty_steps(head, float(value))
+    steps.append(_alternatives_step(case, lesson))
+    return Explanation(
+        value=in_base,
+        unit=unit_of(case.base) if lesson.unit else "",
+        target=case.target if case.target >= 0 else None,
+        gradient=gradient,
+        weight=weight,
+        alternatives=_alternatives(case) * nats_to(case.base),
+        steps=tuple(steps),
+        **known,
+    )
+
+
+def _alternatives(case: Case) -> Float:
+    """The loss were each class the true one, (C,), in blocks that hold few scores at once."""
+    count = len(case.scores)
+    values = np.empty(count)
+    step = max(1, (1 << 20) // count)
+    for first in range(0, count, step):
+        columns = np.arange(first, min(first + step, count))
+        rows = np.broadcast_to(case.scores, (len(columns), count))
+        values[first : first + len(columns)] = case.loss.value(rows, columns)
+    return values
+
+
+def _gradient_step(case: Case, lesson: Lesson) -> Step:
+    step = lesson.gradient(case)
+    if case.base == e:
+        return step
+    return replace(
+        step,
+        formula=f"{step.formula}, divided by ln {shown(case.base)}",
+        lines=tuple(in_base(line, case.base) for line in step.lines),
+    )
+
+
+def _alternatives_step(case: Case, lesson: Lesson) -> Step:
+    lines = tuple(
+        replace(line, note="this sample") if line.marked else line
+        for line in (in_base(lesson.charge(case, column), case.base) for column in case.shown)
+    )
+    meaning = "The same scores, judged as if each class in turn were the true one."
+    return Step("alternatives", "The loss for other true classes", "ℓ(z, c)", lines, None, meaning)
+
+
+def _rows(values: Any, targets: Sequence[Any], sample_weight: Sequence[float] | None) -> list[tuple[Any, Any, float]]:
+    rows = list(values)
+    weights = [1.0] * len(rows) if sample_weight is None else list(sample_weight)
+    if not rows:
+        raise ValueError("there are no samples to explain")
+    if not len(rows) == len(targets) == len(weights):
+        raise ValueError(f"{len(rows)} samples, {len(targets)} targets and {len(weights)} weights: give one of each")
+    return list(zip(rows, targets, weights, strict=True))

@@ -1,0 +1,88 @@
+"""One sample's scores and target, checked, with the names of its classes and the choice of those worth showing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crosshead.losses.protocol import Float, Loss
+
+MOST_CLASSES = 12
+"""With more classes than this, only the true one and those with the highest scores are shown."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sample.
+
+    ``target`` is the index of the true class, or −1 where there is none or ``row``, the target as numbers (C,),
+    says more than an index could; ``truth`` is what the loss is given.
+    """
+
+    scores: Float
+    target: int
+    row: Float | None
+    classes: tuple[str, ...]
+    loss: Loss
+    base: float
+
+    @property
+    def truth(self) -> Any:
+        """The target of a single sample, as a loss takes it."""
+        return np.array([self.target]) if self.row is None else self.row[None, :]
+
+    @property
+    def goal(self) -> Float:
+        """The target as numbers, one a class, (C,)."""
+        if self.row is not None:
+            return self.row
+        goal = np.zeros(len(self.scores))
+        if self.target >= 0:
+            goal[self.target] = 1
+        return goal
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """The columns worth a line, in order."""
+        return chosen(self.scores, [self.target] if self.target >= 0 else [])
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The columns without a line."""
+        seen = set(self.shown)
+        return tuple(column for column in range(len(self.scores)) if column not in seen)
+
+    def name(self, column: int) -> str:
+        """The class of a column, as a person reads it."""
+        return self.classes[column]
+
+    def marked(self, column: int) -> bool:
+        """Whether a column is the true class's."""
+        return column == self.target
+
+
+def chosen(scores: Float, wanted: Sequence[int], most: int = MOST_CLASSES) -> tuple[int, ...]:
+    """All columns, or of many the wanted ones and those with the highest scores, in order.
+
+    Examples
+    --------
+    >>> chosen(np.array([0.0, 3.0, 1.0, 2.0]), [0], most=3)
+    (0, 1, 3)
+    """
+    if len(scores) <= most:
+        return tuple(range(len(scores)))
+    highest = [int(column) for column in np.argsort(-scores, kind="stable") if column not in wanted]
+    return tuple(sorted([*wanted, *highest[: most - len(wanted)]]))
+
+
+def class_names(classes: Any, count: int) -> tuple[str, ...]:
+    """The classes' names, "class 0" and so on where none are given; ValueError where their number is wrong."""
+    if classes is None:
+        return tuple(f"class {column}" for column in range(count))
+    names = tuple(str(name) for name in np.asarray(classes).tolist())
+    if len(names) != count:
+        raise ValueError(f"{len(names)} class names for {count} scores")
+    return tuple(f"class {name}" if name.lstrip("-").isdigit() else name for name in names)

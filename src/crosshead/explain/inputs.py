@@ -1,0 +1,136 @@
+"""What a person gives, checked: losses by name, targets in all their forms, weights, single samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import e
+from typing import Any
+
+import numpy as np
+
+from crosshead.explain.case import Case, class_names
+from crosshead.explain.columns import BINARY, SQUARED_ERROR
+from crosshead.explain.hinges import CRAMMER_SINGER, HINGE, SQUARED_HINGE
+from crosshead.explain.lesson import Lesson
+from crosshead.explain.softmax import SOFTMAX
+from crosshead.explain.softmax_squared_error import SOFTMAX_SQUARED_ERROR, SoftmaxSquaredError
+from crosshead.losses import get_loss
+from crosshead.losses._samples import nats_to
+from crosshead.losses.protocol import Float
+
+LESSONS: Mapping[str, Lesson] = {
+    "softmax": SOFTMAX,
+    "binary": BINARY,
+    "hinge": HINGE,
+    "squared_hinge": SQUARED_HINGE,
+    "crammer_singer": CRAMMER_SINGER,
+    "squared_error": SQUARED_ERROR,
+    "mse": SOFTMAX_SQUARED_ERROR,
+}
+"""How each loss on scores is taught; the registry's names, and "mse" for the squared error of softmax(z)."""
+
+ALIASES = {"cross_entropy": "softmax", "nll": "softmax", "bce": "binary", "brier": "mse"}
+
+
+def make_case(
+    scores: Float, target: Any, loss: str, classes: Sequence[Any] | None, base: float, options: Mapping[str, Any]
+) -> Case:
+    """One sample, checked; ValueError says what is wrong."""
+    names = class_names(classes, len(scores))
+    made = _loss_of(loss, options)
+    nats_to(base)
+    if base != e and not LESSONS[made.name].unit:
+        raise ValueError(f"base is for losses that are logarithms, and {made.name} is none")
+    if target is None:
+        return Case(scores, -1, None, names, made, base)
+    index, row = target_of(target, names, len(scores), none_allowed=made.name == "binary")
+    if row is None and index < 0:
+        row = np.zeros(len(scores))
+    return Case(scores, index, row, names, made, base)
+
+
+def target_of(target: Any, names: Sequence[str], count: int, *, none_allowed: bool = False) -> tuple[int, Float | None]:
+    """The index of the true class and None, or −1 and the target as a row (C,); ValueError where it is neither."""
+    if isinstance(target, str):
+        return _named(target, names), None
+    values = np.asarray(target)
+    if values.ndim == 1:
+        if len(values) != count:
+            raise ValueError(f"the target has {len(values)} numbers for {count} classes")
+        row = values.astype(np.float64)
+        if not np.isfinite(row).all():
+            raise ValueError("the target contains NaN or an infinite number")
+        return -1, row
+    if values.ndim != 0 or values.dtype.kind not in "iu":
+        raise ValueError(f"the target must be a class's index or name, or one number a class, not {target!r}")
+    lowest = -1 if none_allowed else 0
+    if not lowest <= int(values) < count:
+        raise ValueError(f"target {int(values)} is outside {lowest}..{count - 1}")
+    return int(values), None
+
+
+def as_weight(value: Any) -> float:
+    """A weight as a float; ValueError where it is negative or not finite."""
+    weight = float(value)
+    if not (np.isfinite(weight) and weight >= 0):
+        raise ValueError(f"weights must be finite and not negative, not {value}")
+    return weight
+
+
+def weights_of(
+    case: Case, sample_weight: float, class_weight: Mapping[Any, float] | None, labels: Sequence[Any] | None
+) -> dict[str, float]:
+    """What multiplies the loss, by name: the sample's weight, and where there are any its class's."""
+    weights = {"sample weight": as_weight(sample_weight)}
+    if class_weight is None:
+        return weights
+    if case.target < 0:
+        raise ValueError("class_weight needs one true class")
+    own: Any = case.target if labels is None else list(labels)[case.target]
+    known = list(range(len(case.classes))) if labels is None else list(labels)
+    factors = {class_of(key, known): as_weight(factor) for key, factor in class_weight.items()}
+    weights[f"weight of {case.classes[case.target]}"] = factors.get(class_of(own, known), 1.0)
+    return weights
+
+
+def _named(name: str, names: Sequence[str]) -> int:
+    for spelling in (name, f"class {name}"):
+        if spelling in names:
+            return list(names).index(spelling)
+    raise ValueError(f"no class {name!r}; the classes are {_listed(names)}")
+
+
+def class_of(label: Any, labels: Sequence[Any]) -> int:
+    """The position of a label; integers and words that read the same are the same."""
+    known = [str(each) for each in labels]
+    if str(label) not in known:
+        raise ValueError(f"no class {str(label)!r}; the classes are {_listed(known)}")
+    return known.index(str(label))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _loss_of(name: str, options: Mapping[str, Any]) -> Any:
+    name = ALIASES.get(name, name)
+    if name not in LESSONS:
+        raise ValueError(f"unknown loss {name!r}; choose one of {', '.join(LESSONS)}")
+    if options.get("smoothing"):
+        raise ValueError("smoothing rounds off kinks for solvers; what is explained is the loss itself: leave it out")
+    if name == SoftmaxSquaredError.name:
+        if options:
+            raise ValueError(f"loss {name!r} has no parameter {next(iter(options))!r}; it takes no parameters")
+        return SoftmaxSquaredError()
+    return get_loss(name, **options)
+
+
+def one_sample(name: str, values: Any) -> Float:
+    """A row of finite numbers; ValueError where it is none."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} of one sample must be a row of numbers, not of shape {array.shape}")
+    if not np.isfinite(array).all():
+        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, but number {place + 1} of {len(array)} is {array[place]}")
+    return array

@@ -1,0 +1,199 @@
+"""The arithmetic of one sample, or of several, as an object that can be read, printed, put on a page or into JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from crosshead.explain.expression import shown
+from crosshead.explain.steps import Step
+from crosshead.losses.protocol import Float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One sample's arithmetic.
+
+    * ``loss``: the loss's name; ``options``: its parameters; ``value``: the loss in ``unit``; None without a target
+    * ``weight``: sample weight times class weight; ``weighted`` is their product with the loss
+    * ``classes``: names; ``target``: index of the true class, None where the target is a row of numbers or absent;
+      ``predicted``: index of the highest score or probability, the first of several
+    * ``scores``, ``probabilities``: (C,), None where there are none
+    * ``gradient``: on the scores, or for a loss of given probabilities on those, (C,); None without a target
+    * ``alternatives``: the loss were each class the true one, (C,); None where that has no meaning
+    * ``steps``: the way from what was given to all this
+    """
+
+    loss: str
+    options: Mapping[str, Any]
+    value: float | None
+    unit: str
+    classes: tuple[str, ...]
+    target: int | None
+    predicted: int | None
+    scores: Float | None
+    probabilities: Float | None
+    gradient: Float | None
+    steps: tuple[Step, ...]
+    weight: float = 1.0
+    alternatives: Float | None = None
+    title: str = field(default="")
+
+    @property
+    def weighted(self) -> float | None:
+        """The loss times the weight."""
+        return None if self.value is None else self.weight * self.value
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction is the true class; None where either is missing."""
+        return None if self.target is None or self.predicted is None else self.target == self.predicted
+
+    def step(self, key: str) -> Step:
+        """The step with this key; KeyError where the explanation has none."""
+        for step in self.steps:
+            if step.key == key:
+                return step
+        raise KeyError(f"no step {key!r}; there are {', '.join(step.key for step in self.steps)}")
+
+    @property
+    def verdict(self) -> str:
+        """One line: the loss and the classes."""
+        parts = []
+        if self.value is not None:
+            unit = f" {self.unit}" if self.unit else ""
+            parts.append(f"{self.loss} {shown(self.value)}{unit}")
+        if self.target is not None:
+            parts.append(f"true {self.classes[self.target]}")
+        if self.predicted is not None:
+            wrong = " (wrong)" if self.correct is False else ""
+            parts.append(f"predicted {self.classes[self.predicted]}{wrong}")
+        return ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON document: plain types, every number in full."""
+        return {
+            "title": self.title,
+            "loss": self.loss,
+            "options": dict(self.options),
+            "value": self.value,
+            "unit": self.unit,
+            "weight": self.weight,
+            "classes": list(self.classes),
+            "target": self.target,
+            "target_class": None if self.target is None else self.classes[self.target],
+            "predicted": self.predicted,
+            "predicted_class": None if self.predicted is None else self.classes[self.predicted],
+            "correct": self.correct,
+            "scores": _listed(self.scores),
+            "probabilities": _listed(self.probabilities),
+            "gradient": _listed(self.gradient),
+            "alternatives": _listed(self.alternatives),
+            "steps": [step.to_dict() for step in self.steps],
+        }
+
+    def to_text(self) -> str:
+        """All steps as text, for a terminal."""
+        from crosshead.explain.text import explanation_text
+
+        return explanation_text(self)
+
+    def to_html(self, *, style: bool = True) -> str:
+        """All steps as a fragment of HTML that needs nothing from elsewhere; ``style`` False leaves out its CSS."""
+        from crosshead.explain.html import explanation_html
+
+        return explanation_html(self, style=style)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def __repr__(self) -> str:
+        return f"<Explanation: {self.verdict or self.title}; {len(self.steps)} steps>"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+@dataclass(frozen=True, eq=False)
+class SampleExplanations:
+    """Several samples' arithmetic, with their mean, their sum and the share of wrong predictions."""
+
+    samples: tuple[Explanation, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return iter(self.samples)
+
+    def __getitem__(self, index: int) -> Explanation:
+        return self.samples[index]
+
+    @property
+    def values(self) -> Float:
+        """The loss of each sample, (n,), NaN where a sample has no target."""
+        return np.array([np.nan if sample.value is None else sample.value for sample in self.samples])
+
+    @property
+    def weights(self) -> Float:
+        """The weight of each sample, (n,)."""
+        return np.array([sample.weight for sample in self.samples])
+
+    @property
+    def sum(self) -> float:
+        """Σ sᵢ ℓᵢ."""
+        return float(self.weights @ self.values)
+
+    @property
+    def mean(self) -> float:
+        """Σ sᵢ ℓᵢ / Σ sᵢ."""
+        return self.sum / float(self.weights.sum())
+
+    @property
+    def error(self) -> float | None:
+        """The weighted share of wrong predictions; None where a sample has no single true class."""
+        correct = [sample.correct for sample in self.samples]
+        if any(answer is None for answer in correct):
+            return None
+        wrong = np.array([not answer for answer in correct])
+        return float(self.weights @ wrong / self.weights.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON document: plain types, every number in full."""
+        return {
+            "loss": self.samples[0].loss,
+            "unit": self.samples[0].unit,
+            "values": self.values.tolist(),
+            "mean": self.mean,
+            "sum": self.sum,
+            "error": self.error,
+            "samples": [sample.to_dict() for sample in self.samples],
+        }
+
+    def to_text(self) -> str:
+        """Every sample's steps and the summary as text, for a terminal."""
+        from crosshead.explain.text import samples_text
+
+        return samples_text(self)
+
+    def to_html(self, *, style: bool = True) -> str:
+        """Every sample's steps and the summary as a fragment of HTML that needs nothing from elsewhere."""
+        from crosshead.explain.html import samples_html
+
+        return samples_html(self, style=style)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def __repr__(self) -> str:
+        return f"<SampleExplanations: {len(self)} samples, mean {shown(self.mean)}, sum {shown(self.sum)}>"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+def _listed(values: Float | None) -> list[float] | None:
+    return None if values is None else [float(value) for value in values]

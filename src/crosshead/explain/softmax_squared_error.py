@@ -1,0 +1,94 @@
+"""The squared error of softmax probabilities, whose gradient vanishes where the softmax is sure, right or wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crosshead.explain.case import Case
+from crosshead.explain.lesson import Lesson, as_tuple, class_lines
+from crosshead.explain.softmax import probability_steps
+from crosshead.explain.steps import Line, Step
+from crosshead.losses import functions
+from crosshead.losses.protocol import Array
+
+
+class SoftmaxSquaredError:
+    """‖softmax(z) − y‖² on scores: the Brier score of a sample, for comparison with the softmax loss.
+
+    Examples
+    --------
+    >>> SoftmaxSquaredError().value(np.zeros((1, 2)), np.array([0]))
+    array([0.5])
+    """
+
+    name = "mse"
+    accepts_probabilities = True
+    has_probabilities = True
+
+    def value(self, scores: Array, target: Any) -> Array:
+        """The loss of each sample, (n,)."""
+        return np.asarray(functions.mean_squared_error(functions.softmax(scores), target, reduction="none"))
+
+    def value_and_gradient(self, scores: Array, target: Any) -> tuple[Array, Array]:
+        """The loss of each sample, (n,), and 2 p∘(d − ⟨p, d⟩) with d = p − y, (n, C)."""
+        p = functions.softmax(scores)
+        goal = target if np.ndim(target) == 2 else np.eye(p.shape[1])[np.asarray(target)]
+        difference = p - goal
+        gradient = 2 * p * (difference - (p * difference).sum(axis=1, keepdims=True))
+        return self.value(scores, target), gradient
+
+    def predict_proba(self, scores: Array) -> Array:
+        """softmax(z), (n, C)."""
+        return functions.softmax(scores)
+
+
+def squared_terms(case: Case, p: Array, goal: Array) -> tuple[Line, ...]:
+    """(p − y)² of each class that is shown."""
+    return class_lines(
+        case,
+        lambda c: Line(case.name(c), "(p - y)**2", {"p": float(p[c]), "y": float(goal[c])}, marked=case.marked(c)),
+    )
+
+
+def _steps(case: Case) -> list[Step]:
+    p, goal = functions.softmax(case.scores), case.goal
+    loss = Step(
+        "loss",
+        "Loss",
+        "ℓ = Σ_c (p_c − y_c)²",
+        squared_terms(case, p, goal),
+        Line("loss", "sum(terms)", {"terms": as_tuple((p - goal) ** 2)}),
+        "The squared distance from the target, summed over the classes: never more than 2, however wrong.",
+    )
+    return [*probability_steps(case), loss]
+
+
+def _gradient(case: Case) -> Step:
+    p, goal = functions.softmax(case.scores), case.goal
+    mean = float(p @ (p - goal))
+
+    def line(c: int) -> Line:
+        numbers = {"p": float(p[c]), "y": float(goal[c]), "mean": mean}
+        return Line(case.name(c), "2 * p * (p - y - mean)", numbers, marked=case.marked(c))
+
+    return Step(
+        "gradient",
+        "Gradient on the scores",
+        "∂ℓ/∂z_c = 2·p_c·(p_c − y_c − Σ_k p_k·(p_k − y_k))",
+        class_lines(case, line),
+        None,
+        "The chain rule through softmax multiplies by p_c: where p is close to 0 or 1 nothing is learned, even if the "
+        "answer is wrong. The softmax loss has p_c − y_c there and keeps learning.",
+    )
+
+
+def _charge(case: Case, column: int) -> Line:
+    p = functions.softmax(case.scores)
+    goal = np.zeros_like(p)
+    goal[column] = 1
+    return Line(case.name(column), "sum(terms)", {"terms": as_tuple((p - goal) ** 2)}, marked=case.marked(column))
+
+
+SOFTMAX_SQUARED_ERROR = Lesson(_steps, _gradient, _charge)

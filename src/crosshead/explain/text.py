@@ -1,0 +1,90 @@
+"""Explanations as text: one numbered heading a step, below it a table of its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crosshead.explain.expression import Number, shown
+from crosshead.explain.result import Explanation, SampleExplanations
+from crosshead.explain.steps import Line, Step
+
+INDENT = "   "
+
+
+def explanation_text(explanation: Explanation) -> str:
+    """The text of one explanation."""
+    head = [line for line in (explanation.title, explanation.verdict) if line]
+    parts = ["\n".join(head)] if head else []
+    parts += [_step_text(number, step) for number, step in enumerate(explanation.steps, start=1)]
+    return "\n\n".join(parts)
+
+
+def samples_text(samples: SampleExplanations) -> str:
+    """The text of several explanations, and what they add up to."""
+    summary = summary_rows(samples)
+    parts = [
+        f"Sample {number} of {len(samples)}\n{explanation_text(sample)}"
+        for number, sample in enumerate(samples, start=1)
+    ]
+    if summary:
+        parts.append("\n".join(["All samples", *aligned(summary)]))
+    return "\n\n".join(parts)
+
+
+def summary_rows(samples: SampleExplanations) -> list[tuple[str, str, str, str]]:
+    """Label, arithmetic, value and note of the lines that sum up several samples; none where one has no target."""
+    if any(sample.value is None for sample in samples):
+        return []
+    first = samples[0]
+    unit = f" {first.unit}" if first.unit else ""
+    values, weights = tuple(samples.values.tolist()), tuple(samples.weights.tolist())
+    plain = set(weights) == {1.0}
+    numbers: dict[str, Number] = {"values": values, "s": weights, "n": float(len(values))}
+    total = Line("sum", "sum(values)" if plain else "dot(s, values)", numbers)
+    mean = Line("mean", "total / n" if plain else "total / sum(s)", {**numbers, "total": total.value})
+    rows = [_cells(line, unit) for line in (total, mean)]
+    if samples.error is not None:
+        wrong = sum(not sample.correct for sample in samples)
+        rows.append(("error", f"{wrong} of {len(samples)} wrong", shown(samples.error), ""))
+    return rows
+
+
+def line_cells(line: Line) -> tuple[str, str, str, str]:
+    """Label, arithmetic, value and note of a line."""
+    return _cells(line, "")
+
+
+def _cells(line: Line, unit: str) -> tuple[str, str, str, str]:
+    arithmetic, value = ("" if line.given else line.arithmetic), shown(line.value)
+    note = "; ".join(part for part in (line.note, "true class" if line.marked else "") if part)
+    note = "true class" if line.note == "true class" else note
+    return line.label, "" if arithmetic == value else arithmetic, f"{value}{unit}", note
+
+
+def _step_text(number: int, step: Step) -> str:
+    rows = [line_cells(line) for line in step.lines]
+    if step.total is not None:
+        rows.append(line_cells(step.total))
+    return "\n".join([f"{number}. {step.title}    {step.formula}", *aligned(rows), *_wrapped(step.meaning)])
+
+
+def aligned(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """Rows in columns: label, arithmetic, = value, note."""
+    from rich.cells import cell_len
+
+    labels, sums, values = (max((cell_len(row[place]) for row in rows), default=0) for place in range(3))
+    lines = []
+    for label, arithmetic, value, note in rows:
+        cells = [label + " " * (labels - cell_len(label))]
+        if sums:
+            sign = "=" if arithmetic else " "
+            cells.append(f"{arithmetic}{' ' * (sums - cell_len(arithmetic))} {sign}")
+        cells.append(" " * (values - cell_len(value)) + value)
+        lines.append((INDENT + "  ".join([*cells, note])).rstrip())
+    return lines
+
+
+def _wrapped(meaning: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(meaning, 100, initial_indent=INDENT, subsequent_indent=INDENT)
