@@ -86,6 +86,7 @@ def out_of_fold_probabilities(
             max_iter=max_iter,
             max_time=max_time,
             engine=engine,
+            precision="auto",
             n_threads=n_threads,
             callback=callback,
             verbose=0,
