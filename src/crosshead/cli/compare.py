@@ -13,8 +13,9 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B... [SOURCE]",
-            help="Files of predictions; or folders that `crosshead fit` wrote, and last the data to compare them on.",
+            metavar="MODEL|PREDICTIONS|SOURCE",
+            help="Two or more files of predictions; or two or more folders that `crosshead fit` wrote, and last the "
+            "data to compare them on.",
             show_default=False,
         ),
     ],

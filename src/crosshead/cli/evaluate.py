@@ -22,7 +22,7 @@ def evaluate(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help=f"With MODEL, the data: {options.SOURCES}.",
             show_default=False,
         ),
