@@ -48,7 +48,7 @@ def report(
     ],
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[SOURCE]", help=f"Labelled rows for MODEL: {options.SOURCES}.", show_default=False),
+        typer.Argument(metavar="SOURCE", help=f"Labelled rows for MODEL: {options.SOURCES}.", show_default=False),
     ] = None,
     output: Annotated[str, typer.Option(metavar="FILE.html", help="Where to write the page.")] = "report.html",
     target: options.Target = None,
