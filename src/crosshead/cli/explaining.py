@@ -126,7 +126,10 @@ def _from_model(options: ExplainOptions) -> list[Explanation]:
         raise UsageError("--target: with MODEL it names the column of labels, of which there is one")
     model = Model.load(str(options.model))
     if model.temperature is not None:
-        tell("note", f"the arithmetic of the training loss; predicted probabilities are softmax(z / {model.temperature:.4g})")
+        tell(
+            "note",
+            f"the arithmetic of the training loss; predicted probabilities are softmax(z / {model.temperature:.4g})",
+        )
     dataset = load_for_model(
         options.source,
         model,
