@@ -132,7 +132,7 @@ class Run:
     def certify(self) -> bool:
         """Whether the gap, computed in float64, is at most tol. Spends passes only where it may be."""
         if self.coarse:
-            if self.gap > COARSE_GAP and self.slow < MOST_SLOW:
+            if self.gap > max(COARSE_GAP, self.tol) and self.slow < MOST_SLOW:
                 return False
             self.refine()
         if self._certified_gap() <= self.tol:
