@@ -30,23 +30,13 @@ MEMORY_SHARE = 0.5  # of the memory that is free, at most, for the copy
 
 @final
 @dataclass(frozen=True)
-class BFloat16Engine:
+class BFloat16Passes:
     """Passes over a bfloat16 copy of dense features, by the native kernels."""
 
     data: TrainingData
     features: Any
     threads: int
     instruction_set: str
-
-    @property
-    def name(self) -> str:
-        """The engine's name."""
-        return "native (bfloat16)"
-
-    @property
-    def coarse(self) -> None:
-        """No engine is coarser."""
-        return None
 
     def on_grid(self, weight: Float) -> Float:
         """The nearest weights that a pass takes as they are: all, where W has two parts, else those bfloat16 holds."""
@@ -57,19 +47,11 @@ class BFloat16Engine:
         """Coarser where the features were rounded."""
         return EXACT_RESOLUTION if self.features.split else ROUNDED_RESOLUTION
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
-        """One pass at weights on the grid; never exact."""
+    def evaluate(self, weight: Float, bias: Float, loss: Loss) -> PassSums:
+        """One pass at weights on the grid."""
         return native_pass(
             self.data, self.features, self.instruction_set, self.threads, weight, bias, loss, double_precision=False
         )
-
-    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
-        """Not offered: scores come from the features themselves."""
-        raise NotImplementedError("a bfloat16 engine only makes passes")
-
-    def gram(self, features: Array, row_weight: Float) -> Float:
-        """Not offered: Gram matrices come from the features themselves."""
-        raise NotImplementedError("a bfloat16 engine only makes passes")
 
 
 def to_bfloat16(values: Float) -> Float:
@@ -84,8 +66,8 @@ def to_bfloat16(values: Float) -> Float:
     return np.asarray(rounded.view(np.float32).astype(np.float64))
 
 
-def bfloat16_engine(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Engine | None:
-    """The engine on a copy of dense features; None where processor, size or memory do not allow or repay it."""
+def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Passes | None:
+    """Passes over a copy of dense features; None where processor, size or memory do not allow or repay it."""
     if data.sparse or not _native.has_bfloat16(instruction_set):
         return None
     if data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
@@ -101,7 +83,7 @@ def bfloat16_engine(data: TrainingData, features: Any, instruction_set: str, thr
         copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=threads)
     if copy is None:
         copy = _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=threads)
-    return None if copy is None else BFloat16Engine(data, copy, threads, instruction_set)
+    return None if copy is None else BFloat16Passes(data, copy, threads, instruction_set)
 
 
 def common_unit(features: Array) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
-from crosshead.engines.bfloat16 import BFloat16Engine, bfloat16_engine
+from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes
 from crosshead.engines.data import TrainingData
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
@@ -47,20 +47,11 @@ class NativeEngine:
         return f"native ({self.instruction_set or _native.instruction_set()})"
 
     @cached_property
-    def coarse(self) -> BFloat16Engine | None:
+    def coarse(self) -> BFloat16Passes | None:
         """Passes on a bfloat16 copy of the features, made when first asked for; None where they are not to be had."""
         if self.precision == "full":
             return None
-        return bfloat16_engine(self.data, self._features, self.instruction_set, self._threads)
-
-    def on_grid(self, weight: Float) -> Float:
-        """The weights themselves."""
-        return weight
-
-    @property
-    def resolution(self) -> float:
-        """That of the features' own type."""
-        return 1e-7 if self.data.features.dtype == np.float32 else 1e-15
+        return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads)
 
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""

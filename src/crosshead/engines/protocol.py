@@ -29,6 +29,23 @@ class PassSums:
     bias_gradient: Float
 
 
+class CoarsePasses(Protocol):
+    """Passes whose numbers steer and certify nothing."""
+
+    @property
+    def resolution(self) -> float:
+        """The relative difference of two values of F below which these passes may mislead."""
+        ...
+
+    def on_grid(self, weight: Float) -> Float:
+        """The nearest weights at which a pass is evaluated exactly as given."""
+        ...
+
+    def evaluate(self, weight: Float, bias: Float, loss: Loss) -> PassSums:
+        """One pass at weights on the grid."""
+        ...
+
+
 class Engine(Protocol):
     """Computes sums over the rows of one `TrainingData`."""
 
@@ -43,17 +60,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def coarse(self) -> Engine | None:
-        """An engine of cheaper, more coarsely rounded passes over the same rows, if there is one."""
-        ...
-
-    def on_grid(self, weight: Float) -> Float:
-        """The nearest weights at which a pass is evaluated exactly as given."""
-        ...
-
-    @property
-    def resolution(self) -> float:
-        """The relative difference of two values of F below which passes that are not exact may mislead."""
+    def coarse(self) -> CoarsePasses | None:
+        """Cheaper, more coarsely rounded passes over the same rows, if there are any."""
         ...
 
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:

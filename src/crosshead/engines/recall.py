@@ -41,15 +41,6 @@ class RecallingEngine:
         """None: from the solution of one alpha to that of the next is too short a way for coarse passes."""
         return None
 
-    def on_grid(self, weight: Float) -> Float:
-        """The weights themselves."""
-        return weight
-
-    @property
-    def resolution(self) -> float:
-        """The other engine's."""
-        return self._engine.resolution
-
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
         """The sums at W (C, D), b (C,); an exact pass also answers for one that need not be exact."""
         for kept in (True,) if exact else (True, False):

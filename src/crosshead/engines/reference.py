@@ -32,15 +32,6 @@ class ReferenceEngine:
         """No engine is coarser."""
         return None
 
-    def on_grid(self, weight: Float) -> Float:
-        """The weights themselves."""
-        return weight
-
-    @property
-    def resolution(self) -> float:
-        """That of float64."""
-        return 1e-15
-
     def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
         """One pass over the data, always in float64."""
         sharp = loss.smoothed(0.0)

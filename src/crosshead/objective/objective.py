@@ -71,7 +71,6 @@ class Objective:
             raise ValueError(f"the loss {loss.name!r} needs class labels, not probabilities")
         self.engine, self.loss, self.penalty = engine, loss, penalty
         self.fit_intercept, self.seed = fit_intercept, seed
-        self.is_coarse = False
         self.n_classes, self.n_features = engine.data.n_classes, engine.data.n_features
 
     @property
@@ -118,32 +117,14 @@ class Objective:
             fit_intercept=self.fit_intercept,
             seed=self.seed,
         )
-        self._share(other)
-        return other
-
-    @cached_property
-    def coarse(self) -> Objective | None:
-        """The same objective on cheaper, more coarsely rounded passes, where the engine has them.
-
-        It minimises F on slightly rounded features at points on its grid: its values, bounds and gradients steer, and
-        certify nothing.
-        """
-        engine = self.engine.coarse
-        if engine is None:
-            return None
-        other = Objective(engine, self.loss, self.penalty, fit_intercept=self.fit_intercept, seed=self.seed)
-        self._share(other)
-        other.is_coarse = True
-        return other
-
-    def _share(self, other: Objective) -> None:
         for shared in ("moments", "floor", "_sample", "_feature_size", "_unseen"):
             other.__dict__[shared] = getattr(self, shared)
+        return other
 
     @property
-    def resolution(self) -> float:
-        """The relative difference of two values below which passes that are not exact may mislead."""
-        return self.engine.resolution
+    def coarse_resolution(self) -> float | None:
+        """The relative difference of two values that coarse passes tell apart; None where there are no such passes."""
+        return None if self.engine.coarse is None else self.engine.coarse.resolution
 
     def unpack(self, point: Float) -> tuple[Float, Float]:
         """W (C, D) and b (C,) of a flat vector, as views."""
@@ -176,14 +157,16 @@ class Objective:
             total += float(block.weights @ self.loss.infimum(block.target))
         return total / data.total_weight
 
-    def evaluate(self, point: Float, *, exact: bool = True) -> Evaluation:
-        """One pass over the data."""
+    def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Evaluation:
+        """One pass over the data; a ``coarse`` one, where there are such passes, at the nearest point on their grid."""
         weight, bias = self.unpack(point)
-        rounded = self.engine.on_grid(weight)
-        if rounded is not weight:
-            point = self.pack(rounded, bias)
-            weight = rounded
-        sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
+        if coarse:
+            assert self.engine.coarse is not None
+            weight = self.engine.coarse.on_grid(weight)
+            point = self.pack(weight, bias)
+            sums = self.engine.coarse.evaluate(weight, bias, self.loss)
+        else:
+            sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
         total = self.engine.data.total_weight
         G = sums.weight_gradient / total
         g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
@@ -200,8 +183,8 @@ class Objective:
             surrogate_bound=self._scaled_bound(surrogate_dual, G) if self.smooths else bound,
             gradient=self.pack(G + self.penalty.gradient(weight), g),
             free_value=sums.dual / total + float(g @ bias),
-            exact=(exact or not self.inexact_passes) and not self.is_coarse,
-            coarse=self.is_coarse,
+            exact=(exact or not self.inexact_passes) and not coarse,
+            coarse=coarse,
         )
 
     def free_bound(self, evaluation: Evaluation) -> float:

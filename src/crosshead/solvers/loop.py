@@ -89,12 +89,10 @@ class Run:
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
         """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
         self.active = objective or self.objective
+        evaluation = self.active.evaluate(point, exact=self.exact, coarse=self.coarse)
         if self.coarse:
-            evaluation = self.active.coarse.evaluate(point, exact=False)
-            least = SLOW_SHARE * self.active.coarse.resolution * abs(evaluation.value)
+            least = SLOW_SHARE * self.active.coarse_resolution * abs(evaluation.value)
             self.slow = 0 if self.best.value - evaluation.value > least else self.slow + 1
-        else:
-            evaluation = self.active.evaluate(point, exact=self.exact)
         self.passes += 1
         self.record(evaluation)
         return evaluation
@@ -108,7 +106,7 @@ class Run:
     def coarsen(self) -> None:
         """Go on by coarse passes, where the objective is smooth and has them, and far is still to go."""
         far = self.gap > max(COARSE_GAP, self.tol)
-        self.coarse = far and not self.exact and self.objective.smooth and self.objective.coarse is not None
+        self.coarse = far and not self.exact and self.objective.smooth and self.objective.coarse_resolution is not None
 
     def refine(self) -> None:
         """No more coarse passes; forget what they made look better or worse than it is."""

@@ -59,10 +59,8 @@ class Objective(Protocol):
     @property
     def l1_weight(self) -> float: ...  # noqa: D102
     @property
-    def coarse(self) -> Objective | None: ...  # noqa: D102
-    @property
-    def resolution(self) -> float: ...  # noqa: D102
-    def evaluate(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
+    def coarse_resolution(self) -> float | None: ...  # noqa: D102
+    def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
