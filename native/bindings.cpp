@@ -138,6 +138,9 @@ LossName loss_of(const std::string& name) {
   if (name == "squared_hinge") return LossName::squared_hinge;
   if (name == "crammer_singer") return LossName::crammer_singer;
   if (name == "squared_error") return LossName::squared_error;
+  if (name == "centred_quadratic") return LossName::centred_quadratic;
+  if (name == "diagonal_quadratic") return LossName::diagonal_quadratic;
+  if (name == "star_quadratic") return LossName::star_quadratic;
   throw std::invalid_argument("the native engine has no loss called '" + name + "'");
 }
 
@@ -161,6 +164,7 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   require_parameters(features, weight, bias);
   const std::size_t rows = static_cast<std::size_t>(features.view.rows);
   require(labels.has_value() != soft_target.has_value(), "give labels or target probabilities");
+  require(soft_target || loss.find("quadratic") == std::string::npos, "a quadratic needs coefficients for each row");
   require(!labels || labels->shape(0) == rows, "labels have another length than the features");
   require(!soft_target || (soft_target->shape(0) == rows && soft_target->shape(1) == bias.shape(0)),
           "target probabilities have another shape than the scores");

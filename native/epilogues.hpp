@@ -248,6 +248,67 @@ struct CrammerSinger {
   }
 };
 
+// v'Hv / 2 with H = diag a - a a' / sum a for coefficients a in place of the target; r = H v.
+template <class T>
+struct CentredQuadratic {
+  static TileSums<T> run(T* z, std::int64_t classes, TileTarget<T> target, const LossParameters&) {
+    Lane<T> total = fill<T>(0), moment = fill<T>(0);
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const Lane<T> a = load(target.soft + c * kLanes);
+      total += a;
+      moment += a * load(z + c * kLanes);
+    }
+    const Lane<T> mean = moment / maximum(total, fill<T>(static_cast<T>(1e-30)));
+    Lane<T> value = fill<T>(0);
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const Lane<T> centred = load(z + c * kLanes) - mean;
+      const Lane<T> product = load(target.soft + c * kLanes) * centred;
+      value += product * centred;
+      store(z + c * kLanes, product);
+    }
+    value *= static_cast<T>(0.5);
+    return {value, value, fill<T>(0)};
+  }
+};
+
+// v'Hv / 2 with H = diag a.
+template <class T>
+struct DiagonalQuadratic {
+  static TileSums<T> run(T* z, std::int64_t classes, TileTarget<T> target, const LossParameters&) {
+    Lane<T> value = fill<T>(0);
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const Lane<T> score = load(z + c * kLanes);
+      const Lane<T> product = load(target.soft + c * kLanes) * score;
+      value += product * score;
+      store(z + c * kLanes, product);
+    }
+    value *= static_cast<T>(0.5);
+    return {value, value, fill<T>(0)};
+  }
+};
+
+// v'Hv / 2 with H = sum over j of a_j (e_j - e_y)(e_j - e_y)'; y is the column whose coefficient is negative.
+template <class T>
+struct StarQuadratic {
+  static TileSums<T> run(T* z, std::int64_t classes, TileTarget<T> target, const LossParameters&) {
+    const Lane<T> zero = fill<T>(0);
+    Lane<T> own = zero;
+    for (std::int64_t c = 0; c < classes; ++c) own += load(target.soft + c * kLanes) < 0 ? load(z + c * kLanes) : zero;
+    Lane<T> value = zero, total = zero;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const Lane<T> difference = load(z + c * kLanes) - own;
+      const Lane<T> product = maximum(load(target.soft + c * kLanes), zero) * difference;
+      value += product * difference;
+      total += product;
+      store(z + c * kLanes, product);
+    }
+    for (std::int64_t c = 0; c < classes; ++c)
+      store(z + c * kLanes, load(target.soft + c * kLanes) < 0 ? -total : load(z + c * kLanes));
+    value *= static_cast<T>(0.5);
+    return {value, value, zero};
+  }
+};
+
 template <class T, class Use>
 inline void visit_epilogue(LossName name, const Use& use) {
   switch (name) {
@@ -257,6 +318,9 @@ inline void visit_epilogue(LossName name, const Use& use) {
     case LossName::squared_hinge: return use(SquaredHinge<T>{});
     case LossName::crammer_singer: return use(CrammerSinger<T>{});
     case LossName::squared_error: return use(SquaredError<T>{});
+    case LossName::centred_quadratic: return use(CentredQuadratic<T>{});
+    case LossName::diagonal_quadratic: return use(DiagonalQuadratic<T>{});
+    case LossName::star_quadratic: return use(StarQuadratic<T>{});
   }
 }
 

@@ -5,7 +5,10 @@
 
 namespace crosshead {
 
-enum class LossName { softmax, binary, hinge, squared_hinge, crammer_singer, squared_error };
+enum class LossName {
+  softmax, binary, hinge, squared_hinge, crammer_singer, squared_error,
+  centred_quadratic, diagonal_quadratic, star_quadratic,  // second-order models: the soft target holds coefficients
+};
 
 struct LossParameters {
   double margin = 1.0;

@@ -89,3 +89,36 @@ def test_kinks_have_no_second_derivative(name: str) -> None:
         loss.hessian_product(np.zeros((1, 3)), np.array([0]), np.ones((1, 3)))
     with pytest.raises(ValueError, match="kinks"):
         loss.smoothing_slope(np.zeros((1, 3)), np.array([0]))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("loss", [loss for loss in ALL if loss.name != "crammer_singer"], ids=repr)
+def test_the_quadratic_is_the_hessian(loss: Any, classes: int) -> None:
+    """Its value is half the product with the direction, its gradient the product, its curvature the loss's."""
+    scores, target, direction = sample(loss, classes)
+    quadratic, coefficients = loss.quadratic(scores, target, 0.0)
+    value, product = quadratic.value_and_gradient(direction, coefficients)
+    expected = loss.hessian_product(scores, target, direction)
+    np.testing.assert_allclose(product, expected, atol=1e-12)
+    np.testing.assert_allclose(value, (direction * expected).sum(axis=1) / 2, atol=1e-12)
+    np.testing.assert_array_equal(quadratic.value(direction, coefficients), value)
+    weight = np.linspace(0.5, 1.5, 40)
+    mine, theirs = quadratic.curvature(coefficients, weight), loss.curvature(scores, target, weight)
+    np.testing.assert_allclose(mine.classes, theirs.classes, atol=1e-10)
+    np.testing.assert_allclose(mine.rows, theirs.rows, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in ALL if loss.name != "crammer_singer"], ids=repr)
+def test_the_whole_share_of_the_origin_does_not_depend_on_the_scores(loss: Any) -> None:
+    scores, target, direction = sample(loss, 5)
+    products = []
+    for here in (scores, 50 * scores):
+        quadratic, coefficients = loss.quadratic(here, target, 1.0)
+        products.append(quadratic.value_and_gradient(direction, coefficients)[1])
+    np.testing.assert_allclose(products[0], products[1], atol=1e-12)
+    assert products[0].any(axis=1).all()
+
+
+def test_a_capped_hinge_has_no_quadratic() -> None:
+    loss = get_loss("crammer_singer", smoothing=0.4)
+    assert loss.quadratic(*sample(loss, 4)[:2], 0.1) is None

@@ -103,9 +103,7 @@ def test_it_is_exact_for_the_squared_error(shape: tuple[int, int], sparsely: boo
     objective = Objective(engine, get_loss("squared_error"), ElasticNet(0.2))
     start = np.random.default_rng(4).normal(size=objective.size)
     here = objective.evaluate(start)
-    # A trace of the origin's curvature is added, here the same once more.
-    share = 1 + 1e-3
-    W, b = objective.metric(here).solve(*objective.unpack(here.gradient), share)
+    W, b = objective.metric(here).solve(*objective.unpack(here.gradient))
     there = objective.evaluate(start - objective.pack(W, b))
     assert np.abs(there.gradient).max() < 1e-9 * np.abs(here.gradient).max()
     assert there.value - there.bound < 1e-9 * there.value

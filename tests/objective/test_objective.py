@@ -168,26 +168,6 @@ def test_probabilities_are_refused_where_they_mean_nothing() -> None:
                 Objective(engine, get_loss(name), ElasticNet(1.0))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("sparsely", [False, True])
-def test_the_metric_samples_rows_that_weigh_something(
-    name: str, sparsely: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crosshead.objective.objective.CURVATURE_ROWS", 20)
-    objective = problem(get_loss(name).smoothed(0.5), sparsely=sparsely, rows=300)
-    weight = np.zeros(300)
-    weight[::10] = 1.0
-    data = objective.engine.data
-    objective = Objective(
-        make_engine("auto", TrainingData(data.features, data.target, 3, weight)), objective.loss, objective.penalty
-    )
-    assert objective._sample.n_rows == 20
-    assert (objective._sample.weights == 1).all()
-    evaluation = objective.evaluate(point_for(objective))
-    W, b = objective.metric(evaluation).solve(*objective.unpack(evaluation.gradient))
-    assert float(objective.pack(W, b) @ evaluation.gradient) > 0  # a direction of descent
-
-
 def test_packing_is_the_inverse_of_unpacking() -> None:
     objective = problem(get_loss("softmax"))
     point = point_for(objective)

@@ -18,7 +18,7 @@ from crosshead import _native
 from crosshead.engines.data import TrainingData
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
-from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.losses.protocol import Array, Float, PassLoss
 
 PADDING = 32  # features that one instruction takes
 ROW_MULTIPLE = 16
@@ -47,7 +47,7 @@ class BFloat16Passes:
         """Coarser where the features were rounded."""
         return EXACT_RESOLUTION if self.features.split else ROUNDED_RESOLUTION
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss) -> PassSums:
+    def evaluate(self, weight: Float, bias: Float, loss: PassLoss) -> PassSums:
         """One pass at weights on the grid."""
         return native_pass(
             self.data, self.features, self.instruction_set, self.threads, weight, bias, loss, double_precision=False

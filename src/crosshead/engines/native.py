@@ -17,7 +17,7 @@ from crosshead.engines.data import TrainingData
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
 from crosshead.engines.threads import resolve_threads
-from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.losses.protocol import Array, Float, PassLoss
 
 
 @final
@@ -53,7 +53,11 @@ class NativeEngine:
             return None
         return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads)
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+    def over(self, data: TrainingData) -> NativeEngine:
+        """The same engine over other rows."""
+        return NativeEngine(data, self.n_threads, self.instruction_set, precision="full")
+
+    def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
         double = exact or self.data.features.dtype == np.float64
         return native_pass(

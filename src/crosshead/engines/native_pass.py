@@ -9,7 +9,7 @@ import numpy as np
 from crosshead import _native
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import PassSums
-from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.losses.protocol import Array, Float, PassLoss
 
 
 def native_pass(
@@ -19,7 +19,7 @@ def native_pass(
     threads: int,
     weight: Float,
     bias: Float,
-    loss: Loss,
+    loss: PassLoss,
     *,
     double_precision: bool,
 ) -> PassSums:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crosshead.engines.data import TrainingData
-from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.losses.protocol import Array, Float, PassLoss
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CoarsePasses(Protocol):
         """The nearest weights at which a pass is evaluated exactly as given."""
         ...
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss) -> PassSums:
+    def evaluate(self, weight: Float, bias: Float, loss: PassLoss) -> PassSums:
         """One pass at weights on the grid."""
         ...
 
@@ -64,7 +64,11 @@ class Engine(Protocol):
         """Cheaper, more coarsely rounded passes over the same rows, if there are any."""
         ...
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+    def over(self, data: TrainingData) -> Engine:
+        """The same engine over other rows, without coarse passes."""
+        ...
+
+    def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; ``exact`` computes in float64, otherwise in the features' own type."""
         ...
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
-from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.losses.protocol import Array, Float, PassLoss
 
-Key = tuple[Float, Float, Loss]
+Key = tuple[Float, Float, PassLoss]
 
 
 @final
@@ -41,7 +41,11 @@ class RecallingEngine:
         """None: from the solution of one alpha to that of the next is too short a way for coarse passes."""
         return None
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+    def over(self, data: TrainingData) -> Engine:
+        """The other engine over other rows: nothing is remembered of those."""
+        return self._engine.over(data)
+
+    def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """The sums at W (C, D), b (C,); an exact pass also answers for one that need not be exact."""
         for kept in (True,) if exact else (True, False):
             if kept in self._last and _same(self._last[kept][0], weight, bias, loss):
@@ -60,5 +64,5 @@ class RecallingEngine:
         return self._engine.gram(features, row_weight)
 
 
-def _same(key: Key, weight: Float, bias: Float, loss: Loss) -> bool:
+def _same(key: Key, weight: Float, bias: Float, loss: PassLoss) -> bool:
     return key[2] == loss and np.array_equal(key[1], bias) and np.array_equal(key[0], weight)

@@ -9,7 +9,7 @@ import numpy as np
 
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import PassSums
-from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.losses.protocol import Array, Float, PassLoss
 
 BLOCK_BYTES = 1 << 25  # scores of one block
 
@@ -32,7 +32,11 @@ class ReferenceEngine:
         """No engine is coarser."""
         return None
 
-    def evaluate(self, weight: Float, bias: Float, loss: Loss, *, exact: bool = True) -> PassSums:
+    def over(self, data: TrainingData) -> ReferenceEngine:
+        """The same engine over other rows."""
+        return ReferenceEngine(data, self.n_threads)
+
+    def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data, always in float64."""
         sharp = loss.smoothed(0.0)
         sums = PassSums(0.0, 0.0, 0.0, np.zeros_like(weight), np.zeros_like(bias))
@@ -57,7 +61,9 @@ def _scores(features: Array, weight: Float, bias: Float) -> Float:
     return np.asarray(features @ weight.T + bias, dtype=np.float64)
 
 
-def _add_block(sums: PassSums, block: TrainingData, weight: Float, bias: Float, loss: Loss, sharp: Loss) -> PassSums:
+def _add_block(
+    sums: PassSums, block: TrainingData, weight: Float, bias: Float, loss: PassLoss, sharp: PassLoss
+) -> PassSums:
     scores = _scores(block.features, weight, bias)
     surrogate, residual = loss.value_and_gradient(scores, block.target)
     exact = surrogate if sharp is loss else sharp.value(scores, block.target)

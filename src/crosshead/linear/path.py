@@ -67,7 +67,7 @@ class Walked:
     points: list[Point]
     options: WalkOptions
     reduction: Reduction | None
-    metrics: dict[float, Any]
+    looks: dict[float, Any]
 
 
 def regularisation_path(
@@ -168,8 +168,8 @@ def walk_path(
     count = count_of(alphas)
     given = None if count is not None else given_alphas(alphas)
     reduction = reduce_features(data) if options.l1_ratio == 0 else None
-    metrics: dict[float, Any] = {}
-    walk = Walk(data, options, reduction=reduction, metrics=metrics)
+    looks: dict[float, Any] = {}
+    walk = Walk(data, options, reduction=reduction, looks=looks)
     if given is None:
         assert count is not None
         given = grid(alpha_max(walk.objective, options.l1_ratio), count, options.l1_ratio)
@@ -181,7 +181,7 @@ def walk_path(
         point = walk.solve(alpha, start)
         nnz.append(int(np.count_nonzero(point.weight)))
         points.append(point if keep_coef else _without_weight(point))
-    return Walked(_assembled(points, nnz, classes, keep_coef), points, options, reduction, metrics)
+    return Walked(_assembled(points, nnz, classes, keep_coef), points, options, reduction, looks)
 
 
 def warn_uncertified(path: Path, tol: float) -> None:

@@ -57,7 +57,7 @@ class Point:
 class Walk:
     """Fits of falling alpha over one `TrainingData`.
 
-    ``metrics`` may be shared with walks over other weights of the same rows, and so may ``reduction``.
+    ``looks`` may be shared with walks over other weights of the same rows, and so may ``reduction``.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Walk:
         options: WalkOptions,
         *,
         reduction: Reduction | None = None,
-        metrics: dict[float, Any] | None = None,
+        looks: dict[float, Any] | None = None,
     ) -> None:
         self.options, self._reduction = options, reduction
         self._full = _family(data, options)
         self._solved = self._full
         if reduction is not None:
             self._solved = _family(replace(reduction.data, sample_weight=data.sample_weight), options)
-        self._carried = Carried({} if metrics is None else metrics)
+        self._carried = Carried({} if looks is None else looks)
         self._points: list[Float] = []
         self._logs: list[float] = []
         self._ended: Result | None = None

@@ -113,6 +113,13 @@ def pair_product(active: Array, indices: Array, direction: Array, centred: Array
     return closed(product, indices)
 
 
+def star(coefficients: Array, indices: Array) -> Array:
+    """Coefficients a_j of Σ_j a_j (e_j − e_y)(e_j − e_y)ᵀ with −1 in the target's column, which marks it, (n, C)."""
+    coefficients = coefficients.astype(np.float64, copy=False)
+    coefficients[np.arange(len(indices)), indices] = -1.0
+    return coefficients
+
+
 def centred_curvature(active: Array, weight: Array) -> Curvature:
     """Σ sᵢ (I_A − 1_A 1_Aᵀ/|A|) and its traces |A| − 1, from the mask of each row's active set A ≠ ∅."""
     mask = active.astype(np.float64)

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from crosshead.losses import _numerics
 from crosshead.losses._dual import is_balanced, is_finite, mixed
 from crosshead.losses._targets import as_fractions, as_indices, as_scores, has_rows, one_hot
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
+from crosshead.losses.quadratic import DiagonalQuadratic
 
 
 @final
@@ -99,6 +100,11 @@ class Binary:
         """p(1 − p)∘v of each row, whatever the target, (n, C)."""
         p = _numerics.sigmoid(as_scores(scores))
         return np.asarray(p * (1 - p) * direction)
+
+    def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
+        """Diag p∘(1 − p), with a share of ¼, whatever the target."""
+        p = _numerics.sigmoid(as_scores(scores)).astype(np.float64, copy=False)
+        return DiagonalQuadratic(), (1 - share) * p * (1 - p) + share / 4
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""

@@ -128,6 +128,9 @@ class CrammerSinger:
         product = _margins.pair_product(active, indices, direction, centred=capped)
         return product / self.smoothing
 
+    def quadratic(self, scores: Array, target: Array, share: float) -> None:
+        """None: the rows that meet the cap and those below it have Hessians of two forms."""
+
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−(1/μ) times the Jacobian applied to the violations, (n, C); ValueError without smoothing."""
         violation, indices, active, capped = self._pieces(scores, target)

@@ -9,7 +9,8 @@ from typing import final
 import numpy as np
 
 from crosshead.losses import _margins, _numerics
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
+from crosshead.losses.quadratic import StarQuadratic
 
 
 @final
@@ -113,6 +114,15 @@ class Hinge:
         violation, indices = _margins.violations(scores, target, self.margin)
         active = (violation > 0) & (violation < self.smoothing)
         return _margins.pair_product(active, indices, direction) / self.smoothing
+
+    def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
+        """1/μ over 0 < m_j < μ, with a share of 1/max(μ, Δ) over all j ≠ y; ValueError without smoothing."""
+        if self.smoothing == 0:
+            raise _margins.no_curvature(self.name)
+        violation, indices = _margins.violations(scores, target, self.margin)
+        active = (violation > 0) & (violation < self.smoothing)
+        everywhere = share / max(self.smoothing, self.margin)
+        return StarQuadratic(), _margins.star((1 - share) / self.smoothing * active + everywhere, indices)
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−m_j/μ² over 0 < m_j < μ, closed in the target's column, (n, C); ValueError without smoothing."""
@@ -228,6 +238,11 @@ class SquaredHinge:
         """2 Σ_j (e_j − e_y)(v_j − v_y) over m_j > 0, (n, C)."""
         violation, indices = _margins.violations(scores, target, self.margin)
         return 2 * _margins.pair_product(violation > 0, indices, direction)
+
+    def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
+        """2 over m_j > 0, and a share of 2 elsewhere off the target's column."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        return StarQuadratic(), _margins.star(np.where(violation > 0, 2.0, 2.0 * share), indices)
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""

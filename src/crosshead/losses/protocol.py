@@ -59,6 +59,23 @@ class Curvature:
     rows: Float
 
 
+class PassLoss(Protocol):
+    """What an engine needs of a loss to sum it up over the rows; `Loss` tells what each of these is."""
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]: ...  # noqa: D102
+    def value(self, scores: Array, target: Array) -> Array: ...  # noqa: D102
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]: ...  # noqa: D102
+    def conjugate(self, residual: Array, target: Array) -> Array: ...  # noqa: D102
+    def smoothed(self, smoothing: float) -> PassLoss: ...  # noqa: D102
+
+
+class QuadraticLoss(PassLoss, Protocol):
+    """½ vᵀ H v with coefficients of H (n, C) in place of a target; see `crosshead.losses.quadratic`."""
+
+    def curvature(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
+
+
 class Loss(Protocol):
     """The protocol of a loss ℓ(z, y) on scores z (n, C).
 
@@ -128,6 +145,14 @@ class Loss(Protocol):
         """Hᵢ vᵢ for each row: the Hessian with respect to the scores times ``direction`` (n, C), (n, C).
 
         Where the gradient has a kink, of the Jacobians on its two sides the one that `curvature` counts.
+        """
+        ...
+
+    def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float] | None:
+        """The loss's second-order model around the scores: a loss of its own and its coefficients (n, C).
+
+        ``share`` in [0, 1] of the coefficients is replaced by those at scores of zero: a model that must hold for a
+        long step cannot count on curvature that has vanished where the step starts. None where there is no such model.
         """
         ...
 

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from crosshead.losses import _numerics
 from crosshead.losses._dual import is_balanced, is_finite, mixed, settled
 from crosshead.losses._targets import as_distributions, as_indices, as_scores, at, has_rows, one_hot
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
+from crosshead.losses.quadratic import CentredQuadratic
 
 
 @final
@@ -127,6 +128,13 @@ class Softmax:
         product = p * direction
         product -= p * product.sum(axis=1, keepdims=True)
         return np.asarray(product)
+
+    def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
+        """Diag p̃ − p̃p̃ᵀ at p̃ = (1 − share)·p + share/C, whatever the target."""
+        p = self.predict_proba(scores).astype(np.float64, copy=False)
+        p *= 1 - share
+        p += share / p.shape[1]
+        return CentredQuadratic(), p
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""

@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 
 from crosshead.losses._dual import is_balanced, is_finite
 from crosshead.losses._targets import as_indices, as_rows, as_scores, has_rows, one_hot
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
+from crosshead.losses.quadratic import DiagonalQuadratic
 
 
 @final
@@ -88,6 +89,10 @@ class SquaredError:
     def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
         """2v of each row, whatever scores and target, (n, C)."""
         return np.asarray(2 * direction)
+
+    def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
+        """2I, whatever scores, target and share."""
+        return DiagonalQuadratic(), np.full(as_scores(scores).shape, 2.0)
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""

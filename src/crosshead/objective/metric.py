@@ -28,6 +28,10 @@ DENSE_FEATURES = 2048
 DENSE_CLASSES = 2048
 BASIS_ROWS = 1024
 BASIS_ELEMENTS = 1 << 25
+MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
+ALIKE = 1.5  # ratio of eigenvalues that share one: a preconditioner need not be exact
+SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
+RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
 LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
 
 
@@ -105,6 +109,35 @@ class DenseFactor:
 
 @final
 @dataclass(frozen=True)
+class Inverse:
+    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D), whose entries are so alike that float32 will do."""
+
+    scale: Float
+    inner: Array
+
+    @classmethod
+    def of(cls, matrix: Float, ridge: float) -> Inverse | None:
+        """From A, which is overwritten; None where it is not positive definite."""
+        diagonal = np.einsum("ii->i", matrix)  # a view
+        diagonal += ridge + LEAST_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
+        scale = 1.0 / np.sqrt(diagonal)
+        matrix *= scale[:, None]
+        matrix *= scale
+        diagonal[:] = 1 + RIDGE
+        factor, failed = linalg.lapack.dpotrf(matrix, lower=0, overwrite_a=1, clean=0)
+        if failed:
+            return None
+        inverse, _ = linalg.lapack.dpotri(factor, lower=0, overwrite_c=1)
+        upper = np.triu(inverse).astype(np.float32 if len(scale) > SINGLE_FEATURES else np.float64)
+        return cls(scale, upper + np.triu(upper, 1).T)
+
+    def apply(self, rows: Float) -> Float:
+        """(A + αI)⁻¹ applied to each row, (n, D)."""
+        return np.asarray(((rows * self.scale).astype(self.inner.dtype) @ self.inner) * self.scale)
+
+
+@final
+@dataclass(frozen=True)
 class KroneckerMetric:
     """The metric B ⊗ A + α(1 − ρ) I on parameters (W, b), for the solvers."""
 
@@ -130,6 +163,44 @@ class KroneckerMetric:
             return step, np.zeros_like(bias)
         return step, scale * self.classes.solve(bias) - step @ self.center
 
+    def precondition(self, weight: Float, bias: Float) -> tuple[Float, Float]:
+        """What `solve` gives at scale 1 or nearly so, where cheaper by one factorisation for all alike λ."""
+        if self._inverses is None:
+            return self.solve(weight, bias)
+        if self.fit_intercept:
+            weight = weight - np.outer(bias, self.center)
+        rotated = self.classes.enter(weight)
+        divided = rotated / self._flat
+        for rows, inverse in self._inverses:
+            divided[rows] = inverse.apply(rotated[rows])
+        step = self.classes.leave(divided)
+        if not self.fit_intercept:
+            return step, np.zeros_like(bias)
+        return step, self.classes.solve(bias) - step @ self.center
+
+    @property
+    def _flat(self) -> float:
+        """The curvature along eigenvectors of B without any."""
+        size = float(self.classes.values.max(initial=0.0) * self.features.diagonal.max(initial=0.0))
+        return max(self.l2_weight, LEAST_DENOMINATOR * size, float(np.finfo(np.float64).tiny))
+
+    @cached_property
+    def _inverses(self) -> list[tuple[Array, Inverse]] | None:
+        """(λA + αI)⁻¹ for groups of alike eigenvalues λ of B; None where those would cost more than A's basis."""
+        if not isinstance(self.features, DenseFactor):
+            return None
+        groups = alike(self.classes.values)
+        if len(groups) > MOST_GROUPS:
+            return None
+        inverses = []
+        for rows in groups:
+            lam = float(np.sqrt(self.classes.values[rows].min() * self.classes.values[rows].max()))
+            inverse = Inverse.of(lam * self.features.matrix, self.l2_weight)
+            if inverse is None:
+                return None
+            inverses.append((rows, inverse))
+        return inverses
+
     def _divide(self, rotated: Float, lam: Float) -> Float:
         """(λ_c A + α I)⁻¹ applied to row c, for the eigenvalues λ (C, 1) of B."""
         vectors, values = self.features.vectors, self.features.values
@@ -147,6 +218,24 @@ class KroneckerMetric:
         return np.maximum(denominator, floor if floor > 0 else 1.0)
 
 
+def alike(values: Float) -> list[Array]:
+    """Indices of the values (n,), all ≥ 0, in groups whose largest is at most `ALIKE` times the smallest; no zeros.
+
+    Example:
+        >>> [group.tolist() for group in alike(np.array([0.0, 1.0, 1.4, 1.6, 0.7]))]
+        [[4, 1], [2, 3]]
+    """
+    order = np.argsort(values, kind="stable")
+    order = order[values[order] > 1e-12 * values.max(initial=0.0)]
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and values[index] <= ALIKE * values[groups[-1][0]]:
+            groups[-1].append(int(index))
+        else:
+            groups.append([int(index)])
+    return [np.array(group) for group in groups]
+
+
 def build_metric(
     engine: Engine,
     curvature: Curvature,
@@ -155,12 +244,12 @@ def build_metric(
     *,
     l2_weight: float,
     fit_intercept: bool,
-    unseen: Float | None = None,
+    least: Float | None = None,
 ) -> KroneckerMetric:
     """The metric from the curvature of a sample: ``rows`` (n, D) dense or CSR with weights ``row_weight`` (n,).
 
-    ``unseen`` (D,) is variance that the sample lacks: a feature that is rarely anything but constant may be constant in
-    all its rows, and a step along it would have no measure.
+    ``least`` (D,) are variances below which no feature is taken: one that is rarely anything but constant may be
+    constant in all these rows, and a step along it would have no measure.
     """
     weight = row_weight * curvature.rows
     total = float(weight.sum())
@@ -172,9 +261,9 @@ def build_metric(
     n_rows, n_features = rows.shape
     factor: FeatureFactor | DenseFactor
     if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
-        factor = _dense_factor(engine, rows, weight, center, unseen)
+        factor = _dense_factor(engine, rows, weight, center, least)
     elif not isinstance(rows, np.ndarray):
-        variances = variances_of(rows, weight, center) + (0.0 if unseen is None else unseen)
+        variances = np.maximum(variances_of(rows, weight, center), 0.0 if least is None else least)
         factor = FeatureFactor(None, variances, 0.0, variances)
     else:
         factor = _basis_factor(rows, weight, center)
@@ -183,14 +272,15 @@ def build_metric(
     )
 
 
-def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float, unseen: Float | None) -> DenseFactor:
+def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float, least: Float | None) -> DenseFactor:
     if isinstance(rows, np.ndarray):
         gram = engine.gram(rows, weight)
     else:
         gram = (rows.T @ rows.multiply(weight[:, None])).toarray().astype(np.float64)
     gram -= np.outer(center, center)
-    if unseen is not None:
-        np.einsum("ii->i", gram)[:] += unseen
+    if least is not None:
+        diagonal = np.einsum("ii->i", gram)  # a view
+        np.maximum(diagonal, least, out=diagonal)
     return DenseFactor(gram)
 
 

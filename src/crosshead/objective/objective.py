@@ -24,15 +24,17 @@ from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.hessian import Hessian, build_hessian
-from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric, variances_of
+from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric
+from crosshead.objective.sampled_hessian import SampledHessian
+from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
 
-CURVATURE_ROWS = 16384  # rows that the metric is built from
-VARIANCE_ROWS = 4096  # rows whose squares are held at once
-ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 in every metric
+METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
+MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
+PROBE_ROWS, PROBE_SCORES = 4096, 1 << 22
+ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 where only the bias moves
 ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
-SCORES_OF_SAMPLE = 1 << 23  # at most this many scores of those rows at once
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Objective:
             fit_intercept=self.fit_intercept,
             seed=self.seed,
         )
-        for shared in ("moments", "floor", "_sample", "_feature_size", "_unseen"):
+        for shared in ("moments", "floor", "_sampler", "_probe", "_feature_size"):
             other.__dict__[shared] = getattr(self, shared)
         return other
 
@@ -195,15 +197,43 @@ class Objective:
 
     def metric(self, evaluation: Evaluation) -> KroneckerMetric:
         """The Kronecker metric at a point, from a sample of rows."""
-        sample = self._sample
-        return build_metric(
-            self.engine,
-            self._curvature(evaluation.point),
-            sample.features,
-            sample.weights / sample.total_weight,
+        return self._metric(self._drawn(evaluation, METRIC_ROWS, METRIC_SHARE), METRIC_SHARE)
+
+    def model(self, evaluation: Evaluation, *, rows: int, share: float) -> SampledHessian | None:
+        """∇²F at a point from about ``rows`` rows; None where the loss has no second-order model of rows.
+
+        ``share`` of the rows' curvature is that at zero scores: more of it for longer steps.
+        """
+        sample = self._drawn(evaluation, min(rows, max(256, MODEL_SCORES // self.n_classes)), share)
+        if sample.quadratic is None or sample.coefficients is None:
+            return None
+        data = TrainingData(sample.features, sample.coefficients, self.n_classes, sample.weight)
+        return SampledHessian(
+            self.engine.over(data),
+            sample.quadratic,
+            self._metric(sample, share),
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
-            unseen=self._unseen,
+            shift_invariant=self.loss.shift_invariant,
+        )
+
+    def _drawn(self, evaluation: Evaluation, rows: int, share: float) -> CurvedSample:
+        weight, bias = self.unpack(evaluation.point)
+        return self._sampler.draw(self.loss, weight, bias, rows, share)
+
+    def _metric(self, sample: CurvedSample, share: float) -> KroneckerMetric:
+        curvature = sample.curvature
+        if not float(np.trace(curvature.classes)) > 0:
+            # No row of the sample sits where the loss is curved: a hinge far from its kinks.
+            curvature = Curvature(np.eye(self.n_classes), np.ones(len(sample.weight)))
+        return build_metric(
+            self.engine,
+            curvature,
+            sample.features,
+            sample.weight,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+            least=share * self._sampler.variance,
         )
 
     def hessian(self, evaluation: Evaluation) -> Hessian | None:
@@ -221,27 +251,18 @@ class Objective:
     def move_bias(self, evaluation: Evaluation) -> Float:
         """The point after one Newton step on the bias alone, which brings the residuals' sums towards zero."""
         weight, bias = self.unpack(evaluation.point)
-        factor = ClassFactor.of(self._curvature(evaluation.point).classes)
+        factor = ClassFactor.of(self._class_curvature(evaluation.point))
         return self.pack(weight, bias - factor.solve(self.unpack(evaluation.gradient)[1]))
 
-    def _curvature(self, point: Float) -> Curvature:
-        """The curvature at a point, with a trace of the origin's: it must vanish nowhere that steps may lead."""
-        here, origin = self._sampled_curvature(point), self._origin_curvature
-        classes = here.classes + ORIGIN_SHARE * origin.classes
-        if float(np.trace(classes)) > 0:
-            return Curvature(classes, here.rows + ORIGIN_SHARE * origin.rows)
-        # No row of the sample sits where the loss is curved: a hinge far from its kinks.
-        return Curvature(np.eye(self.n_classes), np.ones(self._sample.n_rows))
-
-    def _sampled_curvature(self, point: Float) -> Curvature:
+    def _class_curvature(self, point: Float) -> Float:
+        """Σ sᵢ Hᵢ over a few rows, (C, C), with a trace of the origin's: it must not vanish."""
+        probe = self._probe
         weight, bias = self.unpack(point)
-        sample = self._sample
-        scores = sample.features @ weight.T.astype(sample.features.dtype) + bias
-        return self.loss.curvature(scores, sample.target, sample.weights / sample.total_weight)
-
-    @cached_property
-    def _origin_curvature(self) -> Curvature:
-        return self._sampled_curvature(np.zeros(self.size))
+        share = probe.weights / probe.total_weight
+        scores = probe.features @ weight.T.astype(probe.features.dtype) + bias
+        here = self.loss.curvature(scores, probe.target, share).classes
+        mixed = here + ORIGIN_SHARE * self.loss.curvature(np.zeros_like(scores), probe.target, share).classes
+        return mixed if float(np.trace(mixed)) > 0 else np.eye(self.n_classes)
 
     def _bound(self, point: DualPoint) -> float:
         if not self.has_certificate:
@@ -263,7 +284,7 @@ class Objective:
     @cached_property
     def _feature_size(self) -> float:
         """The root mean square norm of a row, from the sample."""
-        rows = self._sample.features
+        rows = self._probe.features
         total = np.einsum("ij,ij->", rows, rows) if isinstance(rows, np.ndarray) else rows.multiply(rows).sum()
         return float(np.sqrt(float(total) / max(1, rows.shape[0])))
 
@@ -273,26 +294,14 @@ class Objective:
         return self.penalty.best_bound(value, weight_gradient, self.floor)
 
     @cached_property
-    def _unseen(self) -> Float | None:
-        """What the variance of each feature over all rows has beyond that over the sample, (D,); None if nothing."""
-        data, sample = self.engine.data, self._sample
-        if sample is data:
-            return None
-        center = self.moments.features
-        weight = sample.weights / sample.total_weight
-        total = np.zeros(data.n_features)
-        for first in range(0, data.n_rows, VARIANCE_ROWS):
-            block = data.block(first, first + VARIANCE_ROWS)
-            total += variances_of(block.features, block.weights / data.total_weight, np.zeros(1))
-        within = variances_of(sample.features, weight, np.zeros(1))
-        unseen = np.maximum(total - within, 0.0)
-        # Differences that rounding makes are no variance, nor is what centring takes away.
-        return np.where(unseen > 1e-6 * total, np.minimum(unseen, np.maximum(total - center**2, 0.0)), 0.0)
+    def _sampler(self) -> RowSampler:
+        return RowSampler(self.engine, self.n_classes, self.seed)
 
     @cached_property
-    def _sample(self) -> TrainingData:
+    def _probe(self) -> TrainingData:
+        """A few rows of positive weight, for what need not be known well."""
         data = self.engine.data
-        count = min(CURVATURE_ROWS, max(256, SCORES_OF_SAMPLE // self.n_classes))
+        count = min(PROBE_ROWS, max(256, PROBE_SCORES // self.n_classes))
         if count >= data.n_rows:
             return data
         positive = np.flatnonzero(data.weights > 0)

@@ -12,11 +12,13 @@ tangent of the path w(α), and far more pairs are worth keeping than a single fi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 
+from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float, Objective
@@ -25,43 +27,42 @@ from crosshead.solvers.smoothing import PathFollowing, Smoothing
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
-METRIC_FACTOR = 8.0  # by how much alpha may fall before the metric is built again
-SETTLED = 1 << 20  # an iteration at which no method builds its metric again by itself
+LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
+SETTLED_LOOKS = 3  # as a fit that has renewed its curvature so often
+SETTLED = 1 << 20  # an iteration at which no method builds its metric again
 
 Pair = tuple[Float, Float]
 
 
 @dataclass
 class Carried:
-    """What one alpha leaves for the next: pairs, the metric, and the alpha that it was built at.
+    """What one alpha leaves for the next: pairs, and the curvature known at the alpha that it was looked at.
 
-    ``metrics`` are those built so far, by alpha. Runs over other weights of the same rows may share the dictionary: a
-    metric only steers.
+    ``looks`` are those taken so far, by alpha. Runs over other weights of the same rows may share the dictionary: they
+    only steer.
     """
 
-    metrics: dict[float, Any] = field(default_factory=dict)
+    looks: dict[float, Any] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
-    scale: float = 1.0
     l2_weight: float = 0.0
     alpha: float = np.inf
     built: float = np.inf
 
-    def prepare(self, objective: Objective, evaluation: Any, alpha: float, l2_weight: float) -> tuple[Any, int]:
-        """Correct the pairs; return the metric and the iteration from which a method is to count.
-
-        After a great leap of alpha the curvature will change while the fit goes on, as in a cold start: the method
-        counts from 0 and builds its own later metrics.
-        """
-        weight, bias = objective.unpack(np.zeros_like(evaluation.point))
-        shrink = objective.pack(np.full_like(weight, l2_weight - self.l2_weight), bias)
-        self.pairs = [(step, change + shrink * step) for step, change in self.pairs]
-        leap = alpha * METRIC_FACTOR < self.alpha
-        if alpha * METRIC_FACTOR < self.built:
+    def prepare(
+        self, objective: Objective, alpha: float, l2_weight: float, look: Callable[[], Any]
+    ) -> tuple[Any, bool]:
+        """Correct the pairs; return what is known of the curvature, and whether alpha leapt too far for it to last."""
+        if self.pairs:
+            weight, bias = objective.unpack(np.zeros_like(self.pairs[0][0]))
+            shrink = objective.pack(np.full_like(weight, l2_weight - self.l2_weight), bias)
+            self.pairs = [(step, change + shrink * step) for step, change in self.pairs]
+        leap = alpha * LOOK_FACTOR < self.alpha
+        if alpha * LOOK_FACTOR < self.built:
             self.built = alpha
-            if alpha not in self.metrics:
-                self.metrics[alpha] = objective.metric(evaluation)
+            if alpha not in self.looks:
+                self.looks[alpha] = look()
         self.alpha, self.l2_weight = alpha, l2_weight
-        return replace(self.metrics[self.built], l2_weight=l2_weight), 0 if leap else SETTLED
+        return self.looks[self.built], leap
 
 
 @final
@@ -76,19 +77,21 @@ class CarriedLBFGS:
     def start(self, run: Run, point: Float) -> LBFGSState:
         """Evaluate the start and take over what is carried."""
         evaluation = run.evaluate(point)
-        metric, iteration = self.carried.prepare(run.objective, evaluation, self.alpha, self.l2_weight)
-        memory = Memory(metric, deque(maxlen=_most_pairs(point.size)), self.carried.scale)
+
+        def first_look() -> InitialCurvature:
+            return look(run.objective, evaluation, 0, FIRST_SHARE)
+
+        known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
+        memory = Memory(known.at(self.l2_weight), deque(maxlen=_most_pairs(point.size)))
         for step, change in self.carried.pairs:
-            memory.add(step, change)
-        memory.rescale(run.objective)
-        return LBFGSState(evaluation, memory, iteration)
+            memory.add(run.objective, step, change)
+        return LBFGSState(evaluation, memory, Renewal() if leap else Renewal(looks=SETTLED_LOOKS))
 
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
         """One quasi-Newton step."""
         state = LBFGS().step(run, state)
         if state.memory is not None:
             self.carried.pairs = [(step, change) for step, change, _ in state.memory.pairs]
-            self.carried.scale = state.memory.scale
         return state
 
     def stuck(self, state: LBFGSState) -> bool:
@@ -108,9 +111,14 @@ class CarriedProximal:
     def start(self, run: Run, point: Float) -> ProximalState:
         """Evaluate the start and take over what is carried."""
         evaluation = run.evaluate(point)
-        metric, iteration = self.carried.prepare(run.objective, evaluation, self.alpha, self.l2_weight)
+
+        def first_look() -> Any:
+            return run.objective.metric(evaluation)
+
+        metric, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
+        frame = Frame.of(replace(metric, l2_weight=self.l2_weight), run.objective.l1_weight)
         pairs = deque(self.carried.pairs, maxlen=MEMORY)
-        return ProximalState(evaluation, Frame.of(metric, run.objective.l1_weight), pairs, iteration)
+        return ProximalState(evaluation, frame, pairs, 0 if leap else SETTLED)
 
     def step(self, run: Run, state: ProximalState) -> ProximalState:
         """One proximal quasi-Newton step."""

@@ -1,26 +1,26 @@
 """Preconditioned limited-memory BFGS for smooth objectives.
 
-The two-loop recursion of Nocedal (Mathematics of Computation 35, 1980) started from the Kronecker metric in place of a
-multiple of the identity, with a line search that accepts the unit step in almost every iteration, so that an iteration
-costs one pass. The metric is rebuilt once the iterates have left the start, where the curvature was that of W = 0.
+The two-loop recursion of Nocedal (Mathematics of Computation 35, 1980) started from the curvature of a sample of rows
+in place of a multiple of the identity, with a line search that accepts the unit step in almost every iteration, so that
+an iteration costs one pass. The pairs correct what the sample does not know.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 from scipy.linalg.blas import daxpy
 
+from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, look
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
 MOST_PAIRS, LEAST_PAIRS = 100, 8
 PAIR_ELEMENTS = 1 << 23  # numbers that the pairs hold together, beyond LEAST_PAIRS of them
-REBUILD_AFTER = (5, 25, 100)  # iterations
 
 
 def pairs_for(size: int) -> int:
@@ -30,17 +30,23 @@ def pairs_for(size: int) -> int:
 
 @dataclass
 class Memory:
-    """The last steps s with the changes y of the gradient, and the metric H₀ they correct."""
+    """The last steps s with the changes y of the gradient, and the curvature they correct."""
 
-    metric: Any
+    initial: InitialCurvature
     pairs: deque[tuple[Float, Float, float]]
-    scale: float = 1.0
 
-    def add(self, step: Float, change: Float) -> None:
+    def add(self, objective: Objective, step: Float, change: Float) -> None:
         """Remember a pair of positive curvature; others would make the model indefinite."""
         curvature = float(step @ change)
         if curvature > 1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)):
             self.pairs.append((step, change, 1.0 / curvature))
+        self.match(objective)
+
+    def match(self, objective: Objective) -> None:
+        """Fit the initial curvature to the last pair."""
+        if self.pairs:
+            step, change, _ = self.pairs[-1]
+            self.initial = self.initial.match(objective, step, change)
 
     def direction(self, objective: Objective, gradient: Float) -> Float:
         """−H g."""
@@ -50,27 +56,19 @@ class Memory:
             factor = inverse * float(step @ q)
             factors.append(factor)
             q = daxpy(change, q, a=-factor)  # in place
-        q = objective.pack(*self.metric.solve(*objective.unpack(q), self.scale))
+        q = self.initial.apply(objective, q)
         for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
             q = daxpy(step, q, a=factor - inverse * float(change @ q))
         return q
 
-    def rescale(self, objective: Objective) -> None:
-        """Match the metric's size to the curvature of the loss seen in the last step."""
-        if not self.pairs:
-            return
-        _, change, inverse = self.pairs[-1]
-        solved = objective.pack(*self.metric.solve(*objective.unpack(change)))
-        size = float(change @ solved) * inverse
-        self.scale = float(np.clip(1.0 / size, 1e-3, 1e3)) if size > 0 else 1.0
-
 
 @dataclass
 class LBFGSState:
-    """Where the method is, its memory, and whether the last step failed."""
+    """Where the method is, its memory, when that is renewed, and whether the last step failed."""
 
     evaluation: Any
-    memory: Memory | None  # made by the first step
+    memory: Memory | None = None  # made by the first step
+    renewal: Renewal = field(default_factory=Renewal)
     iteration: int = 0
     stuck: bool = False
 
@@ -84,42 +82,46 @@ class LBFGS:
 
     def start(self, run: Run, point: Float) -> LBFGSState:
         """Evaluate the start."""
-        evaluation = run.evaluate(point, self.objective)
-        return LBFGSState(evaluation, None)
+        return LBFGSState(run.evaluate(point, self.objective))
 
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
         """One quasi-Newton step."""
         objective = self.objective or run.objective
         here = run.current(state.evaluation, objective)
-        memory = state.memory or Memory(objective.metric(here), deque(maxlen=pairs_for(here.point.size)))
-        if state.iteration in REBUILD_AFTER:
-            memory.metric = objective.metric(here)
-            memory.rescale(objective)
+        renewal = state.renewal
+        memory = state.memory
+        if memory is None:
+            known = look(objective, here, state.iteration, renewal.share)
+            memory = Memory(known, deque(maxlen=pairs_for(here.point.size)))
+        elif renewal.due():
+            memory.initial = look(objective, here, state.iteration, renewal.share)
+            memory.match(objective)
         direction = memory.direction(objective, here.gradient)
         if not float(direction @ here.gradient) < 0:
             memory.pairs.clear()
             direction = memory.direction(objective, here.gradient)
+        passes = run.passes
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
+        renewal.count(run.passes - passes)
+        after = replace(state, memory=memory, iteration=state.iteration + 1)
         if there is None:
-            return self._recover(run, here, memory, state.iteration + 1)
-        memory.add(there.point - here.point, there.gradient - here.gradient)
-        memory.rescale(objective)
-        return LBFGSState(there, memory, state.iteration + 1)
+            return self._recover(run, here, memory, after)
+        memory.add(objective, there.point - here.point, there.gradient - here.gradient)
+        return replace(after, evaluation=there)
 
     def stuck(self, state: LBFGSState) -> bool:
         """Whether no point along the last direction was better."""
         return state.stuck
 
-    def _recover(self, run: Run, here: Any, memory: Memory, iteration: int) -> LBFGSState:
+    def _recover(self, run: Run, here: Any, memory: Memory, state: LBFGSState) -> LBFGSState:
         """After a failed search: first forget the pairs, then go over to exact passes, then give up."""
         if run.coarse:
             run.refine()
-            return LBFGSState(run.current(here, self.objective), memory, iteration)
+            return replace(state, evaluation=run.current(here, self.objective))
         if memory.pairs:
             memory.pairs.clear()
-            memory.scale = 1.0
-            return LBFGSState(here, memory, iteration)
+            return replace(state, evaluation=here)
         if not run.exact:
             run.go_exact()
-            return LBFGSState(run.evaluate(here.point, self.objective), memory, iteration)
-        return LBFGSState(here, memory, iteration, stuck=True)
+            return replace(state, evaluation=run.evaluate(here.point, self.objective))
+        return replace(state, evaluation=here, stuck=True)

@@ -12,12 +12,13 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.solvers.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
 DRIFT_FORCING = 0.05
-MOST_PRODUCTS = 150  # conjugate gradient iterations of one step
+MOST_PRODUCTS = 150
 
 
 @dataclass
@@ -75,7 +76,7 @@ class NewtonStep:
         """Free of charge where H was factorised, else solved for."""
         if self.factored is not None:
             return self.factored
-        return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING)
+        return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING, MOST_PRODUCTS)
 
 
 def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep | None:
@@ -88,28 +89,6 @@ def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep |
         return None
     steps = hessian.solve(np.column_stack([-here.gradient, -hessian.drift]))
     if steps is None:
-        step = conjugate_gradients(hessian, -here.gradient, forcing)
+        step = conjugate_gradients(hessian, -here.gradient, forcing, MOST_PRODUCTS)
         return NewtonStep(hessian, objective.without_shift(step), None)
     return NewtonStep(hessian, *(objective.without_shift(step) for step in steps.T))
-
-
-def conjugate_gradients(hessian: Any, right: Float, forcing: float) -> Float:
-    """H⁻¹ applied to a flat vector, by preconditioned conjugate gradients from zero."""
-    step, residual = np.zeros_like(right), right.copy()
-    enough = forcing * float(np.linalg.norm(right))
-    along = scaled = hessian.precondition(residual)
-    product = float(residual @ scaled)
-    for _ in range(MOST_PRODUCTS):
-        if float(np.linalg.norm(residual)) <= enough or not product > 0:
-            break
-        image = hessian.multiply(along)
-        curvature = float(along @ image)
-        if not curvature > 0:
-            break
-        length = product / curvature
-        step = step + length * along
-        residual = residual - length * image
-        scaled = hessian.precondition(residual)
-        previous, product = product, float(residual @ scaled)
-        along = scaled + (product / previous) * along
-    return step

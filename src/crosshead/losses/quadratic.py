@@ -1,0 +1,147 @@
+"""A loss's second-order model around given scores, as a loss of its own: ½ vᵀ H v, whose gradient is H v.
+
+An engine that computes the gradient of a loss computes a Hessian's product by the same pass, with the coefficients that
+describe each row's H (n, C) in place of the target. Three forms of H serve all losses that have such a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from crosshead.losses.protocol import Array, Curvature, Float, PassLoss
+
+NO_PARAMETERS = (0.0, 0.0, 0.0)
+
+
+@final
+@dataclass(frozen=True)
+class CentredQuadratic:
+    """H = diag a − a aᵀ/Σa for coefficients a ≥ 0: softmax has a = p.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, product = CentredQuadratic().value_and_gradient(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]]))
+    >>> value, product
+    (array([0.125]), array([[ 0.25, -0.25]]))
+    """
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return "centred_quadratic", NO_PARAMETERS
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """½ vᵀ H v of each row, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """½ vᵀ H v, (n,), and H v, (n, C)."""
+        total = np.maximum(target.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        centred = scores - (target * scores).sum(axis=1, keepdims=True) / total
+        return (target * centred**2).sum(axis=1) / 2, target * centred
+
+    def curvature(self, coefficients: Float, weight: Float) -> Curvature:
+        """Σ sᵢ (diag a − a aᵀ/Σa) and the traces, for weights sᵢ (n,)."""
+        total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
+        shared = coefficients.T @ (coefficients * (weight / total)[:, None])
+        return Curvature(
+            np.diag(weight @ coefficients) - shared, total - np.einsum("ic,ic->i", coefficients, coefficients) / total
+        )
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """Not asked for: zeros, (n,)."""
+        return np.zeros(len(residual))
+
+    def smoothed(self, smoothing: float) -> PassLoss:
+        """Itself."""
+        return self
+
+
+@final
+@dataclass(frozen=True)
+class DiagonalQuadratic:
+    """H = diag a for coefficients a ≥ 0: the columns are independent, as in binary and squared error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> DiagonalQuadratic().value_and_gradient(np.array([[1.0, 3.0]]), np.array([[0.25, 2.0]]))
+    (array([9.125]), array([[0.25, 6.  ]]))
+    """
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return "diagonal_quadratic", NO_PARAMETERS
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """½ vᵀ H v of each row, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """½ vᵀ H v, (n,), and H v, (n, C)."""
+        product = target * scores
+        return (product * scores).sum(axis=1) / 2, product
+
+    def curvature(self, coefficients: Float, weight: Float) -> Curvature:
+        """Σ sᵢ diag a and the traces, for weights sᵢ (n,)."""
+        return Curvature(np.diag(weight @ coefficients), coefficients.sum(axis=1))
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """Not asked for: zeros, (n,)."""
+        return np.zeros(len(residual))
+
+    def smoothed(self, smoothing: float) -> PassLoss:
+        """Itself."""
+        return self
+
+
+@final
+@dataclass(frozen=True)
+class StarQuadratic:
+    """H = Σ_{j≠y} a_j (e_j − e_y)(e_j − e_y)ᵀ for coefficients a ≥ 0; a negative one marks the column y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> StarQuadratic().value_and_gradient(np.array([[1.0, 3.0, 5.0]]), np.array([[-1.0, 2.0, 0.0]]))
+    (array([4.]), array([[-4.,  4.,  0.]]))
+    """
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return "star_quadratic", NO_PARAMETERS
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """½ vᵀ H v of each row, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """½ vᵀ H v, (n,), and H v, (n, C)."""
+        own = target < 0
+        difference = scores - np.where(own, scores, 0).sum(axis=1, keepdims=True)
+        product = np.where(own, 0, target) * difference
+        value = (product * difference).sum(axis=1) / 2
+        return value, np.where(own, -product.sum(axis=1, keepdims=True), product)
+
+    def curvature(self, coefficients: Float, weight: Float) -> Curvature:
+        """Σ sᵢ Σ_j a_j (e_j − e_y)(e_j − e_y)ᵀ and the traces, for weights sᵢ (n,)."""
+        own = coefficients < 0
+        others = np.where(own, 0, coefficients)
+        weighted = others * weight[:, None]
+        pairs = weighted.T @ own.astype(np.float64)  # (j, y)
+        classes = np.diag(weighted.sum(axis=0) + pairs.sum(axis=0)) - pairs - pairs.T
+        return Curvature(classes, 2 * others.sum(axis=1))
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """Not asked for: zeros, (n,)."""
+        return np.zeros(len(residual))
+
+    def smoothed(self, smoothing: float) -> PassLoss:
+        """Itself."""
+        return self

@@ -1,0 +1,41 @@
+"""Preconditioned conjugate gradients (Hestenes and Stiefel, Journal of Research of the NBS 49, 1952)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from crosshead.solvers.protocol import Float
+
+
+class Curvature(Protocol):
+    """A symmetric positive semidefinite matrix by its products, and an approximate inverse by its own."""
+
+    def multiply(self, direction: Float) -> Float: ...  # noqa: D102
+    def precondition(self, vector: Float) -> Float: ...  # noqa: D102
+
+
+def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: int) -> Float:
+    """An x with matrix · x ≈ ``right``, from zero, by at most ``most`` products.
+
+    Ends when the residual, measured by the preconditioner as √(rᵀ M r), is ``forcing`` times what it was.
+    """
+    solution, residual = np.zeros_like(right), right.copy()
+    scaled = matrix.precondition(residual)
+    along, product = scaled, float(residual @ scaled)
+    enough = forcing**2 * product
+    for _ in range(most):
+        if not product > enough:
+            break
+        image = matrix.multiply(along)
+        curvature = float(along @ image)
+        if not curvature > 0:
+            break
+        length = product / curvature
+        solution = solution + length * along
+        residual = residual - length * image
+        scaled = matrix.precondition(residual)
+        previous, product = product, float(residual @ scaled)
+        along = scaled + (product / previous) * along
+    return solution

@@ -1,0 +1,128 @@
+"""What a quasi-Newton method knows of the curvature before it has taken a step, and when to look again.
+
+Where the loss has a second-order model, that is the Hessian of rows drawn by their curvature, inverted roughly by a few
+conjugate gradients; else the Kronecker metric, scaled to what the last step met. Either is built again as the iterates
+move on: often at first, where the curvature changes most.
+
+The model mixes in a share of the curvature at zero scores. Newton's model promises too much where it counts on rows
+that are no longer curved and would be again after a long step, so the share falls while unit steps are accepted, and
+rises when they are not (as the damping of Levenberg and Marquardt does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from crosshead.solvers.conjugate_gradients import conjugate_gradients
+from crosshead.solvers.protocol import Float, Objective
+
+FEW_ROWS, MANY_ROWS = 8192, 16384
+MANY_AFTER = 30  # iterations: who needs more of them has a problem that needs a better model
+ROUGH_FORCING, ROUGH_PRODUCTS = 0.4, 10
+FINE_FORCING, FINE_PRODUCTS = 0.3, 20
+INTERVAL, LONGEST_INTERVAL = 5, 25  # iterations to the first renewal, and between the last ones
+FIRST_SHARE, SHARE_FACTOR = 0.1, 5.0
+SMOOTH_GOING, ROUGH_GOING, TOO_ROUGH = 1.15, 1.5, 2.0  # evaluations an iteration
+
+
+class InitialCurvature(Protocol):
+    """H₀, an approximate inverse of the Hessian."""
+
+    def apply(self, objective: Objective, vector: Float) -> Float:
+        """H₀ v for a flat vector."""
+        ...
+
+    def match(self, objective: Objective, step: Float, change: Float) -> InitialCurvature:
+        """Itself, fitted to the gradient's change along the last step."""
+        ...
+
+    def at(self, l2_weight: float) -> InitialCurvature:
+        """The same beside another penalty."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class ScaledMetric:
+    """A metric's inverse, with the loss's part divided by ``scale``."""
+
+    metric: Any
+    scale: float = 1.0
+
+    def apply(self, objective: Objective, vector: Float) -> Float:
+        """(B ⊗ A/scale + αI)⁻¹ v."""
+        return objective.pack(*self.metric.solve(*objective.unpack(vector), self.scale))
+
+    def match(self, objective: Objective, step: Float, change: Float) -> ScaledMetric:
+        """Match the size to the curvature of the loss seen in the last step."""
+        solved = objective.pack(*self.metric.solve(*objective.unpack(change)))
+        size = float(change @ solved) / float(step @ change)
+        return replace(self, scale=float(np.clip(1.0 / size, 1e-3, 1e3)) if size > 0 else 1.0)
+
+    def at(self, l2_weight: float) -> ScaledMetric:
+        """The same beside another penalty."""
+        return replace(self, metric=replace(self.metric, l2_weight=l2_weight))
+
+
+@final
+@dataclass(frozen=True)
+class RoughNewton:
+    """A Hessian's inverse by a few conjugate gradients."""
+
+    model: Any
+    forcing: float
+    products: int
+
+    def apply(self, objective: Objective, vector: Float) -> Float:
+        """Nearly (∇²F)⁻¹ v."""
+        return objective.without_shift(conjugate_gradients(self.model, vector, self.forcing, self.products))
+
+    def match(self, objective: Objective, step: Float, change: Float) -> RoughNewton:
+        """Itself: its size is right."""
+        return self
+
+    def at(self, l2_weight: float) -> RoughNewton:
+        """The same beside another penalty."""
+        return replace(self, model=self.model.at(l2_weight))
+
+
+def look(objective: Objective, here: Any, iteration: int, share: float) -> InitialCurvature:
+    """The curvature at a point, for a method that has come so many iterations far."""
+    far = iteration > MANY_AFTER
+    model = objective.model(here, rows=MANY_ROWS if far else FEW_ROWS, share=share)
+    if model is None:
+        return ScaledMetric(objective.metric(here))
+    return RoughNewton(model, *((FINE_FORCING, FINE_PRODUCTS) if far else (ROUGH_FORCING, ROUGH_PRODUCTS)))
+
+
+@dataclass
+class Renewal:
+    """When to look at the curvature again, and the share of the origin's to mix in."""
+
+    share: float = FIRST_SHARE
+    looks: int = 1
+    iterations: int = 0  # since the last look
+    evaluations: int = 0
+
+    def count(self, evaluations: int) -> None:
+        """One more iteration, which took so many evaluations."""
+        self.iterations += 1
+        self.evaluations += evaluations
+
+    def due(self) -> bool:
+        """Whether to look again now; adapts the share if so."""
+        if not self.iterations:
+            return False
+        pace = self.evaluations / self.iterations
+        stumbling = self.iterations >= INTERVAL - 1 and pace > TOO_ROUGH
+        if self.iterations < min(INTERVAL * self.looks, LONGEST_INTERVAL) and not stumbling:
+            return False
+        if pace > ROUGH_GOING:
+            self.share = min(1.0, self.share * SHARE_FACTOR)
+        elif pace <= SMOOTH_GOING and self.looks > 1:
+            self.share /= SHARE_FACTOR
+        self.looks, self.iterations, self.evaluations = self.looks + 1, 0, 0
+        return True
