@@ -251,7 +251,7 @@ class TestMemory:
     @pytest.mark.parametrize("dtype", [np.float64, np.float32])
     @pytest.mark.parametrize("order", ["C", "F"])
     def test_features_are_not_copied(self, dtype: Any, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        X, y = data(4000, 100)
+        X, y = data(8000, 200)
         X = np.array(X, dtype=dtype, order=order)
         seen = []
 

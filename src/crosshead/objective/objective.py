@@ -31,7 +31,7 @@ from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
-PROBE_ROWS, PROBE_SCORES = 4096, 1 << 22
+PROBE_ROWS, PROBE_SCORES = 2048, 1 << 22
 ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 where only the bias moves
 ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
@@ -301,7 +301,7 @@ class Objective:
     def _probe(self) -> TrainingData:
         """A few rows of positive weight, for what need not be known well."""
         data = self.engine.data
-        count = min(PROBE_ROWS, max(256, PROBE_SCORES // self.n_classes))
+        count = max(256, min(PROBE_ROWS, PROBE_SCORES // self.n_classes, data.n_rows // 4))
         if count >= data.n_rows:
             return data
         positive = np.flatnonzero(data.weights > 0)

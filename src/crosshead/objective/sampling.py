@@ -26,7 +26,7 @@ POOL_SCORES = 1 << 23  # at most so many scores are looked at; of more rows a pa
 BLOCK_SCORES = 1 << 16
 LEAST_SHARE = 1e-3  # of the mean chance, for every row: an unbiased sum needs all to have one
 SIGNS = 8  # random projections that estimate a row's norm: a chance need not be exact
-VARIANCE_BYTES = 1 << 18
+VARIANCE_BYTES = 1 << 17
 CHANCE_STEPS = 8
 
 
