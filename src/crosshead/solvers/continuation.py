@@ -28,7 +28,7 @@ from crosshead.solvers.smoothing import PathFollowing, Smoothing
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
 LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
-SETTLED_LOOKS = 3  # as a fit that has renewed its curvature so often
+SETTLED_LOOKS, SETTLED_SHARE = 3, 0.001  # as a fit that has renewed its curvature so often
 SETTLED = 1 << 20  # an iteration at which no method builds its metric again
 
 Pair = tuple[Float, Float]
@@ -79,13 +79,13 @@ class CarriedLBFGS:
         evaluation = run.evaluate(point)
 
         def first_look() -> InitialCurvature:
-            return look(run.objective, evaluation, 0, FIRST_SHARE)
+            return look(run.objective, evaluation, 0, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
 
         known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
         memory = Memory(known.at(self.l2_weight), deque(maxlen=_most_pairs(point.size)))
         for step, change in self.carried.pairs:
             memory.add(run.objective, step, change)
-        return LBFGSState(evaluation, memory, Renewal() if leap else Renewal(looks=SETTLED_LOOKS))
+        return LBFGSState(evaluation, memory, Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS))
 
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
         """One quasi-Newton step."""

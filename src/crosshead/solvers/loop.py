@@ -28,6 +28,8 @@ State = TypeVar("State")
 ENDED_FROM_OUTSIDE = ("max_iter", "max_time", "interrupted", "stopped")
 COARSE_GAP = 1e-2  # below it passes are no longer coarse
 SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after so many in turn that gained less than this share of their resolution
+SEEN_DECREASE, SEEN_GAP = 1e-6, 0.99  # of F, and the share of the gap: less is not progress in single precision
+MOST_IDLE = 10  # evaluations in turn without, after which passes are exact
 BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
 FLAT_GRADIENT = (
     1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself where nothing more moves
@@ -70,6 +72,9 @@ class Run:
     slow: int = 0
     bias_attempts: int = 0
     next_bias_attempt: int = 0
+    idle: int = 0
+    progress_value: float = np.inf
+    progress_gap: float = np.inf
 
     @property
     def seconds(self) -> float:
@@ -113,6 +118,7 @@ class Run:
         self.coarse = False
         point = self.best.point
         self.best, self.bound = None, -np.inf
+        self.idle, self.progress_value, self.progress_gap = 0, np.inf, np.inf
         self.evaluate(point, self.active)
 
     def record(self, evaluation: Evaluation) -> None:
@@ -122,10 +128,19 @@ class Run:
         if self.best is None or evaluation.value < self.best.value:
             self.best = evaluation
         self.bound = max(self.bound, evaluation.bound)
+        self._watch()
         if evaluation.exact:
             if self.certified is None or evaluation.value < self.certified.value:
                 self.certified = evaluation
             self.certified_bound = max(self.certified_bound, evaluation.bound)
+
+    def _watch(self) -> None:
+        """Count the evaluations in turn that brought nothing that single precision could see."""
+        value, gap = self.best.value, self.gap
+        if self.progress_value - value > SEEN_DECREASE * abs(value) or gap < SEEN_GAP * self.progress_gap:
+            self.idle, self.progress_value, self.progress_gap = 0, value, gap
+        else:
+            self.idle += 1
 
     def certify(self) -> bool:
         """Whether the gap, computed in float64, is at most tol. Spends passes only where it may be."""
@@ -136,7 +151,10 @@ class Run:
         if self._certified_gap() <= self.tol:
             return True
         if self.gap > self.tol:
-            return self._settle_bias()
+            settled = self._settle_bias()
+            if not settled and not self.exact and not self.coarse and self.idle >= MOST_IDLE:
+                self.go_exact()
+            return settled
         if self.exact:
             return False
         self._certify_point(self.best)
