@@ -5,6 +5,7 @@
 #include "bfloat16.hpp"
 #endif
 #include "gram.hpp"
+#include "head_kernels.hpp"
 #include "pass.hpp"
 
 namespace crosshead {
@@ -63,7 +64,8 @@ inline void commit_gram(const PassTask& task, void* gram, double* result) {
 }
 
 inline Kernels make_kernels(const char* name) {
-  return {name, kHasBFloat16, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram};
+  static const HeadKernels head = make_head_kernels();
+  return {name, kHasBFloat16, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram, &head};
 }
 
 }  // namespace CROSSHEAD_ISA

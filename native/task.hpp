@@ -61,6 +61,8 @@ struct BufferSizes {
   std::int64_t packed_weight = 0, gradient = 0, scratch = 0;
 };
 
+struct HeadKernels;
+
 // One instruction set's kernels. Buffers lie on 64-byte boundaries.
 struct Kernels {
   const char* name;
@@ -77,6 +79,7 @@ struct Kernels {
   BufferSizes (*gram_sizes)(const PassTask&);
   void (*gram_chunk)(const PassTask&, std::int64_t first, std::int64_t last, void* scratch, void* gram);
   void (*commit_gram)(const PassTask&, void* gram, double* result);
+  const HeadKernels* head;  // see head_task.hpp
 };
 
 const Kernels& kernels_plain();
