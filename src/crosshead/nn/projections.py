@@ -139,7 +139,8 @@ EPSILON = 1e-12
 
 def norms(weight: Tensor) -> Tensor:
     """Euclidean lengths of the rows, at least `EPSILON`, (T,), in the accumulation type."""
-    return torch.linalg.vector_norm(working(weight), dim=1).clamp_min(EPSILON)
+    length: Tensor = torch.linalg.vector_norm(working(weight), dim=1)
+    return length.clamp_min(EPSILON)
 
 
 PROJECTIONS: dict[str, Callable[..., Projection]] = {"linear": Linear, "cosine": Cosine}

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from crosshead.nn.row_losses.binary import Binary
+from crosshead.nn.row_losses.crammer_singer import CrammerSinger
+from crosshead.nn.row_losses.hinge import WestonWatkins
 from crosshead.nn.row_losses.protocol import Merge, RowLoss, Targets, Tile, empty_state, merged
 from crosshead.nn.row_losses.softmax import Softmax
+from crosshead.nn.row_losses.squared_error import SquaredError
 
 ROW_LOSSES: dict[str, Callable[..., RowLoss]] = {
+    "binary": Binary,
+    "crammer_singer": CrammerSinger,
+    "hinge": WestonWatkins,
     "softmax": Softmax,
+    "squared_error": SquaredError,
 }
 
 
@@ -21,4 +29,18 @@ def build(name: str, parameters: Sequence[float]) -> RowLoss:
     return ROW_LOSSES[name](*parameters)
 
 
-__all__ = ["ROW_LOSSES", "Merge", "RowLoss", "Softmax", "Targets", "Tile", "build", "empty_state", "merged"]
+__all__ = [
+    "ROW_LOSSES",
+    "Binary",
+    "CrammerSinger",
+    "Merge",
+    "RowLoss",
+    "Softmax",
+    "SquaredError",
+    "Targets",
+    "Tile",
+    "WestonWatkins",
+    "build",
+    "empty_state",
+    "merged",
+]
