@@ -137,6 +137,47 @@ void head(const std::string& isa, const std::string& number, Array input, Array 
   crosshead::run_head(*kernels.head, task, rows, out, way, room, threads);
 }
 
+// The softmax loss of given scores; the state (kHeadState, rows), and the gradient where one is wanted.
+void score_loss(const std::string& isa, const std::string& number, Array scores, std::optional<Labels> labels,
+                std::optional<Array> soft_target, std::optional<Array> class_weight, double label_smoothing, double softcap,
+                double z_loss, Out state, bool state_known, std::optional<Array> upstream, std::optional<Array> lse_upstream,
+                std::optional<Out> gradient, int threads) {
+  crosshead::ScoreTask task;
+  task.number = number_of(number);
+  const std::size_t narrow = bytes_of(task.number), wide = task.number == Number::float64 ? 8 : 4;
+  require(scores.ndim() == 2, "scores must have two dimensions");
+  task.rows = static_cast<std::int64_t>(scores.shape(0));
+  task.classes = static_cast<std::int64_t>(scores.shape(1));
+  require(task.rows >= 1 && task.classes >= 1, "the native loss needs rows and classes");
+  require_matrix(scores, narrow, task.rows, task.classes, "scores of another type, or with gaps within a row");
+  task.scores = scores.data();
+  task.stride = scores.stride(0);
+  require(!labels || static_cast<std::int64_t>(labels->shape(0)) == task.rows, "labels of another length than the scores");
+  task.labels = labels ? labels->data() : nullptr;
+  if (soft_target) {
+    require_matrix(*soft_target, wide, task.rows, task.classes, "targets of another shape or type than the scores");
+    task.soft_target = soft_target->data();
+    task.soft_stride = soft_target->stride(0);
+  }
+  task.class_weight = vector_of(class_weight, wide, task.classes, "class weights of another length or type");
+  task.parameters = {1.0, label_smoothing, softcap, z_loss};
+  require_contiguous(state, wide, crosshead::kHeadState, task.rows, "a state of another shape or type");
+  task.state = state.data();
+  task.state_known = state_known;
+  task.upstream = vector_of(upstream, wide, task.rows, "upstream gradients of another length or type");
+  task.lse_upstream = vector_of(lse_upstream, wide, task.rows, "upstream gradients of another length or type");
+  require(gradient.has_value() == upstream.has_value(), "a gradient needs upstream gradients, and a place");
+  require(gradient.has_value() || !state_known, "nothing to compute");
+  if (gradient) {
+    require_contiguous(*gradient, narrow, task.rows, task.classes, "a gradient of another shape or type");
+    task.gradient = gradient->data();
+    require(task.gradient != task.scores || task.stride == task.classes || task.rows <= 1, "scores with gaps cannot be overwritten");
+  }
+  const crosshead::Kernels& kernels = kernels_of(isa);
+  const nb::gil_scoped_release release;
+  crosshead::run_scores_loss(*kernels.score, task, threads);
+}
+
 }  // namespace
 
 void bind_heads(nb::module_& module) {
@@ -147,4 +188,8 @@ void bind_heads(nb::module_& module) {
              nb::arg("label_smoothing"), nb::arg("softcap"), nb::arg("z_loss"), nb::arg("state"), nb::arg("state_known"),
              nb::arg("upstream").none(), nb::arg("lse_upstream").none(), nb::arg("input_gradient").none(),
              nb::arg("weight_gradient").none(), nb::arg("bias_gradient").none(), nb::arg("plan"), nb::arg("room"), nb::arg("threads"));
+  module.def("score_loss", &score_loss, nb::kw_only(), nb::arg("isa"), nb::arg("number"), nb::arg("scores"), nb::arg("labels").none(),
+             nb::arg("soft_target").none(), nb::arg("class_weight").none(), nb::arg("label_smoothing"), nb::arg("softcap"),
+             nb::arg("z_loss"), nb::arg("state"), nb::arg("state_known"), nb::arg("upstream").none(), nb::arg("lse_upstream").none(),
+             nb::arg("gradient").none(), nb::arg("threads"));
 }

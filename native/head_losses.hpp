@@ -299,7 +299,7 @@ struct HingeHead {
   }
 };
 
-// Crammer-Singer: (largest m, the class that has it, the first of several).
+// Crammer-Singer: (largest score of the other classes, the class that has it, the first of several).
 template <class T>
 struct CrammerSingerHead {
   static HeadState<T> empty() {
@@ -311,13 +311,13 @@ struct CrammerSingerHead {
   static void prepare(const HeadTile<T>&) {}
 
   static HeadState<T> absorb(const HeadTile<T>& tile, const HeadLanes<T>& lanes) {
-    const Lane<T> offset = head_margins(tile, lanes);
+    head_margins(tile, lanes);
     HeadState<T> state = empty();
     for (std::int64_t c = 0; c < tile.count; ++c) {
-      const Lane<T> m = load(tile.at(c)) + offset;
-      const auto larger = m > state.field[0];
+      const Lane<T> z = load(tile.at(c));
+      const auto larger = z > state.field[0];
       state.field[1] = larger ? fill<T>(static_cast<T>(tile.first + c)) : state.field[1];
-      state.field[0] = larger ? m : (m == m ? state.field[0] : m);
+      state.field[0] = larger ? z : (z == z ? state.field[0] : z);
     }
     return state;
   }
@@ -330,7 +330,8 @@ struct CrammerSingerHead {
   }
 
   static void gradient(const HeadTile<T>& tile, const HeadLanes<T>& lanes, const HeadState<T>& state) {
-    const Lane<T> size = state.field[0] > 0 ? lanes.upstream : fill<T>(0);
+    const Lane<T> over = state.field[0] - lanes.target_score + static_cast<T>(tile.parameters->margin);
+    const Lane<T> size = over > 0 ? lanes.upstream : fill<T>(0);
     for (std::int64_t c = 0; c < tile.count; ++c)
       store(tile.at(c), state.field[1] == static_cast<T>(tile.first + c) ? size : fill<T>(0));
     tile.for_each_label([&](int i, std::int64_t c) { tile.at(c)[i] = -size[i]; });

@@ -9,6 +9,10 @@
 #include <new>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "thread_pool.hpp"
 
 namespace crosshead {
@@ -29,9 +33,14 @@ struct Release {
 using Memory = std::unique_ptr<void, Release>;
 
 Memory allocate(std::int64_t bytes) {
-  constexpr std::size_t kAlignment = 64;
-  void* memory = std::aligned_alloc(kAlignment, (static_cast<std::size_t>(bytes) + kAlignment) / kAlignment * kAlignment);
+  constexpr std::size_t kLarge = 2 << 20;
+  const std::size_t alignment = static_cast<std::size_t>(bytes) >= kLarge ? kLarge : 64;
+  const std::size_t rounded = (static_cast<std::size_t>(bytes) + alignment) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (alignment == kLarge) madvise(memory, rounded, MADV_HUGEPAGE);  // thousands of page faults fewer, where it is granted
+#endif
   return Memory(memory);
 }
 
@@ -237,6 +246,21 @@ class Head {
 void run_head(const HeadKernels& kernels, HeadTask task, const HeadRowInput& rows, const HeadOutput& out, HeadPlan plan,
               std::int64_t room, int threads) {
   Head(kernels, task, rows, out, plan, room, threads).run();
+}
+
+void run_scores_loss(const ScoreKernels& kernels, const ScoreTask& task, int threads) {
+  constexpr double kSmallScores = 1e5;
+  constexpr std::int64_t kPart = 1 << 16;  // scores that a thread takes at a time
+  const std::int64_t step = at_least_one(kPart / at_least_one(task.classes)), parts = ceiling(task.rows, step);
+  const bool small = static_cast<double>(task.rows) * static_cast<double>(task.classes) < kSmallScores;
+  const int used = small ? 1 : static_cast<int>(std::min<std::int64_t>(threads, at_least_one(parts)));
+  std::vector<Memory> scratch;
+  for (int i = 0; i < used; ++i) scratch.push_back(allocate(kernels.scratch(task)));
+  std::atomic<std::int64_t> next{0};
+  run_on_threads(used, [&](int thread) {
+    for (std::int64_t part; (part = next.fetch_add(1)) < parts;)
+      kernels.rows(task, part * step, std::min((part + 1) * step, task.rows), scratch[static_cast<std::size_t>(thread)].get());
+  });
 }
 
 }  // namespace crosshead

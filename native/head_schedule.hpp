@@ -3,6 +3,7 @@
 #pragma once
 
 #include "head_task.hpp"
+#include "score_task.hpp"
 
 namespace crosshead {
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from crosshead.nn import scores as given
-from crosshead.nn import tiles
+from crosshead.nn import native_scores, native_tiles, tiles
 from crosshead.nn.projections import Projection
 from crosshead.nn.row_losses.protocol import RowLoss, Targets
 from crosshead.nn.tiles import Gradients, Problem
@@ -56,7 +56,7 @@ class Engine(Protocol):
 
 def engine_for(loss: RowLoss, projection: Projection, problem: Problem) -> Engine:
     """The engine for this loss, projection and problem."""
-    return tiles
+    return native_tiles if native_tiles.supports(loss, projection, problem) else tiles
 
 
 class ScoreEngine(Protocol):
@@ -79,4 +79,4 @@ class ScoreEngine(Protocol):
 
 def score_engine_for(loss: RowLoss, scores: Tensor, targets: Targets) -> ScoreEngine:
     """The engine for this loss on these scores."""
-    return given
+    return native_scores if native_scores.supports(loss, scores, targets) else given
