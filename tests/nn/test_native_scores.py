@@ -38,7 +38,7 @@ def upstream_of(loss, rows, dtype):
 
 
 def assert_close(found, wanted, tolerance):
-    size = max(1e-3, wanted.abs().max().item())
+    size = max(1.0, wanted.abs().max().item())
     torch.testing.assert_close(found.double(), wanted.double(), rtol=0, atol=tolerance * size)
 
 
