@@ -58,6 +58,36 @@ inline void narrow(float x, Half16& to) {
   to.bits = static_cast<std::uint16_t>(half | sign);
 }
 
+// The same for 16 numbers at once.
+typedef std::uint16_t Bits16 __attribute__((vector_size(kLanes * 2)));
+typedef std::uint32_t Bits32 __attribute__((vector_size(kLanes * 4)));
+typedef std::uint16_t Bits16InMemory __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
+
+inline Bits32 load_bits(const void* p) {
+  return __builtin_convertvector(*static_cast<const Bits16InMemory*>(p), Bits32);
+}
+inline Lane<float> widen_lanes(const Brief16* p) { return reinterpret_cast<Lane<float>>(load_bits(p) << 16); }
+inline Lane<float> widen_lanes(const Half16* p) {
+  const Bits32 bits = load_bits(p), size = bits & 0x7fffu, sign = (bits & 0x8000u) << 16;
+  const Lane<float> value = reinterpret_cast<Lane<float>>(size << 13) * 0x1p112f;
+  const Bits32 special = (size & 0x3ffu) << 13 | 0x7f800000u;
+  return reinterpret_cast<Lane<float>>((size >= 0x7c00u ? special : reinterpret_cast<Bits32>(value)) | sign);
+}
+inline void narrow_lanes(Lane<float> x, Brief16* p) {
+  const Bits32 bits = reinterpret_cast<Bits32>(x), rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  const Bits32 result = (bits & 0x7fffffffu) > 0x7f800000u ? Bits32{} + 0x7fc0u : rounded;
+  *reinterpret_cast<Bits16InMemory*>(p) = __builtin_convertvector(result, Bits16);
+}
+inline void narrow_lanes(Lane<float> x, Half16* p) {
+  const Bits32 bits = reinterpret_cast<Bits32>(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+  const Bits32 small = reinterpret_cast<Bits32>(reinterpret_cast<Lane<float>>(size) + 0.5f) - 0x3f000000u;
+  const Bits32 normal = (size - (112u << 23) + 0xfffu + (size >> 13 & 1u)) >> 13;
+  Bits32 half = size < (113u << 23) ? small : normal;
+  half = size >= 0x477ff000u ? Bits32{} + 0x7c00u : half;
+  half = size > 0x7f800000u ? Bits32{} + 0x7e00u : half;
+  *reinterpret_cast<Bits16InMemory*>(p) = __builtin_convertvector(half | sign, Bits16);
+}
+
 // Calls use(a value of the type) for the numbers of a task.
 template <class Use>
 inline void visit_number(Number number, const Use& use) {

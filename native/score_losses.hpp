@@ -16,6 +16,7 @@ namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr std::int64_t kStretch = 1024;
+constexpr std::int64_t kFetched = 32 * kStretch;  // scores of the next row that are fetched while a row is written
 
 template <class T>
 inline T sum_of(Lane<T> v) {
@@ -36,11 +37,7 @@ inline Lane<T> load_lanes(const S* from, std::int64_t count, T rest) {
   if constexpr (__is_same(S, T)) {
     if (count >= kLanes) return load(from);
   } else {
-    if (count >= kLanes) {
-      Lane<T> v;
-      for (int i = 0; i < kLanes; ++i) v[i] = widen(from[i]);
-      return v;
-    }
+    if (count >= kLanes) return widen_lanes(from);
   }
   Lane<T> v = fill<T>(rest);
   for (int i = 0; i < count; ++i) v[i] = widen(from[i]);
@@ -60,8 +57,7 @@ inline void store_lanes(S* to, std::int64_t count, Lane<T> v, bool past_cache) {
 #endif
   (void)past_cache;
   if constexpr (__is_same(S, T)) store(to, v);
-  else
-    for (int i = 0; i < kLanes; ++i) narrow(v[i], to[i]);
+  else narrow_lanes(v, to);
 }
 
 template <class T, class S>
@@ -69,6 +65,7 @@ struct ScoreRow {
   const ScoreTask& task;
   std::int64_t row;
   const S* z;
+  const S* next;  // the row after it, or itself
   const T* soft;
   const T* class_weight;
   T each, keep;
@@ -77,6 +74,7 @@ struct ScoreRow {
 
   ScoreRow(const ScoreTask& t, std::int64_t i) : task(t), row(i) {
     z = static_cast<const S*>(t.scores) + i * t.stride;
+    next = i + 1 < t.rows ? z + t.stride : z;
     soft = t.soft_target ? static_cast<const T*>(t.soft_target) + i * t.soft_stride : nullptr;
     class_weight = static_cast<const T*>(t.class_weight);
     each = static_cast<T>(t.parameters.label_smoothing / static_cast<double>(t.classes));
@@ -123,50 +121,80 @@ inline void for_each_stretch(std::int64_t classes, const Use& use) {
   for (std::int64_t c = 0; c < classes; c += kStretch) use(c, c + kStretch < classes ? c + kStretch : classes);
 }
 
+// How many numbers before one that begins a vector in memory.
+template <class S>
+inline std::int64_t lanes_to_boundary(const S* to) {
+  const std::int64_t past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(to) % 64 / sizeof(S)) % kLanes;
+  return past ? kLanes - past : 0;
+}
+
 // Calls use(first class, how many, whether `to` is aligned there) for the vectors of a stretch.
 template <class S, class Use>
 inline void for_each_vector(const S* to, std::int64_t first, std::int64_t last, const Use& use) {
-  const std::int64_t past = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(to + first) % 64 / sizeof(S)) % kLanes;
-  std::int64_t c = first;
-  if (past) {
-    const std::int64_t head = last - first < kLanes - past ? last - first : kLanes - past;
-    use(c, head, false);
-    c += head;
-  }
+  std::int64_t c = first, head = lanes_to_boundary(to + first);
+  head = head < last - first ? head : last - first;
+  if (head) use(c, head, false);
+  c += head;
   for (; c < last; c += kLanes) use(c, last - c, true);
+}
+
+// The largest score of a stretch; NaN is left to the exponentials.
+template <class T, class S>
+inline T top_of_stretch(const ScoreRow<T, S>& row, std::int64_t first, std::int64_t last) {
+  constexpr int kChains = 4;
+  Lane<T> top[kChains] = {-infinity<T>(), -infinity<T>(), -infinity<T>(), -infinity<T>()};
+  std::int64_t c = first;
+  if (row.plain)
+    for (; c + kChains * kLanes <= last; c += kChains * kLanes)
+#pragma GCC unroll 4
+      for (int k = 0; k < kChains; ++k) top[k] = maximum(load_lanes<T>(row.z + c + k * kLanes, kLanes, static_cast<T>(0)), top[k]);
+  for (; c < last; c += kLanes) top[0] = maximum(row.scores(c, last - c), top[0]);
+  return largest_of<T>(maximum(maximum(top[0], top[1]), maximum(top[2], top[3])));
+}
+
+// The sum of exp(z - base) over a stretch, kept in `powers` where that is not null.
+template <class T, class S>
+inline T powers_of_stretch(const ScoreRow<T, S>& row, std::int64_t first, std::int64_t last, T base, T* powers) {
+  Lane<T> sum = fill<T>(0);
+  std::int64_t c = first;
+  if (row.plain && powers) {
+#pragma GCC unroll 2
+    for (; c + kLanes <= last; c += kLanes) {
+      __builtin_prefetch(row.z + c + kStretch);
+      const Lane<T> power = falling_exponential<T>(load_lanes<T>(row.z + c, kLanes, static_cast<T>(0)) - base);
+      sum += power;
+      store(powers + c, power);
+    }
+  }
+  for (; c < last; c += kLanes) {
+    const Lane<T> power = falling_exponential<T>(row.scores(c, last - c) - base);
+    sum += power;
+    if (powers) store_lanes<T>(powers + c, last - c, power, false);
+  }
+  return sum_of<T>(sum);
 }
 
 template <class T, class S>
 inline HeadState<T> take_in(const ScoreRow<T, S>& row, const ScoreScratch<T>* keep) {
-  T top = -static_cast<T>(__builtin_inf()), total = 0;
+  const T low = -static_cast<T>(__builtin_inf());
+  T top = low, total = 0;
   Lane<T> weighted = fill<T>(0), mass = fill<T>(0);
   std::int64_t stretch = 0;
   for_each_stretch(row.task.classes, [&](std::int64_t first, std::int64_t last) {
-    Lane<T> largest = -infinity<T>();
-    for (std::int64_t c = first; c < last; c += kLanes) {
-      const Lane<T> v = row.scores(c, last - c);
-      largest = v > largest ? v : (v == v ? largest : v);
-    }
-    const T local = largest_of<T>(largest), base = local == -static_cast<T>(__builtin_inf()) ? static_cast<T>(0) : local;
-    Lane<T> sum = fill<T>(0);
-    for (std::int64_t c = first; c < last; c += kLanes) {
-      const Lane<T> v = row.scores(c, last - c), power = careful_exponential<T>(v - base);
-      sum += power;
-      if (keep) store_lanes<T>(keep->powers + c, last - c, power, false);
-      if (!row.plain) {
+    const T local = top_of_stretch(row, first, last), base = local == low ? static_cast<T>(0) : local;
+    const T more = powers_of_stretch(row, first, last, base, keep ? keep->powers : nullptr);
+    if (keep) keep->tops[stretch++] = local;
+    if (!row.plain)
+      for (std::int64_t c = first; c < last; c += kLanes) {
         const Lane<T> q = row.target(c, last - c);
-        weighted += q != 0 ? q * v : fill<T>(0);
+        weighted += q != 0 ? q * row.scores(c, last - c) : fill<T>(0);
         mass += q;
       }
-    }
-    if (keep) keep->tops[stretch++] = base;
-    const T more = sum_of<T>(sum);
-    if (local > top || local != local) {
-      const Lane<T> shrink = careful_exponential<T>(fill<T>(top - base));
-      total = total * (top == -static_cast<T>(__builtin_inf()) ? static_cast<T>(0) : shrink[0]) + more;
+    if (local > top) {
+      total = total * (top == low ? static_cast<T>(0) : falling_exponential<T>(fill<T>(top - base))[0]) + more;
       top = local;
-    } else if (local != -static_cast<T>(__builtin_inf())) {
-      total += more * careful_exponential<T>(fill<T>(local - top))[0];
+    } else {
+      total += local == low ? more : more * falling_exponential<T>(fill<T>(local - top))[0];
     }
   });
   HeadState<T> state;
@@ -180,6 +208,19 @@ inline HeadState<T> take_in(const ScoreRow<T, S>& row, const ScoreScratch<T>* ke
     state.field[3][0] += q;
   }
   return state;
+}
+
+// Powers times a factor, the next row being fetched meanwhile.
+template <class T, class S>
+inline void store_scaled(const T* powers, std::int64_t first, std::int64_t last, T factor, S* out, bool past_cache, const S* next) {
+  std::int64_t c = first, head = lanes_to_boundary(out + first);
+  head = head < last - first ? head : last - first;
+  if (head) store_lanes<T>(out + c, head, load_lanes<T>(powers + c, head, static_cast<T>(0)) * factor, false);
+  for (c += head; c + kLanes <= last; c += kLanes) {
+    __builtin_prefetch(next + (c < kFetched ? c : 0));
+    store_lanes<T>(out + c, kLanes, load(powers + c) * factor, past_cache);
+  }
+  if (c < last) store_lanes<T>(out + c, last - c, load_lanes<T>(powers + c, last - c, static_cast<T>(0)) * factor, false);
 }
 
 template <class T, class S>
@@ -203,10 +244,11 @@ inline void give_back(const ScoreRow<T, S>& row, const T* state, std::int64_t ap
   const T cap = static_cast<T>(p.softcap), own_score = row.label >= 0 ? row.scores(row.label, 1)[0] : static_cast<T>(0);
   std::int64_t stretch = 0;
   for_each_stretch(task.classes, [&](std::int64_t first, std::int64_t last) {
-    const T factor = kept ? share * careful_exponential<T>(fill<T>(kept->tops[stretch++] - base))[0] : share;
+    const T factor = kept ? share * falling_exponential<T>(fill<T>(kept->tops[stretch++] - base))[0] : share;
+    if (row.plain && kept) return store_scaled<T>(kept->powers, first, last, factor, out, past_cache, row.next);
     for_each_vector(out, first, last, [&](std::int64_t c, std::int64_t count, bool aligned) {
       Lane<T> g = kept ? load_lanes<T>(kept->powers + c, count, static_cast<T>(0)) * factor
-                       : careful_exponential<T>(row.scores(c, count) - base) * factor;
+                       : falling_exponential<T>(row.scores(c, count) - base) * factor;
       if (!row.plain) {
         g -= row.target(c, count) * upstream;
         if (p.softcap != 0) {
@@ -218,7 +260,7 @@ inline void give_back(const ScoreRow<T, S>& row, const T* state, std::int64_t ap
     });
   });
   if (row.label >= 0 && !row.soft) {
-    T g = careful_exponential<T>(fill<T>(own_score - base))[0] * share - row.keep * row.weight(row.label) * upstream;
+    T g = falling_exponential<T>(fill<T>(own_score - base))[0] * share - row.keep * row.weight(row.label) * upstream;
     if (row.each != 0) g -= row.each * row.weight(row.label) * upstream;
     if (p.softcap != 0) g *= static_cast<T>(1) - (own_score / cap) * (own_score / cap);
     narrow(g, out[row.label]);
