@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from crosshead.nn import functional as fused
 from crosshead.nn import operators, prediction, projections, row_losses, tiles
@@ -141,10 +142,14 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self.numel = max(self.numel, tensor.numel())
+        given = {memory for tensor in tree_leaves((args, kwargs)) for memory in self.memory(tensor)}
+        for tensor in tree_leaves(result):
+            if not given & set(self.memory(tensor)):
+                self.numel = max(self.numel, tensor.numel() if isinstance(tensor, torch.Tensor) else 0)
         return result
+
+    def memory(self, value):
+        return [value.untyped_storage()._cdata] if isinstance(value, torch.Tensor) else []
 
 
 @pytest.fixture
