@@ -61,6 +61,7 @@ class ScoreRows:
 
 def as_score_rows(scores: Tensor) -> ScoreRows:
     """Scores of any leading shape (…, C) as rows; ValueError or TypeError where they are none."""
+    _refuse_transforms()
     if scores.dim() == 0 or scores.shape[-1] == 0:
         raise ValueError(f"input must have shape (..., classes) with at least one class, not {tuple(scores.shape)}")
     if scores.dtype not in FLOATING:
@@ -73,6 +74,7 @@ def as_score_rows(scores: Tensor) -> ScoreRows:
 
 def as_rows(input: Tensor, weight: Tensor, bias: Tensor | None) -> Rows:
     """The arguments of a linear layer as rows; ValueError or TypeError where they do not fit together."""
+    _refuse_transforms()
     if weight.dim() != 2:
         raise ValueError(f"linear_weight must have 2 dimensions (classes, in_features), not {weight.dim()}")
     if input.dim() == 0 or input.shape[-1] != weight.shape[1]:
@@ -114,10 +116,10 @@ def index_target(target: Tensor, leading: Sequence[int], classes: int, ignore_in
     return index
 
 
-def dense_target(target: Tensor, classes: int) -> Tensor:
-    """A number for each row and class as (N, C); TypeError, ValueError otherwise."""
-    if not target.is_floating_point():
-        raise TypeError(f"target with a number for each class must be of a floating type, not {target.dtype}")
+def dense_target(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """A floating number for each row and class as (N, C); ValueError for options that it cannot have."""
+    if ignore_index >= 0:
+        raise ValueError(f"ignore_index={ignore_index} needs a target of class numbers, not of a number for each class")
     if target.requires_grad:
         raise ValueError("target requires grad, but the fused losses have no gradient for it: use target.detach()")
     return target.reshape(-1, classes)
@@ -129,12 +131,14 @@ def is_dense(target: Tensor, leading: Sequence[int], classes: int) -> bool:
 
 
 def class_vector(name: str, vector: Tensor | None, classes: int) -> Tensor | None:
-    """A number for each class, (C,), without gradient; ValueError for another shape."""
+    """A number for each class, (C,); ValueError for another shape, or where it wants a gradient."""
     if vector is None:
         return None
     if vector.shape != (classes,):
         raise ValueError(f"{name} must have shape ({classes},), one number a class, not {tuple(vector.shape)}")
-    return vector.detach()
+    if vector.requires_grad:
+        raise ValueError(f"{name} requires grad, but the fused losses have no gradient for it: use {name}.detach()")
+    return vector
 
 
 def number_between(name: str, value: float, least: float, most: float) -> float:
@@ -150,3 +154,11 @@ def positive_number(name: str, value: float) -> float:
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return float(value)
+
+
+def _refuse_transforms() -> None:
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "crosshead's fused losses do not work under torch.func (vmap, grad, jvp, ...): for vmap, stack the inputs "
+            "as rows and take reduction='none'; for gradients, use torch.autograd.grad or backward()"
+        )

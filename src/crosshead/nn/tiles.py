@@ -16,14 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crosshead.nn.products import accumulation_type, working
+from crosshead.nn.products import accumulation_type, without_autocast, working
 from crosshead.nn.projections import Projection, TileGradients
 from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state, merged
 
 TILE_SCORES = 1 << 21
 """Scores in a tile: 8 MB of float32, of which a few copies live at a time."""
-STORED_SCORES = 3 << 22
-"""Scores of a block of rows that may be kept from the loss to the gradient: 48 MB of float32."""
+STORED_SCORES = 5 << 21
+"""Scores of a block of rows that may be kept from the loss to the gradient: 42 MB of float32."""
 LEAST_STORED_ROWS = 64
 """Fewer rows a block make the products so slim that computing the scores again is cheaper."""
 LEAST_TILE_CLASSES = 512
@@ -56,6 +56,7 @@ class Gradients(NamedTuple):
     bias: Tensor | None
 
 
+@without_autocast
 def target_scores(projection: Projection, problem: Problem) -> Tensor:
     """The score of each row for its own class, 0 where that is not one of the classes here, (N,)."""
     index = problem.targets.index
@@ -71,6 +72,7 @@ def target_scores(projection: Projection, problem: Problem) -> Tensor:
     return torch.where(inside, projection.paired_scores(problem.input, rows, bias), 0)
 
 
+@without_autocast
 def states(loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> Tensor:
     """The state of each row over the classes here, (fields, N)."""
     parts = [
@@ -80,6 +82,7 @@ def states(loss: RowLoss, projection: Projection, problem: Problem, target_score
     return torch.cat(parts, dim=1) if parts else empty_state(loss.fields, working(problem.input), 0)
 
 
+@without_autocast
 def gradients(
     loss: RowLoss,
     projection: Projection,
@@ -104,6 +107,7 @@ def gradients(
     return total.gradients()
 
 
+@without_autocast
 def states_and_gradients(
     loss: RowLoss,
     projection: Projection,
@@ -201,7 +205,8 @@ def class_tiles(projection: Projection, block: Problem, target_score: Tensor | N
     """Tiles of a block of rows, with the numbers of their first and one past their last class among those here."""
     each = projection.rows_per_class
     classes = len(block.weight) // each
-    step = max(1, TILE_SCORES // (max(1, len(block.input)) * each))
+    # Few rows do not make a tile wide: the gradient of its rows of W, classes × D, is a temporary too.
+    step = max(1, TILE_SCORES // (max(LEAST_TILE_CLASSES, len(block.input)) * each))
     for first in range(0, classes, step):
         last = min(first + step, classes)
         number = block.first_class + first
