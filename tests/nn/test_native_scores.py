@@ -86,7 +86,7 @@ def test_in_place_gives_the_same_bits(name, dtype):
         z, targets = problem_of(shape, dtype, False, True)
         up = upstream_of(loss, len(z), dtype)
         state, wanted = native_scores.states_and_gradient(loss, z, targets, up)
-        again, found = native_scores.states_and_gradient(loss, z, targets, up, in_place=True)
+        again, found = native_scores.states_and_gradient(loss, z, targets, up, out=z)
         assert found.data_ptr() == z.data_ptr()
         assert_close(found, wanted, 1e-6 if dtype == torch.float32 else TOLERANCE[dtype])
         assert_close(again, state, 1e-6)

@@ -180,7 +180,9 @@ def test_cosines(name, plan):
 def raw(problem, up, *, isa="", number="float32", threads=1, plan=KEEP, room=52_000_000, loss="softmax"):
     """One call of the kernels, on NumPy arrays."""
     wide = np.float64 if number == "float64" else np.float32
-    x, w = (t.view(torch.int16).numpy() if t.dtype.itemsize == 2 else t.numpy() for t in (problem.input, problem.weight))
+    x, w = (
+        t.view(torch.int16).numpy() if t.dtype.itemsize == 2 else t.numpy() for t in (problem.input, problem.weight)
+    )
     state = np.empty((4, len(x)), wide)
     found = [np.empty_like(x), np.empty_like(w), np.empty(len(w), wide)]
     scores = tiles.target_scores(Linear(), problem).numpy() if loss == "hinge" else None

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from crosshead.nn import scores as given
 from crosshead.nn import native_scores, native_tiles, tiles
+from crosshead.nn import scores as given
 from crosshead.nn.projections import Projection
 from crosshead.nn.row_losses.protocol import RowLoss, Targets
 from crosshead.nn.tiles import Gradients, Problem

@@ -15,14 +15,21 @@ from crosshead.nn.row_losses import RowLoss, Targets
 class Charged(Protocol):
     """A softmax loss that replaces the score of the row's own class by another: a margin.
 
-    ``scale`` multiplies all scores; `charged` says what stands for the scaled score of the own class.
+    It is the softmax loss of ``scale`` times the scores, but for the own class's.
     """
 
-    scale: float
-    label_smoothing: float
+    @property
+    def scale(self) -> float:
+        """What multiplies all scores."""
+        ...
+
+    @property
+    def label_smoothing(self) -> float:
+        """As in `Softmax`."""
+        ...
 
     def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """From the own class's unscaled score (N,): the score that stands for it, divided by ``scale``, and its slope."""
+        """From the own class's score (N,): the one that stands for it, before scaling too, and its derivative."""
         ...
 
 

@@ -44,11 +44,11 @@ def gradient(loss: RowLoss, scores: Tensor, targets: Targets, state: Tensor, ups
 
 
 def states_and_gradient(
-    loss: RowLoss, scores: Tensor, targets: Targets, upstream: Tensor, *, in_place: bool = False
+    loss: RowLoss, scores: Tensor, targets: Targets, upstream: Tensor, *, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """As `crosshead.nn.scores.states_and_gradient`; ``in_place``: the gradient overwrites the (contiguous) scores."""
+    """As `crosshead.nn.scores.states_and_gradient`; the gradient goes to ``out`` if given, which may be the scores."""
     state = _empty_state(scores)
-    out = scores.detach() if in_place else torch.empty(scores.shape, dtype=scores.dtype)
+    out = torch.empty(scores.shape, dtype=scores.dtype) if out is None else out
     _run(loss, scores, targets, state, known=False, upstream=upstream, out=out)
     return state, out
 

@@ -37,7 +37,7 @@ target_scores = tiles.target_scores
 
 
 def supports(loss: RowLoss, projection: Projection, problem: Problem) -> bool:
-    """Whether the native kernels compute this: where they can read all tensors as they lie, and know loss and projection."""
+    """Whether the kernels compute this: where they can read all tensors as they lie, and know loss and projection."""
     kernel = kernel_of(loss)
     if _native is None or kernel is None or not _knows(projection, kernel, problem):
         return False
@@ -89,9 +89,7 @@ def states_and_gradients(
 class _Call:
     """One problem as the kernels' arguments."""
 
-    def __init__(
-        self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None
-    ) -> None:
+    def __init__(self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> None:
         kernel = kernel_of(loss)
         assert kernel is not None
         self.fields = len(loss.fields)
@@ -194,4 +192,5 @@ class _Call:
 
 def lengths(weight: Tensor) -> Tensor:
     """`norms` of many rows, without a widened copy of all of them."""
-    return torch.cat([norms(part) for part in weight.detach().split(NORM_ROWS)])
+    parts = torch.split(weight.detach(), NORM_ROWS)
+    return torch.cat([norms(part) for part in parts])
