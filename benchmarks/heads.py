@@ -1,6 +1,7 @@
 """Linear layer and cross-entropy for very many classes, forward and backward on the CPU; Markdown on stdout.
 
-python benchmarks/heads.py [--quick] [--threads 2] [--repeats 5] [--only NAME,NAME] [--python INTERPRETER]
+python benchmarks/heads.py [--quick] [--threads 2] [--repeats 5] [--only NAME,NAME] [--classes C,C] [--no-scores]
+                           [--python INTERPRETER]
 
 Each case runs in a process of its own, which must import PyTorch: this interpreter, unless --python names another.
 """
@@ -82,14 +83,16 @@ def ratio(answer: Any, other: Any) -> str:
     return f"{median(answer['seconds']) / median(other['seconds']):.2f}"
 
 
-def cases(quick: bool, only: list[str]) -> list[Case]:
+def cases(quick: bool, only: list[str], counts: list[int]) -> list[Case]:
     """The grid; quick: a sixteenth of the rows, no C above 10,000."""
     rows = ROWS // 16 if quick else ROWS
-    counts = [count for count in CLASSES if not quick or count <= 10_000]
-    grid = [Case(method, count, dtype, rows) for dtype in TYPES for count in counts for method in only]
-    if not quick and "crosshead" in only:
-        grid += [Case("crosshead", MOST_CLASSES, dtype, rows) for dtype in TYPES]
-    return grid
+    return [
+        Case(method, count, dtype, rows)
+        for dtype in TYPES
+        for count in counts
+        for method in only
+        if (not quick or count <= 10_000) and (count < MOST_CLASSES or method == "crosshead")
+    ]
 
 
 def times_of_heads(found: dict[Case, Any], gflops: float) -> str:
@@ -133,6 +136,9 @@ def main() -> None:
         "--repeats", type=int, default=5, help="of each case, after one that is not counted (default 5)"
     )
     parser.add_argument("--only", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
+    every = ",".join(str(count) for count in (*CLASSES, MOST_CLASSES))
+    parser.add_argument("--classes", default=every, help=f"how many (default {every}; the last for crosshead alone)")
+    parser.add_argument("--no-scores", action="store_true", help="leave out the table of given scores")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that can import torch")
     parser.add_argument("--quick", action="store_true", help="few rows and classes: does everything work here?")
     options = parser.parse_args()
@@ -142,8 +148,8 @@ def main() -> None:
     gflops = probe("gemm", {"threads": options.threads, "repeats": options.repeats}, options.python, options.threads)
     if isinstance(gflops, str):
         raise SystemExit("the GEMM rate could not be measured: is PyTorch installed? (--python)")
-    grid = cases(options.quick, only)
-    rows = grid[0].rows
+    grid = cases(options.quick, only, [int(count) for count in options.classes.split(",")])
+    rows = ROWS // 16 if options.quick else ROWS
     found = {}
     for case in grid:
         request = {**asdict(case), "threads": options.threads, "repeats": options.repeats}
@@ -153,6 +159,8 @@ def main() -> None:
           "Seconds: median (fastest). Memory: the peak of the process beyond features, weight and "
           "both their gradients.\n")  # fmt: skip
     print(times_of_heads(found, gflops))
+    if options.no_scores:
+        return
     print("# Cross-entropy of given scores, loss and gradient\n")
     print("GB/s, counting one read and one write of each score; the copy is PyTorch's, measured in the same process.\n")
     print(times_of_scores(options.python, options.threads, options.repeats, options.quick))

@@ -127,8 +127,9 @@ inline void product_tile_of(int count, Left<P> left, const typename P::Stored* b
 }
 
 // `count` rows m at a stretch, cut into tiles; two even tiles rather than a full one and a sliver.
+// Not inlined, so that a program has each kernel once.
 template <class P, int ROW>
-inline void product_strip(std::int64_t count, Left<P> left, const typename P::Stored* b, std::int64_t depth,
+__attribute__((noinline)) void product_strip(std::int64_t count, Left<P> left, const typename P::Stored* b, std::int64_t depth,
                           std::int64_t blocks, Sums<typename P::Sum> to) {
   for (std::int64_t m = 0; m < count;) {
     const std::int64_t rest = count - m;
@@ -169,7 +170,7 @@ inline Stored stored(S number) {
 
 // Columns [from, from + lanes) of at most `depth` rows as a right operand, zeros beyond rows and columns.
 template <class P, class S>
-inline void pack_strip(Rows<S> rows, std::int64_t from, std::int64_t depth, typename P::Stored* to) {
+__attribute__((noinline)) void pack_strip(Rows<S> rows, std::int64_t from, std::int64_t depth, typename P::Stored* to) {
   using Stored = typename P::Stored;
   constexpr int lanes = tile_lanes<P>();
   const int wide = static_cast<int>(rows.columns - from < lanes ? rows.columns - from : lanes);

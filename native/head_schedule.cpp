@@ -25,7 +25,8 @@ constexpr std::int64_t kMostClassGroups = 64;  // partial states, of which there
 constexpr std::int64_t kStateRoom = 4 << 20;
 constexpr std::int64_t kCacheRoom = 16 << 20;  // gradients of scores that wait for the features' gradient
 constexpr std::int64_t kInputBlocks = 4;       // blocks of rows whose gradients of scores stay close
-constexpr std::int64_t kFewestKeptRows = 64;
+// With fewer rows kept at a time, passing by W and its gradient once more costs what computing the scores again does.
+constexpr std::int64_t kFewestKeptRows = 96;
 
 struct Release {
   void operator()(void* p) const { std::free(p); }

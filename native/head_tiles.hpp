@@ -65,7 +65,7 @@ void pack_block(const HeadTask& task, std::int64_t block) {
 
 // Rows of W as a left operand: as they lie where their type and length allow, else a copy.
 template <class P>
-inline Left<P> weight_rows(const HeadTask& task, std::int64_t first, std::int64_t last, typename P::Stored* copy) {
+__attribute__((noinline)) Left<P> weight_rows(const HeadTask& task, std::int64_t first, std::int64_t last, typename P::Stored* copy) {
   const std::int64_t depth = round_up(task.columns, P::together);
   Left<P> left{copy, depth, P::together};
   visit_number(task.number, [&](auto kind) {
@@ -89,7 +89,7 @@ inline Left<P> weight_rows(const HeadTask& task, std::int64_t first, std::int64_
 
 // Scores of a block of rows: z[class][row].
 template <class P>
-inline void block_scores(const HeadTask& task, std::int64_t block, Left<P> weight, std::int64_t first, std::int64_t last,
+__attribute__((noinline)) void block_scores(const HeadTask& task, std::int64_t block, Left<P> weight, std::int64_t first, std::int64_t last,
                          typename P::Sum* z) {
   using T = typename P::Sum;
   constexpr int lanes = tile_lanes<P>();
@@ -277,7 +277,7 @@ inline void add_block_input_gradient(const HeadTask& task, const HeadGradients& 
 
 // Adds G^T X over `count` blocks to (classes, stride) sums, or sets them.
 template <class P>
-inline void add_weight_gradient(const HeadTask& task, const HeadGradients& g, std::int64_t block, std::int64_t count,
+__attribute__((noinline)) void add_weight_gradient(const HeadTask& task, const HeadGradients& g, std::int64_t block, std::int64_t count,
                                 std::int64_t first, std::int64_t last, typename P::Stored* strip, typename P::Sum* sums,
                                 std::int64_t stride, std::int64_t columns, bool add) {
   constexpr int lanes = tile_lanes<P>();
