@@ -84,6 +84,20 @@ inline Lane<T> hyperbolic_tangent(Lane<T> x) {
   return size < static_cast<T>(0.625) ? near : (x < 0 ? -far : (x == x ? far : x));
 }
 
+// The sum of term(c) over the classes of a tile, a few at a stretch: short sums round less.
+template <class T, class Term>
+inline Lane<T> sum_over(std::int64_t count, const Term& term) {
+  constexpr std::int64_t kShort = 8;
+  Lane<T> total = fill<T>(0);
+  for (std::int64_t first = 0; first < count; first += kShort) {
+    const std::int64_t last = first + kShort < count ? first + kShort : count;
+    Lane<T> part = fill<T>(0);
+    for (std::int64_t c = first; c < last; ++c) part += term(c);
+    total += part;
+  }
+  return total;
+}
+
 // (max z, sum of exp(z - max z), sum of q w z, sum of q w).
 template <class T>
 struct SoftmaxHead {
@@ -106,22 +120,16 @@ struct SoftmaxHead {
   static HeadState<T> absorb(const HeadTile<T>& tile, const HeadLanes<T>&) {
     HeadState<T> state = empty();
     const Lane<T> top = largest(tile), base = shift(top);
-    Lane<T> total = fill<T>(0), weighted = fill<T>(0), mass = fill<T>(0);
-#pragma GCC unroll 2
-    for (std::int64_t c = 0; c < tile.count; ++c) total += falling_exponential<T>(load(tile.at(c)) - base);
+    Lane<T> weighted = fill<T>(0), mass = fill<T>(0);
+    const Lane<T> total = sum_over<T>(tile.count, [&](std::int64_t c) { return falling_exponential<T>(load(tile.at(c)) - base); });
     if (tile.soft) {
-      for (std::int64_t c = 0; c < tile.count; ++c) {
-        const Lane<T> q = target(tile, c);
-        weighted += q * load(tile.at(c));
-        mass += q;
-      }
+      weighted = sum_over<T>(tile.count, [&](std::int64_t c) { return target(tile, c) * load(tile.at(c)); });
+      mass = sum_over<T>(tile.count, [&](std::int64_t c) { return target(tile, c); });
     } else {
-      if (tile.each != 0)
-        for (std::int64_t c = 0; c < tile.count; ++c) {
-          const T q = tile.each * tile.weight(c);
-          weighted += load(tile.at(c)) * q;
-          mass += q;
-        }
+      if (tile.each != 0) {
+        weighted = sum_over<T>(tile.count, [&](std::int64_t c) { return load(tile.at(c)) * tile.weight(c); }) * tile.each;
+        mass = sum_over<T>(tile.count, [&](std::int64_t c) { return fill<T>(tile.weight(c)); }) * tile.each;
+      }
       const T keep = static_cast<T>(1 - tile.parameters->label_smoothing);
       tile.for_each_label([&](int i, std::int64_t c) {
         weighted[i] += keep * tile.weight(c) * tile.at(c)[i];
@@ -200,11 +208,10 @@ struct BinaryHead {
 
   static HeadState<T> absorb(const HeadTile<T>& tile, const HeadLanes<T>&) {
     HeadState<T> state;
-    for (std::int64_t c = 0; c < tile.count; ++c) {
-      const Lane<T> z = load(tile.at(c)), more = soft_plus(z);
-      const Lane<T> y = tile.soft ? load(tile.soft + c * kLanes) : fill<T>(0);
-      state.field[0] += cost(z, more, y, positive(tile, c)) * tile.weight(c);
-    }
+    state.field[0] = sum_over<T>(tile.count, [&](std::int64_t c) {
+      const Lane<T> z = load(tile.at(c)), y = tile.soft ? load(tile.soft + c * kLanes) : fill<T>(0);
+      return cost(z, soft_plus(z), y, positive(tile, c)) * tile.weight(c);
+    });
     if (!tile.soft)
       tile.for_each_label([&](int i, std::int64_t c) {
         // The row was charged with "no" here: take that back.
@@ -268,7 +275,7 @@ struct SquaredErrorHead {
 
   static HeadState<T> absorb(const HeadTile<T>& tile, const HeadLanes<T>&) {
     HeadState<T> state;
-    for (std::int64_t c = 0; c < tile.count; ++c) state.field[0] += load(tile.at(c)) * load(tile.at(c)) * tile.weight(c);
+    state.field[0] = sum_over<T>(tile.count, [&](std::int64_t c) { return load(tile.at(c)) * load(tile.at(c)) * tile.weight(c); });
     return state;
   }
 
@@ -295,11 +302,11 @@ struct HingeHead {
   static HeadState<T> absorb(const HeadTile<T>& tile, const HeadLanes<T>& lanes) {
     const Lane<T> offset = head_margins(tile, lanes);
     HeadState<T> state;
-    for (std::int64_t c = 0; c < tile.count; ++c) {
+    state.field[0] = sum_over<T>(tile.count, [&](std::int64_t c) {
       const Lane<T> m = load(tile.at(c)) + offset, over = m < 0 ? fill<T>(0) : m;
-      state.field[0] += SQUARED ? over * over : over;
-      state.field[1] += slope(m);
-    }
+      return SQUARED ? over * over : over;
+    });
+    state.field[1] = sum_over<T>(tile.count, [&](std::int64_t c) { return slope(load(tile.at(c)) + offset); });
     return state;
   }
 
