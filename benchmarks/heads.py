@@ -154,6 +154,7 @@ def main() -> None:
     for case in grid:
         request = {**asdict(case), "threads": options.threads, "repeats": options.repeats}
         found[case] = probe("head", request, options.python, options.threads)
+        print(f"{case.method} {case.classes:,} {case.dtype}: {seconds(found[case])} s", file=sys.stderr)
     print(f"# A fused head, {rows} × {FEATURES}, forward and backward, {options.threads} threads\n")
     print(f"{machine()['cpu']}, commit {commit()}. float32 GEMM of PyTorch: {gflops:.0f} GF/s, measured in this run. "
           "Seconds: median (fastest). Memory: the peak of the process beyond features, weight and "
