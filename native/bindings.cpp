@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "coordinate_descent.hpp"
+#include "head_bindings.hpp"
 #include "schedule.hpp"
 
 namespace nb = nanobind;
@@ -267,6 +268,7 @@ int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feat
 }  // namespace
 
 NB_MODULE(_native, module) {
+  bind_heads(module);
   nb::class_<FeatureHandle>(module, "Features")
       .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
       .def_prop_ro("split", [](const FeatureHandle& f) { return f.view.split; })

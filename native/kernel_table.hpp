@@ -5,7 +5,9 @@
 #include "bfloat16.hpp"
 #endif
 #include "gram.hpp"
+#include "head_kernels.hpp"
 #include "pass.hpp"
+#include "score_losses.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
@@ -63,7 +65,10 @@ inline void commit_gram(const PassTask& task, void* gram, double* result) {
 }
 
 inline Kernels make_kernels(const char* name) {
-  return {name, kHasBFloat16, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram};
+  static const HeadKernels head = make_head_kernels();
+  static const ScoreKernels score = make_score_kernels();
+  return {name, kHasBFloat16, pass_sizes, pack_weight, pass_chunk, commit_gradient, score_chunk, gram_sizes, gram_chunk, commit_gram,
+          &head, &score};
 }
 
 }  // namespace CROSSHEAD_ISA

@@ -64,6 +64,9 @@ struct BufferSizes {
   std::int64_t packed_weight = 0, gradient = 0, scratch = 0;
 };
 
+struct HeadKernels;
+struct ScoreKernels;
+
 // One instruction set's kernels. Buffers lie on 64-byte boundaries.
 struct Kernels {
   const char* name;
@@ -80,6 +83,8 @@ struct Kernels {
   BufferSizes (*gram_sizes)(const PassTask&);
   void (*gram_chunk)(const PassTask&, std::int64_t first, std::int64_t last, void* scratch, void* gram);
   void (*commit_gram)(const PassTask&, void* gram, double* result);
+  const HeadKernels* head;    // see head_task.hpp
+  const ScoreKernels* score;  // see score_task.hpp
 };
 
 const Kernels& kernels_plain();

@@ -1,0 +1,77 @@
+"""What each row loss is called among the native kernels, and with which numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from crosshead.nn.row_losses import RowLoss, Targets
+
+
+@runtime_checkable
+class Charged(Protocol):
+    """A softmax loss that replaces the score of the row's own class by another: a margin.
+
+    It is the softmax loss of ``scale`` times the scores, but for the own class's.
+    """
+
+    @property
+    def scale(self) -> float:
+        """What multiplies all scores."""
+        ...
+
+    @property
+    def label_smoothing(self) -> float:
+        """As in `Softmax`."""
+        ...
+
+    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """From the own class's score (N,): the one that stands for it, before scaling too, and its derivative."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A native kernel's name and numbers."""
+
+    name: str
+    margin: float = 1.0
+    label_smoothing: float = 0.0
+    softcap: float = 0.0
+    z_loss: float = 0.0
+    scale: float = 1.0
+    charge: Charged | None = None
+
+
+def _softmax(label_smoothing: float, softcap: float, z_loss: float, lse_output: float) -> Kernel:
+    return Kernel("softmax", label_smoothing=label_smoothing, softcap=softcap, z_loss=z_loss)
+
+
+def _hinge(margin: float, power: float) -> Kernel | None:
+    names = {1.0: "hinge", 2.0: "squared_hinge"}
+    return Kernel(names[power], margin=margin) if power in names else None
+
+
+KERNELS: dict[str, Callable[..., Kernel | None]] = {
+    "softmax": _softmax,
+    "hinge": _hinge,
+    "crammer_singer": lambda margin: Kernel("crammer_singer", margin=margin),
+    "binary": lambda: Kernel("binary"),
+    "squared_error": lambda: Kernel("squared_error"),
+}
+
+
+def kernel_of(loss: RowLoss) -> Kernel | None:
+    """The native kernel of a row loss; None where there is none.
+
+    >>> from crosshead.nn.row_losses import WestonWatkins
+    >>> kernel_of(WestonWatkins(0.5, 2.0)).name
+    'squared_hinge'
+    """
+    if isinstance(loss, Charged):
+        return Kernel("softmax", label_smoothing=loss.label_smoothing, scale=loss.scale, charge=loss)
+    name, parameters = loss.kernel
+    return KERNELS[name](*parameters) if name in KERNELS else None
