@@ -55,6 +55,7 @@ CASES = [
     (lambda: fused.linear_mse_loss(X, W, Y, weight=torch.ones(4, 5)), ValueError, r"one number a class, or \(4, 1\)"),
     (lambda: fused.linear_cross_entropy(X, W, torch.ones(4, 5), ignore_index=0), ValueError, "needs a target of class"),
     (lambda: fused.linear_cross_entropy(X, W, Y, weight=V), ValueError, r"weight requires grad.* weight.detach\(\)"),
+    (lambda: fused.linear_cross_entropy(X, W, Y, weight=[1.0] * 5), TypeError, "weight must be a tensor of 5 numbers"),
     (lambda: fused.cross_entropy(X[:, :0], Y), ValueError, "at least one class"),
     (lambda: fused.cross_entropy(X.long(), Y), TypeError, "input must be float64"),
     (lambda: ClassificationHead(3, 5, "cosine"), ValueError, "unknown loss 'cosine'; choose one of softmax, binary"),

@@ -23,6 +23,7 @@ from crosshead.nn import (
     tiles,
 )
 from crosshead.nn import functional as fused
+from crosshead.nn.head_losses import HEAD_LOSSES
 
 OPTIONS = {
     "softmax": {"label_smoothing": 0.2},
@@ -37,6 +38,10 @@ def head(loss="softmax", features=4, classes=7, **options):
     torch.nn.init.normal_(made.weight)
     torch.nn.init.normal_(made.bias)
     return made
+
+
+def test_every_loss_of_the_house_has_a_head():
+    assert set(HEAD_LOSSES) == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 
 from crosshead.nn import ClassificationHead
 from crosshead.nn import functional as fused
-from crosshead.nn.operators import linear_loss, linear_loss_gradients, linear_loss_rows
+from crosshead.nn.operators import linear_loss, linear_loss_gradients, linear_loss_rows, recipe_of
+from crosshead.nn.projections import Linear
+from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, WestonWatkins
 from crosshead.nn.score_operators import score_loss, score_loss_gradient, score_loss_rows
 from crosshead.nn.targets import checked_index
 
@@ -39,12 +41,16 @@ def opcheck(operator, arguments):
     torch.library.opcheck(operator, arguments, test_utils="test_autograd_registration")
 
 
-@pytest.mark.parametrize("recipe", ["softmax 0.1 0.0 0.2 0.0", "hinge 1.0 2.0", "crammer_singer 1.0", "binary"])
+LOSSES = [Softmax(0.1, 0.0, 0.2), WestonWatkins(1.0, 2.0), CrammerSinger(1.0), Binary()]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.kernel[0])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_opcheck_behind_a_linear_layer(recipe, with_bias):
+def test_opcheck_behind_a_linear_layer(loss, with_bias):
     (x, W, b), target = problem()
     index = checked_index(target, CLASSES, -100)
-    bias, targets, recipe = b if with_bias else None, [index, None, None, None, None], recipe + "|linear"
+    bias, targets = b if with_bias else None, [index, None, None, None, None]
+    recipe = recipe_of(loss, Linear())
     row_weight = (index >= 0).double() / 5
     opcheck(linear_loss, (recipe, x, W, bias, targets, row_weight, [True, True, with_bias]))
     opcheck(linear_loss_rows, (recipe, x, W, bias, targets))
@@ -60,11 +66,11 @@ def test_opcheck_of_given_scores_and_targets():
     (x, W, _), target = problem()
     opcheck(checked_index, (target, CLASSES, -100))
     z, targets = (x @ W.t()).detach().requires_grad_(), [checked_index(target, CLASSES, -100), None, None, None, None]
-    opcheck(score_loss, ("softmax 0.1", z, targets, torch.ones(ROWS, dtype=torch.float64), True))
-    opcheck(score_loss_rows, ("softmax 0.1 0.0 0.0 1.0", z, targets))
-    _, state = score_loss_rows("softmax 0.1", z.detach(), targets)
+    opcheck(score_loss, (recipe_of(Softmax(0.1)), z, targets, torch.ones(ROWS, dtype=torch.float64), True))
+    opcheck(score_loss_rows, (recipe_of(Softmax(0.1, lse_output=1.0)), z, targets))
+    _, state = score_loss_rows(recipe_of(Softmax(0.1)), z.detach(), targets)
     upstream = torch.randn(1, ROWS, dtype=torch.float64)
-    opcheck(score_loss_gradient, ("softmax 0.1", z.detach(), targets, state, upstream))
+    opcheck(score_loss_gradient, (recipe_of(Softmax(0.1)), z.detach(), targets, state, upstream))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -84,6 +90,34 @@ def test_compiled_it_is_one_graph_with_the_same_values(name):
         torch.testing.assert_close(gradients, torch.autograd.grad(truth, parts))
         torch.testing.assert_close(torch.autograd.grad(value, parts), gradients)
         target = target.flip(0)
+
+
+def test_compiled_for_any_number_of_rows():
+    (_, W, b), _ = problem()
+
+    def loss(x, target):
+        return fused.linear_cross_entropy(x, W, target, linear_bias=b, label_smoothing=0.1)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=True)
+    for rows, stance in ((6, "default"), (4, "fail_on_recompile"), (9, "fail_on_recompile")):
+        x = torch.randn(rows, FEATURES, dtype=torch.float64, requires_grad=True)
+        target = torch.randint(0, CLASSES, (rows,))
+        with torch.compiler.set_stance(stance):
+            value = compiled(x, target)
+        truth = loss(x, target)
+        torch.testing.assert_close(value, truth)
+        torch.testing.assert_close(torch.autograd.grad(value, x), torch.autograd.grad(truth, x))
+
+
+def test_compiled_with_a_number_that_changes_from_step_to_step():
+    (x, W, _), target = problem()
+
+    def loss(smoothing):
+        return fused.linear_cross_entropy(x, W, target, label_smoothing=smoothing)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for smoothing in (0.1, 0.2, 0.3, 0.1):
+        torch.testing.assert_close(compiled(smoothing), loss(smoothing))
 
 
 def test_compiled_with_all_rows_ignored():

@@ -134,6 +134,8 @@ def class_vector(name: str, vector: Tensor | None, classes: int) -> Tensor | Non
     """A number for each class, (C,); ValueError for another shape, or where it wants a gradient."""
     if vector is None:
         return None
+    if not isinstance(vector, Tensor):
+        raise TypeError(f"{name} must be a tensor of {classes} numbers, not {type(vector).__name__}")
     if vector.shape != (classes,):
         raise ValueError(f"{name} must have shape ({classes},), one number a class, not {tuple(vector.shape)}")
     if vector.requires_grad:

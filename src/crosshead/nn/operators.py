@@ -25,25 +25,27 @@ from crosshead.nn.tiles import Gradients, Problem
 def recipe_of(loss: RowLoss, projection: Projection | None = None) -> str:
     """The loss and the projection (none where scores are given) as a string, which an operator can take.
 
-    >>> recipe_of(row_losses.Softmax(0.1), projections.Linear())
-    'softmax 0.1 0.0 0.0 0.0|linear'
+    Numbers are written exactly; of all ways to write one, torch.compile knows ``hex`` where they vary between calls.
+
+    >>> recipe_of(row_losses.WestonWatkins(0.75, 2), projections.Linear())
+    'hinge 0x1.8000000000000p-1 0x1.0000000000000p+1|linear'
     """
     parts = [loss.kernel] if projection is None else [loss.kernel, projection.key]
-    return "|".join(" ".join([name, *[str(float(number)) for number in numbers]]) for name, numbers in parts)
+    return "|".join(" ".join([name, *[float(number).hex() for number in numbers]]) for name, numbers in parts)
 
 
 @lru_cache(maxsize=256)
 def read_loss(recipe: str) -> RowLoss:
     """The loss of a recipe."""
     name, *numbers = recipe.split("|")[0].split()
-    return row_losses.build(name, [float(number) for number in numbers])
+    return row_losses.build(name, [float.fromhex(number) for number in numbers])
 
 
 @lru_cache(maxsize=256)
 def read_projection(recipe: str) -> Projection:
     """The projection of a recipe."""
     name, *numbers = recipe.split("|")[1].split()
-    return projections.build(name, [float(number) for number in numbers])
+    return projections.build(name, [float.fromhex(number) for number in numbers])
 
 
 def _problem(

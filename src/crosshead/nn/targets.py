@@ -13,12 +13,12 @@ IGNORED = -1
 def checked_index(target: Tensor, classes: int, ignore_index: int | None) -> Tensor:
     """Class numbers with `IGNORED` in place of ``ignore_index``, once they are known to be in range, (N,).
 
-    Raises IndexError for a number outside 0 … classes − 1. On a GPU, where looking would halt the queue, the device
+    Raises IndexError for a number outside 0 … classes − 1. With CUDA, where looking would halt the queue, the device
     asserts it in its own time.
     """
     ignored = torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
     wrong = ((target < 0) | (target >= classes)) & ~ignored
-    if target.device.type == "cpu":
+    if not target.is_cuda:
         if wrong.any():
             row = int(wrong.nonzero()[0, 0])
             other = "" if ignore_index is None else f", or ignore_index={ignore_index}"
