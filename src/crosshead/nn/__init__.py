@@ -1,0 +1,19 @@
+"""The last layer of a network in PyTorch: a linear layer and its loss as one, for very many classes.
+
+>>> from crosshead.nn.functional import linear_cross_entropy
+"""
+
+from __future__ import annotations
+
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "crosshead.nn needs PyTorch, which is not installed: pip install 'crosshead[torch]'", name="torch"
+    ) from None
+
+from crosshead.nn import functional
+
+__all__ = ["functional"]

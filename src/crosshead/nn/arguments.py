@@ -1,0 +1,105 @@
+"""What the fused functions are called with, checked and brought into the one shape that the operators take.
+
+Features of any leading shape become rows (N, D); under autocast they and the weights take its type, as in F.linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crosshead.nn.targets import checked_index
+
+FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features as rows (N, D), weight (C, D), bias (C,) or None, and the leading shape that the rows had."""
+
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    leading: torch.Size
+    result: torch.dtype
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return self.weight.shape[0]
+
+    @property
+    def wanted(self) -> list[bool]:
+        """Whether input, weight and bias want gradients."""
+        if not torch.is_grad_enabled():
+            return [False, False, False]
+        bias = self.bias is not None and self.bias.requires_grad
+        return [self.input.requires_grad, self.weight.requires_grad, bias]
+
+
+def as_rows(input: Tensor, weight: Tensor, bias: Tensor | None) -> Rows:
+    """The arguments of a linear layer as rows; ValueError or TypeError where they do not fit together."""
+    if weight.dim() != 2:
+        raise ValueError(f"linear_weight must have 2 dimensions (classes, in_features), not {weight.dim()}")
+    if input.dim() == 0 or input.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"input must have shape (..., {weight.shape[1]}), the last dimension of linear_weight "
+            f"{tuple(weight.shape)}, not {tuple(input.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear_bias must have shape ({weight.shape[0]},), not {tuple(bias.shape)}")
+    if weight.shape[0] == 0:
+        raise ValueError("linear_weight has no classes: its first dimension is 0")
+    result = input.dtype
+    device = input.device.type
+    if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        result = torch.float32
+        input, weight = input.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    for name, tensor in (("linear_weight", weight), ("linear_bias", bias)):
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise TypeError(f"{name} is {tensor.dtype} but input is {input.dtype}: convert one of them")
+        if tensor is not None and tensor.device != input.device:
+            raise ValueError(f"{name} is on {tensor.device} but input is on {input.device}: move one of them")
+    if input.dtype not in FLOATING:
+        raise TypeError(f"input must be float64, float32, bfloat16 or float16, not {input.dtype}")
+    return Rows(input.reshape(-1, input.shape[-1]), weight, bias, input.shape[:-1], result)
+
+
+def index_target(target: Tensor, leading: Sequence[int], classes: int, ignore_index: int) -> Tensor:
+    """Class numbers of any leading shape as (N,), ignored ones marked; ValueError, TypeError, IndexError otherwise."""
+    if target.shape != torch.Size(leading):
+        raise ValueError(
+            f"target must have shape {tuple(leading)} (class numbers) or {(*leading, classes)} (a number for each "
+            f"class), not {tuple(target.shape)}"
+        )
+    if target.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+        raise TypeError(f"target of class numbers must be of an integer type such as int64, not {target.dtype}")
+    return checked_index(target.reshape(-1), classes, ignore_index)
+
+
+def dense_target(target: Tensor, classes: int) -> Tensor:
+    """A number for each row and class as (N, C); TypeError, ValueError otherwise."""
+    if not target.is_floating_point():
+        raise TypeError(f"target with a number for each class must be of a floating type, not {target.dtype}")
+    if target.requires_grad:
+        raise ValueError("target requires grad, but the fused losses have no gradient for it: use target.detach()")
+    return target.reshape(-1, classes)
+
+
+def is_dense(target: Tensor, leading: Sequence[int], classes: int) -> bool:
+    """Whether target has a number for each row and class, by its shape."""
+    return target.shape == torch.Size([*leading, classes])
+
+
+def class_vector(name: str, vector: Tensor | None, classes: int) -> Tensor | None:
+    """A number for each class, (C,), without gradient; ValueError for another shape."""
+    if vector is None:
+        return None
+    if vector.shape != (classes,):
+        raise ValueError(f"{name} must have shape ({classes},), one number a class, not {tuple(vector.shape)}")
+    return vector.detach()

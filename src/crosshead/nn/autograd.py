@@ -1,0 +1,78 @@
+"""How gradients flow through the operators, and what they refuse: second derivatives, vmap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crosshead.nn.operators import linear_loss, linear_loss_gradients, linear_loss_rows
+
+
+def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, input, weight, bias, targets, row_weight, wanted = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(input, weight, bias, row_weight, *targets)
+    ctx.recipe, ctx.wanted = recipe, wanted
+    ctx.gradients = output[1:]
+
+
+def _reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+    _refuse_second_derivatives()
+    if ctx.gradients is None:
+        gradients = _again(ctx, upstream)
+    else:
+        # Handed out once, scaled in place: a second copy of W's gradient is what this library exists to avoid.
+        gradients, ctx.gradients = ctx.gradients, None
+        gradients = [g.mul_(upstream.to(g.dtype)) for g in gradients]
+    return None, *_where_wanted(gradients, ctx.wanted), None, None, None
+
+
+def _again(ctx: Any, upstream: Tensor) -> Any:
+    """The gradients for a second backward through the same graph, from the beginning."""
+    input, weight, bias, row_weight, *targets = ctx.saved_tensors
+    _, state, own = linear_loss_rows(ctx.recipe, input, weight, bias, targets)
+    rows = (row_weight * upstream)[None]
+    return linear_loss_gradients(ctx.recipe, input, weight, bias, targets, own, state, rows, ctx.wanted)
+
+
+def _keep_rows(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, input, weight, bias, targets = inputs
+    _, state, target_score = output
+    ctx.mark_non_differentiable(state, target_score)
+    ctx.save_for_backward(input, weight, bias, state, target_score, *targets)
+    ctx.recipe = recipe
+
+
+def _rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+    _refuse_second_derivatives()
+    input, weight, bias, state, target_score, *targets = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[1:4])
+    gradients = linear_loss_gradients(ctx.recipe, input, weight, bias, targets, target_score, state, upstream, wanted)
+    return None, *_where_wanted(gradients, wanted), None
+
+
+def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
+    return [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
+
+
+def _refuse_second_derivatives() -> None:
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "crosshead's fused losses have first derivatives only: for create_graph=True or a Hessian, use "
+            "torch.nn.functional on the scores, F.linear(input, weight, bias)"
+        )
+
+
+def _refuse_vmap(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError(
+        "crosshead's fused losses do not work under torch.func.vmap: stack the inputs as rows, and take "
+        "reduction='none' for one loss a row"
+    )
+
+
+linear_loss.register_autograd(_reduced_backward, setup_context=_keep_reduced)
+linear_loss_rows.register_autograd(_rows_backward, setup_context=_keep_rows)
+for _operator in (linear_loss, linear_loss_rows, linear_loss_gradients):
+    _operator.register_vmap(_refuse_vmap)

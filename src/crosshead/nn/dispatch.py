@@ -1,0 +1,58 @@
+"""Which engine computes a problem: the native kernels where they can, the tiling in torch operations elsewhere.
+
+An engine is a module with the four functions of `crosshead.nn.tiles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from crosshead.nn import tiles
+from crosshead.nn.projections import Projection
+from crosshead.nn.row_losses.protocol import RowLoss
+from crosshead.nn.tiles import Gradients, Problem
+
+
+class Engine(Protocol):
+    """The four functions of an engine; see `crosshead.nn.tiles`."""
+
+    def target_scores(self, projection: Projection, problem: Problem) -> Tensor:
+        """The score of each row for its own class."""
+        ...
+
+    def states(self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> Tensor:
+        """The state of each row over the classes here."""
+        ...
+
+    def gradients(
+        self,
+        loss: RowLoss,
+        projection: Projection,
+        problem: Problem,
+        target_score: Tensor | None,
+        state: Tensor,
+        upstream: Tensor,
+        wanted: Sequence[bool],
+    ) -> Gradients:
+        """The gradients, scores computed again."""
+        ...
+
+    def states_and_gradients(
+        self,
+        loss: RowLoss,
+        projection: Projection,
+        problem: Problem,
+        target_score: Tensor | None,
+        upstream: Tensor,
+        wanted: Sequence[bool],
+    ) -> tuple[Tensor, Gradients]:
+        """Both at once."""
+        ...
+
+
+def engine_for(loss: RowLoss, projection: Projection, problem: Problem) -> Engine:
+    """The engine for this loss, projection and problem."""
+    return tiles

@@ -1,0 +1,180 @@
+"""The operators that PyTorch sees: a linear layer and a loss as one, with fake implementations and autograd.
+
+To torch.compile each is a single opaque node, so a graph never breaks; what happens inside is an engine's affair.
+``recipe`` says which loss and which projection; ``targets`` are index, dense, class_weight, positive_weight and
+row parameters, each a tensor or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crosshead.nn import projections, row_losses
+from crosshead.nn.dispatch import engine_for
+from crosshead.nn.products import accumulation_type
+from crosshead.nn.projections import Projection
+from crosshead.nn.row_losses import RowLoss, Targets
+from crosshead.nn.tiles import Gradients, Problem
+
+
+def recipe_of(loss: RowLoss, projection: Projection) -> str:
+    """The loss and the projection as a string, which an operator can take.
+
+    >>> recipe_of(row_losses.Softmax(0.1), projections.Linear())
+    'softmax 0.1 0.0 0.0 0.0|linear'
+    """
+    return "|".join(
+        " ".join([name, *[str(float(p)) for p in numbers]]) for name, numbers in (loss.kernel, projection.key)
+    )
+
+
+@lru_cache(maxsize=256)
+def _read(recipe: str) -> tuple[RowLoss, Projection]:
+    (loss, *numbers), (projection, *others) = (part.split() for part in recipe.split("|"))
+    return row_losses.build(loss, [float(n) for n in numbers]), projections.build(
+        projection, [float(n) for n in others]
+    )
+
+
+def _problem(
+    projection: Projection, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]
+) -> Problem:
+    return Problem(input, weight, bias, Targets(len(weight) // projection.rows_per_class, *targets))
+
+
+def _target_score(loss: RowLoss, projection: Projection, problem: Problem) -> Tensor | None:
+    if not loss.needs_target_score:
+        return None
+    return engine_for(loss, projection, problem).target_scores(projection, problem)
+
+
+@torch.library.custom_op("crosshead::linear_loss", mutates_args=())
+def linear_loss(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    row_weight: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Σᵢ row_weightᵢ ℓᵢ, and already its gradients with respect to input, weight and bias (where wanted, else empty).
+
+    The scores are at hand when the loss is computed; later they would have to be computed again.
+    """
+    loss, projection = _read(recipe)
+    problem = _problem(projection, input, weight, bias, targets)
+    engine = engine_for(loss, projection, problem)
+    own = _target_score(loss, projection, problem)
+    gradients = Gradients(None, None, None)
+    if any(wanted):
+        state, gradients = engine.states_and_gradients(loss, projection, problem, own, row_weight[None], wanted)
+    else:
+        state = engine.states(loss, projection, problem, own)
+    rows = loss.value(state, problem.targets, own)[0]
+    total = torch.where(row_weight == 0, 0, rows * row_weight).sum()
+    return total, *_filled(gradients, input)
+
+
+@linear_loss.register_fake
+def _(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    row_weight: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    total = input.new_empty((), dtype=accumulation_type(input.dtype))
+    return total, *_fake_gradients(input, weight, bias, wanted)
+
+
+@torch.library.custom_op("crosshead::linear_loss_rows", mutates_args=())
+def linear_loss_rows(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs of each row (outputs, N), the state (fields, N) and target scores (N,) that the gradient needs."""
+    loss, projection = _read(recipe)
+    problem = _problem(projection, input, weight, bias, targets)
+    own = _target_score(loss, projection, problem)
+    state = engine_for(loss, projection, problem).states(loss, projection, problem, own)
+    outputs = loss.value(state, problem.targets, own)
+    return outputs, state, state.new_empty(0) if own is None else own
+
+
+@linear_loss_rows.register_fake
+def _(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor, Tensor]:
+    loss, _ = _read(recipe)
+    rows, dtype = input.shape[0], accumulation_type(input.dtype)
+    outputs = input.new_empty((loss.outputs, rows), dtype=dtype)
+    state = input.new_empty((len(loss.fields), rows), dtype=dtype)
+    return outputs, state, input.new_empty(rows if loss.needs_target_score else 0, dtype=dtype)
+
+
+@torch.library.custom_op("crosshead::linear_loss_gradients", mutates_args=())
+def linear_loss_gradients(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    target_score: Tensor | None,
+    state: Tensor,
+    upstream: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients from those of the rows' outputs (outputs, N), scores computed again."""
+    loss, projection = _read(recipe)
+    problem = _problem(projection, input, weight, bias, targets)
+    engine = engine_for(loss, projection, problem)
+    own = target_score if loss.needs_target_score else None
+    return _filled(engine.gradients(loss, projection, problem, own, state, upstream, wanted), input)
+
+
+@linear_loss_gradients.register_fake
+def _(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    target_score: Tensor | None,
+    state: Tensor,
+    upstream: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _fake_gradients(input, weight, bias, wanted)
+
+
+def _filled(gradients: Gradients, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Empty tensors where there is no gradient: an operator cannot return None."""
+    input, weight, bias = (like.new_empty(0) if g is None else g for g in gradients)
+    return input, weight, bias
+
+
+def _fake_gradients(
+    input: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    a, b, c = (
+        torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        if want and tensor is not None
+        else input.new_empty(0)
+        for tensor, want in zip((input, weight, bias), wanted, strict=True)
+    )
+    return a, b, c

@@ -1,0 +1,39 @@
+"""Matrix products that accumulate, and answer, in float32 for float32, bfloat16 and float16 operands, else in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def accumulation_type(dtype: torch.dtype) -> torch.dtype:
+    """float64 for float64, float32 for everything shorter.
+
+    >>> accumulation_type(torch.bfloat16)
+    torch.float32
+    """
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def working(tensor: Tensor) -> Tensor:
+    """The tensor in its accumulation type; itself where it has it."""
+    return tensor.to(accumulation_type(tensor.dtype))
+
+
+def times(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right, in the accumulation type.
+
+    CUDA multiplies short types as they are and accumulates in float32; a float32 operand (a gradient of scores) is
+    rounded to bfloat16 beside one of that type, which has its range, never to float16, where it would underflow.
+    Elsewhere operands are widened.
+    """
+    if left.is_cuda and torch.bfloat16 in (left.dtype, right.dtype):
+        return torch.mm(left.to(torch.bfloat16), right.to(torch.bfloat16), out_dtype=torch.float32)
+    if left.is_cuda and left.dtype == right.dtype == torch.float16:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return working(left) @ working(right)
+
+
+def transposed_times(left: Tensor, right: Tensor) -> Tensor:
+    """leftᵀ @ right, in the accumulation type."""
+    return times(left.t(), right)

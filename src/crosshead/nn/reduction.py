@@ -1,0 +1,48 @@
+"""From losses of rows to one number: what each row counts, and what the sum is divided by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+REDUCTIONS = ("none", "mean", "sum")
+ALL_IGNORED = ("nan", "zero")
+
+
+class Share(NamedTuple):
+    """``row_weight`` (N,): what each row's loss is multiplied by, 0 where it is ignored.
+
+    ``denominator``: what the sum was divided by, already in ``row_weight``; None where it is no mean.
+    """
+
+    row_weight: Tensor
+    denominator: Tensor | None
+
+
+def check_reduction(reduction: str, all_ignored: str = "nan") -> None:
+    """ValueError for a reduction or an all_ignored that there is not."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")
+    if all_ignored not in ALL_IGNORED:
+        raise ValueError(f"all_ignored must be 'nan' or 'zero', not {all_ignored!r}")
+
+
+def share_of_rows(counted: Tensor, reduction: str, denominator: Tensor | None = None) -> Share:
+    """The share of each row in the result, from what it counts for (N,), 0 where it is ignored.
+
+    ``denominator`` replaces Σ counted as what a mean divides by.
+    """
+    if reduction != "mean":
+        return Share(counted, None)
+    total = counted.sum() if denominator is None else denominator
+    # An ignored row must not get 0/0: its gradient is zero whatever the others are.
+    return Share(torch.where(counted == 0, 0, counted / total), total)
+
+
+def settle(total: Tensor, share: Share, all_ignored: str) -> Tensor:
+    """The reduced loss; where a mean has nothing to divide by, NaN as PyTorch has it, or zero."""
+    if share.denominator is None or all_ignored == "zero":
+        return total
+    return torch.where(share.denominator == 0, torch.nan, total)

@@ -1,0 +1,24 @@
+"""Row losses: what one row of scores costs, over tiles of classes. One file a family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from crosshead.nn.row_losses.protocol import Merge, RowLoss, Targets, Tile, empty_state, merged
+from crosshead.nn.row_losses.softmax import Softmax
+
+ROW_LOSSES: dict[str, Callable[..., RowLoss]] = {
+    "softmax": Softmax,
+}
+
+
+def build(name: str, parameters: Sequence[float]) -> RowLoss:
+    """The row loss of this registry key with these parameters, in the order of `RowLoss.kernel`.
+
+    >>> build("softmax", (0.1, 0.0, 0.0, 0.0))
+    Softmax(label_smoothing=0.1, softcap=0.0, z_loss=0.0, lse_output=0.0)
+    """
+    return ROW_LOSSES[name](*parameters)
+
+
+__all__ = ["ROW_LOSSES", "Merge", "RowLoss", "Softmax", "Targets", "Tile", "build", "empty_state", "merged"]
