@@ -11,12 +11,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from crosshead.nn.angular import margin_cosine
 from crosshead.nn.arguments import Rows, as_rows, class_vector, dense_target, index_target, is_dense
 from crosshead.nn.fused import reduced_loss
+from crosshead.nn.margin_loss import linear_margin_cross_entropy
 from crosshead.nn.products import accumulation_type
 from crosshead.nn.projections import Linear
 from crosshead.nn.reduction import Share, check_reduction, share_of_rows
 from crosshead.nn.row_losses import Softmax, Targets
+
+__all__ = ["linear_cross_entropy", "linear_margin_cross_entropy", "margin_cosine"]
 
 
 def linear_cross_entropy(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from crosshead.nn.row_losses.margin_softmax import MarginSoftmax
 from crosshead.nn.row_losses.protocol import Merge, RowLoss, Targets, Tile, empty_state, merged
 from crosshead.nn.row_losses.softmax import Softmax
 
 ROW_LOSSES: dict[str, Callable[..., RowLoss]] = {
+    "margin_softmax": MarginSoftmax,
     "softmax": Softmax,
 }
 
@@ -21,4 +23,15 @@ def build(name: str, parameters: Sequence[float]) -> RowLoss:
     return ROW_LOSSES[name](*parameters)
 
 
-__all__ = ["ROW_LOSSES", "Merge", "RowLoss", "Softmax", "Targets", "Tile", "build", "empty_state", "merged"]
+__all__ = [
+    "ROW_LOSSES",
+    "MarginSoftmax",
+    "Merge",
+    "RowLoss",
+    "Softmax",
+    "Targets",
+    "Tile",
+    "build",
+    "empty_state",
+    "merged",
+]
