@@ -1,4 +1,4 @@
-"""Doctests of crosshead.nn are collected only where PyTorch is installed: everything else works and is tested without."""
+"""Doctests of crosshead.nn are collected only where PyTorch is installed: everything else is tested without it."""
 
 from importlib.util import find_spec
 

@@ -147,7 +147,7 @@ def margin_cosine(
     (1.154379, 1.154379)
     """
     margin = AngularMargin(float(m1), float(m2), float(m3), bool(easy_margin), margin_gradient)
-    found: Tensor = _Margined.apply(cosine, margin)
+    found: Tensor = _Margined.apply(cosine, margin)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -44,6 +44,37 @@ class Rows:
         return [self.input.requires_grad, self.weight.requires_grad, bias]
 
 
+@dataclass(frozen=True)
+class ScoreRows:
+    """Scores as rows (N, C), and the leading shape that the rows had."""
+
+    scores: Tensor
+    leading: torch.Size
+    result: torch.dtype
+
+    @property
+    def input(self) -> Tensor:
+        """The scores themselves."""
+        return self.scores
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return self.scores.shape[1]
+
+
+def as_score_rows(scores: Tensor) -> ScoreRows:
+    """Scores of any leading shape (…, C) as rows; ValueError or TypeError where they are none."""
+    if scores.dim() == 0 or scores.shape[-1] == 0:
+        raise ValueError(f"input must have shape (..., classes) with at least one class, not {tuple(scores.shape)}")
+    if scores.dtype not in FLOATING:
+        raise TypeError(f"input must be float64, float32, bfloat16 or float16, not {scores.dtype}")
+    result = scores.dtype
+    if torch.is_autocast_enabled(scores.device.type) and scores.dtype != torch.float64:
+        result = torch.float32
+    return ScoreRows(scores.reshape(-1, scores.shape[-1]), scores.shape[:-1], result)
+
+
 def as_rows(input: Tensor, weight: Tensor, bias: Tensor | None) -> Rows:
     """The arguments of a linear layer as rows; ValueError or TypeError where they do not fit together."""
     if weight.dim() != 2:
@@ -74,7 +105,7 @@ def as_rows(input: Tensor, weight: Tensor, bias: Tensor | None) -> Rows:
     return Rows(input.reshape(-1, input.shape[-1]), weight, bias, input.shape[:-1], result)
 
 
-def index_target(target: Tensor, leading: Sequence[int], classes: int, ignore_index: int) -> Tensor:
+def index_target(target: Tensor, leading: Sequence[int], classes: int, ignore_index: int | None) -> Tensor:
     """Class numbers of any leading shape as (N,), ignored ones marked; ValueError, TypeError, IndexError otherwise."""
     if target.shape != torch.Size(leading):
         raise ValueError(
@@ -97,7 +128,7 @@ def dense_target(target: Tensor, classes: int) -> Tensor:
 
 def is_dense(target: Tensor, leading: Sequence[int], classes: int) -> bool:
     """Whether target has a number for each row and class, by its shape."""
-    return target.shape == torch.Size([*leading, classes])
+    return tuple(target.shape) == (*leading, classes)
 
 
 def class_vector(name: str, vector: Tensor | None, classes: int) -> Tensor | None:
@@ -107,3 +138,18 @@ def class_vector(name: str, vector: Tensor | None, classes: int) -> Tensor | Non
     if vector.shape != (classes,):
         raise ValueError(f"{name} must have shape ({classes},), one number a class, not {tuple(vector.shape)}")
     return vector.detach()
+
+
+def number_between(name: str, value: float, least: float, most: float) -> float:
+    """The value as a float; ValueError outside [least, most]."""
+    if not least <= value <= most:
+        between = f"between {least:g} and {most:g}" if most < float("inf") else f"at least {least:g}"
+        raise ValueError(f"{name} must be {between}, not {value!r}")
+    return float(value)
+
+
+def positive_number(name: str, value: float) -> float:
+    """The value as a float; ValueError unless it is positive and finite."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a positive number, not {value!r}")
+    return float(value)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.operators import linear_loss, linear_loss_gradients, linear_loss_rows
+from crosshead.nn.score_operators import score_loss, score_loss_gradient, score_loss_rows
 
 
 def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
@@ -53,6 +54,38 @@ def _rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
     return None, *_where_wanted(gradients, wanted), None
 
 
+def _keep_score_reduced(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, scores, targets, row_weight, _ = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(scores, row_weight, *targets)
+    ctx.recipe, ctx.gradient = recipe, output[1]
+
+
+def _score_reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+    _refuse_second_derivatives()
+    if ctx.gradient is None:
+        scores, row_weight, *targets = ctx.saved_tensors
+        _, state = score_loss_rows(ctx.recipe, scores, targets)
+        gradient = score_loss_gradient(ctx.recipe, scores, targets, state, (row_weight * upstream)[None])
+    else:
+        gradient, ctx.gradient = ctx.gradient, None
+        gradient = gradient.mul_(upstream.to(gradient.dtype))
+    return None, gradient, None, None, None
+
+
+def _keep_score_rows(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, scores, targets = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(scores, output[1], *targets)
+    ctx.recipe = recipe
+
+
+def _score_rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+    _refuse_second_derivatives()
+    scores, state, *targets = ctx.saved_tensors
+    return None, score_loss_gradient(ctx.recipe, scores, targets, state, upstream), None
+
+
 def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
     return [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
 
@@ -74,5 +107,14 @@ def _refuse_vmap(*_: Any, **__: Any) -> Any:
 
 linear_loss.register_autograd(_reduced_backward, setup_context=_keep_reduced)
 linear_loss_rows.register_autograd(_rows_backward, setup_context=_keep_rows)
-for _operator in (linear_loss, linear_loss_rows, linear_loss_gradients):
+score_loss.register_autograd(_score_reduced_backward, setup_context=_keep_score_reduced)
+score_loss_rows.register_autograd(_score_rows_backward, setup_context=_keep_score_rows)
+for _operator in (
+    linear_loss,
+    linear_loss_rows,
+    linear_loss_gradients,
+    score_loss,
+    score_loss_rows,
+    score_loss_gradient,
+):
     _operator.register_vmap(_refuse_vmap)

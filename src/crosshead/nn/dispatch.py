@@ -10,9 +10,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from crosshead.nn import scores as given
 from crosshead.nn import tiles
 from crosshead.nn.projections import Projection
-from crosshead.nn.row_losses.protocol import RowLoss
+from crosshead.nn.row_losses.protocol import RowLoss, Targets
 from crosshead.nn.tiles import Gradients, Problem
 
 
@@ -56,3 +57,26 @@ class Engine(Protocol):
 def engine_for(loss: RowLoss, projection: Projection, problem: Problem) -> Engine:
     """The engine for this loss, projection and problem."""
     return tiles
+
+
+class ScoreEngine(Protocol):
+    """The three functions of an engine for given scores; see `crosshead.nn.scores`."""
+
+    def states(self, loss: RowLoss, scores: Tensor, targets: Targets) -> Tensor:
+        """The state of each row."""
+        ...
+
+    def gradient(self, loss: RowLoss, scores: Tensor, targets: Targets, state: Tensor, upstream: Tensor) -> Tensor:
+        """The gradient with respect to the scores."""
+        ...
+
+    def states_and_gradient(
+        self, loss: RowLoss, scores: Tensor, targets: Targets, upstream: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Both, in one pass."""
+        ...
+
+
+def score_engine_for(loss: RowLoss, scores: Tensor, targets: Targets) -> ScoreEngine:
+    """The engine for this loss on these scores."""
+    return given

@@ -12,6 +12,7 @@ from crosshead.nn.adaptive import NormMargins
 from crosshead.nn.angular import Amount, AngularMargin, MarginGradient
 from crosshead.nn.arguments import class_vector, index_target
 from crosshead.nn.margin_loss import directions, linear_margin_cross_entropy
+from crosshead.nn.prediction import Prediction, best_classes
 from crosshead.nn.projections import Cosine, Projection, SubCentreCosine
 from crosshead.nn.sampling import gather_rows, sample_classes
 from crosshead.nn.targets import IGNORED
@@ -30,8 +31,8 @@ class MarginHead(nn.Module):
         D and C.
     m1, m2, m3, scale, easy_margin, margin_gradient, sub_centers, label_smoothing, reduction, ignore_index, all_ignored
         As in `linear_margin_cross_entropy`. (1, 0.5, 0) is ArcFace, (1, 0, 0.35) CosFace.
-    class_weight : Tensor (C,), optional
-        Its ``weight``.
+    weight : Tensor (C,), optional
+        Class weights, kept as the buffer ``class_weight``.
     adaptive : bool
         AdaFace: the margin of a row follows the length of its features, see `NormMargins`; ``m2`` is its m (the paper
         has 0.4), ``m1`` and ``m3`` stay 1 and 0.
@@ -80,7 +81,7 @@ class MarginHead(nn.Module):
         sample_rate: float = 1.0,
         sample_seed: int | None = None,
         label_smoothing: float = 0.0,
-        class_weight: Tensor | None = None,
+        weight: Tensor | None = None,
         reduction: str = "mean",
         ignore_index: int = -100,
         all_ignored: str = "nan",
@@ -108,7 +109,7 @@ class MarginHead(nn.Module):
         self.ignore_index, self.all_ignored = ignore_index, all_ignored
         self.weight = nn.Parameter(torch.empty(num_classes * sub_centers, in_features, device=device, dtype=dtype))
         self.margins = NormMargins(m2, h, t_alpha, device) if adaptive else None
-        self.register_buffer("class_weight", class_vector("class_weight", class_weight, num_classes))
+        self.register_buffer("class_weight", class_vector("weight", weight, num_classes))
         seeded = sample_rate < 1 and sample_seed is not None
         self.register_buffer("sampled_steps", torch.zeros((), dtype=torch.long, device=device) if seeded else None)
         self.reset_parameters()
@@ -121,14 +122,16 @@ class MarginHead(nn.Module):
         """The loss in nats of features (..., D) whose classes are ``target`` (...)."""
         if target.is_floating_point():
             raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
+        features = self._checked(features)
         index = index_target(target, features.shape[:-1], self.num_classes, self.ignore_index).view(target.shape)
         m2, m3 = self._margins_of(features, index != IGNORED)
-        weight, class_weight = self.weight, self.class_weight
+        rows: Tensor = self.weight
+        class_weight = self.class_weight
         if self.training and self.sample_rate < 1:
-            weight, class_weight, index = self._sampled(index)
+            rows, class_weight, index = self._sampled(index)
         return linear_margin_cross_entropy(
             features,
-            weight,
+            rows,
             index,
             m1=self.m1,
             m2=m2,
@@ -146,9 +149,35 @@ class MarginHead(nn.Module):
 
     def scores(self, features: Tensor) -> Tensor:
         """Scaled cosines without a margin, (..., C), all of them."""
-        rows = directions(features).reshape(-1, self.in_features)
+        rows = directions(self._checked(features)).reshape(-1, self.in_features)
         cosines, _ = self.projection.scores(rows, self.weight, None)
         return (cosines * self.scale).view(*features.shape[:-1], self.num_classes)
+
+    def predict(self, features: Tensor, k: int = 5) -> Prediction:
+        """The k classes whose directions are nearest, best first, never holding all scores; without gradient.
+
+        ``scores`` are scaled cosines, ``confidence`` is softmax of them, without a margin.
+
+        >>> head = MarginHead(2, 3, scale=4.0)
+        >>> with torch.no_grad():
+        ...     _ = head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
+        >>> best = head.predict(torch.tensor([3.0, 0.1]), k=2)
+        >>> best.classes.tolist(), round(best.scores[0].item(), 3), round(best.confidence[0].item(), 3)
+        ([0, 1], 3.998, 0.979)
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k!r}")
+        with torch.no_grad():
+            scaled = directions(self._checked(features)).reshape(-1, self.in_features) * self.scale
+            best = best_classes(self.projection, scaled, self.weight, None, k)
+        shape = (*features.shape[:-1], best.scores.shape[1])
+        confidence = torch.exp(best.scores - best.lse[:, None])
+        return Prediction(best.classes.view(shape), best.scores.view(shape), confidence.view(shape))
+
+    def _checked(self, features: Tensor) -> Tensor:
+        if features.dim() == 0 or features.shape[-1] != self.in_features:
+            raise ValueError(f"features must have shape (..., {self.in_features}), not {tuple(features.shape)}")
+        return features
 
     def _margins_of(self, features: Tensor, counted: Tensor) -> tuple[Amount, Amount]:
         if self.margins is None:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.angular import Amount, AngularMargin, MarginGradient
-from crosshead.nn.arguments import Rows, as_rows, class_vector, index_target
+from crosshead.nn.arguments import Rows, as_rows, number_between, positive_number
+from crosshead.nn.bundles import softmax_targets
 from crosshead.nn.fused import reduced_loss
 from crosshead.nn.products import accumulation_type, working
 from crosshead.nn.projections import Cosine, Projection, SubCentreCosine
-from crosshead.nn.reduction import Share, check_reduction, share_of_rows
-from crosshead.nn.row_losses import MarginSoftmax, Targets
+from crosshead.nn.reduction import check_reduction
+from crosshead.nn.row_losses import MarginSoftmax
 
 
 def linear_margin_cross_entropy(
@@ -79,17 +80,15 @@ def linear_margin_cross_entropy(
     """
     check_reduction(reduction, all_ignored)
     plain = AngularMargin(float(m1), _fixed(m2), _fixed(m3), bool(easy_margin), margin_gradient)
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"scale must be a positive number, not {scale!r}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must be between 0 and 1, not {label_smoothing!r}")
+    if target.is_floating_point():
+        raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
     projection: Projection = Cosine() if sub_centers == 1 else SubCentreCosine(float(sub_centers))
     loss = MarginSoftmax(
-        plain.m1, plain.m2, plain.m3, float(scale), float(easy_margin), float(margin_gradient == "insightface"),
-        float(label_smoothing),
+        plain.m1, plain.m2, plain.m3, positive_number("scale", scale), float(easy_margin),
+        float(margin_gradient == "insightface"), number_between("label_smoothing", label_smoothing, 0.0, 1.0),
     )  # fmt: skip
     rows = _as_directions(input, linear_weight, projection.rows_per_class)
-    targets, share = _targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
     targets = replace(targets, parameters=_row_margins(rows, m2, m3))
     return reduced_loss(loss, projection, rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
 
@@ -116,22 +115,6 @@ def _as_directions(input: Tensor, weight: Tensor, rows_per_class: int) -> Rows:
             f"cannot be divided by {rows_per_class}"
         )
     return replace(rows, rows_per_class=rows_per_class)
-
-
-def _targets(
-    rows: Rows, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str
-) -> tuple[Targets, Share]:
-    if target.is_floating_point():
-        raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
-    weight = class_vector("weight", weight, rows.classes)
-    index = index_target(target, rows.leading, rows.classes, ignore_index)
-    counted = (index >= 0).to(accumulation_type(rows.input.dtype))
-    if weight is None:
-        return Targets(rows.classes, index), share_of_rows(counted, reduction)
-    weighted = counted * weight.to(counted.dtype)[index.clamp_min(0)]
-    if label_smoothing == 0:  # the weight is then a factor of the whole row
-        return Targets(rows.classes, index), share_of_rows(weighted, reduction)
-    return Targets(rows.classes, index, class_weight=weight), share_of_rows(counted, reduction, weighted.sum())
 
 
 def _fixed(margin: Amount) -> float:

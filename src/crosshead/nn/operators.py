@@ -22,23 +22,28 @@ from crosshead.nn.row_losses import RowLoss, Targets
 from crosshead.nn.tiles import Gradients, Problem
 
 
-def recipe_of(loss: RowLoss, projection: Projection) -> str:
-    """The loss and the projection as a string, which an operator can take.
+def recipe_of(loss: RowLoss, projection: Projection | None = None) -> str:
+    """The loss and the projection (none where scores are given) as a string, which an operator can take.
 
     >>> recipe_of(row_losses.Softmax(0.1), projections.Linear())
     'softmax 0.1 0.0 0.0 0.0|linear'
     """
-    return "|".join(
-        " ".join([name, *[str(float(p)) for p in numbers]]) for name, numbers in (loss.kernel, projection.key)
-    )
+    parts = [loss.kernel] if projection is None else [loss.kernel, projection.key]
+    return "|".join(" ".join([name, *[str(float(number)) for number in numbers]]) for name, numbers in parts)
 
 
 @lru_cache(maxsize=256)
-def _read(recipe: str) -> tuple[RowLoss, Projection]:
-    (loss, *numbers), (projection, *others) = (part.split() for part in recipe.split("|"))
-    return row_losses.build(loss, [float(n) for n in numbers]), projections.build(
-        projection, [float(n) for n in others]
-    )
+def read_loss(recipe: str) -> RowLoss:
+    """The loss of a recipe."""
+    name, *numbers = recipe.split("|")[0].split()
+    return row_losses.build(name, [float(number) for number in numbers])
+
+
+@lru_cache(maxsize=256)
+def read_projection(recipe: str) -> Projection:
+    """The projection of a recipe."""
+    name, *numbers = recipe.split("|")[1].split()
+    return projections.build(name, [float(number) for number in numbers])
 
 
 def _problem(
@@ -67,7 +72,7 @@ def linear_loss(
 
     The scores are at hand when the loss is computed; later they would have to be computed again.
     """
-    loss, projection = _read(recipe)
+    loss, projection = read_loss(recipe), read_projection(recipe)
     problem = _problem(projection, input, weight, bias, targets)
     engine = engine_for(loss, projection, problem)
     own = _target_score(loss, projection, problem)
@@ -104,11 +109,11 @@ def linear_loss_rows(
     targets: Sequence[Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs of each row (outputs, N), the state (fields, N) and target scores (N,) that the gradient needs."""
-    loss, projection = _read(recipe)
+    loss, projection = read_loss(recipe), read_projection(recipe)
     problem = _problem(projection, input, weight, bias, targets)
     own = _target_score(loss, projection, problem)
     state = engine_for(loss, projection, problem).states(loss, projection, problem, own)
-    outputs = loss.value(state, problem.targets, own)
+    outputs = loss.value(state, problem.targets, own).clone()  # an operator may not return views of one another
     return outputs, state, state.new_empty(0) if own is None else own
 
 
@@ -120,7 +125,7 @@ def _(
     bias: Tensor | None,
     targets: Sequence[Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    loss, _ = _read(recipe)
+    loss = read_loss(recipe)
     rows, dtype = input.shape[0], accumulation_type(input.dtype)
     outputs = input.new_empty((loss.outputs, rows), dtype=dtype)
     state = input.new_empty((len(loss.fields), rows), dtype=dtype)
@@ -140,7 +145,7 @@ def linear_loss_gradients(
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients from those of the rows' outputs (outputs, N), scores computed again."""
-    loss, projection = _read(recipe)
+    loss, projection = read_loss(recipe), read_projection(recipe)
     problem = _problem(projection, input, weight, bias, targets)
     engine = engine_for(loss, projection, problem)
     own = target_score if loss.needs_target_score else None

@@ -24,7 +24,7 @@ class _RowSparse(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step for every parameter that has a gradient; ValueError where that is not row-sparse."""
         loss = None
         if closure is not None:

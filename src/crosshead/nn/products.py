@@ -1,4 +1,4 @@
-"""Matrix products that accumulate, and answer, in float32 for float32, bfloat16 and float16 operands, else in float64."""
+"""Matrix products that accumulate and answer in float32 for float32, bfloat16 and float16; in float64 for float64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def working(tensor: Tensor) -> Tensor:
 
 
 def times(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right, in the accumulation type.
+    """The product left @ right, in the accumulation type.
 
     CUDA multiplies short types as they are and accumulates in float32; a float32 operand (a gradient of scores) is
     rounded to bfloat16 beside one of that type, which has its range, never to float16, where it would underflow.
@@ -35,5 +35,5 @@ def times(left: Tensor, right: Tensor) -> Tensor:
 
 
 def transposed_times(left: Tensor, right: Tensor) -> Tensor:
-    """leftᵀ @ right, in the accumulation type."""
+    """The product leftᵀ @ right, in the accumulation type."""
     return times(left.t(), right)

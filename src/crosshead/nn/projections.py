@@ -169,7 +169,7 @@ class SubCentreCosine:
     def paired_scores(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """max_k ⟨xᵢ, ŵᵢₖ⟩, (N,)."""
         inner = (working(weight) @ working(input)[:, :, None])[:, :, 0]
-        return (inner / norms(weight.reshape(-1, weight.shape[2])).view_as(inner)).amax(dim=1)
+        return torch.amax(inner / norms(weight.reshape(-1, weight.shape[2])).view_as(inner), dim=1)
 
     def gradients(
         self, gradient: Tensor, input: Tensor, weight: Tensor, saved: Tensor | None, wanted: Sequence[bool]
@@ -187,7 +187,8 @@ EPSILON = 1e-12
 
 def norms(weight: Tensor) -> Tensor:
     """Euclidean lengths of the rows, at least `EPSILON`, (T,), in the accumulation type."""
-    return torch.linalg.vector_norm(working(weight), dim=1).clamp_min(EPSILON)
+    length: Tensor = torch.linalg.vector_norm(working(weight), dim=1)
+    return length.clamp_min(EPSILON)
 
 
 PROJECTIONS: dict[str, Callable[..., Projection]] = {

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 REDUCTIONS = ("none", "mean", "sum")
+ELEMENT_REDUCTIONS = ("mean", "sum", "batchmean", "rows")
 ALL_IGNORED = ("nan", "zero")
 
 
@@ -27,6 +28,18 @@ def check_reduction(reduction: str, all_ignored: str = "nan") -> None:
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}")
     if all_ignored not in ALL_IGNORED:
         raise ValueError(f"all_ignored must be 'nan' or 'zero', not {all_ignored!r}")
+
+
+def check_element_reduction(reduction: str, all_ignored: str) -> None:
+    """ValueError for a reduction that a loss of rows × classes terms does not have."""
+    if reduction == "none":
+        raise ValueError(
+            "reduction='none' would hold rows × classes losses, which this function exists to avoid: use 'rows' for "
+            "their sums over classes"
+        )
+    if reduction not in ELEMENT_REDUCTIONS:
+        raise ValueError(f"reduction must be 'mean', 'sum', 'batchmean' or 'rows', not {reduction!r}")
+    check_reduction("mean", all_ignored)
 
 
 def share_of_rows(counted: Tensor, reduction: str, denominator: Tensor | None = None) -> Share:

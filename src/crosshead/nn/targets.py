@@ -10,20 +10,20 @@ IGNORED = -1
 
 
 @torch.library.custom_op("crosshead::checked_index", mutates_args=())
-def checked_index(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+def checked_index(target: Tensor, classes: int, ignore_index: int | None) -> Tensor:
     """Class numbers with `IGNORED` in place of ``ignore_index``, once they are known to be in range, (N,).
 
     Raises IndexError for a number outside 0 … classes − 1. On a GPU, where looking would halt the queue, the device
     asserts it in its own time.
     """
-    ignored = target == ignore_index
+    ignored = torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
     wrong = ((target < 0) | (target >= classes)) & ~ignored
     if target.device.type == "cpu":
         if wrong.any():
             row = int(wrong.nonzero()[0, 0])
+            other = "" if ignore_index is None else f", or ignore_index={ignore_index}"
             raise IndexError(
-                f"target {int(target[row])} in row {row} is not a class: expected 0 to {classes - 1}"
-                f" or ignore_index={ignore_index}"
+                f"target {int(target[row])} in row {row} is not a class: expected 0 to {classes - 1}{other}"
             )
     else:
         torch._assert_async(~wrong.any(), f"a target is not a class: expected 0 to {classes - 1}")
@@ -31,5 +31,5 @@ def checked_index(target: Tensor, classes: int, ignore_index: int) -> Tensor:
 
 
 @checked_index.register_fake
-def _(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+def _(target: Tensor, classes: int, ignore_index: int | None) -> Tensor:
     return torch.empty_like(target, dtype=torch.int64)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from crosshead.nn.row_losses.binary import Binary
+from crosshead.nn.row_losses.crammer_singer import CrammerSinger
+from crosshead.nn.row_losses.hinge import WestonWatkins
 from crosshead.nn.row_losses.margin_softmax import MarginSoftmax
 from crosshead.nn.row_losses.protocol import Merge, RowLoss, Targets, Tile, empty_state, merged
 from crosshead.nn.row_losses.softmax import Softmax
+from crosshead.nn.row_losses.squared_error import SquaredError
 
 ROW_LOSSES: dict[str, Callable[..., RowLoss]] = {
+    "binary": Binary,
+    "crammer_singer": CrammerSinger,
+    "hinge": WestonWatkins,
     "margin_softmax": MarginSoftmax,
     "softmax": Softmax,
+    "squared_error": SquaredError,
 }
 
 
@@ -25,12 +33,16 @@ def build(name: str, parameters: Sequence[float]) -> RowLoss:
 
 __all__ = [
     "ROW_LOSSES",
+    "Binary",
+    "CrammerSinger",
     "MarginSoftmax",
     "Merge",
     "RowLoss",
     "Softmax",
+    "SquaredError",
     "Targets",
     "Tile",
+    "WestonWatkins",
     "build",
     "empty_state",
     "merged",

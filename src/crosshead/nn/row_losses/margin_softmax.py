@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from crosshead.nn.angular import AngularMargin
+from crosshead.nn.angular import AngularMargin, MarginGradient
 from crosshead.nn.row_losses.protocol import Merge, Targets, Tile
 from crosshead.nn.row_losses.softmax import Softmax
 
@@ -55,7 +55,7 @@ class MarginSoftmax:
     @property
     def margin(self) -> AngularMargin:
         """ψ."""
-        gradient = "insightface" if self.insightface else "exact"
+        gradient: MarginGradient = "insightface" if self.insightface else "exact"
         return AngularMargin(self.m1, self.m2, self.m3, bool(self.easy_margin), gradient)
 
     @property

@@ -151,6 +151,20 @@ class Tile:
         return None if vector is None else vector[start : start + self.size].to(like.dtype)
 
 
+def one_hot(scores: Tensor, tile: Tile) -> Tensor:
+    """1 in the column of each row's class and 0 elsewhere, (N, T)."""
+    row = torch.zeros_like(scores)
+    tile.add_at_target(row, torch.ones_like(scores[:, 0]))
+    return row
+
+
+def known(target_score: Tensor | None) -> Tensor:
+    """The target score, which an engine owes to a loss that `needs_target_score`."""
+    if target_score is None:
+        raise ValueError("this row loss needs the target scores: compute them first, with target_scores")
+    return target_score
+
+
 class RowLoss(Protocol):
     """The protocol of a loss ℓ(z, y) of one row, over tiles of scores (N, T).
 
