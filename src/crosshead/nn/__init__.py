@@ -15,5 +15,25 @@ except ModuleNotFoundError as error:
     ) from None
 
 from crosshead.nn import functional
+from crosshead.nn.head import ClassificationHead
+from crosshead.nn.modules import (
+    LinearBCEWithLogitsLoss,
+    LinearCrammerSingerLoss,
+    LinearCrossEntropyLoss,
+    LinearMSELoss,
+    LinearMultiMarginLoss,
+    LinearWestonWatkinsLoss,
+)
+from crosshead.nn.prediction import Prediction
 
-__all__ = ["functional"]
+__all__ = [
+    "ClassificationHead",
+    "LinearBCEWithLogitsLoss",
+    "LinearCrammerSingerLoss",
+    "LinearCrossEntropyLoss",
+    "LinearMSELoss",
+    "LinearMultiMarginLoss",
+    "LinearWestonWatkinsLoss",
+    "Prediction",
+    "functional",
+]

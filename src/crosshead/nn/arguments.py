@@ -114,7 +114,8 @@ def index_target(target: Tensor, leading: Sequence[int], classes: int, ignore_in
         )
     if target.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
         raise TypeError(f"target of class numbers must be of an integer type such as int64, not {target.dtype}")
-    return checked_index(target.reshape(-1), classes, ignore_index)
+    index: Tensor = checked_index(target.reshape(-1).to(torch.int64), classes, ignore_index)
+    return index
 
 
 def dense_target(target: Tensor, classes: int) -> Tensor:

@@ -27,7 +27,7 @@ def checked_index(target: Tensor, classes: int, ignore_index: int | None) -> Ten
             )
     else:
         torch._assert_async(~wrong.any(), f"a target is not a class: expected 0 to {classes - 1}")
-    return torch.where(ignored, IGNORED, target).to(torch.int64)
+    return torch.where(ignored, IGNORED, target)
 
 
 @checked_index.register_fake

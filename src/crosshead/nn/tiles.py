@@ -75,7 +75,7 @@ def states(loss: RowLoss, projection: Projection, problem: Problem, target_score
     """The state of each row over the classes here, (fields, N)."""
     parts = [
         _block_state(loss, projection, block, _part(target_score, start, stop))
-        for start, stop, block in _row_blocks(problem)
+        for start, stop, block in row_blocks(problem)
     ]
     return torch.cat(parts, dim=1) if parts else empty_state(loss.fields, working(problem.input), 0)
 
@@ -93,12 +93,12 @@ def gradients(
 
     ``state`` (fields, N) is that of all classes, of all shards; ``upstream`` (outputs, N).
     """
-    blocks = list(_row_blocks(problem))
+    blocks = list(row_blocks(problem))
     total = _Total(projection, problem, wanted, whole=len(blocks) == 1)
     for start, stop, block in blocks:
         own = _part(target_score, start, stop)
-        for tile, first, last in _tiles(projection, block, own):
-            scores, saved = _scores(projection, block, first, last)
+        for tile, first, last in class_tiles(projection, block, own):
+            scores, saved = tile_scores(projection, block, first, last)
             slope = loss.score_gradient(scores, state[:, start:stop], tile, upstream[:, start:stop])
             total.add(slope, saved, start, stop, first, last)
     return total.gradients()
@@ -125,8 +125,8 @@ def states_and_gradients(
         block, own = problem.rows(start, stop), _part(target_score, start, stop)
         kept = []
         state = empty_state(loss.fields, working(problem.input), stop - start)
-        for tile, first, last in _tiles(projection, block, own):
-            scores, saved = _scores(projection, block, first, last)
+        for tile, first, last in class_tiles(projection, block, own):
+            scores, saved = tile_scores(projection, block, first, last)
             state = merged(loss.fields, state, loss.tile_state(scores, tile))
             kept.append((tile, first, last, scores, saved))
         for tile, first, last, scores, saved in kept:
@@ -175,19 +175,20 @@ class _Total:
 
 def _block_state(loss: RowLoss, projection: Projection, block: Problem, target_score: Tensor | None) -> Tensor:
     state = empty_state(loss.fields, working(block.input), len(block.input))
-    for tile, first, last in _tiles(projection, block, target_score):
-        scores, _ = _scores(projection, block, first, last)
+    for tile, first, last in class_tiles(projection, block, target_score):
+        scores, _ = tile_scores(projection, block, first, last)
         state = merged(loss.fields, state, loss.tile_state(scores, tile))
     return state
 
 
-def _scores(projection: Projection, problem: Problem, first: int, last: int) -> tuple[Tensor, Tensor | None]:
+def tile_scores(projection: Projection, problem: Problem, first: int, last: int) -> tuple[Tensor, Tensor | None]:
+    """The scores of the classes first … last − 1 of those here, and what the projection saves of the way."""
     each = projection.rows_per_class
     bias = None if problem.bias is None else problem.bias[first:last]
     return projection.scores(problem.input, problem.weight[first * each : last * each], bias)
 
 
-def _row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
+def row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
     """Blocks of rows so small that a tile of at least `LEAST_TILE_CLASSES` classes keeps to `TILE_SCORES`."""
     rows = len(problem.input)
     step = max(1, TILE_SCORES // LEAST_TILE_CLASSES)
@@ -196,7 +197,7 @@ def _row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
         yield start, stop, problem.rows(start, stop)
 
 
-def _tiles(projection: Projection, block: Problem, target_score: Tensor | None) -> Iterator[tuple[Tile, int, int]]:
+def class_tiles(projection: Projection, block: Problem, target_score: Tensor | None) -> Iterator[tuple[Tile, int, int]]:
     """Tiles of a block of rows, with the numbers of their first and one past their last class among those here."""
     each = projection.rows_per_class
     classes = len(block.weight) // each
