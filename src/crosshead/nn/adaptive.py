@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ ADDED = 1e-3
 """To the standard deviation, before dividing by it."""
 
 
+@final
 class NormMargins(nn.Module):
     """AdaFace's margins: the longer the features of a row are among others, the more its margin subtracts.
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from crosshead.nn.adaptive import NormMargins
-from crosshead.nn.angular import Amount, AngularMargin, MarginGradient
+from crosshead.nn.angular import Amount, MarginGradient
 from crosshead.nn.arguments import class_vector, index_target
-from crosshead.nn.margin_loss import directions, linear_margin_cross_entropy
+from crosshead.nn.margin_loss import (
+    cosine_projection,
+    directions,
+    linear_margin_cross_entropy,
+    margin_softmax,
+)
 from crosshead.nn.prediction import Prediction, best_classes
-from crosshead.nn.projections import Cosine, Projection, SubCentreCosine
+from crosshead.nn.reduction import check_reduction
 from crosshead.nn.sampling import gather_rows, sample_classes
 from crosshead.nn.targets import IGNORED
 
 
+@final
 class MarginHead(nn.Module):
     """A direction for every class, and softmax over scaled cosines with a margin for the own class.
 
@@ -41,7 +47,7 @@ class MarginHead(nn.Module):
     sample_rate : float
         Below 1, a training step takes the classes of the batch and so many others, drawn at random, as make
         ``sample_rate``·C together: Partial FC. The softmax, and label smoothing, are over these alone. The gradient of
-        ``head.weight`` is then row-sparse: give it to `crosshead.nn.optim.RowSparseSGD` or ``RowSparseAdam``. In
+        ``head.weight`` is then row-sparse: give it to `crosshead.nn.RowSparseSGD` or ``RowSparseAdam``. In
         evaluation mode all classes take part.
     sample_seed : int, optional
         Makes the draws a function of this seed and of the number of the step, which is saved with the head. Otherwise
@@ -97,10 +103,9 @@ class MarginHead(nn.Module):
             )
         if adaptive and (m1 != 1 or m3 != 0):
             raise ValueError(f"adaptive margins have m1 = 1 and m3 = 0, and m2 is their size; not m1={m1}, m3={m3}")
-        AngularMargin(
-            float(m1), float(m2), float(m3), easy_margin, margin_gradient
-        )  # says what is wrong now, not later
-        self.projection: Projection = Cosine() if sub_centers == 1 else SubCentreCosine(float(sub_centers))
+        check_reduction(reduction, all_ignored)
+        margin_softmax(m1, m2, m3, scale, easy_margin, margin_gradient, label_smoothing)  # says what is wrong now
+        self.projection = cosine_projection(sub_centers)
         self.in_features, self.num_classes, self.sub_centers = in_features, num_classes, sub_centers
         self.m1, self.m2, self.m3, self.scale = m1, m2, m3, scale
         self.easy_margin, self.margin_gradient = easy_margin, margin_gradient

@@ -79,18 +79,41 @@ def linear_margin_cross_entropy(
     et al., Sub-center ArcFace, ECCV 2020.
     """
     check_reduction(reduction, all_ignored)
-    plain = AngularMargin(float(m1), _fixed(m2), _fixed(m3), bool(easy_margin), margin_gradient)
+    loss = margin_softmax(m1, _fixed(m2), _fixed(m3), scale, easy_margin, margin_gradient, label_smoothing)
+    projection = cosine_projection(sub_centers)
     if target.is_floating_point():
         raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
-    projection: Projection = Cosine() if sub_centers == 1 else SubCentreCosine(float(sub_centers))
-    loss = MarginSoftmax(
-        plain.m1, plain.m2, plain.m3, positive_number("scale", scale), float(easy_margin),
-        float(margin_gradient == "insightface"), number_between("label_smoothing", label_smoothing, 0.0, 1.0),
-    )  # fmt: skip
     rows = _as_directions(input, linear_weight, projection.rows_per_class)
     targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
     targets = replace(targets, parameters=_row_margins(rows, m2, m3))
     return reduced_loss(loss, projection, rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+
+
+def margin_softmax(
+    m1: float,
+    m2: float,
+    m3: float,
+    scale: float,
+    easy_margin: bool,
+    margin_gradient: MarginGradient,
+    label_smoothing: float,
+) -> MarginSoftmax:
+    """The row loss of these options; ValueError where one is outside its domain."""
+    AngularMargin(float(m1), float(m2), float(m3), bool(easy_margin), margin_gradient)  # says what is wrong
+    return MarginSoftmax(
+        float(m1),
+        float(m2),
+        float(m3),
+        positive_number("scale", scale),
+        float(easy_margin),
+        float(margin_gradient == "insightface"),
+        number_between("label_smoothing", label_smoothing, 0.0, 1.0),
+    )
+
+
+def cosine_projection(sub_centers: int) -> Projection:
+    """Cosines with one row of W a class, or the nearest of several; ValueError for a number that is none."""
+    return Cosine() if sub_centers == 1 else SubCentreCosine(float(sub_centers))
 
 
 def directions(features: Tensor) -> Tensor:
