@@ -218,6 +218,16 @@ class TestAdaptive:
         assert made.margins.deviation == 100
         assert {"margins.mean", "margins.deviation"} <= made.state_dict().keys()
 
+    def test_a_compiled_step_is_one_graph(self):
+        made = head(m2=0.4, adaptive=True, t_alpha=0.5)
+        other = copy.deepcopy(made)
+        features, target = batch()
+        target[0] = -100
+        compiled = torch.compile(other, backend="aot_eager", fullgraph=True)(features, target)
+        torch.testing.assert_close(compiled, made(features, target))
+        torch.testing.assert_close(other.margins.mean, made.margins.mean)
+        torch.testing.assert_close(other.margins.deviation, made.margins.deviation)
+
     def test_with_samples(self):
         features, target = batch()
         made = head(m2=0.4, adaptive=True, sample_rate=0.5, sub_centers=2)

@@ -52,15 +52,17 @@ class NormMargins(nn.Module):
         """m₂ and m₃, (...), of features (..., D); ``counted`` (...) says which rows the statistics are to follow."""
         norm = torch.linalg.vector_norm(features.to(self.mean.dtype), dim=-1).clamp(LEAST_NORM, MOST_NORM)
         if self.training:
-            self._follow(norm[counted])
+            self._follow(norm, counted.to(norm.dtype))
         quality = ((norm - self.mean) / (self.deviation + ADDED) * self.h).clamp(-1, 1)
         return -self.margin * quality, self.margin + self.margin * quality
 
-    def _follow(self, norm: Tensor) -> None:
-        if len(norm) > 0:
-            self.mean.lerp_(norm.mean(), self.t_alpha)
-        if len(norm) > 1:
-            self.deviation.lerp_(norm.std(), self.t_alpha)
+    def _follow(self, norm: Tensor, counted: Tensor) -> None:
+        # Without branches on how many rows count: a compiled step stays one graph, and a GPU is not waited for.
+        rows = counted.sum()
+        mean = (norm * counted).sum() / rows.clamp_min(1)
+        deviation = (((norm - mean).square() * counted).sum() / (rows - 1).clamp_min(1)).sqrt()
+        self.mean.copy_(torch.where(rows > 0, self.mean.lerp(mean, self.t_alpha), self.mean))
+        self.deviation.copy_(torch.where(rows > 1, self.deviation.lerp(deviation, self.t_alpha), self.deviation))
 
     def extra_repr(self) -> str:
         """What `print` shows."""
