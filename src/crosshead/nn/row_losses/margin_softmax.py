@@ -64,7 +64,7 @@ class MarginSoftmax:
 
     def tile_state(self, scores: Tensor, tile: Tile) -> Tensor:
         """(max z, Σ exp(z − max z), Σ q w z, Σ q w) over the tile, (4, N), z being scaled and margined."""
-        return self._softmax.tile_state(self._charged(scores * self.scale, scores, tile)[0], tile)
+        return self._softmax.tile_state(self._scaled(scores, tile)[0], tile)
 
     def value(self, state: Tensor, targets: Targets, target_score: Tensor | None) -> Tensor:
         """The loss in nats, (1, N)."""
@@ -72,15 +72,20 @@ class MarginSoftmax:
 
     def score_gradient(self, scores: Tensor, state: Tensor, tile: Tile, upstream: Tensor) -> Tensor:
         """S times that of `Softmax`, (N, T), and in the target's column times ∂ψ/∂cos θ."""
-        z, slope = self._charged(scores * self.scale, scores, tile)
+        z, slope = self._scaled(scores, tile)
         gradient = self._softmax.score_gradient(z, state, tile, upstream * self.scale)
         tile.set_at_target(gradient, tile.at_target(gradient) * slope)
         return gradient
 
-    def _charged(self, z: Tensor, cosines: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
-        """Z with s·ψ in the target's column, in place, and ∂ψ/∂cos θ (N,)."""
-        own = tile.targets.parameters
-        m2, m3 = (None, None) if own is None else own.to(z.dtype).unbind()
-        value, slope = self.margin.value_and_slope(tile.at_target(cosines), m2, m3)
+    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """ψ and ∂ψ/∂cos θ, (N,), from the cosine with the row's own class (N,)."""
+        margins = targets.parameters
+        m2, m3 = (None, None) if margins is None else margins.to(own.dtype).unbind()
+        return self.margin.value_and_slope(own, m2, m3)
+
+    def _scaled(self, cosines: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
+        """s·cos θ with s·ψ in the target's column, a new tensor, and ∂ψ/∂cos θ (N,)."""
+        value, slope = self.charged(tile.at_target(cosines), tile.targets)
+        z = cosines * self.scale
         tile.set_at_target(z, value * self.scale)
         return z, slope
