@@ -65,6 +65,7 @@ class ScoreRows:
 
 def as_score_rows(scores: Tensor) -> ScoreRows:
     """Scores of any leading shape (…, C) as rows; ValueError or TypeError where they are none."""
+    _refuse_transforms()
     if scores.dim() == 0 or scores.shape[-1] == 0:
         raise ValueError(f"input must have shape (..., classes) with at least one class, not {tuple(scores.shape)}")
     if scores.dtype not in FLOATING:
@@ -77,6 +78,7 @@ def as_score_rows(scores: Tensor) -> ScoreRows:
 
 def as_rows(input: Tensor, weight: Tensor, bias: Tensor | None) -> Rows:
     """The arguments of a linear layer as rows; ValueError or TypeError where they do not fit together."""
+    _refuse_transforms()
     if weight.dim() != 2:
         raise ValueError(f"linear_weight must have 2 dimensions (classes, in_features), not {weight.dim()}")
     if input.dim() == 0 or input.shape[-1] != weight.shape[1]:
@@ -154,3 +156,11 @@ def positive_number(name: str, value: float) -> float:
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive number, not {value!r}")
     return float(value)
+
+
+def _refuse_transforms() -> None:
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "crosshead's fused losses do not work under torch.func (vmap, grad, jvp, ...): for vmap, stack the inputs as "
+            "rows and take reduction='none'; for gradients, use torch.autograd.grad or backward()"
+        )

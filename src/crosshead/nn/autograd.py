@@ -1,4 +1,4 @@
-"""How gradients flow through the operators, and what they refuse: second derivatives, vmap."""
+"""How gradients flow through the operators, and what they refuse: second derivatives."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def _reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
     if ctx.gradients is None:
         gradients = _again(ctx, upstream)
     else:
-        # Handed out once, scaled in place: a second copy of W's gradient is what this library exists to avoid.
-        gradients, ctx.gradients = ctx.gradients, None
-        gradients = [g.mul_(upstream.to(g.dtype)) for g in gradients]
+        gradients, ctx.gradients = ctx.gradients, None  # handed out once
+        gradients = [_scaled(gradient, upstream) for gradient in gradients]
     return None, *_where_wanted(gradients, ctx.wanted), None, None, None
 
 
@@ -69,7 +68,7 @@ def _score_reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
         gradient = score_loss_gradient(ctx.recipe, scores, targets, state, (row_weight * upstream)[None])
     else:
         gradient, ctx.gradient = ctx.gradient, None
-        gradient = gradient.mul_(upstream.to(gradient.dtype))
+        gradient = _scaled(gradient, upstream)
     return None, gradient, None, None, None
 
 
@@ -86,6 +85,12 @@ def _score_rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
     return None, score_loss_gradient(ctx.recipe, scores, targets, state, upstream), None
 
 
+def _scaled(gradient: Tensor, upstream: Tensor) -> Tensor:
+    """In place, for a second copy of W's gradient is a lot; but not where a compiler only traces what happens."""
+    factor = upstream.to(gradient.dtype)
+    return gradient.mul_(factor) if type(gradient) is Tensor else gradient * factor
+
+
 def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
     return [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
 
@@ -98,23 +103,7 @@ def _refuse_second_derivatives() -> None:
         )
 
 
-def _refuse_vmap(*_: Any, **__: Any) -> Any:
-    raise NotImplementedError(
-        "crosshead's fused losses do not work under torch.func.vmap: stack the inputs as rows, and take "
-        "reduction='none' for one loss a row"
-    )
-
-
 linear_loss.register_autograd(_reduced_backward, setup_context=_keep_reduced)
 linear_loss_rows.register_autograd(_rows_backward, setup_context=_keep_rows)
 score_loss.register_autograd(_score_reduced_backward, setup_context=_keep_score_reduced)
 score_loss_rows.register_autograd(_score_rows_backward, setup_context=_keep_score_rows)
-for _operator in (
-    linear_loss,
-    linear_loss_rows,
-    linear_loss_gradients,
-    score_loss,
-    score_loss_rows,
-    score_loss_gradient,
-):
-    _operator.register_vmap(_refuse_vmap)

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from crosshead.nn.products import working
+from crosshead.nn.products import without_autocast, working
 from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state
 
 BLOCK_SCORES = 1 << 21
 
 
+@without_autocast
 def states(loss: RowLoss, scores: Tensor, targets: Targets) -> Tensor:
     """The state of each row of scores (N, C), (fields, N)."""
     state = empty_state(loss.fields, working(scores), len(scores))
@@ -26,6 +27,7 @@ def states(loss: RowLoss, scores: Tensor, targets: Targets) -> Tensor:
     return state
 
 
+@without_autocast
 def gradient(loss: RowLoss, scores: Tensor, targets: Targets, state: Tensor, upstream: Tensor) -> Tensor:
     """Σ upstream · ∂outputs/∂scores, (N, C), in the scores' type."""
     out = torch.empty_like(scores, memory_format=torch.contiguous_format)
@@ -36,6 +38,7 @@ def gradient(loss: RowLoss, scores: Tensor, targets: Targets, state: Tensor, ups
     return out
 
 
+@without_autocast
 def states_and_gradient(loss: RowLoss, scores: Tensor, targets: Targets, upstream: Tensor) -> tuple[Tensor, Tensor]:
     """Both, in one pass over the scores."""
     state = empty_state(loss.fields, working(scores), len(scores))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crosshead.nn.products import accumulation_type, working
+from crosshead.nn.products import accumulation_type, without_autocast, working
 from crosshead.nn.projections import Projection, TileGradients
 from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state, merged
 
@@ -56,6 +56,7 @@ class Gradients(NamedTuple):
     bias: Tensor | None
 
 
+@without_autocast
 def target_scores(projection: Projection, problem: Problem) -> Tensor:
     """The score of each row for its own class, 0 where that is not one of the classes here, (N,)."""
     index = problem.targets.index
@@ -71,6 +72,7 @@ def target_scores(projection: Projection, problem: Problem) -> Tensor:
     return torch.where(inside, projection.paired_scores(problem.input, rows, bias), 0)
 
 
+@without_autocast
 def states(loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> Tensor:
     """The state of each row over the classes here, (fields, N)."""
     parts = [
@@ -80,6 +82,7 @@ def states(loss: RowLoss, projection: Projection, problem: Problem, target_score
     return torch.cat(parts, dim=1) if parts else empty_state(loss.fields, working(problem.input), 0)
 
 
+@without_autocast
 def gradients(
     loss: RowLoss,
     projection: Projection,
@@ -104,6 +107,7 @@ def gradients(
     return total.gradients()
 
 
+@without_autocast
 def states_and_gradients(
     loss: RowLoss,
     projection: Projection,
