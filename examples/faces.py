@@ -234,7 +234,9 @@ def pixels(seen: Faces, unseen: Faces) -> np.ndarray[Any, Any]:
 def measured(found: np.ndarray[Any, Any], faces: Faces, options: argparse.Namespace) -> tuple[dict[str, Any], Roc]:
     """Verification of all pairs; accuracy on as many genuine as impostor pairs, thresholds from other people."""
     curve = roc_of_embeddings(found, faces.person.numpy())
-    pairs = pairs_by_fold(faces.person.numpy(), folds=min(5, len(faces.names) // 2), pairs=200, seed=options.seed)
+    people = len(faces.names)
+    folds = min(10, people // 2, max(2, people // 5))  # of five people at least, where there are so many
+    pairs = pairs_by_fold(faces.person.numpy(), folds=folds, pairs=400, seed=options.seed)
     result = curve.to_dict(FARS)
     if pairs.fold.max() > 0:
         similarity = pair_similarity(found, pairs.left, pairs.right)

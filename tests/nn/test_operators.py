@@ -31,7 +31,9 @@ def problem(dtype=torch.float64):
 
 
 def opcheck(operator, arguments):
-    torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_static"))
+    torch.library.opcheck(
+        operator, arguments, test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_static")
+    )
     torch.library.opcheck(operator, arguments, test_utils="test_autograd_registration")
 
 
@@ -184,7 +186,9 @@ def test_transforms_are_refused_in_one_line():
         torch.func.grad(lambda W: fused.linear_cross_entropy(x, W, target, linear_bias=b))(W)
     for reduction in ("mean", "none"):
         with pytest.raises(NotImplementedError, match=r"^crosshead's fused losses do not work under torch.func "):
-            torch.func.vmap(lambda x: fused.linear_cross_entropy(x, W, target, reduction=reduction))(x.expand(2, -1, -1))
+            torch.func.vmap(lambda x: fused.linear_cross_entropy(x, W, target, reduction=reduction))(
+                x.expand(2, -1, -1)
+            )
     with pytest.raises(NotImplementedError, match="vmap"):
         torch.func.vmap(lambda z: fused.cross_entropy(z, target))((x @ W.t()).expand(2, -1, -1))
     with pytest.raises(NotImplementedError, match="vmap"):

@@ -144,7 +144,7 @@ class SubCentreCosine:
     Source: Deng et al., Sub-center ArcFace, ECCV 2020.
     """
 
-    centres: float
+    centres: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.centres <= MOST_CENTRES or self.centres != int(self.centres):
