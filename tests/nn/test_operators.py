@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -186,7 +188,7 @@ def test_transforms_are_refused_in_one_line():
         torch.func.grad(lambda W: fused.linear_cross_entropy(x, W, target, linear_bias=b))(W)
     for reduction in ("mean", "none"):
         with pytest.raises(NotImplementedError, match=r"^crosshead's fused losses do not work under torch.func "):
-            torch.func.vmap(lambda x: fused.linear_cross_entropy(x, W, target, reduction=reduction))(
+            torch.func.vmap(partial(fused.linear_cross_entropy, linear_weight=W, target=target, reduction=reduction))(
                 x.expand(2, -1, -1)
             )
     with pytest.raises(NotImplementedError, match="vmap"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ CHOICES = [
 @pytest.mark.parametrize("cuts", [(0, 5, 11), (0, 0, 1, 11, 11)])
 def test_states_and_gradients_of_shards_are_those_of_the_whole(loss, projection, dense, cuts):
     whole = problem(loss, projection, dense)
-    shards = [shard(whole, first, last) for first, last in zip(cuts, cuts[1:], strict=False)]
+    shards = [shard(whole, first, last) for first, last in pairwise(cuts)]
     own = sums = None
     if loss.needs_target_score:
         own = tiles.target_scores(projection, whole)

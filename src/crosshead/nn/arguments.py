@@ -161,6 +161,6 @@ def positive_number(name: str, value: float) -> float:
 def _refuse_transforms() -> None:
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         raise NotImplementedError(
-            "crosshead's fused losses do not work under torch.func (vmap, grad, jvp, ...): for vmap, stack the inputs as "
-            "rows and take reduction='none'; for gradients, use torch.autograd.grad or backward()"
+            "crosshead's fused losses do not work under torch.func (vmap, grad, jvp, ...): for vmap, stack the inputs "
+            "as rows and take reduction='none'; for gradients, use torch.autograd.grad or backward()"
         )

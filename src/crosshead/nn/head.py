@@ -146,7 +146,7 @@ class ClassificationHead(nn.Module):
         best = best_classes(
             Linear(), features.reshape(-1, self.in_features), self.weight, self.bias, k, self._softcap or 0.0
         )
-        shape = (*features.shape[:-1], -1) if best.scores.shape[1] else (*features.shape[:-1], 0)
+        shape = (*features.shape[:-1], best.scores.shape[1])
         confidence = self._head_loss.confidence
         return Prediction(
             best.classes.reshape(shape),

@@ -17,7 +17,8 @@ from crosshead.nn.tiles import Problem, class_tiles, row_blocks, tile_scores
 class Prediction(NamedTuple):
     """The k best classes of each row, best first: ``classes``, ``scores``, ``confidence``, each (..., k).
 
-    ``confidence`` is the class's probability where the loss has a probability model, else None.
+    ``confidence`` is the class's probability where the loss has a probability model, else None: its share of all
+    classes, or for "binary" the answer to its own question.
     """
 
     classes: Tensor

@@ -68,8 +68,6 @@ class RocDisplay:
         axis.set_ylim(-0.02, 1.02)
         for far in self.fars:
             axis.axvline(far, color=MUTED, linewidth=0.8, linestyle=":")
-        chance = np.geomspace(left, 1, 200)
-        axis.plot(chance, chance, color=MUTED, linewidth=0.9, linestyle="--", label="chance")
         for place, (name, curve) in enumerate(self.curves.items()):
             far, tar = visible(curve)
             hue, style = SERIES[place % len(SERIES)], STYLES[place // len(SERIES) % len(STYLES)]
@@ -77,7 +75,7 @@ class RocDisplay:
             axis.plot(far, tar, color=hue, linestyle=style, linewidth=1.6, drawstyle="steps-post", label=text)
         axis.set_xlabel("false acceptance rate (impostor pairs accepted)")
         axis.set_ylabel("true acceptance rate (genuine pairs accepted)")
-        axis.legend(loc="lower right")
+        axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
         ground_lines(axis)
         return self
 
