@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from crosshead.nn import MarginHead, RowSparseAdam, RowSparseSGD
 from crosshead.nn.adaptive import NormMargins

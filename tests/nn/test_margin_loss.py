@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from torch.autograd import gradcheck
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn import operators, tiles
