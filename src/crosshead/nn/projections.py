@@ -129,8 +129,9 @@ class Cosine:
         rows = None
         if wanted[1]:
             rows = transposed_times(gradient, input)
-            unit = working(weight) / saved[:, None]
-            rows -= unit * (unit * rows).sum(dim=1, keepdim=True)
+            long = working(weight)
+            along = torch.einsum("td,td->t", long, rows) / saved.square()
+            rows.addcmul_(long, along[:, None], value=-1)
         return TileGradients(times(gradient, weight) if wanted[0] else None, rows, None)
 
 
