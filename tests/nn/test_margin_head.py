@@ -163,17 +163,20 @@ class TestSampling:
         changed = (made.weight.detach() != before).any(dim=1).sum()
         assert 40 <= changed <= 5 * 40
 
-    def test_training_on_samples_learns_all_classes(self):
+    @pytest.mark.parametrize("remembered", [None, 12])
+    def test_training_on_samples_learns_all_classes(self, remembered):
         torch.manual_seed(0)
         centres = F.normalize(torch.randn(30, 16), dim=1)
         target = torch.randint(30, (600,))
         features = centres[target] + 0.1 * torch.randn(600, 16)
         made = MarginHead(16, 30, m2=0.3, scale=16.0, sample_rate=0.4, sample_seed=0)
-        optimizer = RowSparseSGD([made.weight], lr=0.5, momentum=0.9)
+        assert made.sample_size == 12
+        optimizer = RowSparseSGD([made.weight], lr=0.5, momentum=0.9, state_rows=remembered)
         for rows in torch.arange(600).split(6) * 3:
             optimizer.zero_grad()
             made(features[rows], target[rows]).backward()
             optimizer.step()
+        assert optimizer.state_numel() <= 16 * (remembered or 1.25 * 30)
         assert (made.predict(features, k=1).classes[:, 0] == target).float().mean() > 0.97
 
 

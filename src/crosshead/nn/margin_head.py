@@ -46,9 +46,12 @@ class MarginHead(nn.Module):
         Of `NormMargins`.
     sample_rate : float
         Below 1, a training step takes the classes of the batch and so many others, drawn at random, as make
-        ``sample_rate``·C together: Partial FC. The softmax, and label smoothing, are over these alone. The gradient of
-        ``head.weight`` is then row-sparse: give it to `crosshead.nn.RowSparseSGD` or ``RowSparseAdam``. In
-        evaluation mode all classes take part.
+        ``sample_size`` = ``sample_rate``·C together: Partial FC. The softmax, and label smoothing, are over these
+        alone. The gradient of ``head.weight`` is then row-sparse, which `torch.optim`'s optimizers with a state refuse
+        or store densely: give it to `RowSparseSGD` or `RowSparseAdam`, with ``state_rows=head.sample_size`` (or a few
+        times that) for a state as small as the sample; and clip the gradients of the network without the head's. In
+        evaluation mode all classes take part. How many classes a batch has is not known beforehand, so that such a
+        step does not compile to a single graph.
     sample_seed : int, optional
         Makes the draws a function of this seed and of the number of the step, which is saved with the head. Otherwise
         they follow torch's global generator.
@@ -118,6 +121,11 @@ class MarginHead(nn.Module):
         seeded = sample_rate < 1 and sample_seed is not None
         self.register_buffer("sampled_steps", torch.zeros((), dtype=torch.long, device=device) if seeded else None)
         self.reset_parameters()
+
+    @property
+    def sample_size(self) -> int:
+        """Classes in a training step; more only where the batch itself has more."""
+        return max(1, round(self.sample_rate * self.num_classes))
 
     def reset_parameters(self) -> None:
         """Directions at random; lengths near 1, on which nothing depends but the size of gradients."""
@@ -192,10 +200,9 @@ class MarginHead(nn.Module):
 
     def _sampled(self, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Rows of W and class weights of the classes of this step, and targets among them."""
-        count = max(1, round(self.sample_rate * self.num_classes))
         flat = index.reshape(-1)
         classes, places = sample_classes(
-            flat, self.num_classes, count, ignore_index=IGNORED, generator=self._generator()
+            flat, self.num_classes, self.sample_size, ignore_index=IGNORED, generator=self._generator()
         )
         class_weight = None if self.class_weight is None else self.class_weight[classes]
         return gather_rows(self.weight, classes, self.sub_centers), class_weight, places.view(index.shape)
