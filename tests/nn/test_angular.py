@@ -187,8 +187,9 @@ def test_any_shape_and_short_types():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"m1": 0.9}, "m1 multiplies the angle and must be at least 1, not 0.9"),
+        ({"m1": 0.9}, "m1 multiplies the angle and must be between 1 and 16, not 0.9"),
         ({"m1": math.nan}, "m1"),
+        ({"m1": 17}, "m1"),
         ({"m2": -0.1}, "m2 is added to the angle and must be between 0 and π/2 radians"),
         ({"m2": 28.6}, "m2 is added"),
         ({"m3": -0.1}, "m3 is subtracted from the cosine"),

@@ -17,6 +17,9 @@ from torch.autograd.function import once_differentiable
 
 MarginGradient = Literal["exact", "insightface"]
 
+MOST_TURNS = 16
+"""The largest m₁: every half turn of m₁θ costs a comparison."""
+
 Amount = float | Tensor
 """A number for all rows, or one for each, (N,)."""
 
@@ -26,7 +29,7 @@ Amount = float | Tensor
 class AngularMargin:
     """ψ(cos θ) = cos(m₁θ + m₂) − m₃, continued so that it falls with θ all the way to π.
 
-    * ``m1`` ≥ 1 multiplies the angle (SphereFace), ``m2`` between 0 and π/2, in radians, is added to it (ArcFace),
+    * ``m1`` between 1 and 16 multiplies the angle (SphereFace), ``m2`` between 0 and π/2, in radians, is added to it (ArcFace),
       ``m3`` ≥ 0 is subtracted from the cosine (CosFace). m₁ need not be an integer.
     * Beyond m₁θ + m₂ = π the cosine would rise again. For m₁ = 1 it goes on as cos θ − m₂ sin m₂ − m₃, as ArcFace's
       authors have it, with a step down of cos m₂ + m₂ sin m₂ − 1 ≥ 0 at the border; for m₁ > 1 as
@@ -62,8 +65,8 @@ class AngularMargin:
     gradient: MarginGradient = "exact"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.m1 < math.inf:
-            raise ValueError(f"m1 multiplies the angle and must be at least 1, not {self.m1}")
+        if not 1 <= self.m1 <= MOST_TURNS:
+            raise ValueError(f"m1 multiplies the angle and must be between 1 and {MOST_TURNS}, not {self.m1}")
         if not 0 <= self.m2 <= math.pi / 2:
             raise ValueError(f"m2 is added to the angle and must be between 0 and π/2 radians, not {self.m2}")
         if not 0 <= self.m3 < math.inf:
