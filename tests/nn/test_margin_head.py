@@ -48,6 +48,19 @@ class TestLoss:
                     if name != "sub_centers" else found + 1  # fmt: skip
                 assert (changed != found).any() or name in ("easy_margin", "margin_gradient"), (name, value)
 
+    def test_the_head_reads_easy_margin_and_the_kind_of_gradient(self):
+        torch.manual_seed(0)
+        plain = head()
+        features, target = batch()
+        losses, slopes = [], []
+        for options in ({}, {"easy_margin": True}, {"margin_gradient": "insightface"}):
+            made = head(**options)
+            made.weight.data.copy_(plain.weight.data)
+            losses.append(made(features, target))
+            slopes.append(torch.autograd.grad(losses[-1], features)[0])
+        assert losses[1] < losses[0] == losses[2]
+        assert (slopes[2] - slopes[0]).abs().max() > 0.1
+
     def test_a_first_loss_is_that_of_guessing(self):
         features, target = torch.randn(500, 64), torch.randint(1000, (500,))
         loss = MarginHead(64, 1000, m2=0.0, scale=1.0)(features, target)

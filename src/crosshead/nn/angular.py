@@ -29,8 +29,8 @@ Amount = float | Tensor
 class AngularMargin:
     """ψ(cos θ) = cos(m₁θ + m₂) − m₃, continued so that it falls with θ all the way to π.
 
-    * ``m1`` between 1 and 16 multiplies the angle (SphereFace), ``m2`` between 0 and π/2, in radians, is added to it (ArcFace),
-      ``m3`` ≥ 0 is subtracted from the cosine (CosFace). m₁ need not be an integer.
+    * ``m1`` between 1 and 16 multiplies the angle (SphereFace) and need not be an integer; ``m2`` between 0 and π/2, in
+      radians, is added to it (ArcFace); ``m3`` ≥ 0 is subtracted from the cosine (CosFace).
     * Beyond m₁θ + m₂ = π the cosine would rise again. For m₁ = 1 it goes on as cos θ − m₂ sin m₂ − m₃, as ArcFace's
       authors have it, with a step down of cos m₂ + m₂ sin m₂ − 1 ≥ 0 at the border; for m₁ > 1 as
       (−1)ᵏ cos(m₁θ + m₂) − 2k − m₃ with k = ⌊(m₁θ + m₂)/π⌋, as in SphereFace, without a step.
