@@ -202,6 +202,15 @@ def test_no_option_makes_the_scores_exist_all_at_once(watched, function, target,
     assert watched.numel <= 412  # four numbers a row; there are 10403 scores
 
 
+@pytest.mark.parametrize("function", [fused.linear_cross_entropy, fused.linear_mse_loss])
+def test_the_gradient_of_the_weight_exists_once(function):
+    x, W = torch.randn(5, 3), torch.randn(101, 3, requires_grad=True)
+    loss = function(x, W, torch.arange(5))
+    with Largest() as mode:
+        loss.backward()
+    assert mode.numel <= 1  # the loss's own gradient: W's is scaled where it lies
+
+
 def test_predictions_do_not_hold_the_scores_either(monkeypatch):
     monkeypatch.setattr(tiles, "TILE_SCORES", 200)
     monkeypatch.setattr(tiles, "LEAST_TILE_CLASSES", 4)

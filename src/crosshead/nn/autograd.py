@@ -13,6 +13,7 @@ from crosshead.nn.score_operators import score_loss, score_loss_gradient, score_
 
 def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
     recipe, input, weight, bias, targets, row_weight, wanted = inputs
+    ctx.set_materialize_grads(False)  # else zeros of the size of W stand for the gradients of the gradients
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(input, weight, bias, row_weight, *targets)
     ctx.recipe, ctx.wanted = recipe, wanted
@@ -40,6 +41,7 @@ def _again(ctx: Any, upstream: Tensor) -> Any:
 def _keep_rows(ctx: Any, inputs: Any, output: Any) -> None:
     recipe, input, weight, bias, targets = inputs
     _, state, target_score = output
+    ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(state, target_score)
     ctx.save_for_backward(input, weight, bias, state, target_score, *targets)
     ctx.recipe = recipe
@@ -55,6 +57,7 @@ def _rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
 
 def _keep_score_reduced(ctx: Any, inputs: Any, output: Any) -> None:
     recipe, scores, targets, row_weight, _ = inputs
+    ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(scores, row_weight, *targets)
     ctx.recipe, ctx.gradient = recipe, output[1]
@@ -74,6 +77,7 @@ def _score_reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
 
 def _keep_score_rows(ctx: Any, inputs: Any, output: Any) -> None:
     recipe, scores, targets = inputs
+    ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(scores, output[1], *targets)
     ctx.recipe = recipe

@@ -22,8 +22,8 @@ from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state
 
 TILE_SCORES = 1 << 21
 """Scores in a tile: 8 MB of float32, of which a few copies live at a time."""
-STORED_SCORES = 3 << 22
-"""Scores of a block of rows that may be kept from the loss to the gradient: 48 MB of float32."""
+STORED_SCORES = 5 << 21
+"""Scores of a block of rows that may be kept from the loss to the gradient: 42 MB of float32."""
 LEAST_STORED_ROWS = 64
 """Fewer rows a block make the products so slim that computing the scores again is cheaper."""
 LEAST_TILE_CLASSES = 512
@@ -205,7 +205,8 @@ def class_tiles(projection: Projection, block: Problem, target_score: Tensor | N
     """Tiles of a block of rows, with the numbers of their first and one past their last class among those here."""
     each = projection.rows_per_class
     classes = len(block.weight) // each
-    step = max(1, TILE_SCORES // (max(1, len(block.input)) * each))
+    # Few rows do not make a tile wide: the gradient of its rows of W, classes × D, is a temporary too.
+    step = max(1, TILE_SCORES // (max(LEAST_TILE_CLASSES, len(block.input)) * each))
     for first in range(0, classes, step):
         last = min(first + step, classes)
         number = block.first_class + first
