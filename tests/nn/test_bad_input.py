@@ -10,6 +10,7 @@ from crosshead.nn import functional as fused
 
 X, W = torch.zeros(4, 3), torch.zeros(5, 3)
 Y = torch.zeros(4, dtype=torch.int64)
+V = torch.ones(5, requires_grad=True)
 CASES = [
     (
         lambda: fused.linear_cross_entropy(X, W, Y + 5),
@@ -52,6 +53,8 @@ CASES = [
     (lambda: fused.linear_mse_loss(X, W, Y, reduction="none"), ValueError, "rows × classes losses.* use 'rows'"),
     (lambda: fused.linear_mse_loss(X, W, Y, reduction="avg"), ValueError, "'mean', 'sum', 'batchmean' or 'rows'"),
     (lambda: fused.linear_mse_loss(X, W, Y, weight=torch.ones(4, 5)), ValueError, r"one number a class, or \(4, 1\)"),
+    (lambda: fused.linear_cross_entropy(X, W, torch.ones(4, 5), ignore_index=0), ValueError, "needs a target of class"),
+    (lambda: fused.linear_cross_entropy(X, W, Y, weight=V), ValueError, r"weight requires grad.* weight.detach\(\)"),
     (lambda: fused.cross_entropy(X[:, :0], Y), ValueError, "at least one class"),
     (lambda: fused.cross_entropy(X.long(), Y), TypeError, "input must be float64"),
     (lambda: ClassificationHead(3, 5, "cosine"), ValueError, "unknown loss 'cosine'; choose one of softmax, binary"),

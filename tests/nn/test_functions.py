@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from crosshead.nn import functional as fused
+from crosshead.nn import operators, score_operators, tiles
 from crosshead.nn import scores as given
-from crosshead.nn import tiles
 
 ROWS, FEATURES, CLASSES = 7, 4, 5
 
@@ -184,6 +184,18 @@ def truth_of(case: Case, parts, target, reduction, dtype=torch.float64):
     return case.truth(z, target, reduction=reduction, **made(case.options, len(W), z.dtype))
 
 
+@pytest.fixture
+def twin(monkeypatch):
+    """The tiling in torch operations, also where the native kernels would compute."""
+    monkeypatch.setattr(operators, "engine_for", lambda *_: tiles)
+    monkeypatch.setattr(score_operators, "score_engine_for", lambda *_: given)
+
+
+@pytest.fixture(params=["twin", "default"])
+def engine(request):
+    return request.getfixturevalue("twin") if request.param == "twin" else None
+
+
 @pytest.mark.parametrize(("case", "reduction"), EACH_REDUCTION)
 def test_gradcheck(case, reduction):
     parts, target = problem(), target_of(case.target, ROWS, CLASSES, torch.float64)
@@ -192,7 +204,7 @@ def test_gradcheck(case, reduction):
 
 @pytest.mark.parametrize("sizes", [(7, 4, 5), (1, 1, 1), (3, 2, 1), (1, 3, 17), (13, 252, 37)])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_value_and_gradients_are_those_of_stored_scores(case, sizes):
+def test_value_and_gradients_are_those_of_stored_scores(case, sizes, engine):
     for reduction in case.reductions:
         parts, target = problem(*sizes), target_of(case.target, sizes[0], sizes[2], torch.float64)
         if sizes[2] == 1 and case.name == "multi_margin":
@@ -206,7 +218,7 @@ def test_value_and_gradients_are_those_of_stored_scores(case, sizes):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_nothing_depends_on_the_tiles(case, monkeypatch):
+def test_nothing_depends_on_the_tiles(case, monkeypatch, twin):
     parts, target = problem(11, 3, 23), target_of(case.target, 11, 23, torch.float64)
     results = []
     for tile, stored, least in ((1 << 21, 3 << 22, 64), (40, 0, 4), (12, 0, 1), (40, 70, 2), (1, 0, 1)):
@@ -230,7 +242,7 @@ def error(result: torch.Tensor, truth: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_rounding_errors_are_no_larger_than_those_of_stored_scores(case, dtype):
+def test_rounding_errors_are_no_larger_than_those_of_stored_scores(case, dtype, engine):
     sizes, reduction = (48, 65, 129), case.reductions[-1]  # one loss a row: nothing averages out
     long = problem(*sizes)
     with torch.no_grad():

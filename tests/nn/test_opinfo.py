@@ -94,7 +94,7 @@ def test_mse_loss():
 
 
 @pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="this PyTorch has no linear_cross_entropy")
-@pytest.mark.parametrize(("variant", "least"), [("", 68), ("chunked", 76), ("chunked_none", 44)])
+@pytest.mark.parametrize(("variant", "least"), [("", 119), ("chunked", 133), ("chunked_none", 77)])
 def test_linear_cross_entropy(variant, least):
     def check(sample):
         x, W = (part.detach().requires_grad_() for part in (sample.input, sample.args[0]))
@@ -108,4 +108,4 @@ def test_linear_cross_entropy(variant, least):
         parts = [x, W] if bias is None else [x, W, bias]
         agree(value, truth, parts, parts)
 
-    counted(samples("nn.functional.linear_cross_entropy", variant), lambda s: s.args[0].dim() == 2, check, least)
+    counted(samples("nn.functional.linear_cross_entropy", variant), lambda s: True, check, least)

@@ -120,10 +120,10 @@ def index_target(target: Tensor, leading: Sequence[int], classes: int, ignore_in
     return index
 
 
-def dense_target(target: Tensor, classes: int) -> Tensor:
-    """A number for each row and class as (N, C); TypeError, ValueError otherwise."""
-    if not target.is_floating_point():
-        raise TypeError(f"target with a number for each class must be of a floating type, not {target.dtype}")
+def dense_target(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """A floating number for each row and class as (N, C); ValueError for options that it cannot have."""
+    if ignore_index >= 0:
+        raise ValueError(f"ignore_index={ignore_index} needs a target of class numbers, not of a number for each class")
     if target.requires_grad:
         raise ValueError("target requires grad, but the fused losses have no gradient for it: use target.detach()")
     return target.reshape(-1, classes)
@@ -135,12 +135,14 @@ def is_dense(target: Tensor, leading: Sequence[int], classes: int) -> bool:
 
 
 def class_vector(name: str, vector: Tensor | None, classes: int) -> Tensor | None:
-    """A number for each class, (C,), without gradient; ValueError for another shape."""
+    """A number for each class, (C,); ValueError for another shape, or where it wants a gradient."""
     if vector is None:
         return None
     if vector.shape != (classes,):
         raise ValueError(f"{name} must have shape ({classes},), one number a class, not {tuple(vector.shape)}")
-    return vector.detach()
+    if vector.requires_grad:
+        raise ValueError(f"{name} requires grad, but the fused losses have no gradient for it: use {name}.detach()")
+    return vector
 
 
 def number_between(name: str, value: float, least: float, most: float) -> float:

@@ -20,8 +20,10 @@ def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.gradients = output[1:]
 
 
-def _reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+def _reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
     _refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 7
     if ctx.gradients is None:
         gradients = _again(ctx, upstream)
     else:
@@ -47,8 +49,10 @@ def _keep_rows(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.recipe = recipe
 
 
-def _rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+def _rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
     _refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 5
     input, weight, bias, state, target_score, *targets = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[1:4])
     gradients = linear_loss_gradients(ctx.recipe, input, weight, bias, targets, target_score, state, upstream, wanted)
@@ -63,8 +67,10 @@ def _keep_score_reduced(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.recipe, ctx.gradient = recipe, output[1]
 
 
-def _score_reduced_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+def _score_reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
     _refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 5
     if ctx.gradient is None:
         scores, row_weight, *targets = ctx.saved_tensors
         _, state = score_loss_rows(ctx.recipe, scores, targets)
@@ -83,8 +89,10 @@ def _keep_score_rows(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.recipe = recipe
 
 
-def _score_rows_backward(ctx: Any, upstream: Tensor, *_: Tensor) -> Any:
+def _score_rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
     _refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 3
     scores, state, *targets = ctx.saved_tensors
     return None, score_loss_gradient(ctx.recipe, scores, targets, state, upstream), None
 

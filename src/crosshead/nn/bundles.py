@@ -21,7 +21,7 @@ def softmax_targets(
     """Class numbers or probabilities, with class weights inside the loss where they weigh single classes."""
     weight = class_vector("weight", weight, rows.classes)
     if _is_dense(rows, target):
-        dense = dense_target(target, rows.classes)
+        dense = dense_target(target, rows.classes, ignore_index)
         return Targets(rows.classes, dense=dense, class_weight=weight), share_of_rows(_ones(rows), reduction)
     if weight is None or label_smoothing == 0:  # a weight is then a factor of the whole row
         return index_targets(rows, target, weight, ignore_index, reduction)
@@ -68,7 +68,7 @@ def element_targets(
     """Class numbers or a number for each class, where every score has its own term of the loss."""
     dense = index = None
     if _is_dense(rows, target):
-        dense, counted = dense_target(target, rows.classes), _ones(rows)
+        dense, counted = dense_target(target, rows.classes, ignore_index), _ones(rows)
     else:
         index = index_target(target, rows.leading, rows.classes, ignore_index)
         counted = _counted(rows, index)
@@ -92,7 +92,7 @@ def _class_or_row_weight(rows: Rows, weight: Tensor | None) -> tuple[Tensor | No
     if weight is None or weight.shape == (rows.classes,):
         return class_vector("weight", weight, rows.classes), None
     if tuple(weight.shape) == (*rows.leading, 1):
-        return None, weight.detach().reshape(-1)
+        return None, class_vector("weight", weight.reshape(-1), rows.input.shape[0])
     raise ValueError(
         f"weight must have shape ({rows.classes},), one number a class, or {(*rows.leading, 1)}, one a row, not "
         f"{tuple(weight.shape)}"

@@ -15,6 +15,7 @@ from crosshead.nn.arguments import as_rows, as_score_rows, number_between, posit
 from crosshead.nn.bundles import element_targets, index_targets, softmax_targets
 from crosshead.nn.fused import reduced_loss, reduced_score_loss
 from crosshead.nn.margin_loss import linear_margin_cross_entropy as linear_margin_cross_entropy
+from crosshead.nn.positions import loss_at_every_position
 from crosshead.nn.projections import Linear
 from crosshead.nn.reduction import check_element_reduction, check_reduction
 from crosshead.nn.row_losses import Binary, CrammerSinger, RowLoss, Softmax, SquaredError, WestonWatkins
@@ -44,9 +45,11 @@ def linear_cross_entropy(
     ----------
     input : Tensor (..., D)
     linear_weight : Tensor (C, D)
+        Or (C, d₁, …, d_K, D), a layer for each of d₁ × … × d_K positions.
     target : Tensor
-        Class numbers (...), or probabilities (..., C) of a floating type.
+        Class numbers (...), or probabilities (..., C) of a floating type; positions are further dimensions.
     linear_bias : Tensor (C,), optional
+        (C, d₁, …, d_K) with positions.
     weight : Tensor (C,), optional
         Class weights w.
     reduction : {"mean", "sum", "none"}
@@ -80,6 +83,30 @@ def linear_cross_entropy(
     (label smoothing); Chowdhery et al., JMLR 24, 2023 (z-loss); Gemma Team, arXiv:2408.00118 (soft cap).
     """
     check_reduction(reduction, all_ignored)
+    if linear_weight.dim() > 2:
+
+        def at_position(
+            x: Tensor, layer: Tensor, own: Tensor, bias: Tensor | None, reduction: str
+        ) -> tuple[Tensor, Tensor | None]:
+            found = linear_cross_entropy(
+                x,
+                layer,
+                own,
+                linear_bias=bias,
+                weight=weight,
+                reduction=reduction,
+                ignore_index=ignore_index,
+                label_smoothing=label_smoothing,
+                softcap=softcap,
+                z_loss=z_loss,
+                return_lse=return_lse,
+            )
+            return found if isinstance(found, tuple) else (found, None)
+
+        value, lse = loss_at_every_position(
+            at_position, input, linear_weight, target, linear_bias, weight, reduction, ignore_index, all_ignored
+        )
+        return value if lse is None else (value, lse)
     loss = _softmax(label_smoothing, softcap, z_loss, return_lse)
     rows = as_rows(input, linear_weight, linear_bias)
     targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
