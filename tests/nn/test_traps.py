@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from crosshead.nn import functional as fused
 from crosshead.nn import tiles
+from crosshead.nn.projections import Linear
 from crosshead.nn.row_losses import Softmax, Targets
 from crosshead.nn.tiles import Problem
 
@@ -98,7 +99,7 @@ def test_smoothing_of_a_shard_knows_all_classes():
     """Megatron #737: the share of a class was computed from the classes of one rank."""
     loss = Softmax(label_smoothing=0.7)
     here = Problem(torch.ones(1, 1), torch.ones(4, 1), None, Targets(40, torch.tensor([20])), first_class=0)
-    mass = tiles.states(loss, fused.Linear(), here, None)[3]
+    mass = tiles.states(loss, Linear(), here, None)[3]
     torch.testing.assert_close(mass, torch.tensor([0.7 * 4 / 40]))
 
 
