@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from crosshead import LinearClassifier, LinearClassifierCV, regularisation_path
-from crosshead.evaluation import reliability
+from crosshead.evaluation import reliability, roc
 from crosshead.report import (
     ClassTemplateDisplay,
     ConfusionDisplay,
@@ -21,9 +21,11 @@ from crosshead.report import (
     LossSurfaceDisplay,
     PathDisplay,
     ReliabilityDisplay,
+    RocDisplay,
 )
 from crosshead.report.confusion_plot import STRONGEST
 from crosshead.report.loss_functions import margins_of
+from crosshead.report.roc_plot import visible
 from crosshead.solvers import Progress
 
 
@@ -219,3 +221,28 @@ class TestReliability:
         p = np.array([[0.6, 0.4], [0.8, 0.2], [0.1, 0.9]])
         assert ReliabilityDisplay.from_predictions([0, 0, 0], p, bins=3, strategy="quantile").table.ece > 0
         assert "1 predictions" in ReliabilityDisplay.from_predictions([0], p[:1]).describe()
+
+
+class TestRoc:
+    def test_steps_reach_what_each_rate_allows(self):
+        similarity, same = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [1, 0, 1, 0, 1, 1]
+        display = RocDisplay.from_pairs(similarity, same, name="by hand")
+        assert display.ax_.get_xscale() == "log"
+        (drawn,) = (points for name, points in lines(display.ax_).items() if name.startswith("by hand"))
+        np.testing.assert_allclose(drawn, [[0.5, 0.5], [1.0, 1.0]])
+        far, tar = visible(roc([0.9, 0.8, 0.8, 0.7], [1, 0, 0, 1]))
+        assert (far.tolist(), tar.tolist()) == ([0.5, 1.0], [0.5, 1.0])
+
+    def test_words_and_several_curves(self):
+        generator = np.random.default_rng(0)
+        identities = np.repeat(np.arange(6), 5)
+        embeddings = np.eye(6)[identities] + 0.3 * generator.normal(size=(30, 6))
+        display = RocDisplay.from_embeddings(embeddings, identities)
+        assert "60 genuine and 375 impostor pairs" in display.describe()
+        assert "the smallest is 1/375" in display.describe()
+        both = RocDisplay({"one $": display.curves["embeddings"], "two": display.curves["embeddings"]}).plot()
+        assert sum("EER" in text.get_text() for text in both.ax_.get_legend().get_texts()) == 2
+        with pytest.raises(ValueError, match="no curve"):
+            RocDisplay({})
+        with pytest.raises(ValueError, match="logarithmic"):
+            RocDisplay(display.curves, fars=(0.0,))

@@ -24,8 +24,10 @@ from crosshead.evaluation.measures import (
     top_k_error,
 )
 from crosshead.evaluation.paired_tests import McNemar, mcnemar
+from crosshead.evaluation.pairs import Pairs, pair_similarity, pairs_by_fold, roc_of_embeddings
 from crosshead.evaluation.result import Evaluation
 from crosshead.evaluation.top_losses import TopLosses, top_losses
+from crosshead.evaluation.verification import FoldedAccuracy, OperatingPoint, Roc, folded_accuracy, roc
 
 if TYPE_CHECKING:
     from crosshead.evaluation.cross_fitting import CrossFitted, cross_fit
@@ -40,11 +42,15 @@ __all__ = [
     "DoubtfulLabels",
     "Evaluation",
     "Evaluator",
+    "FoldedAccuracy",
     "Interval",
     "McNemar",
+    "OperatingPoint",
     "Pair",
+    "Pairs",
     "PerClass",
     "Reliability",
+    "Roc",
     "RowDifference",
     "TemperatureScaler",
     "TopLosses",
@@ -59,12 +65,17 @@ __all__ = [
     "doubtful_labels",
     "evaluate",
     "evaluate_predictions",
+    "folded_accuracy",
     "log_likelihood",
     "log_loss",
     "mcnemar",
     "mean_loss",
+    "pair_similarity",
+    "pairs_by_fold",
     "per_class",
     "reliability",
+    "roc",
+    "roc_of_embeddings",
     "top_k_error",
     "top_losses",
 ]

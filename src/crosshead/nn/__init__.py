@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
 
 from crosshead.nn import functional
 from crosshead.nn.head import ClassificationHead
+from crosshead.nn.margin_head import MarginHead
 from crosshead.nn.modules import (
     LinearBCEWithLogitsLoss,
     LinearCrammerSingerLoss,
@@ -24,6 +25,7 @@ from crosshead.nn.modules import (
     LinearMultiMarginLoss,
     LinearWestonWatkinsLoss,
 )
+from crosshead.nn.optim import RowSparseAdam, RowSparseSGD
 from crosshead.nn.prediction import Prediction
 
 __all__ = [
@@ -34,6 +36,9 @@ __all__ = [
     "LinearMSELoss",
     "LinearMultiMarginLoss",
     "LinearWestonWatkinsLoss",
+    "MarginHead",
     "Prediction",
+    "RowSparseAdam",
+    "RowSparseSGD",
     "functional",
 ]

@@ -18,18 +18,22 @@ FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Rows:
-    """Features as rows (N, D), weight (C, D), bias (C,) or None, and the leading shape that the rows had."""
+    """Features as rows (N, D), weight (C, D), bias (C,) or None, and the leading shape that the rows had.
+
+    Where a class has several rows of W, one after the other, ``weight`` is (C × rows per class, D).
+    """
 
     input: Tensor
     weight: Tensor
     bias: Tensor | None
     leading: torch.Size
     result: torch.dtype
+    rows_per_class: int = 1
 
     @property
     def classes(self) -> int:
         """C."""
-        return self.weight.shape[0]
+        return self.weight.shape[0] // self.rows_per_class
 
     @property
     def wanted(self) -> list[bool]:

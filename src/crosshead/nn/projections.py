@@ -129,11 +129,60 @@ class Cosine:
         rows = None
         if wanted[1]:
             rows = transposed_times(gradient, input)
-            unit = working(weight) / saved[:, None]
-            rows -= unit * (unit * rows).sum(dim=1, keepdim=True)
+            long = working(weight)
+            along = torch.einsum("td,td->t", long, rows) / saved.square()
+            rows.addcmul_(long, along[:, None], value=-1)
         return TileGradients(times(gradient, weight) if wanted[0] else None, rows, None)
 
 
+@final
+@dataclass(frozen=True)
+class SubCentreCosine:
+    """z_c = max_k X ŵ_{c,k}: the cosine with the nearest of K rows of W that belong to the class. It takes no bias.
+
+    The gradient goes to that row alone; of equally near ones to the first.
+
+    Source: Deng et al., Sub-center ArcFace, ECCV 2020.
+    """
+
+    centres: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.centres <= MOST_CENTRES or self.centres != int(self.centres):
+            raise ValueError(f"a class has 1 to {MOST_CENTRES} sub-centres, not {self.centres:g}")
+
+    @property
+    def key(self) -> tuple[str, tuple[float, ...]]:
+        """The registry's key, and K."""
+        return "sub_centre_cosine", (self.centres,)
+
+    @property
+    def rows_per_class(self) -> int:
+        """K."""
+        return int(self.centres)
+
+    def scores(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The largest of K cosines, (N, T), and which one it is."""
+        each, _ = Cosine().scores(input, weight, bias)
+        largest, centre = each.view(len(input), -1, self.rows_per_class).max(dim=2)
+        return largest, centre.to(torch.uint8)
+
+    def paired_scores(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """max_k ⟨xᵢ, ŵᵢₖ⟩, (N,)."""
+        inner = (working(weight) @ working(input)[:, :, None])[:, :, 0]
+        return torch.amax(inner / norms(weight.reshape(-1, weight.shape[2])).view_as(inner), dim=1)
+
+    def gradients(
+        self, gradient: Tensor, input: Tensor, weight: Tensor, saved: Tensor | None, wanted: Sequence[bool]
+    ) -> TileGradients:
+        """Those of `Cosine`, from scores' gradients that are zero but for the nearest centre."""
+        assert saved is not None
+        spread = gradient.new_zeros((*gradient.shape, self.rows_per_class))
+        spread.scatter_(2, saved.long()[:, :, None], gradient[:, :, None])
+        return Cosine().gradients(spread.flatten(1), input, weight, norms(weight), wanted)
+
+
+MOST_CENTRES = 255
 EPSILON = 1e-12
 
 
@@ -143,7 +192,11 @@ def norms(weight: Tensor) -> Tensor:
     return length.clamp_min(EPSILON)
 
 
-PROJECTIONS: dict[str, Callable[..., Projection]] = {"linear": Linear, "cosine": Cosine}
+PROJECTIONS: dict[str, Callable[..., Projection]] = {
+    "linear": Linear,
+    "cosine": Cosine,
+    "sub_centre_cosine": SubCentreCosine,
+}
 
 
 def build(name: str, parameters: Sequence[float]) -> Projection:

@@ -13,6 +13,7 @@ from crosshead.report.loss_surface import LossSurfaceDisplay
 from crosshead.report.page import render
 from crosshead.report.path_plot import PathDisplay
 from crosshead.report.reliability_plot import ReliabilityDisplay
+from crosshead.report.roc_plot import RocDisplay
 from crosshead.report.template_plot import ClassTemplateDisplay
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LossSurfaceDisplay",
     "PathDisplay",
     "ReliabilityDisplay",
+    "RocDisplay",
     "Settings",
     "Training",
     "Wording",

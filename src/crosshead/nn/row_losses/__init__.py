@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from crosshead.nn.row_losses.binary import Binary
 from crosshead.nn.row_losses.crammer_singer import CrammerSinger
 from crosshead.nn.row_losses.hinge import WestonWatkins
+from crosshead.nn.row_losses.margin_softmax import MarginSoftmax
 from crosshead.nn.row_losses.protocol import Merge, RowLoss, Targets, Tile, empty_state, merged
 from crosshead.nn.row_losses.softmax import Softmax
 from crosshead.nn.row_losses.squared_error import SquaredError
@@ -15,6 +16,7 @@ ROW_LOSSES: dict[str, Callable[..., RowLoss]] = {
     "binary": Binary,
     "crammer_singer": CrammerSinger,
     "hinge": WestonWatkins,
+    "margin_softmax": MarginSoftmax,
     "softmax": Softmax,
     "squared_error": SquaredError,
 }
@@ -33,6 +35,7 @@ __all__ = [
     "ROW_LOSSES",
     "Binary",
     "CrammerSinger",
+    "MarginSoftmax",
     "Merge",
     "RowLoss",
     "Softmax",

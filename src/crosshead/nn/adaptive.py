@@ -1,0 +1,69 @@
+"""Margins that follow the length of the features, which tells how good a face's picture is."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+LEAST_NORM, MOST_NORM = 1e-3, 100.0
+ADDED = 1e-3
+"""To the standard deviation, before dividing by it."""
+
+
+@final
+class NormMargins(nn.Module):
+    """AdaFace's margins: the longer the features of a row are among others, the more its margin subtracts.
+
+    ẑ = clip(h·(‖x‖ − μ)/(σ + 10⁻³), −1, 1), m₂ = −m·ẑ, m₃ = m + m·ẑ: short features, of pictures of low quality, get
+    ArcFace's margin, which spares hard samples; long ones get a negative angle, which stresses them; of middle length
+    CosFace's. μ and σ are running means over batches of the mean and the standard deviation of ‖x‖, of which a new
+    batch has the share ``t_alpha``; they begin at 20 and 100. Lengths are clipped to 10⁻³ … 100 and have no gradient.
+
+    Statistics move in training mode only, and by rows that are not ignored; a batch of one row has no deviation and
+    moves the mean alone.
+
+    Source: Kim, Jain and Liu, AdaFace: quality adaptive margin for face recognition, CVPR 2022.
+
+    Examples
+    --------
+    >>> margins = NormMargins(0.4, h=0.333, t_alpha=0.01).eval()
+    >>> m2, m3 = margins(torch.tensor([[20.0, 0.0], [80.0, 0.0]]), torch.tensor([True, True]))
+    >>> [round(m, 4) for m in m2.tolist()], [round(m, 4) for m in m3.tolist()]
+    ([-0.0, -0.0799], [0.4, 0.4799])
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, margin: float, h: float, t_alpha: float, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        if not 0 < h < float("inf"):
+            raise ValueError(f"h is what a deviation of one counts and must be a positive number, not {h!r}")
+        if not 0 < t_alpha <= 1:
+            raise ValueError(f"t_alpha is the share of a new batch, above 0 and at most 1, not {t_alpha!r}")
+        self.margin, self.h, self.t_alpha = margin, h, t_alpha
+        self.register_buffer("mean", torch.tensor(20.0, device=device))
+        self.register_buffer("deviation", torch.tensor(100.0, device=device))
+
+    @torch.no_grad()
+    def forward(self, features: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """m₂ and m₃, (...), of features (..., D); ``counted`` (...) says which rows the statistics are to follow."""
+        norm = torch.linalg.vector_norm(features.to(self.mean.dtype), dim=-1).clamp(LEAST_NORM, MOST_NORM)
+        if self.training:
+            self._follow(norm, counted.to(norm.dtype))
+        quality = ((norm - self.mean) / (self.deviation + ADDED) * self.h).clamp(-1, 1)
+        return -self.margin * quality, self.margin + self.margin * quality
+
+    def _follow(self, norm: Tensor, counted: Tensor) -> None:
+        # Without branches on how many rows count: a compiled step stays one graph, and a GPU is not waited for.
+        rows = counted.sum()
+        mean = (norm * counted).sum() / rows.clamp_min(1)
+        deviation = (((norm - mean).square() * counted).sum() / (rows - 1).clamp_min(1)).sqrt()
+        self.mean.copy_(torch.where(rows > 0, self.mean.lerp(mean, self.t_alpha), self.mean))
+        self.deviation.copy_(torch.where(rows > 1, self.deviation.lerp(deviation, self.t_alpha), self.deviation))
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return f"margin={self.margin}, h={self.h}, t_alpha={self.t_alpha}"
