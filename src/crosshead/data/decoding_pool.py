@@ -73,7 +73,12 @@ def decode_task(task: Task) -> Decoded:
 
 def usual_workers(n_images: int) -> int:
     """How many processes are worth their start; 0 decodes in this one."""
-    return 0 if n_images < FEWEST_FOR_PROCESSES else min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    return 0 if n_images < FEWEST_FOR_PROCESSES else min(_cpus(), MOST_PROCESSES)
+
+
+def _cpus() -> int:
+    """The processors this process may use, where the system says; else all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_all(tasks: Iterator[Task], n_workers: int) -> Iterator[Decoded]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crosshead.data.dataset import Dataset
 from crosshead.data.decoding import ImageForm, Size
 from crosshead.data.errors import DataError
-from crosshead.data.image_source import ImageSource, refusal_of, skipped_note
+from crosshead.data.image_source import Broken, ImageSource, refusal_of, skipped_note
 
 BATCH_SIZE = 256
 
@@ -40,9 +41,10 @@ def _read(source: ImageSource, learned: tuple[Size | None, int | None], skip_bro
     else:
         form = ImageForm(size, channels)
     pixels = np.empty((len(source), size_of(form)), dtype=np.float32)
-    kept, skipped = [], []
+    kept: list[NDArray[np.int64]] = []
+    skipped: list[Broken] = []
     for batch in source.batches(form, batch_size=BATCH_SIZE, skip_broken=skip_broken):
-        first = sum(map(len, kept))
+        first = sum(rows.size for rows in kept)
         pixels[first : first + batch.rows.size] = batch.pixels.reshape(batch.rows.size, pixels.shape[1])
         kept.append(batch.rows)
         skipped += batch.broken

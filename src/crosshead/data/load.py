@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crosshead.data import arrays, builtin, idx, images, svmlight, tables
+from crosshead.data import arrays, builtin, feature_files, idx, images, svmlight, tables
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
 from crosshead.data.kinds import recognise
@@ -90,6 +90,10 @@ def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
         return arrays.read_pair(features_path, labels_path, target_required=required)
     if kind == "npy":
         return arrays.read_pair(path, arrays.sibling_labels(path), target_required=required)
+    if kind == "npz" and feature_files.is_feature_archive(path):
+        return _features(feature_files.read_feature_archive(path), options)
+    if kind == "parquet" and feature_files.is_feature_table(path):
+        return _features(feature_files.read_feature_table(path), options)
     if kind == "npz":
         return arrays.read_npz(path, target=options["target"], target_required=required)
     if kind == "idx":
@@ -104,6 +108,20 @@ def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
         ignore=options["ignore"],
         encoding=encoding,
     )
+
+
+def _features(dataset: Dataset, options: Options) -> Dataset:
+    """A backbone's features; DataError where they lack labels that are needed, or are another backbone's."""
+    if dataset.target is None and options["target_required"]:
+        raise DataError(f"{dataset.source}: features without labels; embed images of known classes")
+    known = (options["encoding"] or {}).get(feature_files.BACKBONE)
+    found = dataset.encoding[feature_files.BACKBONE]
+    if known is not None and any(known[name] != found[name] for name in ("fingerprint", "output", "preprocessing")):
+        raise DataError(
+            f"{dataset.source}: made by another backbone or pre-processing than the model's features; embed the images "
+            "with the model's"
+        )
+    return dataset
 
 
 def _check_options(kind: str, source: str, options: Options) -> None:

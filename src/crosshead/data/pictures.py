@@ -84,7 +84,8 @@ class TablePictures:
         metadata = self._file.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
-        self._group, self._cells = -1, None
+        self._group = -1
+        self._cells: Any = None
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -111,7 +112,6 @@ class TablePictures:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         if group != self._group:
             self._cells, self._group = _read_group(self._file, group, self._column, self._path), group
-        assert self._cells is not None  # a row group was read
         value = self._cells[row - int(self._starts[group])].as_py()
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
