@@ -15,6 +15,7 @@ import typer
 from crosshead.cli.calibrate import calibrate
 from crosshead.cli.check import check
 from crosshead.cli.compare import compare
+from crosshead.cli.embed import embed
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.explain import explain
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(name="fit")(fit)
+app.command(name="embed")(embed)
 app.command(name="predict")(predict)
 app.command(name="evaluate")(evaluate)
 app.command(name="path")(path)
