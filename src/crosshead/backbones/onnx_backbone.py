@@ -34,9 +34,9 @@ class OnnxBackbone:
     """
 
     def __init__(self, path: Path, output: str | None = None, stated: Stated | None = None, threads: int | None = None):
-        self._path = path
+        self.path = path
         self._session = _session(path, output, threads)
-        self._input, self._output = _one_input(self._session, path), _one_output(self._session, output, path)
+        self._input, self.output = _one_input(self._session, path), _one_output(self._session, output, path)
         said, self.stated_in = stated_beside(path)
         merged = {**said, **{name: value for name, value in (stated or {}).items() if value is not None}}
         self.assumed = "mean" not in merged and "white" not in merged
@@ -51,8 +51,8 @@ class OnnxBackbone:
         """Kind, path, output, the file's SHA-256 and the pre-processing."""
         return {
             "kind": "onnx",
-            "path": str(self._path.resolve()),
-            "output": self._output,
+            "path": str(self.path.resolve()),
+            "output": self.output,
             "fingerprint": self._fingerprint,
             "preprocessing": self.preprocessing.to_dict(),
         }
@@ -63,16 +63,20 @@ class OnnxBackbone:
         parts = [self._run(pixels[first : first + size], size) for first in range(0, len(pixels), size)]
         return np.concatenate(parts) if parts else np.empty((0, self.n_features), dtype=np.float32)
 
+    def input_of(self, pixels: Pixels) -> NDArray[Any]:
+        """What the network takes, of pixels (n, height, width, channels)."""
+        return self.preprocessing.apply(pixels).astype(INPUT_DTYPES[self._input.type], copy=False)
+
     def _run(self, pixels: Pixels, size: int) -> Features:
-        values: NDArray[Any] = self.preprocessing.apply(pixels)
-        values = values.astype(INPUT_DTYPES[self._input.type], copy=False)
+        values = self.input_of(pixels)
         if len(values) < size:
             values = np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)])
         try:
-            outputs = self._session.run([self._output], {self._input.name: values})[0]
+            outputs = self._session.run([self.output], {self._input.name: values})[0]
         except Exception as error:  # onnxruntime has its own tree of errors
-            raise DataError(f"{self._path}: the network failed on input of shape {values.shape}: {error}") from error
-        return as_rows(np.asarray(outputs), self.preprocessing.layout, str(self._path))[: len(pixels)]
+            raise DataError(f"{self.path}: the network failed on input of shape {values.shape}: {error}") from error
+        self.output_rank = np.asarray(outputs).ndim
+        return as_rows(np.asarray(outputs), self.preprocessing.layout, str(self.path))[: len(pixels)]
 
 
 def split_output(spec: str) -> tuple[Path, str | None]:

@@ -51,6 +51,10 @@ class TorchBackbone:
             "preprocessing": self.preprocessing.to_dict(),
         }
 
+    def input_of(self, pixels: Pixels) -> Features:
+        """What the network takes, of pixels (n, height, width, channels)."""
+        return self.preprocessing.apply(pixels)
+
     def embed(self, pixels: Pixels) -> Features:
         """The features (n, D) of pixels (n, height, width, channels)."""
         torch = self._torch
@@ -58,13 +62,14 @@ class TorchBackbone:
             return np.empty((0, self.n_features), dtype=np.float32)
         try:
             with torch.inference_mode():
-                outputs = self.module(torch.from_numpy(self.preprocessing.apply(pixels)))
+                outputs = self.module(torch.from_numpy(self.input_of(pixels)))
         except Exception as error:  # whatever a person's own code raises
             raise DataError(f"{self._spec}: the network failed on {len(pixels)} images: {error}") from error
         if not isinstance(outputs, torch.Tensor):
             raise DataError(f"{self._spec}: the network returns {type(outputs).__name__}, not one tensor of features")
         if outputs.dtype == torch.bfloat16:
             outputs = outputs.float()
+        self.output_rank = outputs.ndim
         return as_rows(outputs.numpy(), self.preprocessing.layout, self._spec)
 
 

@@ -19,6 +19,7 @@ from crosshead.cli.embed import embed
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.explain import explain
+from crosshead.cli.export import export
 from crosshead.cli.fit import fit
 from crosshead.cli.path import path
 from crosshead.cli.predict import predict
@@ -46,6 +47,7 @@ app.command(name="explain")(explain)
 app.command(name="check")(check)
 app.command(name="compare")(compare)
 app.command(name="calibrate")(calibrate)
+app.command(name="export")(export)
 
 
 def _print_version(wanted: bool) -> None:
