@@ -1,0 +1,7 @@
+"""Doctests that need an optional package are collected only where it is installed: all else is tested without it."""
+
+from importlib.util import find_spec
+
+_NEEDS = {"torch": "src/crosshead/nn/*", "onnx": "src/crosshead/export/*"}
+
+collect_ignore_glob = [pattern for package, pattern in _NEEDS.items() if find_spec(package) is None]
