@@ -39,12 +39,12 @@ def home(tmp_path, monkeypatch):
     name = f"networks_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(SOURCE))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
     return name
 
 
 def test_modules_and_their_makers(home):
-    """Batch normalisation that has seen nothing divides by sqrt(1 + 1e-5) in eval mode, and by the batch in training."""
+    """New batch normalisation divides by sqrt(1 + 1e-5) in eval mode; in training mode by the batch."""
     means = PIXELS.astype(np.float64).mean(axis=(1, 2)) / 255 / np.sqrt(1 + 1e-5)
     for name, scale in (("made", 2.0), ("make", 3.0), ("Mean", 1.0)):
         backbone = load_backbone(f"torch:{home}:{name}", {"size": (4, 6)})

@@ -26,10 +26,10 @@ def run(source: str, output: str, target: str | None, options: ImageOptions, thr
     """Embed, write and show; returns the exit code."""
     path = check_output(output, tuple(WRITERS))
     with Monitor() as monitor:
-        monitor.stage(f"reading {options.backbone}")
-        backbone = open_backbone(options, threads)
         monitor.stage(f"reading {source}")
         images = open_images(source, target=target)
+        monitor.stage(f"reading {options.backbone}")
+        backbone = open_backbone(options, threads)
         began = time.monotonic()
         made = embed_to_file(images, backbone, path, how_of(options), Rate(monitor, source))
         seconds = time.monotonic() - began
@@ -111,22 +111,16 @@ def backbone_title(description: Encoding) -> str:
 
 
 def embedded_source(
-    source: str,
-    backbone: Backbone,
-    options: ImageOptions,
-    *,
-    target: str | None = None,
-    target_required: bool = False,
-    monitor: Monitor | None = None,
+    images: ImageSource, backbone: Backbone, options: ImageOptions, monitor: Monitor | None = None
 ) -> Dataset:
     """The features of a source of images, from the cache or into it."""
-    images = open_images(source, target=target, labels_required=target_required)
+    source = images.source
     watch = None if monitor is None else Rate(monitor, source)
     folder = cache_folder(options.cache)
     made = embed_cached(images, backbone, folder, how_of(options), watch)
     show_image_notes(images, made)
     tell("note", f"features of {source} {'taken from' if made.cached else 'kept in'} {made.path}")
-    features = load(made.path, target_required=target_required)
+    features = load(made.path, target_required=images.labels is not None)
     # What a model remembers is where its backbone is now, not where it was when the features were first made.
     encoding = {**features.encoding, BACKBONE: dict(backbone.description)}
     test = None if features.test is None else replace(features.test, encoding=encoding, source=source)
@@ -146,8 +140,8 @@ def load_again(
     """Read a source into the features of an earlier ``encoding``; images go through the backbone it remembers."""
     images = images or ImageOptions()
     if encoding.get("kind") == KIND and holds_images(source):
-        again = backbone_again(encoding[BACKBONE], images.backbone)
-        return embedded_source(source, again, images, target=target, target_required=target_required, monitor=monitor)
+        opened = open_images(source, target=target, labels_required=target_required)
+        return embedded_source(opened, backbone_again(encoding[BACKBONE], images.backbone), images, monitor)
     return load(
         source,
         target=target,

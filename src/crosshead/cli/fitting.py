@@ -19,7 +19,7 @@ from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.measures import Computing, Measures, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
-from crosshead.data import Dataset, load, split
+from crosshead.data import Dataset, load, open_images, split
 from crosshead.data.dataset import Array
 from crosshead.linear import ConvergenceWarning, LinearClassifier
 from crosshead.models import Model
@@ -96,10 +96,8 @@ def _read(options: FitOptions, monitor: Monitor) -> Dataset:
         )
     if options.ignore:
         raise UsageError("--ignore names columns of a table of features, and images have none")
-    backbone = open_backbone(images, options.threads)
-    return embedded_source(
-        options.source, backbone, images, target=options.target, target_required=True, monitor=monitor
-    )
+    source = open_images(options.source, target=options.target, labels_required=True)
+    return embedded_source(source, open_backbone(images, options.threads), images, monitor)
 
 
 def report_page_for(options: FitOptions, folder: Path) -> Path | None:
