@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -132,6 +133,43 @@ def test_another_source_does_not_go_on(photos, backbone, tmp_path):
     made = embed_to_file(open_images(photos), backbone, output, Embedding(SIZE))
     assert made.resumed == 0
     np.testing.assert_array_equal(load(output).features, embed(open_images(photos), backbone, Embedding(SIZE)).features)
+
+
+def test_a_run_that_a_broken_image_ended_goes_on_without_it(photos, backbone, tmp_path):
+    (photos / "light" / "14.png").write_bytes(b"")
+    source, output = open_images(photos), tmp_path / "f.npz"
+    with pytest.raises(DataError, match=r"light/14\.png: the image file is empty; .*--skip-broken"):
+        embed_to_file(source, backbone, output, Embedding(SIZE))
+    made = embed_to_file(source, backbone, output, Embedding(SIZE, skip_broken=True))
+    assert (made.resumed, len(made.broken)) == (28, 1)
+    np.testing.assert_array_equal(load(output).features, embed(source, backbone, Embedding(SIZE, None, True)).features)
+
+
+def test_what_was_skipped_is_not_taken_for_whole(photos, backbone, tmp_path):
+    (photos / "light" / "14.png").write_bytes(b"")
+    source = open_images(photos)
+    embed_cached(source, backbone, tmp_path, Embedding(SIZE, skip_broken=True))
+    with pytest.raises(DataError, match=r"light/14\.png: could not be read when the features were made"):
+        embed_cached(source, backbone, tmp_path, Embedding(SIZE))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_memory_does_not_grow_with_the_images(make_network, tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("crosshead.data.dataset.BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("crosshead.data.feature_files.GROUP_BYTES", 1 << 18)
+    network = make_network(side=5, channels=1, n_features=1500)
+    backbone = load_backbone(str(network.path), STATED)
+    np.savez(tmp_path / "x.npz", X=np.random.default_rng(0).integers(0, 256, (2001, 5, 5), dtype=np.uint8))
+    source = open_images(tmp_path / "x.npz")
+    tracemalloc.start()
+    try:
+        embed_to_file(source, backbone, tmp_path / f"f{suffix}")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    everything = 2001 * 1500 * 4
+    assert peak < everything / 4
+    assert load(tmp_path / f"f{suffix}", target_required=False).features.shape == (2001, 1500)
 
 
 def test_two_runs_never_share_a_file(photos, backbone, tmp_path):

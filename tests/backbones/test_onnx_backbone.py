@@ -46,6 +46,15 @@ def test_channels_last(make_network):
     np.testing.assert_allclose(backbone.embed(PIXELS), network.features(SCALED), rtol=1e-5, atol=1e-5)
 
 
+def test_an_input_that_says_little_or_too_much(make_network):
+    free = load_backbone(str(make_network("free.onnx", side="side").path), {**STATED, "size": 8})
+    assert (free.preprocessing.layout, free.preprocessing.colours) == ("nchw", "rgb")
+    unclear = make_network("unclear.onnx", side=4, channels=4)
+    with pytest.raises(DataError, match="does not say where the channels are; say --layout"):
+        load_backbone(str(unclear.path), STATED)
+    assert load_backbone(str(unclear.path), {**STATED, "layout": "nchw"}).preprocessing.colours == "rgba"
+
+
 def test_grey_images_by_the_networks_input(make_network):
     backbone = load_backbone(str(make_network(channels=1).path), STATED)
     assert backbone.preprocessing.colours == "grey"

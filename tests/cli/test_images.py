@@ -204,3 +204,21 @@ def test_pixels_that_nothing_is_said_of(crosshead, photos, network):
     done = crosshead("embed", photos, "--backbone", network.path, "--output", "o.npz")
     assert "nothing says how" in done.err
     assert "scaled to 0…1" in done.err
+
+
+def test_ctrl_c_keeps_what_is_done(crosshead, photos, network, monkeypatch):
+    calls = []
+
+    def stop(self, done, total):
+        calls.append(done)
+        if done >= 8 and len(calls) < 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("crosshead.cli.embedding.Rate.__call__", stop)
+    command = ["embed", photos, "--backbone", network.path, *MEANS, "--batch-size", "4", "--output", "f.npz"]
+    done = crosshead(*command)
+    assert done.code == 1
+    assert "interrupted; the features made so far are kept" in done.line
+    again = crosshead(*command)
+    assert again.code == 0
+    assert "30 of 30, 8 of them by an earlier run" in again.out

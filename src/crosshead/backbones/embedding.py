@@ -24,7 +24,7 @@ from crosshead.data.feature_files import (
     write_archive,
     write_table,
 )
-from crosshead.data.image_source import Broken, ImageBatch, ImageSource
+from crosshead.data.image_source import Broken, ImageBatch, ImageSource, refusal_of
 from crosshead.models.document import package_version
 
 BATCH_SIZE = 32
@@ -106,9 +106,10 @@ def embed_to_file(
 ) -> Embedded:
     """Write the features to `.npz` or `.parquet`, which `crosshead.load` reads with names and labels.
 
-    Rows gather in a folder beside ``output``; a run that was killed resumes there if images, backbone, pre-processing
-    and options are the same, and makes the same bytes as an unbroken one. The file appears once it is complete. What
-    is held in memory does not grow with the number of images, but for their names and labels.
+    Rows gather in a folder beside ``output``. A run that was killed, or ended at a broken image, resumes there if
+    images, backbone, pre-processing and batch size are the same, and makes the same bytes as an unbroken one. The file
+    appears once it is complete. What is held in memory does not grow with the number of images, but for their names
+    and labels.
 
     Raises
     ------
@@ -128,7 +129,10 @@ def embed_cached(
     key = embedding_key(source, backbone, how)
     output = folder / f"features-{key[:40]}.npz"
     if output.is_file():
-        return Embedded(output, _broken_of(source, output), 0, cached=True)
+        broken = _broken_of(source, output)
+        if broken and not how.skip_broken:
+            raise DataError(refusal_of(broken, source.source))
+        return Embedded(output, broken, 0, cached=True)
     folder.mkdir(parents=True, exist_ok=True)
     return _write(source, backbone, output, how, key, watch)
 
@@ -143,14 +147,16 @@ def cache_folder(chosen: str | None = None) -> Path:
 
 
 def embedding_key(source: ImageSource, backbone: Backbone, how: Embedding) -> str:
-    """SHA-256 of all that the features depend on: images, labels, backbone, pre-processing, options, versions."""
+    """SHA-256 of all that the features depend on: images, labels, backbone, pre-processing, batch size, versions.
+
+    Broken images are the same whether they are to be skipped or not: a run that they ended goes on with --skip-broken.
+    """
     description = {name: value for name, value in backbone.description.items() if name != "path"}
     content = {
         "images": source.fingerprint(),
         "test": None if source.test is None else source.test.fingerprint(),
         "backbone": description,
         "batch_size": how.batch_size,
-        "skip_broken": how.skip_broken,
         "versions": {name: package_version(name) for name in _VERSIONS},
     }
     return hashlib.sha256(text_of(content).encode()).hexdigest()
@@ -201,6 +207,8 @@ class _Counter:
 
 
 def _gather(source: ImageSource, backbone: Backbone, partial: PartialFeatures, how: Embedding, count: _Counter) -> None:
+    if partial.progress.broken and not how.skip_broken:
+        raise DataError(refusal_of(partial.progress.broken, source.source))
     count(partial.progress.stop)
     batches = source.batches(
         backbone.preprocessing.form,
@@ -209,10 +217,12 @@ def _gather(source: ImageSource, backbone: Backbone, partial: PartialFeatures, h
         workers=how.workers,
         skip_broken=how.skip_broken,
     )
-    for batch in batches:
-        partial.add(embed_batch(batch, source, backbone), batch.stop, batch.broken)
-        count(batch.stop)
-    partial.save()
+    try:
+        for batch in batches:
+            partial.add(embed_batch(batch, source, backbone), batch.stop, batch.broken)
+            count(batch.stop)
+    finally:
+        partial.save()
 
 
 def _finished(source: ImageSource, partial: PartialFeatures) -> FeatureRows:

@@ -177,6 +177,6 @@ def _fitted(stated: Mapping[str, Any], network_input: Any, path: Path) -> Prepro
 
 def _layout(shape: list[Any], path: Path) -> str:
     first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
-    if first != last:
-        return LAYOUTS[0] if first else LAYOUTS[1]
+    if not (first and last):  # where the channels are left open, they are first, as ONNX's own convolutions have them
+        return LAYOUTS[1] if last else LAYOUTS[0]
     raise DataError(f"{path}: the input's shape {shape} does not say where the channels are; say --layout nchw or nhwc")

@@ -10,7 +10,7 @@ from typing import Any
 from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
 from crosshead.backbones.embedding import WRITERS, Embedded, Embedding, cache_folder, embed_cached
 from crosshead.cli.display import show_json, show_pairs
-from crosshead.cli.errors import DONE, tell
+from crosshead.cli.errors import DONE, FAILED, tell
 from crosshead.cli.image_options import ImageOptions
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.writers import check_output
@@ -20,6 +20,8 @@ from crosshead.data.image_source import skipped_note
 from crosshead.data.open_images import holds_images
 
 Encoding = Mapping[str, Any]
+
+GOES_ON = "the features made so far are kept, and the same command goes on from there"
 
 
 def run(source: str, output: str, target: str | None, options: ImageOptions, threads: int | None, as_json: bool) -> int:
@@ -31,7 +33,11 @@ def run(source: str, output: str, target: str | None, options: ImageOptions, thr
         monitor.stage(f"reading {options.backbone}")
         backbone = open_backbone(options, threads)
         began = time.monotonic()
-        made = embed_to_file(images, backbone, path, how_of(options), Rate(monitor, source))
+        try:
+            made = embed_to_file(images, backbone, path, how_of(options), Rate(monitor, source))
+        except KeyboardInterrupt:
+            tell("error", f"interrupted; {GOES_ON}")
+            return FAILED
         seconds = time.monotonic() - began
     show_image_notes(images, made)
     n_images = len(images) + (0 if images.test is None else len(images.test))
@@ -117,7 +123,11 @@ def embedded_source(
     source = images.source
     watch = None if monitor is None else Rate(monitor, source)
     folder = cache_folder(options.cache)
-    made = embed_cached(images, backbone, folder, how_of(options), watch)
+    try:
+        made = embed_cached(images, backbone, folder, how_of(options), watch)
+    except KeyboardInterrupt:
+        tell("note", GOES_ON)
+        raise
     show_image_notes(images, made)
     tell("note", f"features of {source} {'taken from' if made.cached else 'kept in'} {made.path}")
     features = load(made.path, target_required=images.labels is not None)

@@ -28,7 +28,8 @@ METADATA_KEY = b"crosshead.backbone"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The date of all members, so that the same features make the same bytes."""
 
-ROWS_A_GROUP = 4096
+GROUP_BYTES = 1 << 25
+"""Features of one row group of a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def write_table(path: Path, training: FeatureRows, test: FeatureRows | None, des
     schema = _schema(arrow, training, test, description)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for part, split in ((training, "train"), (test, "test")):
-            for first, stop in [] if part is None else _groups(len(part.names)):
+            for first, stop in [] if part is None else _groups(part.features):
                 assert part is not None  # the loop is empty without it
                 block = np.ascontiguousarray(part.features[first:stop])
                 lists = arrow.FixedSizeListArray.from_arrays(arrow.array(block.reshape(-1)), block.shape[1])
@@ -120,9 +121,11 @@ def write_table(path: Path, training: FeatureRows, test: FeatureRows | None, des
                 writer.write_table(arrow.table({name: columns[name] for name in schema.names}, schema=schema))
 
 
-def _groups(n_rows: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, n_rows, ROWS_A_GROUP):
-        yield first, min(first + ROWS_A_GROUP, n_rows)
+def _groups(features: Array) -> Iterator[tuple[int, int]]:
+    n_rows, n_features = features.shape
+    step = max(1, GROUP_BYTES // (4 * n_features))
+    for first in range(0, n_rows, step):
+        yield first, min(first + step, n_rows)
 
 
 def _schema(arrow: Any, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> Any:
