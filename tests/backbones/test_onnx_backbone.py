@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -89,6 +90,13 @@ def test_files_that_are_no_network(tmp_path, make_network):
         load_backbone(str(tmp_path / "text.onnx"))
     with pytest.raises(DataError, match=r"give FILE\.onnx\[:output\] or torch:module:callable"):
         load_backbone("weights.pt")
+
+
+def test_without_onnxruntime_the_extra_is_named(make_network, monkeypatch):
+    network = make_network()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DataError, match=r'needs "crosshead\[onnx\]": pip install "crosshead\[onnx\]"'):
+        load_backbone(str(network.path))
 
 
 def test_several_outputs_need_a_name(make_network):

@@ -38,7 +38,7 @@ def rows_of(text):
     return list(csv.reader(io.StringIO(text)))
 
 
-def test_embed_then_fit_is_fit_with_a_backbone(crosshead, photos, network, cache):
+def test_embed_then_fit_is_fit_with_a_backbone(crosshead, photos, network, cache, tmp_path):
     done = crosshead("embed", photos, "--backbone", network.path, *MEANS, "--output", "f.parquet", "--json")
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
@@ -48,6 +48,7 @@ def test_embed_then_fit_is_fit_with_a_backbone(crosshead, photos, network, cache
     assert direct.code == 0
     assert "backbone       net.onnx, output f" in direct.out
     assert f"features of {photos} kept in {cache}" in direct.err
+    assert network.path.name in (tmp_path / "n" / "README.md").read_text()
     one, other = Model.load("m"), Model.load("n")
     np.testing.assert_array_equal(one.weight, other.weight)
     assert one.encoding == other.encoding

@@ -191,6 +191,21 @@ def test_nothing_that_can_be_read(tmp_path):
         load(tmp_path, size=4, encoding={"shape": [4, 4]}, skip_broken=True)
 
 
+def test_large_photos_are_decoded_by_processes(tmp_path, monkeypatch):
+    """How many is told by the headers alone; small images stay, however many there are."""
+    asked = []
+    monkeypatch.setattr(
+        "crosshead.data.image_source.decode_all", lambda tasks, workers: asked.append(workers) or iter([])
+    )
+    monkeypatch.setattr("crosshead.data.decoding_pool._cpus", lambda: 3)
+    for side, expected in ((1000, 3), (20, 0)):
+        Image.new("L", (side, side)).save(tmp_path / "x.png")
+        source = open_images(tmp_path / "x.png").take(np.zeros(500, dtype=np.int64))
+        with pytest.raises(RuntimeError):  # nothing comes of the pool that was put in its place
+            next(source.batches(FORM))
+        assert asked.pop() == expected
+
+
 def test_fingerprints_follow_content_names_and_labels(photos):
     first = open_images(photos).fingerprint()
     assert open_images(photos).fingerprint() == first

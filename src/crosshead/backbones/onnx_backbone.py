@@ -16,7 +16,6 @@ from crosshead.backbones.protocol import Features, as_rows, check_independence
 from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError, load_package
 
-EXTRA = "onnx"
 INPUT_DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -103,7 +102,7 @@ def file_fingerprint(path: Path) -> str:
 
 
 def _session(path: Path, output: str | None, threads: int | None) -> Any:
-    runtime = load_package("onnxruntime", 'onnxruntime, as in the extra "crosshead[onnx]"', "an ONNX backbone")
+    runtime = load_package("onnxruntime", '"crosshead[onnx]"', "an ONNX backbone")
     if not path.is_file():
         raise DataError(f"{path}: no such file; --backbone names a network, such as net.onnx")
     options = runtime.SessionOptions()
@@ -124,7 +123,7 @@ def _session(path: Path, output: str | None, threads: int | None) -> Any:
 
 def _with_output(path: Path, output: str) -> bytes:
     """The network with a tensor inside it as one more output."""
-    onnx = load_package("onnx", 'onnx, as in the extra "crosshead[onnx]"', "taking features from inside a network")
+    onnx = load_package("onnx", '"crosshead[onnx]"', "taking features from inside a network")
     model = onnx.load(str(path))
     inside = [name for node in model.graph.node for name in node.output if name]
     if output not in inside:

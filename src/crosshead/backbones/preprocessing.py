@@ -74,16 +74,18 @@ class Preprocessing:
 
     def apply(self, pixels: Pixels) -> NDArray[np.float32]:
         """The network's input of pixels (n, height, width, channels), uint8."""
-        values = pixels[..., ::-1] if self.colours == "bgr" else pixels
         factor = np.float64(self.white) / 255.0 / np.asarray(self.std)
         shift = np.asarray(self.mean) / np.asarray(self.std)
-        # A table of 256 values a channel is exact to the last place and quicker than arithmetic on every pixel.
+        # A table of 256 values a channel is exact to the last place, and no slower than arithmetic on every pixel.
         levels = (np.arange(256.0)[:, None] * factor - shift).astype(np.float32)
         table = np.broadcast_to(levels, (256, self.n_channels))
-        out = np.empty(values.shape, dtype=np.float32)
-        for channel in range(self.n_channels):
-            out[..., channel] = table[values[..., channel], channel]
-        return out if self.layout == "nhwc" else np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+        n_images, height, width, channels = pixels.shape
+        out = np.empty((n_images, channels, height, width), dtype=np.float32)
+        for channel in range(channels):
+            found = channels - 1 - channel if self.colours == "bgr" else channel
+            for image in range(n_images):
+                np.take(table[:, channel], pixels[image, :, :, found], out=out[image, channel], mode="clip")
+        return out if self.layout == "nchw" else np.ascontiguousarray(out.transpose(0, 2, 3, 1))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON document, which `preprocessing_of` takes back."""

@@ -79,7 +79,7 @@ Workers = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Processes that decode images; 0 decodes in this one. [default: one a CPU, none for few images]",
+        help="Processes that decode images; 0 decodes in this one. [default: one a CPU, none for small or few images]",
         show_default=False,
     ),
 ]

@@ -152,7 +152,10 @@ def _reason(picture: Path | bytes, error: Exception) -> str:
     is_empty = not picture if isinstance(picture, bytes) else picture.is_file() and picture.stat().st_size == 0
     if is_empty:
         return "the image file is empty"
-    said = str(error) if not isinstance(picture, bytes) else str(error).partition(" <_io")[0]
+    # Pillow repeats the file's name, which whoever shows the reason says before it.
+    said = (
+        str(error).partition(" <_io")[0] if isinstance(picture, bytes) else str(error).replace(f" {str(picture)!r}", "")
+    )
     return f"not a readable image ({said})"
 
 

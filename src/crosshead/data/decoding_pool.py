@@ -17,8 +17,11 @@ import numpy as np
 from crosshead.data.decoding import BrokenImageError, ImageForm, Picture, Pixels, decode
 from crosshead.data.errors import DataError
 
-FEWEST_FOR_PROCESSES = 200
-"""Below so many images the processes take longer to start than the decoding."""
+FEWEST_PIXELS = 1 << 28
+"""Below so many pixels in all, the processes take longer to start than the decoding."""
+
+SMALL_IMAGE = 1 << 18
+"""An image of fewer pixels is decoded in less time than it takes to come back from another process."""
 
 MOST_PROCESSES = 8
 MOST_IMAGES_A_TASK = 16
@@ -71,9 +74,16 @@ def decode_task(task: Task) -> Decoded:
     return Decoded(rows, pixels[: len(rows)], broken)
 
 
-def usual_workers(n_images: int) -> int:
-    """How many processes are worth their start; 0 decodes in this one."""
-    return 0 if n_images < FEWEST_FOR_PROCESSES else min(_cpus(), MOST_PROCESSES)
+def usual_workers(n_images: int, n_pixels: int) -> int:
+    """How many processes are worth their start for images of about so many pixels each; 0 decodes in this one.
+
+    Examples
+    --------
+    >>> usual_workers(1000000, 32 * 32), usual_workers(10, 4000 * 3000)
+    (0, 0)
+    """
+    worth_it = n_pixels >= SMALL_IMAGE and n_images * n_pixels >= FEWEST_PIXELS
+    return min(_cpus(), MOST_PROCESSES) if worth_it else 0
 
 
 def _cpus() -> int:

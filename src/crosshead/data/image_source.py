@@ -119,8 +119,8 @@ class ImageSource:
         Parameters
         ----------
         workers : int, optional
-            Processes that decode; 0 decodes in this one. By default one a processor, up to 8, and none for few
-            images or where nothing needs decoding.
+            Processes that decode; 0 decodes in this one. By default one a processor, up to 8, and none for small or
+            few images, which are decoded before another process could hand them over.
         skip_broken : bool
             Leave out images that cannot be read, and report them in the batches.
 
@@ -129,8 +129,8 @@ class ImageSource:
         DataError
             Where images cannot be read and ``skip_broken`` is not set; it lists up to ten of them.
         """
-        usual = usual_workers(len(self) - start) if self.pictures.encoded else 0
-        decoded = decode_all(self._tasks(form, batch_size, start), usual if workers is None else workers)
+        chosen = self._usual_workers(start) if workers is None else workers
+        decoded = decode_all(self._tasks(form, batch_size, start), chosen)
         for first in range(start, len(self), batch_size):
             stop = min(first + batch_size, len(self))
             parts = [next(decoded) for _ in range(first, stop, images_a_task(form))]
@@ -177,6 +177,19 @@ class ImageSource:
             digest.update(repr((self.name(row), label)).encode("utf-8", "surrogatepass"))
             digest_picture(digest, self.pictures.get([int(self.rows[row])])[0])
         return digest.hexdigest()
+
+    def _usual_workers(self, start: int) -> int:
+        """How many processes are worth it, by the size of a few images."""
+        if not self.pictures.encoded or start >= len(self):
+            return 0
+        sizes = []
+        for row in {start, (start + len(self)) // 2, len(self) - 1}:
+            try:
+                height, width = read_header(self.pictures.get([int(self.rows[row])])[0])[0]
+            except BrokenImageError:
+                continue
+            sizes.append(height * width)
+        return usual_workers(len(self) - start, sorted(sizes)[len(sizes) // 2] if sizes else 0)
 
     def _tasks(self, form: ImageForm, batch_size: int, start: int) -> Iterator[Task]:
         step = images_a_task(form)
