@@ -122,15 +122,19 @@ def test_a_network_whose_images_see_each_other_is_refused(make_network):
         load_backbone(f"{network.path}:centred", STATED)
 
 
-def test_again_from_what_a_model_remembers(make_network, tmp_path):
+def test_again_from_what_a_model_remembers(make_network, tmp_path, monkeypatch):
     network = make_network()
     known = load_backbone(f"{network.path}:maps", STATED).description
     assert backbone_again(json.loads(json.dumps(known))).description == known
     moved = network.path.rename(tmp_path / "moved.onnx")
-    with pytest.raises(DataError, match=r"backbone is not there; say where it is with --backbone"):
+    with pytest.raises(DataError, match=r"backbone is not there; put it into the working folder, or say --backbone"):
         backbone_again(known)
     again = backbone_again(known, str(moved))
     assert (again.description["output"], again.description["fingerprint"]) == ("maps", known["fingerprint"])
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "net.onnx").write_bytes(moved.read_bytes())
+    monkeypatch.chdir(tmp_path / "here")
+    assert backbone_again(known).description["path"] == str(tmp_path / "here" / "net.onnx")
     make_network(seed=1)
     with pytest.raises(DataError, match="not the backbone that the model was trained with"):
         backbone_again(known)

@@ -147,7 +147,7 @@ def test_a_backbone_that_moved(crosshead, photos, network, tmp_path):
     moved = network.path.rename(tmp_path / "moved.onnx")
     refused = crosshead("evaluate", "m", photos)
     assert refused.code == 2
-    assert "the model's backbone is not there; say where it is with --backbone" in refused.line
+    assert "the model's backbone is not there; put it into the working folder, or say --backbone" in refused.line
     assert crosshead("evaluate", "m", photos, "--backbone", moved).code == 0
     assert crosshead("predict", "m", photos, "--backbone", moved).code == 0
     assert crosshead("export", "m", "m.onnx", "--backbone", moved).code == 0

@@ -47,12 +47,18 @@ def load_backbone(
 def backbone_again(
     description: Mapping[str, Any], spec: str | None = None, *, threads: int | None = None
 ) -> OnnxBackbone | TorchBackbone:
-    """The backbone that a model remembers, from where it was or from ``spec``; DataError where it is another one."""
+    """The backbone that a model remembers; DataError where it is another one.
+
+    A file is looked for where it was, then in the working folder under its name; or only where ``spec`` says.
+    """
     remembered = str(description["path"])
     if description["kind"] == "onnx":
-        path, output = (Path(remembered), None) if spec is None else split_output(spec)
+        path, output = (_where_it_was(Path(remembered)), None) if spec is None else split_output(spec)
         if not path.is_file():
-            raise DataError(f"{path}: the model's backbone is not there; say where it is with --backbone FILE.onnx")
+            raise DataError(
+                f"{path}: the model's backbone is not there; put it into the working folder, or say --backbone FILE "
+                "to crosshead evaluate, predict or export"
+            )
         stated = description["preprocessing"]
         found: OnnxBackbone | TorchBackbone = OnnxBackbone(path, output or description["output"], stated, threads)
     else:
@@ -63,3 +69,8 @@ def backbone_again(
             "give that one with --backbone, or train again"
         )
     return found
+
+
+def _where_it_was(path: Path) -> Path:
+    here = Path(path.name)
+    return here if here.is_file() and not path.is_file() else path
