@@ -47,6 +47,24 @@ def test_channels_last(make_network):
     np.testing.assert_allclose(backbone.embed(PIXELS), network.features(SCALED), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["UINT8", "FLOAT16", "DOUBLE"])
+def test_inputs_of_other_types(make_network, name):
+    """Networks of whole numbers get the pixels as they are, and nothing else can be done to them."""
+    onnx = pytest.importorskip("onnx")
+    network = make_network()
+    model = onnx.load(network.path)
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["raw"], ["images"], to=onnx.TensorProto.FLOAT))
+    kind = getattr(onnx.TensorProto, name)
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("raw", kind, ["n", 3, 8, 8]))
+    onnx.save(model, network.path)
+    stated = {} if name == "UINT8" else {"white": 255}
+    found = load_backbone(str(network.path), stated).embed(PIXELS)
+    np.testing.assert_allclose(found, network.features(PIXELS.transpose(0, 3, 1, 2)), rtol=1e-5)
+    if name == "UINT8":
+        with pytest.raises(DataError, match="takes whole numbers 0…255, so white, mean and std cannot be applied"):
+            load_backbone(str(network.path), {"mean": 127})
+
+
 def test_an_input_that_says_little_or_too_much(make_network):
     free = load_backbone(str(make_network("free.onnx", side="side").path), {**STATED, "size": 8})
     assert (free.preprocessing.layout, free.preprocessing.colours) == ("nchw", "rgb")

@@ -120,6 +120,17 @@ def test_arrays_and_their_test_images(tmp_path):
         open_images(tmp_path / "f.npz")
 
 
+def test_a_damaged_archive_is_left_to_its_reader(tmp_path):
+    np.savez(tmp_path / "a.npz", X=PIXELS)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    start = content.index(b"\x93NUMPY")
+    content[start : start + 60] = bytes(60)
+    (tmp_path / "a.npz").write_bytes(content)
+    assert not holds_images(str(tmp_path / "a.npz"))
+    with pytest.raises(DataError, match=r"a\.npz: array 'X'"):
+        open_images(tmp_path / "a.npz")
+
+
 def test_idx_and_its_test_images(tmp_path):
     for name, rows in (("train", slice(0, 9)), ("t10k", slice(9, 12))):
         pixels = PIXELS[rows, :, :, 0]

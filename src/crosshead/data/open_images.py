@@ -172,10 +172,13 @@ def _archive_of_images(path: Path) -> bool:
         name = arrays.choose_name(list(archive.files), arrays.FEATURE_NAMES, "images", "X", str(path))
         if name is None:
             return False
-        with archive.zip.open(f"{name}.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(stream)
+        try:
+            with archive.zip.open(f"{name}.npy") as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+        except Exception:  # a damaged header fails in almost any way, and its reader tells it best
+            return False
     return len(shape) in (3, 4) and dtype == np.uint8
 
 
