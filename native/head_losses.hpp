@@ -377,6 +377,7 @@ inline void visit_head_loss(LossName name, const Use& use) {
     case LossName::squared_hinge: return use(HingeHead<T, true>{});
     case LossName::crammer_singer: return use(CrammerSingerHead<T>{});
     case LossName::squared_error: return use(SquaredErrorHead<T>{});
+    default: break;  // a quadratic is no loss of a head
   }
 }
 
