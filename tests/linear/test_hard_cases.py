@@ -60,3 +60,32 @@ def test_parameters_of_the_wrong_kind_are_named(parameters: Any) -> None:
     X, y = separable()
     with pytest.raises(ValueError, match=next(iter(parameters))):
         LinearClassifier(**parameters).fit(X, y)
+
+
+def rare_features(rows: int = 3000, common: int = 20, rare: int = 25) -> Any:
+    """Standardised columns, of which some are constant but for one to five rows, where they are then of size 25 to 55."""
+    chance = np.random.default_rng(3)
+    X = chance.normal(size=(rows, common + rare))
+    X[:, common:] = 0
+    for column in range(common, common + rare):
+        X[chance.choice(rows, size=int(chance.integers(1, 6)), replace=False), column] = chance.uniform(0.5, 1)
+    y = np.argmax(X[:, :4] + chance.gumbel(size=(rows, 4)), axis=1)
+    return ((X - X.mean(axis=0)) / X.std(axis=0)).astype(np.float32), y
+
+
+@pytest.mark.parametrize("loss", ["softmax", "binary", "squared_hinge"])
+def test_rare_features_do_not_stall_a_fit(loss: str) -> None:
+    """Steps along them were once measured by curvature that had vanished, and cut short by the line search for ever."""
+    X, y = rare_features()
+    model = LinearClassifier(loss, alpha=1 / len(X), tol=1e-4).fit(X, y)
+    assert model.status_ == "converged"
+    assert model.n_passes_ < 200
+
+
+@pytest.mark.parametrize("decades", [1, 2])
+def test_the_scale_of_a_column_costs_few_passes(decades: int) -> None:
+    X, y = rare_features(rare=0)
+    scale = 10 ** np.random.default_rng(0).uniform(-decades, decades, X.shape[1])
+    plain, scaled = (LinearClassifier(alpha=1 / len(X), tol=1e-4).fit(Z.astype(np.float32), y) for Z in (X, X * scale))
+    assert scaled.status_ == "converged"
+    assert scaled.n_passes_ <= 3 * plain.n_passes_ + 10
