@@ -63,7 +63,7 @@ def test_parameters_of_the_wrong_kind_are_named(parameters: Any) -> None:
 
 
 def rare_features(rows: int = 3000, common: int = 20, rare: int = 25) -> Any:
-    """Standardised columns, of which some are constant but for one to five rows, where they are then of size 25 to 55."""
+    """Standardised columns, of which some are constant but for one to five rows, and of size 25 to 55 there."""
     chance = np.random.default_rng(3)
     X = chance.normal(size=(rows, common + rare))
     X[:, common:] = 0

@@ -13,11 +13,12 @@ from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.evaluating import cross_entropy_values, training_rows
 from crosshead.cli.folders import check_model_folder
+from crosshead.cli.held_out import held_out_again
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, model_loss, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
-from crosshead.data import Dataset, split
+from crosshead.data import Dataset
 from crosshead.evaluation import CrossFitted, Evaluation, TemperatureScaler, cross_fit
 from crosshead.models import Model
 
@@ -88,9 +89,8 @@ def unseen_rows(model: Model, dataset: Dataset, fingerprint: str) -> Dataset:
     if not trained_on:
         return dataset
     if trained_on < dataset.n_rows:
-        fraction = (dataset.n_rows - trained_on) / dataset.n_rows
-        training, held_out = split(dataset, fraction, int(model.hyperparameters.get("seed", 0)))
-        if training.fingerprint() == model.fingerprint:
+        held_out = held_out_again(model, dataset)
+        if held_out is not None:
             tell(
                 "note",
                 f"the model was trained on {trained_on} of these rows; the other {held_out.n_rows}, which were held "

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from crosshead.cli.display import show_json
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.explain import ExplainOptions
 from crosshead.cli.sources import load_for_model
+from crosshead.cli.writers import check_output, text_file
 from crosshead.data import Dataset
 from crosshead.explain import (
     Explanation,
@@ -33,11 +31,12 @@ from crosshead.penalties import ElasticNet
 
 def run(options: ExplainOptions) -> int:
     """Compute and show; returns the exit code."""
-    output = None if options.output is None else _page_path(options.output)
+    output = None if options.output is None else check_output(options.output, (".html", ".htm"))
     explanations = _FORMS[options.form](options)
     result = explanations[0] if len(explanations) == 1 else SampleExplanations(tuple(explanations))
     if output is not None:
-        _write(output, page(_title(explanations), result))
+        with text_file(output) as stream:
+            stream.write(page(_title(explanations), result))
         tell("note", f"written to {options.output}")
     if options.as_json:
         show_json(result.to_dict())
@@ -289,24 +288,3 @@ def _title(explanations: Sequence[Explanation]) -> str:
     if len(explanations) > 1:
         return f"The arithmetic of {len(explanations)} samples"
     return first.title or f"The arithmetic of one sample: {first.loss}"
-
-
-def _page_path(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--output {text}: name a file that ends in .html")
-    if path.is_dir():
-        raise UsageError(f"--output {text}: a folder is in the way")
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"--output {text}: there is no folder {path.resolve().parent}")
-    return path
-
-
-def _write(path: Path, content: str) -> None:
-    """The page appears, or replaces the old one, once it is complete."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from crosshead.cli.embedding import load_again
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.evaluating import calibration_rows
+from crosshead.cli.held_out import held_out_again
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
@@ -21,7 +22,7 @@ from crosshead.cli.report_words import commands_for, model_facts, prediction_fac
 from crosshead.cli.sources import check_features, show_notes
 from crosshead.cli.top_losses_run import row_title
 from crosshead.cli.writers import check_output, text_file
-from crosshead.data import Dataset, split
+from crosshead.data import Dataset
 from crosshead.data.errors import DataError
 from crosshead.models import Model
 from crosshead.report.building import Settings, Wording, report_on_model, report_on_predictions
@@ -155,10 +156,10 @@ def rows_to_judge(model: Model, whole: Dataset, *, all_rows: bool) -> Judged:
     if print_of_whole != model.training.get("split_from"):
         return Judged(whole, "rows", title)
     rows = int(model.training["rows"])
-    held_out, test = whole.n_rows - rows, f"{whole.n_rows - rows}/{whole.n_rows}"
-    training, rest = split(numbered(whole), held_out / whole.n_rows, int(model.hyperparameters.get("seed", 0)))
-    if not all_rows and training.fingerprint() == model.fingerprint:
-        return Judged(rest, "held-out rows", title, test)
+    test = f"{whole.n_rows - rows}/{whole.n_rows}"
+    held_out = None if all_rows else held_out_again(model, numbered(whole))
+    if held_out is not None:
+        return Judged(held_out, "held-out rows", title, test)
     caution = f"The model was trained on {rows} of these rows; the others alone would tell more about it."
     return Judged(whole, "rows", title, test, caution)
 
