@@ -108,6 +108,7 @@ def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
 
 
 def refuse_second_derivatives() -> None:
+    """NotImplementedError in a backward pass that is recorded itself."""
     if torch.is_grad_enabled():
         raise NotImplementedError(
             "crosshead's fused losses have first derivatives only: for create_graph=True or a Hessian, use "

@@ -49,7 +49,7 @@ def one_step(processes: Processes, device: torch.device) -> Iterator[None]:
 
 
 def accept() -> None:
-    """This process's batch has passed its checks; to be called before anything is exchanged."""
+    """Say that the batch here has passed its checks; to be called before anything is exchanged."""
     agreement = _STEP.get()
     if agreement is not None and not agreement.reached:
         agreement.reach(True)

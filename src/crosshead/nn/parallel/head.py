@@ -121,7 +121,7 @@ class ClassParallelHead(nn.Module):
         """The loss of features (..., D) and targets as the head takes them, those of this process."""
         with self._step():
             if self.average_gradients:
-                features = _Times.apply(features, float(self.processes.size))
+                features = _Times.apply(features, float(self.processes.size))  # type: ignore[no-untyped-call]
             value: Tensor = self.head(features, target)
             return value
 
@@ -151,7 +151,7 @@ class ClassParallelHead(nn.Module):
 def _all_processes() -> DeviceMesh:
     if not dist.is_available() or not dist.is_initialized():
         raise RuntimeError(
-            "a ClassParallelHead needs processes: call torch.distributed.init_process_group first, or start with torchrun"
+            "a ClassParallelHead needs processes: call torch.distributed.init_process_group first, or use torchrun"
         )
     device = "cuda" if "nccl" in dist.get_backend() else "cpu"
     return init_device_mesh(device, (dist.get_world_size(),))
@@ -207,7 +207,7 @@ def _with_parameters(
 
 def _whole(parameter: Tensor) -> nn.Parameter:
     assert isinstance(parameter, DTensor)
-    found = parameter.detach().full_tensor()
+    found: Tensor = parameter.full_tensor().detach()
     return nn.Parameter(found.flatten(0, 1) if found.dim() == 3 else found, requires_grad=parameter.requires_grad)
 
 
@@ -220,5 +220,5 @@ class _Times(torch.autograd.Function):
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         return gradient * ctx.factor, None

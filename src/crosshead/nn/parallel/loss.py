@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from crosshead.nn.tiles import Problem
 
 @dataclass(frozen=True)
 class Layout:
-    """Who has what: ``counts`` rows and ``classes`` classes, by rank; whether any process wants a features' gradient."""
+    """Who has what: ``counts`` rows and ``classes`` classes, by rank; whether any wants a gradient of features."""
 
     processes: Processes
     counts: list[int]
@@ -55,7 +56,7 @@ class Layout:
     def slices(self) -> list[slice]:
         """The classes of every process."""
         begin = starts(self.classes)
-        return [slice(first, last) for first, last in zip(begin, begin[1:], strict=False)]
+        return [slice(first, last) for first, last in pairwise(begin)]
 
 
 def sharded_loss(
@@ -79,12 +80,12 @@ def sharded_loss(
     layout = _agreed(loss, projection, rows, targets, weight, f"{reduction} {all_ignored}")
     processes = layout.processes
     here = _targets_here(targets, layout)
-    outputs = _Rows.apply(_Step(layout, loss, projection), here, rows.input, weight, bias)
+    outputs = _Rows.apply(_Step(layout, loss, projection), here, rows.input, weight, bias)  # type: ignore[no-untyped-call]
     if share.denominator is not None:
         share = share_of_rows(share.counted, "mean", processes.total(share.denominator))
 
     def total(amounts: Tensor) -> Tensor:
-        found: Tensor = _Total.apply(processes, amounts.sum())
+        found: Tensor = _Total.apply(processes, amounts.sum())  # type: ignore[no-untyped-call]
         return found
 
     return finished(outputs, rows, share, reduction, all_ignored, total)
@@ -98,9 +99,7 @@ def merged_over_processes(loss: RowLoss, state: Tensor, processes: Processes) ->
     return reduce(lambda first, second: merged(loss.fields, first, second), processes.each(state))
 
 
-def _agreed(
-    loss: RowLoss, projection: Projection, rows: Rows, targets: Targets, weight: Tensor, manner: str
-) -> Layout:
+def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets, weight: Tensor, manner: str) -> Layout:
     """The layout; the same ValueError on all processes where they are not at the same step."""
     accept()
     processes = processes_of(rows.weight)
@@ -168,9 +167,7 @@ class _Rows(torch.autograd.Function):
     """The outputs of the rows of this process, (outputs, n), from its features and its shard of W and b."""
 
     @staticmethod
-    def forward(
-        ctx: Any, step: _Step, targets: Targets, input: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, step: _Step, targets: Targets, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         layout, loss, projection = step.layout, step.loss, step.projection
         features = layout.processes.rows(input, layout.counts)
         problem = Problem(features, weight, bias, targets, layout.first_class)
@@ -183,7 +180,7 @@ class _Rows(torch.autograd.Function):
         return loss.value(state, targets, own)[:, layout.own].clone()
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor | None) -> Any:
         refuse_second_derivatives()
         if upstream is None:
             return (None,) * 5
@@ -209,5 +206,5 @@ class _Total(torch.autograd.Function):
         return processes.total(amount)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> Any:
         return None, upstream

@@ -32,8 +32,8 @@ def best_classes_of_shards(
     here = best_classes(projection, processes.rows(input, counts), rows, local_bias, k, softcap)
     own = counts[processes.rank]
     shapes = [(own, min(k, many)) for many in classes]
-    scores = torch.cat(processes.exchange(here.scores.split(counts), shapes), dim=1)
-    numbers = torch.cat(processes.exchange((here.classes + layout.first_class).split(counts), shapes), dim=1)
-    lse = torch.stack(processes.exchange(here.lse.split(counts), [(own,)] * processes.size))
+    scores = torch.cat(processes.exchange(torch.split(here.scores, counts), shapes), dim=1)
+    numbers = torch.cat(processes.exchange(torch.split(here.classes + layout.first_class, counts), shapes), dim=1)
+    lse = torch.stack(processes.exchange(torch.split(here.lse, counts), [(own,)] * processes.size))
     best, order = scores.topk(min(k, scores.shape[1]), dim=1)
     return Best(numbers.gather(1, order), best, lse.logsumexp(dim=0))

@@ -19,7 +19,7 @@ class Processes:
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
 
     def each(self, tensor: Tensor) -> list[Tensor]:
-        """This tensor of every process, by rank; all have the same shape."""
+        """The tensor of every process, by rank; all have the same shape."""
         tensor = tensor.contiguous()
         found = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(found, tensor, group=self.group)
@@ -41,9 +41,9 @@ class Processes:
         return torch.cat([part[:count] for part, count in zip(found, counts, strict=True)])
 
     def own_rows_of_total(self, tensor: Tensor, counts: Sequence[int]) -> Tensor:
-        """This process's rows (counts[rank], …) of the sum over processes of tensors (Σ counts, …)."""
+        """The rows of this process, (counts[rank], …), of the sum over processes of tensors (Σ counts, …)."""
         most = max(counts)
-        parts = [_padded(part, most) for part in tensor.split(list(counts))]
+        parts = [_padded(part, most) for part in torch.split(tensor, list(counts))]
         own = torch.empty_like(parts[0])
         dist.reduce_scatter(own, parts, group=self.group)
         return own[: counts[self.rank]]
@@ -54,7 +54,7 @@ class Processes:
         lengths = [torch.Size(shape).numel() for shape in shapes]
         received = sent.new_empty(sum(lengths))
         dist.all_to_all_single(received, sent, lengths, [part.numel() for part in parts], group=self.group)
-        return [part.view(*shape) for part, shape in zip(received.split(lengths), shapes, strict=True)]
+        return [part.view(*shape) for part, shape in zip(torch.split(received, lengths), shapes, strict=True)]
 
 
 def starts(counts: Sequence[int]) -> list[int]:

@@ -18,7 +18,9 @@ START_BLOCK = 1024
 def sharded_matrix(tensor: Tensor) -> DTensor:
     """The tensor as a `Shard(0)` DTensor on one axis of processes; ValueError where it is not."""
     if not isinstance(tensor, DTensor) or tensor.device_mesh.ndim != 1 or not tensor.placements[0].is_shard(0):
-        raise ValueError("W and b of a class-parallel loss must be DTensors with the placement Shard(0) on a mesh of 1 axis")
+        raise ValueError(
+            "W and b of a class-parallel loss must be DTensors with the placement Shard(0) on a mesh of one axis"
+        )
     return tensor
 
 
@@ -34,8 +36,8 @@ def local_rows(tensor: Tensor) -> Tensor:
 
 
 def sparse_local_rows(weight: Tensor) -> Tensor:
-    """`local_rows`, where the gradient may be row-sparse: that of W is then a DTensor of row-sparse shards."""
-    local: Tensor = _SparseLocal.apply(sharded_matrix(weight))
+    """`local_rows`, for a gradient that is row-sparse: that of W is then a DTensor of row-sparse shards."""
+    local: Tensor = _SparseLocal.apply(sharded_matrix(weight))  # type: ignore[no-untyped-call]
     return local
 
 
@@ -91,14 +93,31 @@ def _started(whole: Tensor, mesh: DeviceMesh, deviation: float) -> DTensor:
 
 
 class _SparseLocal(torch.autograd.Function):
-    """The shard of a DTensor, whose gradient may be row-sparse."""
+    """The shard of W as rows, whose gradient must be row-sparse and holds all rows of a class or none.
+
+    PyTorch cannot accumulate a DTensor of row-sparse shards, so that the gradient is put into ``W.grad`` from here:
+    `torch.autograd.grad` does not find it.
+    """
 
     @staticmethod
     def forward(ctx: Any, weight: DTensor) -> Tensor:
-        ctx.weight = weight.detach()
-        return weight._local_tensor.detach().view_as(weight._local_tensor)
+        ctx.weight = weight
+        return weight._local_tensor.detach().view(-1, weight.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         weight = ctx.weight
-        return DTensor(gradient, weight._spec, requires_grad=False)
+        found = _of_classes(gradient.coalesce(), weight._local_tensor.shape)
+        if weight.grad is not None:
+            found = (weight.grad.to_local() + found).coalesce()
+        weight.grad = DTensor(found, weight._spec, requires_grad=False)  # type: ignore[no-untyped-call]
+        return None
+
+
+def _of_classes(gradient: Tensor, shape: torch.Size) -> Tensor:
+    """A row-sparse gradient of the rows of whole classes (C × K, D) as one of this shape, (C, D) or (C, K, D)."""
+    if len(shape) == 2:
+        return gradient
+    classes = gradient.indices()[:, :: shape[1]] // shape[1]
+    values = gradient.values().view(-1, *shape[1:])
+    return torch.sparse_coo_tensor(classes, values, shape, is_coalesced=True, check_invariants=True)
