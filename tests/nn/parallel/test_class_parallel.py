@@ -22,17 +22,23 @@ LIMIT = 300
 """Seconds until a world that hangs is ended; what is exchanged in vain gives up earlier."""
 
 
+def environment() -> dict[str, str]:
+    """One thread a process, and this source."""
+    paths = [str(HERE.parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def world(size: int, folder: Path) -> list[str]:
     """The tracebacks of the processes of a world, or what they said where they did not come to the end."""
-    paths = [str(HERE.parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     workers, outputs, errors = [], [], []
     for rank in range(size):
         output = folder / f"rank{rank}-of-{size}.txt"
         outputs.append(output)
         command = [sys.executable, "-W", "error::DeprecationWarning", HERE / "worker.py", rank, size, folder]
         with output.open("w", encoding="utf-8") as file:
-            workers.append(subprocess.Popen([str(part) for part in command], env=environment, stdout=file, stderr=file))
+            workers.append(
+                subprocess.Popen([str(part) for part in command], env=environment(), stdout=file, stderr=file)
+            )
     try:
         for worker in workers:
             worker.wait(timeout=LIMIT)
@@ -69,3 +75,25 @@ def test_a_head_on_meta_keeps_its_data():
     head = ClassificationHead(3, 5, weight=weight, device="meta")
     assert head.weight.is_meta
     assert torch.equal(head.class_weight, weight)
+
+
+def test_the_example_trains_in_two_processes_and_goes_on_in_one(tmp_path):
+    """The checkpoint of two is loaded by one, whose network then measures the same."""
+    example = HERE.parents[2] / "examples" / "faces_parallel.py"
+    options = ["--size", "28", "24", "--batch", "24", "--sample-rate", "0.5", "--checkpoint", tmp_path / "saved"]
+    found = []
+    for processes, epochs in ((2, 2), (1, 0)):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        done = subprocess.run(
+            [str(part) for part in [*command, example, *options, "--epochs", epochs, "--json"]],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    assert found[0] == found[1]
+    assert list(found[0]) == ["pixels", "ArcFace"]
+    assert 0 <= found[0]["ArcFace"]["eer"] < 0.5

@@ -65,9 +65,13 @@ class ClassParallelHead(nn.Module):
     Notes
     -----
     ``state_dict`` has DTensors: what `torch.distributed.checkpoint` saves from any number of processes it loads on any
-    other. Optimizers do not mix DTensors and tensors in one call: give the head a parameter group of its own, with
-    ``foreach=False``. `RowSparseSGD` and `RowSparseAdam` update each shard by itself. With ``sample_rate`` the state of
-    these two is a process's own and is not saved for another number of processes.
+    other. Optimizers do not mix DTensors and tensors in one call: give the head a parameter group of its own.
+
+    `torch.compile` ends its graph before the head and begins another one after it.
+
+    With ``sample_rate`` the gradient of W is a DTensor of row-sparse shards, for `RowSparseSGD` and `RowSparseAdam`,
+    whose state is then a process's own and is of no use to another number of processes. Backward puts it into
+    ``weight.grad`` itself, where `torch.autograd.grad` does not find it.
 
     Raises
     ------
@@ -78,9 +82,7 @@ class ClassParallelHead(nn.Module):
 
     Examples
     --------
-    >>> import tempfile
-    >>> file = tempfile.NamedTemporaryFile()
-    >>> dist.init_process_group("gloo", init_method=f"file://{file.name}", rank=0, world_size=1)
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     >>> head = ClassParallelHead(ClassificationHead(8, 1000, label_smoothing=0.1, device="meta"))
     >>> features = torch.randn(4, 8, requires_grad=True)
     >>> head(features, torch.tensor([1, 10, 100, 999])).backward()
