@@ -113,7 +113,7 @@ def classification_head(name: str, classes: int) -> None:
     loss, options = CLASSIFICATION[name]
     given = options(classes)
     features, target = problem(classes, given.pop("dense", False))
-    for reduction in ("mean", "sum", "none"):
+    for reduction in ("mean", "sum", "none") if classes < 100 else ("mean",):
         head = ClassificationHead(FEATURES, classes, loss, reduction=reduction, dtype=torch.float64, **given)
         torch.nn.init.normal_(head.weight, std=0.5)
         torch.nn.init.normal_(head.bias)
@@ -124,17 +124,18 @@ def margin_head(name: str, classes: int) -> None:
     given = dict(MARGINS[name])
     weight = positive(classes) if given.pop("weighted", False) else None
     features, target = problem(classes)
-    for reduction in ("mean", "none"):
+    for reduction in ("mean", "none") if classes < 100 else ("mean",):
         head = MarginHead(
             FEATURES, classes, scale=8.0, weight=weight, reduction=reduction, dtype=torch.float64, **given
         )
         compare(head, 20 * features, target)
 
 
-def compare(head, features, target, tolerance=1e-11, bias_too=True) -> None:
+def compare(head, features, target, tolerance=1e-11) -> None:
     """Loss and all gradients, of one process and of all; the upstream gradient of a row is its own."""
-    for part in parts():
-        sharded, single = ClassParallelHead(head), deepcopy_of(head)
+    for part in parts()[: 2 if head.num_classes < 100 else 1]:
+        sharded, single = ClassParallelHead(head), head
+        single.zero_grad()
         x = features.clone().requires_grad_()
         own = part(features).requires_grad_()
         truth, value = single(x, target), sharded(own, part(target))
@@ -156,11 +157,6 @@ def compare(head, features, target, tolerance=1e-11, bias_too=True) -> None:
             close(ours.grad.to_local(), here[0] if here else whole[:0])
         for ours, theirs in zip(sharded.buffers(), single.buffers(), strict=True):
             close(ours, theirs)
-
-
-def deepcopy_of(head):
-    """A head with parameters and running numbers of its own."""
-    return ClassParallelHead(head, init_device_mesh("cpu", (dist.get_world_size(),))).whole()
 
 
 def fewer_classes_than_processes() -> None:
