@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import torch
@@ -22,7 +23,8 @@ class NormMargins(nn.Module):
     batch has the share ``t_alpha``; they begin at 20 and 100. Lengths are clipped to 10⁻³ … 100 and have no gradient.
 
     Statistics move in training mode only, and by rows that are not ignored; a batch of one row has no deviation and
-    moves the mean alone.
+    moves the mean alone. ``total`` turns a sum over the rows here into one over all rows of the batch, where that is
+    spread over processes.
 
     Source: Kim, Jain and Liu, AdaFace: quality adaptive margin for face recognition, CVPR 2022.
 
@@ -44,6 +46,7 @@ class NormMargins(nn.Module):
         if not 0 < t_alpha <= 1:
             raise ValueError(f"t_alpha is the share of a new batch, above 0 and at most 1, not {t_alpha!r}")
         self.margin, self.h, self.t_alpha = margin, h, t_alpha
+        self.total: Callable[[Tensor], Tensor] = alone
         self.register_buffer("mean", torch.tensor(20.0, device=device))
         self.register_buffer("deviation", torch.tensor(100.0, device=device))
 
@@ -58,12 +61,17 @@ class NormMargins(nn.Module):
 
     def _follow(self, norm: Tensor, counted: Tensor) -> None:
         # Without branches on how many rows count: a compiled step stays one graph, and a GPU is not waited for.
-        rows = counted.sum()
-        mean = (norm * counted).sum() / rows.clamp_min(1)
-        deviation = (((norm - mean).square() * counted).sum() / (rows - 1).clamp_min(1)).sqrt()
+        rows = self.total(counted.sum())
+        mean = self.total((norm * counted).sum()) / rows.clamp_min(1)
+        deviation = (self.total(((norm - mean).square() * counted).sum()) / (rows - 1).clamp_min(1)).sqrt()
         self.mean.copy_(torch.where(rows > 0, self.mean.lerp(mean, self.t_alpha), self.mean))
         self.deviation.copy_(torch.where(rows > 1, self.deviation.lerp(deviation, self.t_alpha), self.deviation))
 
     def extra_repr(self) -> str:
         """What `print` shows."""
         return f"margin={self.margin}, h={self.h}, t_alpha={self.t_alpha}"
+
+
+def alone(amount: Tensor) -> Tensor:
+    """The sum over the rows here itself: there are no others."""
+    return amount

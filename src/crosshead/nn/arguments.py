@@ -16,6 +16,16 @@ from crosshead.nn.targets import checked_index
 FLOATING = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether the tensor is a `torch.distributed.tensor.DTensor`, of which this process holds a part."""
+    return hasattr(tensor, "device_mesh")
+
+
+def data_device(device: torch.device | str | None) -> torch.device | str | None:
+    """Where a head's data goes: not to "meta", from which parameters return by a new start, but data never."""
+    return None if device is not None and torch.device(device).type == "meta" else device
+
+
 @dataclass(frozen=True)
 class Rows:
     """Features as rows (N, D), weight (C, D), bias (C,) or None, and the leading shape that the rows had.

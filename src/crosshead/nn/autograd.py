@@ -21,7 +21,7 @@ def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
-    _refuse_second_derivatives()
+    refuse_second_derivatives()
     if upstream is None:
         return (None,) * 7
     if ctx.gradients is None:
@@ -50,7 +50,7 @@ def _keep_rows(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
-    _refuse_second_derivatives()
+    refuse_second_derivatives()
     if upstream is None:
         return (None,) * 5
     input, weight, bias, state, target_score, *targets = ctx.saved_tensors
@@ -68,7 +68,7 @@ def _keep_score_reduced(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _score_reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
-    _refuse_second_derivatives()
+    refuse_second_derivatives()
     if upstream is None:
         return (None,) * 5
     if ctx.gradient is None:
@@ -90,7 +90,7 @@ def _keep_score_rows(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _score_rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
-    _refuse_second_derivatives()
+    refuse_second_derivatives()
     if upstream is None:
         return (None,) * 3
     scores, state, *targets = ctx.saved_tensors
@@ -107,7 +107,8 @@ def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
     return [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
 
 
-def _refuse_second_derivatives() -> None:
+def refuse_second_derivatives() -> None:
+    """NotImplementedError in a backward pass that is recorded itself."""
     if torch.is_grad_enabled():
         raise NotImplementedError(
             "crosshead's fused losses have first derivatives only: for create_graph=True or a Hessian, use "

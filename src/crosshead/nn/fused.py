@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 import crosshead.nn.autograd  # noqa: F401  (gives the operators their gradients)
-from crosshead.nn.arguments import Rows, ScoreRows
+from crosshead.nn.arguments import Rows, ScoreRows, is_sharded
 from crosshead.nn.operators import linear_loss, linear_loss_rows, recipe_of
 from crosshead.nn.projections import Projection
 from crosshead.nn.reduction import Share, settle
@@ -31,12 +33,16 @@ def reduced_loss(
 
     One number without by-products computes gradients on the way; everything else computes the scores again for them.
     """
+    if is_sharded(rows.weight):
+        from crosshead.nn.parallel.loss import sharded_loss
+
+        return sharded_loss(loss, projection, rows, targets, share, reduction=reduction, all_ignored=all_ignored)
     recipe = recipe_of(loss, projection)
     parts = _parts(targets)
     row_weight = share.row_weight
     if reduction in SEPARATE or loss.outputs > 1 or not _keeps_small_gradients(rows.input):
         outputs, _, _ = linear_loss_rows(recipe, rows.input, rows.weight, rows.bias, parts)
-        return _finished(outputs, rows, share, reduction, all_ignored)
+        return finished(outputs, rows, share, reduction, all_ignored)
     total, *_ = linear_loss(recipe, rows.input, rows.weight, rows.bias, parts, row_weight, rows.wanted)
     return settle(total, share, all_ignored).to(rows.result), row_weight.new_empty((0, len(row_weight)))
 
@@ -50,20 +56,26 @@ def reduced_score_loss(
     row_weight = share.row_weight
     if reduction in SEPARATE or loss.outputs > 1 or not _keeps_small_gradients(rows.scores):
         outputs, _ = score_loss_rows(recipe, rows.scores, parts)
-        return _finished(outputs, rows, share, reduction, all_ignored)
+        return finished(outputs, rows, share, reduction, all_ignored)
     wanted = rows.scores.requires_grad and torch.is_grad_enabled()
     total, _ = score_loss(recipe, rows.scores, parts, row_weight, wanted)
     return settle(total, share, all_ignored).to(rows.result), row_weight.new_empty((0, len(row_weight)))
 
 
-def _finished(
-    outputs: Tensor, rows: Rows | ScoreRows, share: Share, reduction: str, all_ignored: str
+def finished(
+    outputs: Tensor,
+    rows: Rows | ScoreRows,
+    share: Share,
+    reduction: str,
+    all_ignored: str,
+    total: Callable[[Tensor], Tensor] = torch.sum,
 ) -> tuple[Tensor, Tensor]:
+    """The loss and the by-products from the outputs of the rows (outputs, N); ``total`` adds up rows."""
     row_weight = share.row_weight
     weighted = torch.where(row_weight == 0, 0, outputs[0] * row_weight)
     if reduction in SEPARATE:
         return weighted.reshape(rows.leading).to(rows.result), outputs[1:]
-    return settle(weighted.sum(), share, all_ignored).to(rows.result), outputs[1:]
+    return settle(total(weighted), share, all_ignored).to(rows.result), outputs[1:]
 
 
 def _parts(targets: Targets) -> list[Tensor | None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from crosshead.nn.arguments import data_device
 from crosshead.nn.head_losses import head_loss
 from crosshead.nn.prediction import Prediction, best_classes
 from crosshead.nn.projections import Linear
@@ -91,7 +92,7 @@ class ClassificationHead(nn.Module):
         self.options = {name: value for name, value in options.items() if not isinstance(value, Tensor)}
         self._vectors = [name for name, value in options.items() if isinstance(value, Tensor)]
         for name in self._vectors:
-            self.register_buffer(_buffer(name), options[name].to(device))
+            self.register_buffer(_buffer(name), options[name].to(data_device(device)))
         self.labels: Any = None
         self.reset_parameters()
 
@@ -105,9 +106,14 @@ class ClassificationHead(nn.Module):
         """C."""
         return self.weight.shape[0]
 
+    @property
+    def start_deviation(self) -> float:
+        """Standard deviation of the first weights."""
+        return START / sqrt(max(1, self.in_features))
+
     def reset_parameters(self) -> None:
         """Start again: nearly equal scores for all classes."""
-        nn.init.normal_(self.weight, std=START / sqrt(max(1, self.in_features)))
+        nn.init.normal_(self.weight, std=self.start_deviation)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

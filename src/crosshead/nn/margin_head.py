@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from crosshead.nn.adaptive import NormMargins
 from crosshead.nn.angular import Amount, MarginGradient
-from crosshead.nn.arguments import class_vector, index_target
+from crosshead.nn.arguments import class_vector, data_device, index_target
 from crosshead.nn.margin_loss import (
     cosine_projection,
     directions,
@@ -116,10 +117,12 @@ class MarginHead(nn.Module):
         self.label_smoothing, self.reduction = label_smoothing, reduction
         self.ignore_index, self.all_ignored = ignore_index, all_ignored
         self.weight = nn.Parameter(torch.empty(num_classes * sub_centers, in_features, device=device, dtype=dtype))
-        self.margins = NormMargins(m2, h, t_alpha, device) if adaptive else None
+        self.margins = NormMargins(m2, h, t_alpha, data_device(device)) if adaptive else None
         self.register_buffer("class_weight", class_vector("weight", weight, num_classes))
+        steps = torch.zeros((), dtype=torch.long, device=data_device(device))
         seeded = sample_rate < 1 and sample_seed is not None
-        self.register_buffer("sampled_steps", torch.zeros((), dtype=torch.long, device=device) if seeded else None)
+        self.register_buffer("sampled_steps", steps if seeded else None)
+        self.classes_of_step: ClassesOfStep = classes_of_step
         self.reset_parameters()
 
     @property
@@ -127,9 +130,14 @@ class MarginHead(nn.Module):
         """Classes in a training step; more only where the batch itself has more."""
         return max(1, round(self.sample_rate * self.num_classes))
 
+    @property
+    def start_deviation(self) -> float:
+        """Standard deviation of the first weights."""
+        return 1 / math.sqrt(self.in_features)
+
     def reset_parameters(self) -> None:
         """Directions at random; lengths near 1, on which nothing depends but the size of gradients."""
-        nn.init.normal_(self.weight, std=1 / math.sqrt(self.in_features))
+        nn.init.normal_(self.weight, std=self.start_deviation)
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
         """The loss in nats of features (..., D) whose classes are ``target`` (...)."""
@@ -138,10 +146,7 @@ class MarginHead(nn.Module):
         features = self._checked(features)
         index = index_target(target, features.shape[:-1], self.num_classes, self.ignore_index).view(target.shape)
         m2, m3 = self._margins_of(features, index != IGNORED)
-        rows: Tensor = self.weight
-        class_weight = self.class_weight
-        if self.training and self.sample_rate < 1:
-            rows, class_weight, index = self._sampled(index)
+        rows, class_weight, index = self.classes_of_step(self, index)
         return linear_margin_cross_entropy(
             features,
             rows,
@@ -198,22 +203,19 @@ class MarginHead(nn.Module):
         m2, m3 = self.margins(features, counted)
         return m2, m3
 
-    def _sampled(self, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Rows of W and class weights of the classes of this step, and targets among them."""
-        flat = index.reshape(-1)
-        classes, places = sample_classes(
-            flat, self.num_classes, self.sample_size, ignore_index=IGNORED, generator=self._generator()
-        )
-        class_weight = None if self.class_weight is None else self.class_weight[classes]
-        return gather_rows(self.weight, classes, self.sub_centers), class_weight, places.view(index.shape)
+    @property
+    def samples(self) -> bool:
+        """Whether a step now takes a part of the classes only."""
+        return self.training and self.sample_rate < 1
 
-    def _generator(self) -> torch.Generator | None:
+    def generator(self, stream: int = 0) -> torch.Generator | None:
+        """The source of the draws of the next step, None for torch's own; ``stream`` tells processes apart."""
         if self.sample_seed is None or self.sampled_steps is None:
             return None
         step = int(self.sampled_steps)
         self.sampled_steps += 1
         # PyTorch's generator uses the lower 32 bits of a seed: those must tell seeds and steps apart.
-        return torch.Generator().manual_seed((self.sample_seed * 0x9E3779B1 + step) % 2**32)
+        return torch.Generator().manual_seed((self.sample_seed * 0x9E3779B1 + stream * 0x85EBCA77 + step) % 2**32)
 
     def extra_repr(self) -> str:
         """What `print` shows: sizes, and what differs from the plain margin."""
@@ -222,3 +224,19 @@ class MarginHead(nn.Module):
         shown |= {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
         options = ", ".join(f"{name}={value}" for name, value in shown.items())
         return f"in_features={self.in_features}, num_classes={self.num_classes}, {options}"
+
+
+ClassesOfStep = Callable[[MarginHead, Tensor], tuple[Tensor, Tensor | None, Tensor]]
+"""From a head and class numbers: rows of W and class weights of the classes of this step, and targets among them."""
+
+
+def classes_of_step(head: MarginHead, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """All classes, or a sample of them."""
+    if not head.samples:
+        return head.weight, head.class_weight, index
+    flat = index.reshape(-1)
+    classes, places = sample_classes(
+        flat, head.num_classes, head.sample_size, ignore_index=IGNORED, generator=head.generator()
+    )
+    class_weight = None if head.class_weight is None else head.class_weight[classes]
+    return gather_rows(head.weight, classes, head.sub_centers), class_weight, places.view(index.shape)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from crosshead.nn.arguments import is_sharded
 from crosshead.nn.row_state import RowState
 
 
@@ -42,7 +43,7 @@ class _RowSparse(Optimizer):
         """What is remembered of the parameter's rows."""
         held = self.state[parameter]
         if "rows" not in held:
-            held["rows"] = RowState(parameter, self.names, group["state_rows"])
+            held["rows"] = RowState(_here(parameter), self.names, group["state_rows"])
         found: RowState = held["rows"]
         return found
 
@@ -115,7 +116,7 @@ class RowSparseSGD(_RowSparse):
 
     def _update(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         if group["weight_decay"]:
-            gradient = gradient.add(parameter[rows], alpha=group["weight_decay"])
+            gradient = gradient.add(_here(parameter)[rows], alpha=group["weight_decay"])
         step = gradient
         if group["momentum"]:
             state = self.state_of(parameter, group)
@@ -124,7 +125,7 @@ class RowSparseSGD(_RowSparse):
             state.numbers["momentum"][slots] = step
             if group["nesterov"]:
                 step = gradient.add(step, alpha=group["momentum"])
-        parameter.index_add_(0, rows, step, alpha=-group["lr"])
+        _here(parameter).index_add_(0, rows, step, alpha=-group["lr"])
 
 
 class RowSparseAdam(_RowSparse):
@@ -173,21 +174,22 @@ class RowSparseAdam(_RowSparse):
         state = self.state_of(parameter, group)
         slots = state.touch(rows)
         first, second = group["betas"]
-        count = state.steps[slots].to(gradient.dtype)[:, None]
+        count = state.steps[slots].to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1))
         mean = state.numbers["mean"][slots].lerp_(gradient, 1 - first)
         square = state.numbers["square"][slots].mul_(second).addcmul_(gradient, gradient, value=1 - second)
         state.numbers["mean"][slots], state.numbers["square"][slots] = mean, square
         size = (square / (1 - second**count)).sqrt_().add_(group["eps"])
         step = mean / (1 - first**count) / size
         if group["weight_decay"]:
-            step = step.add_(parameter[rows], alpha=group["weight_decay"])
-        parameter.index_add_(0, rows, step, alpha=-group["lr"])
+            step = step.add_(_here(parameter)[rows], alpha=group["weight_decay"])
+        _here(parameter).index_add_(0, rows, step, alpha=-group["lr"])
 
 
 def _rows_of(parameter: Tensor) -> tuple[Tensor, Tensor]:
     """The rows that a gradient names, distinct and sorted, and their gradients."""
     gradient = parameter.grad
     assert gradient is not None
+    gradient = _here(gradient)
     if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
         raise ValueError(
             f"the gradient of a parameter of shape {tuple(parameter.shape)} is not row-sparse: give that parameter to "
@@ -195,6 +197,14 @@ def _rows_of(parameter: Tensor) -> tuple[Tensor, Tensor]:
         )
     gradient = gradient.coalesce()
     return gradient.indices()[0], gradient.values()
+
+
+def _here(tensor: Tensor) -> Tensor:
+    """The shard of this process, where the classes are spread over several."""
+    if not is_sharded(tensor):
+        return tensor
+    local: Tensor = tensor.to_local()  # type: ignore[attr-defined]
+    return local
 
 
 __all__ = ["RowSparseAdam", "RowSparseSGD"]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crosshead.nn.arguments import is_sharded
 from crosshead.nn.products import working
 from crosshead.nn.projections import Projection
 from crosshead.nn.row_losses import Targets
@@ -42,6 +43,10 @@ def best_classes(
 
     Scores are κ·tanh(z/κ) where ``softcap`` κ is not 0.
     """
+    if is_sharded(weight):
+        from crosshead.nn.parallel.prediction import best_classes_of_shards
+
+        return best_classes_of_shards(projection, input, weight, bias, k, softcap)
     classes = len(weight) // projection.rows_per_class
     problem = Problem(input, weight, bias, Targets(classes))
     parts = [_best_of_block(projection, block, min(k, classes), softcap) for _, _, block in row_blocks(problem)]

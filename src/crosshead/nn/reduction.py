@@ -15,11 +15,13 @@ ALL_IGNORED = ("nan", "zero")
 class Share(NamedTuple):
     """``row_weight`` (N,): what each row's loss is multiplied by, 0 where it is ignored.
 
-    ``denominator``: what the sum was divided by, already in ``row_weight``; None where it is no mean.
+    ``denominator``: what the sum was divided by, already in ``row_weight``; None where it is no mean. ``counted`` (N,):
+    what each row counts before that division.
     """
 
     row_weight: Tensor
     denominator: Tensor | None
+    counted: Tensor
 
 
 def check_reduction(reduction: str, all_ignored: str = "nan") -> None:
@@ -48,10 +50,10 @@ def share_of_rows(counted: Tensor, reduction: str, denominator: Tensor | None = 
     ``denominator`` replaces Σ counted as what a mean divides by.
     """
     if reduction != "mean":
-        return Share(counted, None)
+        return Share(counted, None, counted)
     total = counted.sum() if denominator is None else denominator
     # An ignored row must not get 0/0: its gradient is zero whatever the others are.
-    return Share(torch.where(counted == 0, 0, counted / total), total)
+    return Share(torch.where(counted == 0, 0, counted / total), total, counted)
 
 
 def settle(total: Tensor, share: Share, all_ignored: str) -> Tensor:

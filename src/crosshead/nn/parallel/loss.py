@@ -1,0 +1,210 @@
+"""A reduced loss whose classes and rows are spread over processes.
+
+Every process gets the features of all rows and sees them against its own classes; target scores merge by sum, states
+by the rules that the row loss declares. The gradient of W stays where W is, that of the features is summed over
+processes and goes back to where each row came from.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crosshead.nn import tiles
+from crosshead.nn.arguments import Rows
+from crosshead.nn.autograd import refuse_second_derivatives
+from crosshead.nn.dispatch import Engine, engine_for
+from crosshead.nn.fused import finished
+from crosshead.nn.operators import recipe_of
+from crosshead.nn.parallel.agreement import accept
+from crosshead.nn.parallel.processes import Processes, starts
+from crosshead.nn.parallel.shards import local_rows, processes_of, sharded_matrix
+from crosshead.nn.products import working
+from crosshead.nn.projections import Projection
+from crosshead.nn.reduction import Share, share_of_rows
+from crosshead.nn.row_losses import RowLoss, Targets, merged
+from crosshead.nn.tiles import Problem
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who has what: ``counts`` rows and ``classes`` classes, by rank; whether any wants a gradient of features."""
+
+    processes: Processes
+    counts: list[int]
+    classes: list[int]
+    input_wanted: bool = False
+
+    @property
+    def first_class(self) -> int:
+        """The number of the first class here."""
+        return starts(self.classes)[self.processes.rank]
+
+    @property
+    def own(self) -> slice:
+        """The rows of this process among all."""
+        start = starts(self.counts)[self.processes.rank]
+        return slice(start, start + self.counts[self.processes.rank])
+
+    def slices(self) -> list[slice]:
+        """The classes of every process."""
+        begin = starts(self.classes)
+        return [slice(first, last) for first, last in pairwise(begin)]
+
+
+def sharded_loss(
+    loss: RowLoss,
+    projection: Projection,
+    rows: Rows,
+    targets: Targets,
+    share: Share,
+    *,
+    reduction: str,
+    all_ignored: str,
+) -> tuple[Tensor, Tensor]:
+    """`crosshead.nn.fused.reduced_loss` for W (and b) of `Shard(0)` DTensors, called by all processes of their mesh.
+
+    Rows, targets and ``share`` are those of this process. A mean or a sum is that of all rows of all processes, the
+    same number everywhere; rows that are not reduced are those of this process. The gradients are those of the sum
+    over processes of what each calls backward on, where a mean or a sum counts once.
+    """
+    weight = local_rows(rows.weight)
+    bias = None if rows.bias is None else sharded_matrix(rows.bias).to_local()
+    layout = _agreed(loss, projection, rows, targets, weight, f"{reduction} {all_ignored}")
+    processes = layout.processes
+    here = _targets_here(targets, layout)
+    outputs = _Rows.apply(_Step(layout, loss, projection), here, rows.input, weight, bias)  # type: ignore[no-untyped-call]
+    if share.denominator is not None:
+        share = share_of_rows(share.counted, "mean", processes.total(share.denominator))
+
+    def total(amounts: Tensor) -> Tensor:
+        found: Tensor = _Total.apply(processes, amounts.sum())  # type: ignore[no-untyped-call]
+        return found
+
+    return finished(outputs, rows, share, reduction, all_ignored, total)
+
+
+def merged_over_processes(loss: RowLoss, state: Tensor, processes: Processes) -> Tensor:
+    """The state of each row over the classes of all processes, from that over the classes here, both (fields, N).
+
+    Every process merges in the order of ranks, so that all have the same bits; a NaN of any stays one.
+    """
+    return reduce(lambda first, second: merged(loss.fields, first, second), processes.each(state))
+
+
+def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets, weight: Tensor, manner: str) -> Layout:
+    """The layout; the same ValueError on all processes where they are not at the same step."""
+    accept()
+    processes = processes_of(rows.weight)
+    each = projection.rows_per_class
+    what = f"{recipe_of(loss, projection)} {manner}"
+    own = [
+        len(rows.input),
+        len(weight) // each,
+        int(rows.wanted[0]),
+        len(weight) % each,
+        zlib.crc32(what.encode()),
+        zlib.crc32(str(rows.input.dtype).encode()),
+        int(targets.dense is not None),
+        int(targets.parameters is not None),
+        int(any(rows.wanted)),
+    ]
+    found = processes.numbers(own, rows.input.device)
+    counts, classes, input_wanted, split, *same = (list(column) for column in zip(*found, strict=True))
+    if any(split):
+        raise ValueError(f"the {each} rows of W of a class must be on one process, as ClassParallelHead has them")
+    names = (
+        "losses or options that differ",
+        "features of types that differ",
+        "some class numbers, some a number for each class",
+        "margins for all rows, some one for each",
+        "features and parameters of which some want gradients and some do not",
+    )
+    for name, column in zip(names, same, strict=True):
+        if len(set(column)) > 1:
+            raise ValueError(f"the ranks of a class-parallel loss have {name}: give all the same")
+    return Layout(processes, counts, classes, any(input_wanted))
+
+
+def _targets_here(targets: Targets, layout: Layout) -> Targets:
+    """What all rows should have been, as far as the classes here are concerned."""
+    processes, counts = layout.processes, layout.counts
+    slices = layout.slices()
+    mine = slices[processes.rank]
+    dense = None
+    if targets.dense is not None:
+        given = targets.dense
+        shapes = [(count, layout.classes[processes.rank]) for count in counts]
+        dense = torch.cat(processes.exchange([given[:, part] for part in slices], shapes))
+    return Targets(
+        targets.classes,
+        None if targets.index is None else processes.rows(targets.index, counts),
+        dense,
+        None if targets.class_weight is None else targets.class_weight[mine],
+        None if targets.positive_weight is None else targets.positive_weight[mine],
+        None if targets.parameters is None else processes.rows(targets.parameters.t(), counts).t(),
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    layout: Layout
+    loss: RowLoss
+    projection: Projection
+
+    def engine(self, problem: Problem) -> Engine:
+        return engine_for(self.loss, self.projection, problem) if len(problem.weight) else tiles
+
+
+class _Rows(torch.autograd.Function):
+    """The outputs of the rows of this process, (outputs, n), from its features and its shard of W and b."""
+
+    @staticmethod
+    def forward(ctx: Any, step: _Step, targets: Targets, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layout, loss, projection = step.layout, step.loss, step.projection
+        features = layout.processes.rows(input, layout.counts)
+        problem = Problem(features, weight, bias, targets, layout.first_class)
+        engine = step.engine(problem)
+        own = layout.processes.total(engine.target_scores(projection, problem)) if loss.needs_target_score else None
+        state = merged_over_processes(loss, engine.states(loss, projection, problem, own), layout.processes)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(features, weight, bias, own, state)
+        ctx.step, ctx.targets = step, targets
+        return loss.value(state, targets, own)[:, layout.own].clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None) -> Any:
+        refuse_second_derivatives()
+        if upstream is None:
+            return (None,) * 5
+        features, weight, bias, own, state = ctx.saved_tensors
+        step, layout = ctx.step, ctx.step.layout
+        problem = Problem(features, weight, bias, ctx.targets, layout.first_class)
+        upstreams = layout.processes.rows(upstream.t(), layout.counts).t()
+        _, _, input_here, weight_here, bias_here = ctx.needs_input_grad
+        wanted: Sequence[bool] = (layout.input_wanted, weight_here, bias_here)
+        found = step.engine(problem).gradients(step.loss, step.projection, problem, own, state, upstreams, wanted)
+        input = None
+        if found.input is not None:
+            total = layout.processes.own_rows_of_total(working(found.input), layout.counts).to(features.dtype)
+            input = total if input_here else None
+        return None, None, input, found.weight if weight_here else None, found.bias if bias_here else None
+
+
+class _Total(torch.autograd.Function):
+    """The sum over processes, which all call backward on and which yet counts once."""
+
+    @staticmethod
+    def forward(ctx: Any, processes: Processes, amount: Tensor) -> Tensor:
+        return processes.total(amount)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        return None, upstream
