@@ -1,5 +1,7 @@
-"""Doctests of crosshead.nn are collected only where PyTorch is installed: everything else is tested without it."""
+"""Doctests that need an optional package are collected only where it is installed: all else is tested without it."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("torch") else ["src/crosshead/nn/*"]
+_NEEDS = {"torch": "src/crosshead/nn/*", "onnx": "src/crosshead/export/*"}
+
+collect_ignore_glob = [pattern for package, pattern in _NEEDS.items() if find_spec(package) is None]

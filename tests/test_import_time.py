@@ -10,7 +10,21 @@ import pytest
 
 import crosshead
 
-HEAVY = {"torch", "pyarrow", "matplotlib", "jinja2", "sklearn", "pandas", "dask", "rich", "typer"}
+HEAVY = {
+    "torch",
+    "pyarrow",
+    "matplotlib",
+    "jinja2",
+    "sklearn",
+    "pandas",
+    "dask",
+    "rich",
+    "typer",
+    "PIL",
+    "joblib",
+    "onnx",
+    "onnxruntime",
+}
 
 
 def modules_after(statement: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:

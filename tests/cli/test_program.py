@@ -56,7 +56,9 @@ def test_help_goes_to_stdout(crosshead, arguments):
     assert result.out.startswith("Usage: crosshead")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["calibrate", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fit", "--help"], ["calibrate", "--help"], ["export", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(tmp_path, arguments):
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "crosshead", *arguments],
@@ -66,7 +68,7 @@ def test_help_loads_nothing_heavy(tmp_path, arguments):
         check=True,
     )
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    heavy = {"sklearn", "pyarrow", "torch", "matplotlib", "pandas"}
+    heavy = {"sklearn", "pyarrow", "torch", "matplotlib", "pandas", "onnx", "onnxruntime", "PIL", "joblib"}
     assert not loaded & (heavy if "--version" in arguments else heavy | {"numpy", "scipy"})
 
 

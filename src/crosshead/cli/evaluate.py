@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import image_options, options
 
 
 def evaluate(
@@ -50,6 +50,8 @@ def evaluate(
     reliability: Annotated[
         bool, typer.Option("--reliability", help="Also show confidence against accuracy, bin by bin.")
     ] = False,
+    backbone: image_options.OwnBackbone = None,
+    skip_broken: image_options.SkipBroken = False,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
@@ -79,5 +81,6 @@ def evaluate(
             test_rows,
             engine,
             threads,
+            image_options.ImageOptions(backbone, skip_broken=skip_broken),
         )
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from crosshead.cli import evaluation_report as report
 from crosshead.cli.display import loss_title, show_json, show_pairs
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
+from crosshead.cli.image_options import ImageOptions
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, Measures, evaluate_model
 from crosshead.cli.monitor import Monitor
@@ -53,6 +54,7 @@ class Request:
     test_rows: bool
     engine: str
     threads: int | None
+    images: ImageOptions = field(default_factory=ImageOptions)
 
 
 def run(request: Request) -> int:
@@ -119,6 +121,8 @@ def _run_model(request: Request, model: Model, source: str) -> int:
             ignore=request.predictions.ignore,
             target_required=True,
             test_rows=request.test_rows,
+            images=request.images,
+            monitor=monitor,
         )
         indices = class_indices(dataset, model.classes)
         monitor.stage(f"scoring {dataset.n_rows} rows")
@@ -136,6 +140,8 @@ def _run_predictions(request: Request) -> int:
         ("--test-rows", request.test_rows),
         ("--engine", request.engine != "auto"),
         ("--threads", request.threads is not None),
+        ("--backbone", request.images.backbone is not None),
+        ("--skip-broken", request.images.skip_broken),
     ):
         if given:
             raise UsageError(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import image_options, options
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class FitOptions:
     l1_ratio: float
     scale: str
     size: tuple[int, int] | None
+    images: image_options.ImageOptions
     test: str | None
     test_fraction: float | None
     class_weight: str | None
@@ -61,9 +62,19 @@ def fit(
             "by the largest absolute value (pixels 0…255 become 0…1).",
         ),
     ] = "none",
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Resize images to this many pixels.", show_default=False)
-    ] = None,
+    backbone: image_options.BackboneName = None,
+    size: image_options.Size = None,
+    crop: image_options.Crop = None,
+    resample: image_options.Resample = None,
+    colours: image_options.Colours = None,
+    white: image_options.White = None,
+    mean: image_options.Mean = None,
+    std: image_options.Std = None,
+    layout: image_options.Layout = None,
+    batch_size: image_options.BatchSize = image_options.BATCH_SIZE,
+    workers: image_options.Workers = None,
+    skip_broken: image_options.SkipBroken = False,
+    cache: image_options.Cache = None,
     test: Annotated[
         str | None,
         typer.Option(
@@ -113,8 +124,26 @@ def fit(
     """Train a classifier on SOURCE and save it.
 
     The result says how far from the optimum the training objective can be at most: the relative duality gap.
-    Ctrl-C ends the training early and saves the best weights so far.
+    Ctrl-C ends the training early and saves the best weights so far. With --backbone the features are those that a
+    network makes of SOURCE's images, as by `crosshead embed`; they are kept for the next time, and the model remembers
+    the network, so that it takes images from then on.
     """
+    shape = options.image_size(size)
+    images = image_options.image_options(
+        backbone=backbone,
+        size=shape,
+        crop=crop,
+        resample=resample,
+        colours=colours,
+        white=white,
+        mean=mean,
+        std=std,
+        layout=layout,
+        batch_size=batch_size,
+        workers=workers,
+        skip_broken=skip_broken,
+        cache=cache,
+    )
     chosen = FitOptions(
         source=source,
         target=target,
@@ -123,7 +152,8 @@ def fit(
         alpha=options.number("--alpha", alpha),
         l1_ratio=options.number("--l1-ratio", l1_ratio, highest=1.0),
         scale=options.choice("--scale", scale, options.SCALINGS),
-        size=options.image_size(size),
+        size=shape,
+        images=images,
         test=test,
         test_fraction=None if test is None else options.held_out_fraction(test),
         class_weight=None if class_weight is None else _class_weight(class_weight),

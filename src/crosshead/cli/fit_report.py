@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from crosshead.cli.display import loss_title, percent, show_json, show_pairs
+from crosshead.cli.embedding import backbone_title
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import tell
 from crosshead.cli.evaluating import loss_values
 from crosshead.cli.measures import Measures, model_loss
+from crosshead.data.feature_files import BACKBONE
 
 if TYPE_CHECKING:
     from crosshead.cli.fitting import Fitted
@@ -61,6 +63,7 @@ def pairs(fitted: Fitted) -> list[tuple[str, str]]:
     return [
         ("rows", ", ".join(f"{part.rows} {name}" for name, part in parts)),
         ("features", f"{model.weight.shape[1]}{scaled}"),
+        *([] if BACKBONE not in model.encoding else [("backbone", backbone_title(model.encoding[BACKBONE]))]),
         ("classes", str(len(model.classes))),
         ("loss", f"{model.loss}, {penalty}"),
         (
@@ -84,6 +87,7 @@ def document(fitted: Fitted) -> dict[str, Any]:
     return {
         "source": options.source,
         "features": int(model.weight.shape[1]),
+        "backbone": model.encoding.get(BACKBONE),
         "classes": model.classes,
         "loss": model.loss,
         "alpha": options.alpha,

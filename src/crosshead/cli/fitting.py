@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crosshead.cli import fit_report
+from crosshead.cli.embedding import embedded_source, load_again, open_backbone
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, FAILED, UsageError
 from crosshead.cli.fit import FitOptions
@@ -18,7 +19,7 @@ from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.measures import Computing, Measures, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
-from crosshead.data import Dataset, load, split
+from crosshead.data import Dataset, load, open_images, split
 from crosshead.data.dataset import Array
 from crosshead.linear import ConvergenceWarning, LinearClassifier
 from crosshead.models import Model
@@ -62,9 +63,9 @@ def run(options: FitOptions) -> int:
 
 def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     monitor.stage(f"reading {options.source}")
-    whole = load(options.source, target=options.target, size=options.size, ignore=options.ignore)
+    whole = _read(options, monitor)
     show_notes(whole)
-    training, test = _parts(options, whole)
+    training, test = _parts(options, whole, monitor)
     classes = training_classes(training)
     test_indices = None if test is None else class_indices(test, classes)
     monitor.stage("scaling" if options.scale != "none" else "starting")
@@ -80,6 +81,23 @@ def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
         on_test = measure(model, test.features, test_indices, computing)
     judged, title = (training if test is None else test), "row" if whole.row_names is None else "file"
     return Fitted(options, classifier, model, folder, on_training, on_test, judged, title)
+
+
+def _read(options: FitOptions, monitor: Monitor) -> Dataset:
+    """The source's features: its own, or those that a backbone makes of its images."""
+    images = options.images
+    if images.backbone is None:
+        return load(
+            options.source,
+            target=options.target,
+            size=options.size,
+            ignore=options.ignore,
+            skip_broken=images.skip_broken,
+        )
+    if options.ignore:
+        raise UsageError("--ignore names columns of a table of features, and images have none")
+    source = open_images(options.source, target=options.target, labels_required=True)
+    return embedded_source(source, open_backbone(images, options.threads), images, monitor)
 
 
 def report_page_for(options: FitOptions, folder: Path) -> Path | None:
@@ -113,13 +131,21 @@ def _write_report(fitted: Fitted, page: Path) -> None:
     write_page(contents, page)
 
 
-def _parts(options: FitOptions, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
+def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dataset, Dataset | None]:
     """Training rows, and test rows where there are any."""
     if options.test is None:
         return dataset, dataset.test
     if options.test_fraction is not None:
         return split(_numbered(dataset) if options.report else dataset, options.test_fraction, options.seed)
-    test = load(options.test, target=_test_target(options, dataset), encoding=dataset.encoding, target_required=True)
+    images = options.images
+    test = load_again(
+        options.test,
+        dataset.encoding,
+        target=_test_target(options, dataset),
+        target_required=True,
+        images=images,
+        monitor=monitor,
+    )
     show_notes(test)
     return dataset, test
 

@@ -15,9 +15,11 @@ import typer
 from crosshead.cli.calibrate import calibrate
 from crosshead.cli.check import check
 from crosshead.cli.compare import compare
+from crosshead.cli.embed import embed
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.explain import explain
+from crosshead.cli.export import export
 from crosshead.cli.fit import fit
 from crosshead.cli.path import path
 from crosshead.cli.predict import predict
@@ -35,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command(name="fit")(fit)
+app.command(name="embed")(embed)
 app.command(name="predict")(predict)
 app.command(name="evaluate")(evaluate)
 app.command(name="path")(path)
@@ -44,6 +47,7 @@ app.command(name="explain")(explain)
 app.command(name="check")(check)
 app.command(name="compare")(compare)
 app.command(name="calibrate")(calibrate)
+app.command(name="export")(export)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,13 +6,29 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import image_options, options
 
 
 def predict(
     model: options.ModelFolder,
-    source: options.Source,
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help=f"The data: {options.SOURCES}. Of images there may be several, such as photo.jpg folder/.",
+            show_default=False,
+        ),
+    ],
     proba: Annotated[bool, typer.Option("--proba", help="Also write the probability of each class.")] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Also write the K likeliest classes, each with its probability, or its score where there are none.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -22,6 +38,10 @@ def predict(
         ),
     ] = None,
     ignore: options.Ignore = None,
+    backbone: image_options.OwnBackbone = None,
+    batch_size: image_options.BatchSize = image_options.BATCH_SIZE,
+    workers: image_options.Workers = None,
+    skip_broken: image_options.SkipBroken = False,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
@@ -30,9 +50,15 @@ def predict(
     """Predict the class of each row of SOURCE with MODEL.
 
     SOURCE needs no labels. Rows are numbered from 1; images go by their file names. Features are scaled and
-    encoded as they were in training.
+    encoded as they were in training. A model of images, of their pixels or with a backbone, predicts them as they are
+    read, however many there are.
     """
     options.choice("--engine", engine, options.ENGINES)
     from crosshead.cli.predicting import Request, run
 
-    return run(Request(model, source, proba, output, tuple(ignore or ()), test_rows, engine, threads, as_json))
+    images = image_options.ImageOptions(backbone, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
+    return run(
+        Request(
+            model, tuple(source), proba, top, output, tuple(ignore or ()), test_rows, engine, threads, as_json, images
+        )
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ import numpy as np
 from crosshead.cli.display import show_json
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
+from crosshead.cli.image_options import ImageOptions
 from crosshead.cli.measures import Computing, has_probabilities, probabilities_of, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
-from crosshead.cli.writers import Block, Columns, CsvWriter, JsonWriter, Writer, check_output, file_writer
-from crosshead.data.dataset import Dataset
+from crosshead.cli.writers import Block, Columns, CsvWriter, JsonWriter, Top, Writer, check_output, file_writer
+from crosshead.data.dataset import Array, Dataset
 from crosshead.models import Model
 
 
@@ -26,14 +27,21 @@ class Request:
     """The options of one `crosshead predict`."""
 
     model: str
-    source: str
+    sources: tuple[str, ...]
     proba: bool
+    top: int | None
     output: str | None
     ignore: tuple[str, ...]
     test_rows: bool
     engine: str
     threads: int | None
     as_json: bool
+    images: ImageOptions = field(default_factory=ImageOptions)
+
+    @property
+    def source(self) -> str:
+        """The sources as one name."""
+        return " ".join(self.sources)
 
 
 def run(request: Request) -> int:
@@ -46,6 +54,11 @@ def run(request: Request) -> int:
             f"--proba: the model was trained with {model.loss}, which has no probabilities; "
             "train with --loss softmax or binary, or give it a temperature with crosshead calibrate"
         )
+    from crosshead.cli import predicting_images
+
+    if predicting_images.are_images(model, request.sources):
+        return predicting_images.run(request, model, output)
+    _refuse_for_rows(request)
     with Monitor() as monitor:
         monitor.stage(f"reading {request.source}")
         dataset = load_for_model(
@@ -57,14 +70,25 @@ def run(request: Request) -> int:
             test_rows=request.test_rows,
         )
     _predict(request, output, model, dataset)
-    _report(request, dataset)
+    report(request, dataset.n_rows)
     return DONE
 
 
+def _refuse_for_rows(request: Request) -> None:
+    if len(request.sources) > 1:
+        raise UsageError(f"{request.sources[1]}: only a model of images predicts several sources, if all are images")
+    for option, given in (
+        ("--backbone", request.images.backbone is not None),
+        ("--skip-broken", request.images.skip_broken),
+        ("--workers", request.images.workers is not None),
+    ):
+        if given:
+            raise UsageError(f"{option} is for images, and {request.source} holds none that the model can take")
+
+
 def _predict(request: Request, output: Path | None, model: Model, dataset: Dataset) -> None:
-    columns = Columns("row" if dataset.row_names is None else "file", model.classes, dataset.n_rows, request.proba)
-    seen = output is None and sys.stdout.isatty()  # the rows themselves show how far it is
-    with Monitor(shown=not seen) as monitor, _writer(request, output, columns) as writer:
+    columns = columns_for(request, model, "row" if dataset.row_names is None else "file", dataset.n_rows)
+    with shown_progress(output) as monitor, open_writer(request, output, columns) as writer:
         monitor.stage(f"predicting {dataset.n_rows} rows")
         done = 0
         for block in _blocks(model, dataset, request):
@@ -73,14 +97,29 @@ def _predict(request: Request, output: Path | None, model: Model, dataset: Datas
             monitor.detail(f"predicted {done} of {dataset.n_rows} rows")
 
 
+def columns_for(request: Request, model: Model, name: str, n_rows: int | None) -> Columns:
+    """What the columns of the predictions are called."""
+    top = min(request.top or 0, len(model.classes))
+    value = "proba" if has_probabilities(model) else "score"
+    return Columns(name, model.classes, n_rows, request.proba, top, value)
+
+
+def shown_progress(output: Path | None) -> Monitor:
+    """A monitor, which keeps quiet where the rows themselves show how far it is."""
+    return Monitor(shown=not (output is None and sys.stdout.isatty()))
+
+
 @contextmanager
-def _writer(request: Request, output: Path | None, columns: Columns) -> Iterator[Writer]:
+def open_writer(request: Request, output: Path | None, columns: Columns) -> Iterator[Writer]:
+    """Where the predictions go: a file, or stdout as CSV or JSON."""
     if output is not None:
         with file_writer(output, columns) as file:
             yield file
         return
     if request.as_json:
-        head = {"model": request.model, "source": request.source, "rows": columns.n_rows}
+        head = {"model": request.model, "source": request.source}
+        if columns.n_rows is not None:
+            head = {**head, "rows": columns.n_rows}  # type: ignore[dict-item]
         writer: Writer = JsonWriter(sys.stdout, columns, head)
     else:
         writer = CsvWriter(sys.stdout, columns)
@@ -95,11 +134,30 @@ def _blocks(model: Model, dataset: Dataset, request: Request) -> Iterator[Block]
             names = np.arange(first + 1, last + 1)
         else:
             names = np.array(dataset.row_names[first:last], dtype=np.str_)
-        probabilities = probabilities_of(model, scores) if request.proba else None
-        yield Block(names, model.classes[scores.argmax(axis=1)], probabilities)
+        yield block_of(model, names, scores, request)
 
 
-def _report(request: Request, dataset: Dataset) -> None:
+def block_of(model: Model, names: Array, scores: Array, request: Request) -> Block:
+    """The predictions that scores (n, C) make."""
+    predicted = model.classes[scores.argmax(axis=1)]
+    probabilities = probabilities_of(model, scores) if request.proba or _wants_probabilities(model, request) else None
+    top = None if request.top is None else _top(model, scores, probabilities, request.top)
+    return Block(names, predicted, probabilities if request.proba else None, top)
+
+
+def _wants_probabilities(model: Model, request: Request) -> bool:
+    return request.top is not None and has_probabilities(model)
+
+
+def _top(model: Model, scores: Array, probabilities: Array | None, k: int) -> Top:
+    """The likeliest classes by score: equal ones in the order of the classes, as `argmax` has it."""
+    places = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    values = scores if probabilities is None else probabilities
+    return Top(model.classes[places], np.take_along_axis(values, places, axis=1))
+
+
+def report(request: Request, n_rows: int) -> None:
+    """Say where the predictions are, if they went to a file."""
     if request.output is None:
         return
     if request.as_json:
@@ -107,9 +165,9 @@ def _report(request: Request, dataset: Dataset) -> None:
             {
                 "model": request.model,
                 "source": request.source,
-                "rows": dataset.n_rows,
+                "rows": n_rows,
                 "output": request.output,
             }
         )
     else:
-        tell("note", f"{dataset.n_rows} predictions written to {request.output}")
+        tell("note", f"{n_rows} predictions written to {request.output}")

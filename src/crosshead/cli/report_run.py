@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosshead.cli.display import show_json
+from crosshead.cli.embedding import load_again
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.evaluating import calibration_rows
@@ -20,7 +21,7 @@ from crosshead.cli.report_words import commands_for, model_facts, prediction_fac
 from crosshead.cli.sources import check_features, show_notes
 from crosshead.cli.top_losses_run import row_title
 from crosshead.cli.writers import check_output, text_file
-from crosshead.data import Dataset, load, split
+from crosshead.data import Dataset, split
 from crosshead.data.errors import DataError
 from crosshead.models import Model
 from crosshead.report.building import Settings, Wording, report_on_model, report_on_predictions
@@ -118,12 +119,13 @@ def _of_model(options: ReportOptions, monitor: Monitor) -> Contents:
     assert options.source is not None
     model = Model.load(options.subject)
     monitor.stage(f"reading {options.source}")
-    whole = load(
+    whole = load_again(
         options.source,
+        model.encoding,
         target=options.predictions.target,
-        ignore=options.predictions.ignore,
-        encoding=model.encoding,
+        ignore=tuple(options.predictions.ignore),
         target_required=True,
+        monitor=monitor,
     )
     judged = rows_to_judge(model, whole, all_rows=options.all_rows)
     check_features(judged.dataset, model)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crosshead.cli.embedding import load_again
 from crosshead.cli.errors import UsageError, tell
-from crosshead.data import Dataset, load
+from crosshead.cli.image_options import ImageOptions
+from crosshead.cli.monitor import Monitor
+from crosshead.data import Dataset
 from crosshead.models import Model
 
 
@@ -17,9 +20,19 @@ def load_for_model(
     ignore: Sequence[str],
     target_required: bool,
     test_rows: bool,
+    images: ImageOptions | None = None,
+    monitor: Monitor | None = None,
 ) -> Dataset:
     """Read a source into the features that the model was trained on; say what a person should know."""
-    dataset = load(source, target=target, ignore=ignore, encoding=model.encoding, target_required=target_required)
+    dataset = load_again(
+        source,
+        model.encoding,
+        target=target,
+        ignore=tuple(ignore),
+        target_required=target_required,
+        images=images,
+        monitor=monitor,
+    )
     if test_rows:
         if dataset.test is None:
             raise UsageError(f"{source}: --test-rows, but the source brings no test rows of its own")

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import secrets
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,27 +25,52 @@ SUFFIXES = (".csv", ".parquet", ".npz")
 
 
 @dataclass(frozen=True)
+class Top:
+    """The K likeliest classes of each row (n, K), best first, with their probabilities or scores (n, K)."""
+
+    classes: Array
+    values: Array
+
+
+@dataclass(frozen=True)
 class Block:
     """Predictions of some consecutive rows: their numbers (from 1) or file names, classes, probabilities."""
 
     names: Array
     predicted: Array
     probabilities: Array | None
+    top: Top | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of all blocks are called, and how many rows there will be."""
+    """What the columns of all blocks are called, and how many rows there will be, where that is known.
+
+    ``top`` is K, and ``top_value`` what the likeliest classes come with: "proba" or "score".
+    """
 
     name: str
     classes: Array
-    n_rows: int
+    n_rows: int | None
     probabilities: bool
+    top: int = 0
+    top_value: str = "proba"
 
     @property
     def probability_names(self) -> list[str]:
         """One name a class, where there are probabilities."""
         return [f"proba_{label}" for label in self.classes.tolist()] if self.probabilities else []
+
+    @property
+    def top_names(self) -> list[str]:
+        """Two names a place: the class in it, and its probability or score."""
+        places = range(1, self.top + 1)
+        return [name for place in places for name in (f"top_{place}", f"top_{place}_{self.top_value}")]
+
+    def top_columns(self, top: Top) -> dict[str, Array]:
+        """The columns that `top_names` names."""
+        pairs = zip(top.classes.T, top.values.T, strict=True)
+        return dict(zip(self.top_names, [np.ascontiguousarray(one) for pair in pairs for one in pair], strict=True))
 
 
 class Writer(Protocol):
@@ -57,35 +84,47 @@ class CsvWriter:
     """One line a row, below a header. Probabilities have as many digits as tell them apart."""
 
     def __init__(self, stream: TextIO, columns: Columns) -> None:
-        self._rows = csv.writer(stream, lineterminator="\n")
-        self._rows.writerow([columns.name, "predicted", *columns.probability_names])
+        self._rows, self._columns = csv.writer(stream, lineterminator="\n"), columns
+        self._rows.writerow([columns.name, "predicted", *columns.top_names, *columns.probability_names])
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        names, predicted = block.names.tolist(), block.predicted.tolist()
+        columns = [block.names.tolist(), block.predicted.tolist()]
+        if block.top is not None:
+            columns += [_texts(values) for values in self._columns.top_columns(block.top).values()]
         if block.probabilities is None:
-            self._rows.writerows(zip(names, predicted, strict=True))
+            self._rows.writerows(zip(*columns, strict=True))
             return
         texts = block.probabilities.astype(np.str_).tolist()
-        self._rows.writerows([name, label, *row] for name, label, row in zip(names, predicted, texts, strict=True))
+        self._rows.writerows([*row, *text] for *row, text in zip(*columns, texts, strict=True))
 
     def finish(self) -> None:
         """Nothing is left to do."""
 
 
+def _texts(values: Array) -> list[Any]:
+    """Numbers with as many digits as tell them apart; labels as they are."""
+    return list((values.astype(np.str_) if values.dtype.kind == "f" else values).tolist())
+
+
 class JsonWriter:
-    """One JSON document whose list of predictions is written as it comes."""
+    """One JSON document whose list of predictions is written as it comes, and then what is known only at its end."""
 
     def __init__(self, stream: TextIO, columns: Columns, head: dict[str, Any]) -> None:
         self._stream, self._columns = stream, columns
         opening = json.dumps({**head, "classes": columns.classes.tolist()}, ensure_ascii=False)
         self._stream.write(opening.removesuffix("}") + ', "predictions": [')
         self._separator = "\n"
+        self.tail: dict[str, Any] = {}
 
     def write(self, block: Block) -> None:
         """Write some rows."""
         for position, (name, label) in enumerate(zip(block.names.tolist(), block.predicted.tolist(), strict=True)):
             entry = {self._columns.name: name, "predicted": label}
+            if block.top is not None:
+                pairs = zip(block.top.classes[position].tolist(), block.top.values[position].tolist(), strict=True)
+                value_name = {"proba": "probability"}.get(self._columns.top_value, self._columns.top_value)
+                entry["top"] = [{"class": label, value_name: value} for label, value in pairs]
             if block.probabilities is not None:
                 entry["probabilities"] = block.probabilities[position].tolist()
             self._stream.write(self._separator + json.dumps(entry, ensure_ascii=False, allow_nan=False))
@@ -93,7 +132,8 @@ class JsonWriter:
 
     def finish(self) -> None:
         """Close the list and the document."""
-        self._stream.write("\n]}\n")
+        tail = json.dumps(self.tail, ensure_ascii=False)[1:-1]
+        self._stream.write("\n]" + (f", {tail}" if tail else "") + "}\n")
 
 
 class ParquetWriter:
@@ -108,6 +148,8 @@ class ParquetWriter:
     def write(self, block: Block) -> None:
         """Write some rows."""
         arrays = {self._columns.name: block.names, "predicted": block.predicted}
+        if block.top is not None:
+            arrays |= self._columns.top_columns(block.top)
         if block.probabilities is not None:
             names = self._columns.probability_names
             arrays |= dict(zip(names, np.ascontiguousarray(block.probabilities.T), strict=True))
@@ -123,27 +165,43 @@ class ParquetWriter:
 
 
 class NpzWriter:
-    """Arrays `predicted`, `classes`, `row` or `file`, and `proba` (N, C), which is written as it comes."""
+    """Arrays `predicted`, `classes`, `row` or `file`, and `proba` (N, C), which is written as it comes.
+
+    The likeliest classes are `top` and `top_proba` or `top_score`, (N, K). Where the number of rows is not known
+    before, probabilities wait in a temporary file, since an array's header comes before its rows.
+    """
 
     def __init__(self, path: Path, columns: Columns) -> None:
-        self._columns = columns
+        self._columns, self._folder = columns, path.parent
         self._archive = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._proba: IO[bytes] | None = None
         self._names: list[Array] = []
         self._predicted: list[Array] = []
+        self._top: list[Top] = []
+        self._waiting: IO[bytes] | None = None
+        self._dtype: np.dtype[Any] = np.dtype(np.float64)
 
     def write(self, block: Block) -> None:
         """Write some rows."""
         self._names.append(block.names)
         self._predicted.append(block.predicted)
         if block.probabilities is not None:
-            if self._proba is None:
-                self._proba = self._open_proba(block.probabilities.dtype)
-            self._proba.write(np.ascontiguousarray(block.probabilities).tobytes())
+            self._stream_for(block.probabilities.dtype).write(np.ascontiguousarray(block.probabilities).tobytes())
+        if block.top is not None:
+            self._top.append(block.top)
 
-    def _open_proba(self, dtype: np.dtype[Any]) -> IO[bytes]:
+    def _stream_for(self, dtype: np.dtype[Any]) -> IO[bytes]:
+        """Where probabilities go."""
+        self._dtype = dtype
+        if self._columns.n_rows is None:
+            self._waiting = self._waiting or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            return self._waiting
+        self._proba = self._proba or self._open_proba(dtype, self._columns.n_rows)
+        return self._proba
+
+    def _open_proba(self, dtype: np.dtype[Any], n_rows: int) -> IO[bytes]:
         member = self._archive.open("proba.npy", "w", force_zip64=True)
-        shape = (self._columns.n_rows, len(self._columns.classes))
+        shape = (n_rows, len(self._columns.classes))
         descr = np.lib.format.dtype_to_descr(dtype)
         header = {"descr": descr, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(member, header)
@@ -151,12 +209,24 @@ class NpzWriter:
 
     def finish(self) -> None:
         """Write the small arrays and the archive's directory."""
+        if self._waiting is not None:
+            self._proba = self._open_proba(self._dtype, sum(map(len, self._predicted)))
+            self._waiting.seek(0)
+            shutil.copyfileobj(self._waiting, self._proba)
+            self._waiting.close()
         if self._proba is not None:
             self._proba.close()
+        top = {}
+        if self._top:
+            top = {
+                "top": np.concatenate([one.classes for one in self._top]),
+                f"top_{self._columns.top_value}": np.concatenate([one.values for one in self._top]),
+            }
         arrays = {
             self._columns.name: np.concatenate(self._names),
             "predicted": np.concatenate(self._predicted),
             "classes": self._columns.classes,
+            **top,
         }
         for name, values in arrays.items():
             with self._archive.open(f"{name}.npy", "w", force_zip64=True) as member:

@@ -34,7 +34,7 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
         names = list(archive.files)
         if set(names) >= SPARSE_MEMBERS:
             return read_pair(path, sibling_labels(path), target_required=target_required)
-        feature_name = _choose(names, FEATURE_NAMES, "features", "X", source)
+        feature_name = choose_name(names, FEATURE_NAMES, "features", "X", source)
         if feature_name is None:
             raise DataError(f"{source}: no array of features; found {listed(names)}, expected one named 'X'")
         label_name = label_name_of(names, target, source)
@@ -43,10 +43,10 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
                 f"{source}: no array of labels; found {listed(names)}, expected one named 'y' or --target NAME"
             )
         training = _dataset(archive, feature_name, label_name, source)
-        test_name = _choose(names, TEST_FEATURE_NAMES, "test features", "Xt", source)
+        test_name = choose_name(names, TEST_FEATURE_NAMES, "test features", "Xt", source)
         if test_name is None:
             return training
-        test_label_name = _choose(names, TEST_LABEL_NAMES, "test labels", "yt", source)
+        test_label_name = choose_name(names, TEST_LABEL_NAMES, "test labels", "yt", source)
         if test_label_name is None and target_required:
             raise DataError(f"{source}: array {test_name!r} has no labels beside it; add 'yt'")
         test = _dataset(archive, test_name, test_label_name, source)
@@ -130,13 +130,14 @@ def _encoding(shape: list[int] | None) -> dict[str, Any]:
 def label_name_of(names: Sequence[str], target: str | None, source: str) -> str | None:
     """The array of labels: the one named ``target``, else one with a usual name, else None."""
     if target is None:
-        return _choose(names, LABEL_NAMES, "labels", "y", source)
+        return choose_name(names, LABEL_NAMES, "labels", "y", source)
     if target not in names:
         raise DataError(f"{source}: no array {target!r}; found {listed(names)}")
     return target
 
 
-def _choose(names: Sequence[str], known: Sequence[str], what: str, preferred: str, source: str) -> str | None:
+def choose_name(names: Sequence[str], known: Sequence[str], what: str, preferred: str, source: str) -> str | None:
+    """The preferred name, or the one of those known that is there; None where none is, DataError where several are."""
     if preferred in names:
         return preferred
     found = [name for name in names if name in known]

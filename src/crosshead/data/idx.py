@@ -33,11 +33,10 @@ def is_idx(head: bytes) -> bool:
 def read_idx(path: Path, *, target_required: bool) -> Dataset:
     """Read images with the labels beside them; with MNIST's train images also its t10k ones, for test."""
     training = _read_images_and_labels(path, target_required)
-    test_path = path.with_name(f"t10k-{path.name.removeprefix('train-')}")
-    is_training = path.name.startswith("train-")
-    if not (is_training and _existing(test_path) and _labels_path(_existing(test_path) or test_path)):
+    test_path = images_for_test(path)
+    if test_path is None:
         return training
-    test = _read_images_and_labels(_existing(test_path) or test_path, target_required)
+    test = _read_images_and_labels(test_path, target_required)
     if test.n_features != training.n_features:
         raise DataError(f"{test.source}: {test.n_features} features a row, {path} has {training.n_features}")
     return Dataset(training.features, training.target, test=test, encoding=training.encoding, source=training.source)
@@ -61,6 +60,24 @@ def _read_images_and_labels(path: Path, target_required: bool) -> Dataset:
         check_lengths(features.shape[0], target.size, (path.name, labels_path.name), source)
     encoding: dict[str, Any] = {"kind": "array"} if shape is None else {"kind": "array", "shape": shape}
     return Dataset(features, target, encoding=encoding, source=source)
+
+
+def image_arrays(path: Path) -> tuple[Array, Array | None]:
+    """The images (N, …) as they are stored, and the labels beside them, where they lie there."""
+    labels_path = _labels_path(path)
+    values, labels = _read_array(path), None
+    if labels_path is not None:
+        labels = as_labels(_read_array(labels_path), labels_path.name, Place(str(labels_path)))
+        check_lengths(len(values), labels.size, (path.name, labels_path.name), str(path))
+    return values, labels
+
+
+def images_for_test(path: Path) -> Path | None:
+    """MNIST's t10k images beside its train images, where they and their labels are there."""
+    if not path.name.startswith("train-"):
+        return None
+    found = _existing(path.with_name(f"t10k-{path.name.removeprefix('train-')}"))
+    return found if found is not None and _labels_path(found) is not None else None
 
 
 def _labels_name(images_name: str) -> str | None:

@@ -1,43 +1,17 @@
-"""One function for everything that can be read; the kind is told by content first, then by name."""
+"""One function for everything that can be read."""
 
 from __future__ import annotations
 
-import difflib
-import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crosshead.data import arrays, builtin, idx, images, svmlight, tables
+from crosshead.data import arrays, builtin, feature_files, idx, images, svmlight, tables
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
-from crosshead.data.files import UNPACKING_ERRORS
-
-SUPPORTED = (
-    ".npz, .npy, .csv, .tsv, .csv.gz, .parquet, .feather, .arrow, .svm, .libsvm, .svmlight, "
-    f"IDX (MNIST's files), a folder of images, or one of {', '.join(builtin.NAMES)}"
-)
-PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth"})
-HEAD_BYTES = 1 << 14
-
-_MAGIC = (
-    (b"PK\x03\x04", "npz"),
-    (b"PK\x05\x06", "npz"),
-    (b"\x93NUMPY", "npy"),
-    (b"PAR1", "parquet"),
-    (b"ARROW1", "arrow"),
-    (b"\xff\xff\xff\xff", "arrow-stream"),
-)
-_BINARY_SUFFIXES = {
-    ".npz": "NumPy .npz",
-    ".npy": "NumPy .npy",
-    ".parquet": "Parquet",
-    ".feather": "Feather",
-    ".arrow": "Arrow",
-}
-_SVMLIGHT_SUFFIXES = frozenset({".svm", ".libsvm", ".svmlight"})
-_TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+from crosshead.data.kinds import recognise
+from crosshead.data.open_images import open_images, table_of_images
 
 Options = Mapping[str, Any]
 
@@ -50,6 +24,7 @@ def load(
     ignore: Sequence[str] = (),
     encoding: Mapping[str, Any] | None = None,
     target_required: bool | None = None,
+    skip_broken: bool = False,
 ) -> Dataset:
     """Read features and labels from whatever `source` is.
 
@@ -68,6 +43,8 @@ def load(
         The `encoding` of the training data: the new data is brought into the same features.
     target_required : bool, optional
         Whether a source without labels is an error. By default it is for training (no `encoding`).
+    skip_broken : bool
+        Leave out images that cannot be read; a note of the result lists them.
 
     Raises
     ------
@@ -87,92 +64,25 @@ def load(
         "ignore": ignore,
         "encoding": encoding,
         "target_required": required,
+        "skip_broken": skip_broken,
     }
-    kind, path = _recognise(str(source))
+    kind, path = _kind(str(source))
     _check_options(kind, str(source), options)
     dataset = _read(kind, path, str(source), options)
     return _finish(dataset, encoding)
 
 
-def _recognise(source: str) -> tuple[str, Path]:
-    path = Path(source)
-    if path.is_dir():
-        return "images", path
-    if path.is_file():
-        return kind_of_file(path), path
-    if arrays.split_pair(source) is not None:
-        return "pair", path
-    if source in builtin.NAMES:
-        return "builtin", path
-    raise DataError(f"{source}: no such file or folder{_similar_name(path)}")
-
-
-def kind_of_file(path: Path) -> str:
-    """What a file is, by its first bytes and then its name; DataError for what cannot be read."""
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
-    head = _unpacked_head(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    for magic, kind in _MAGIC:
-        if head.startswith(magic):
-            return kind
-    if idx.is_idx(head) and not any(suffix in _TABLE_SUFFIXES for suffix in suffixes):
-        return "idx"
-    for suffix, name in _BINARY_SUFFIXES.items():
-        if suffix in suffixes[-1:]:
-            raise DataError(f"{path}: named {suffix} but does not begin like a {name} file; is it damaged?")
-    if "-ubyte" in path.name:
-        raise DataError(f"{path}: named like an IDX file but does not begin like one; is it damaged?")
-    if suffixes and suffixes[-1] in images.SUFFIXES:
-        return "images"
-    return _kind_of_text(path, head, suffixes)
-
-
-def _kind_of_text(path: Path, head: bytes, suffixes: Sequence[str]) -> str:
-    if not head:
-        raise DataError(f"{path}: the file is empty once unpacked")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}: text in UTF-16; save it as UTF-8")
-    if any(suffix in _TABLE_SUFFIXES for suffix in suffixes):
-        if b"\0" in head:
-            raise DataError(f"{path}: named as a table of text but holds binary data; is it damaged?")
-        return "csv"
-    if any(suffix in _SVMLIGHT_SUFFIXES for suffix in suffixes):
-        return "svmlight"
-    if suffixes and suffixes[-1] in PICKLES:
-        raise DataError(f"{path}: pickled files can run code and are never read; save the arrays as .npz")
-    lines = head.decode("utf-8", "replace").split("\n")
-    complete = lines[:-1] if len(lines) > 1 else lines
-    if b"\0" not in head and svmlight.looks_like_svmlight(complete):
-        return "svmlight"
-    raise DataError(f"{path}: unknown kind of file; what can be read: {SUPPORTED}")
-
-
-def _unpacked_head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    if not head.startswith(b"\x1f\x8b"):
-        return head
-    try:
-        with gzip.open(path, "rb") as unpacked:
-            return unpacked.read(HEAD_BYTES)
-    except UNPACKING_ERRORS as error:
-        return _partial_head(path, error)
-
-
-def _partial_head(path: Path, error: Exception) -> bytes:
-    """The first bytes of a gzip stream that breaks off early, so that its reader can say what is missing."""
-    try:
-        with gzip.open(path, "rb") as unpacked:
-            return unpacked.read1(256)
-    except UNPACKING_ERRORS:
-        raise DataError(f"{path}: the compressed file is damaged ({error}); is it truncated?") from error
+def _kind(source: str) -> tuple[str, Path]:
+    """The kind and path of a source; a table of images counts as images."""
+    kind, path = recognise(source)
+    return ("images" if kind == "parquet" and table_of_images(path) else kind), path
 
 
 def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
     required, encoding = options["target_required"], options["encoding"]
     if kind == "images":
-        return images.read_images(path, size=options["size"], target_required=required, encoding=encoding)
+        opened = open_images(source, target=options["target"], labels_required=required)
+        return images.read_images(opened, size=options["size"], encoding=encoding, skip_broken=options["skip_broken"])
     if kind == "builtin":
         return builtin.read_builtin(source)
     if kind == "pair":
@@ -180,6 +90,10 @@ def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
         return arrays.read_pair(features_path, labels_path, target_required=required)
     if kind == "npy":
         return arrays.read_pair(path, arrays.sibling_labels(path), target_required=required)
+    if kind == "npz" and feature_files.is_feature_archive(path):
+        return _features(feature_files.read_feature_archive(path), options)
+    if kind == "parquet" and feature_files.is_feature_table(path):
+        return _features(feature_files.read_feature_table(path), options)
     if kind == "npz":
         return arrays.read_npz(path, target=options["target"], target_required=required)
     if kind == "idx":
@@ -196,12 +110,28 @@ def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
     )
 
 
+def _features(dataset: Dataset, options: Options) -> Dataset:
+    """A backbone's features; DataError where they lack labels that are needed, or are another backbone's."""
+    if dataset.target is None and options["target_required"]:
+        raise DataError(f"{dataset.source}: features without labels; embed images of known classes")
+    known = (options["encoding"] or {}).get(feature_files.BACKBONE)
+    found = dataset.encoding[feature_files.BACKBONE]
+    if known is not None and any(known[name] != found[name] for name in ("fingerprint", "output", "preprocessing")):
+        raise DataError(
+            f"{dataset.source}: made by another backbone or pre-processing than the model's features; embed the images "
+            "with the model's"
+        )
+    return dataset
+
+
 def _check_options(kind: str, source: str, options: Options) -> None:
     """An option that would change nothing is a misunderstanding; say so before reading."""
     is_table = kind in ("csv", "parquet", "arrow", "arrow-stream")
     if options["size"] is not None and kind != "images":
         raise DataError(f"{source}: --size is for folders of images, and this is none")
-    if options["target"] is not None and not (is_table or kind == "npz"):
+    if options["skip_broken"] and kind != "images":
+        raise DataError(f"{source}: --skip-broken is for images, and these are none")
+    if options["target"] is not None and not (is_table or kind in ("npz", "images")):
         raise DataError(f"{source}: --target names a column or array, and this source has none to name")
     if options["ignore"] and not is_table:
         raise DataError(f"{source}: --ignore names columns of a table, and this is none")
@@ -230,12 +160,3 @@ def _finish(dataset: Dataset, encoding: Mapping[str, Any] | None) -> Dataset:
             )
     test = None if dataset.test is None else replace(dataset.test, encoding=recorded)
     return replace(dataset, encoding=recorded, test=test)
-
-
-def _similar_name(path: Path) -> str:
-    folder = path.parent
-    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    close = difflib.get_close_matches(path.name, [*names, *builtin.NAMES], n=1)
-    if not close:
-        return f"; built in are {', '.join(builtin.NAMES)}"
-    return f"; did you mean {close[0] if close[0] in builtin.NAMES else folder / close[0]}?"

@@ -13,7 +13,7 @@ from crosshead.data.checks import Place, check_lengths
 from crosshead.data.csv_tables import read_csv
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.load import kind_of_file
+from crosshead.data.kinds import kind_of_file
 from crosshead.data.prediction_columns import ROW_NAMES, Wanted, labels_of_array, predictions_of_table
 from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions
 

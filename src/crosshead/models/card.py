@@ -41,6 +41,10 @@ def _model_rows(document: Mapping[str, Any]) -> dict[str, Any]:
     rows["features"] = document["n_features"]
     rows["scaling"] = document.get("scaling", {}).get("kind", "none")
     rows["read as"] = document.get("encoding", {}).get("kind", "not recorded")
+    backbone = document.get("encoding", {}).get("backbone")
+    if backbone is not None:
+        rows |= {"backbone": backbone["path"], "backbone (SHA-256)": backbone["fingerprint"]}
+        rows["pre-processing"] = backbone["preprocessing"]
     return rows | dict(document.get("hyperparameters", {}))
 
 

@@ -1,0 +1,181 @@
+"""A network in an ONNX file, computed by onnxruntime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.backbones.preprocessing import LAYOUTS, Preprocessing, Stated, preprocessing_of, stated_beside
+from crosshead.backbones.protocol import Features, as_rows, check_independence
+from crosshead.data.decoding import Pixels
+from crosshead.data.errors import DataError, load_package
+
+INPUT_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
+_PIECE = 1 << 20
+
+
+class OnnxBackbone:
+    """The features are one output of the network, or any tensor inside it.
+
+    ``stated`` is what is said of the pre-processing; what it leaves open is read from a JSON file beside the network,
+    then from the shape of its input. A network whose batch has a fixed size gets the last batch filled up.
+    """
+
+    def __init__(self, path: Path, output: str | None = None, stated: Stated | None = None, threads: int | None = None):
+        self.path = path
+        self._session = _session(path, output, threads)
+        self._input, self.output = _one_input(self._session, path), _one_output(self._session, output, path)
+        said, self.stated_in = stated_beside(path)
+        merged = {**said, **{name: value for name, value in (stated or {}).items() if value is not None}}
+        self.assumed = "mean" not in merged and "white" not in merged
+        self.preprocessing = _fitted(merged, self._input, path)
+        fixed = self._input.shape[0]
+        self._fixed_batch = fixed if isinstance(fixed, int) else None
+        self.n_features = check_independence(self.embed, self.preprocessing, str(path))
+        self._fingerprint = file_fingerprint(path)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Kind, path, output, the file's SHA-256 and the pre-processing."""
+        return {
+            "kind": "onnx",
+            "path": str(self.path.resolve()),
+            "output": self.output,
+            "fingerprint": self._fingerprint,
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+
+    def embed(self, pixels: Pixels) -> Features:
+        """The features (n, D) of pixels (n, height, width, channels)."""
+        size = self._fixed_batch or max(len(pixels), 1)
+        parts = [self._run(pixels[first : first + size], size) for first in range(0, len(pixels), size)]
+        return np.concatenate(parts) if parts else np.empty((0, self.n_features), dtype=np.float32)
+
+    def input_of(self, pixels: Pixels) -> NDArray[Any]:
+        """What the network takes, of pixels (n, height, width, channels)."""
+        return self.preprocessing.apply(pixels).astype(INPUT_DTYPES[self._input.type], copy=False)
+
+    def _run(self, pixels: Pixels, size: int) -> Features:
+        values = self.input_of(pixels)
+        if len(values) < size:
+            values = np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)])
+        try:
+            outputs = self._session.run([self.output], {self._input.name: values})[0]
+        except Exception as error:  # onnxruntime has its own tree of errors
+            raise DataError(f"{self.path}: the network failed on input of shape {values.shape}: {error}") from error
+        self.output_rank = np.asarray(outputs).ndim
+        return as_rows(np.asarray(outputs), self.preprocessing.layout, str(self.path))[: len(pixels)]
+
+
+def split_output(spec: str) -> tuple[Path, str | None]:
+    """The file and the output of `FILE.onnx[:output]`.
+
+    Examples
+    --------
+    >>> split_output("nets/small.onnx:/pool/out:0")
+    (PosixPath('nets/small.onnx'), '/pool/out:0')
+    """
+    file, separator, output = spec.partition(".onnx:")
+    return (Path(f"{file}.onnx"), output) if separator and output else (Path(spec), None)
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of a network's file, and of the weights that large networks keep in a file beside it."""
+    digest = hashlib.sha256()
+    for file in (path, path.with_name(f"{path.name}.data"), path.with_name(f"{path.name}_data")):
+        if file == path or file.is_file():
+            with file.open("rb") as stream:
+                while piece := stream.read(_PIECE):
+                    digest.update(piece)
+    return digest.hexdigest()
+
+
+def _session(path: Path, output: str | None, threads: int | None) -> Any:
+    runtime = load_package("onnxruntime", '"crosshead[onnx]"', "an ONNX backbone")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; --backbone names a network, such as net.onnx")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if output is not None and output not in {one.name for one in session.get_outputs()}:
+            content = _with_output(path, output)
+            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except DataError:
+        raise
+    except Exception as error:  # onnxruntime has its own tree of errors
+        raise DataError(f"{path}: not a network that onnxruntime can run ({error})") from error
+    return session
+
+
+def _with_output(path: Path, output: str) -> bytes:
+    """The network with a tensor inside it as one more output."""
+    onnx = load_package("onnx", '"crosshead[onnx]"', "taking features from inside a network")
+    model = onnx.load(str(path))
+    inside = [name for node in model.graph.node for name in node.output if name]
+    if output not in inside:
+        shown = ", ".join(repr(name) for name in inside[-5:])
+        raise DataError(f"{path}: no output or tensor {output!r}; the last ones are {shown}")
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    return bytes(model.SerializeToString())
+
+
+def _one_input(session: Any, path: Path) -> Any:
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in INPUT_DTYPES or len(inputs[0].shape) != 4:
+        found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+        raise DataError(f"{path}: takes {found}; a backbone takes one tensor of images, with four dimensions")
+    return inputs[0]
+
+
+def _one_output(session: Any, output: str | None, path: Path) -> str:
+    names = [one.name for one in session.get_outputs()]
+    if output is not None:
+        return output
+    if len(names) > 1:
+        raise DataError(f"{path}: has the outputs {', '.join(names)}; say which, as in {path.name}:{names[0]}")
+    return str(names[0])
+
+
+def _fitted(stated: Mapping[str, Any], network_input: Any, path: Path) -> Preprocessing:
+    """The pre-processing, with what the input's shape says; DataError where the two contradict each other."""
+    shape = network_input.shape
+    layout = stated.get("layout") or _layout(shape, path)
+    channels, sides = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
+    filled = {**stated, "layout": layout}
+    if filled.get("size") is None and all(isinstance(side, int) for side in sides):
+        filled["size"] = list(sides)
+    if filled.get("colours") is None:
+        filled["colours"] = {1: "grey", 4: "rgba"}.get(channels, "rgb")
+    if network_input.type == "tensor(uint8)":
+        filled.setdefault("white", 255.0)
+    made = preprocessing_of(filled, str(path))
+    expected = [channels, *sides]
+    for name, wanted, found in zip(
+        ("channels", "height", "width"), expected, (made.n_channels, *made.size), strict=True
+    ):
+        if isinstance(wanted, int) and wanted != found:
+            raise DataError(f"{path}: the network takes images of {name} {wanted}, the pre-processing makes {found}")
+    if network_input.type == "tensor(uint8)" and (made.white, made.mean, made.std) != (255.0, (0.0,), (1.0,)):
+        raise DataError(f"{path}: the network takes whole numbers 0…255, so white, mean and std cannot be applied")
+    return replace(made, size=(int(made.size[0]), int(made.size[1])))
+
+
+def _layout(shape: list[Any], path: Path) -> str:
+    first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
+    if not (first and last):  # where the channels are left open, they are first, as ONNX's own convolutions have them
+        return LAYOUTS[1] if last else LAYOUTS[0]
+    raise DataError(f"{path}: the input's shape {shape} does not say where the channels are; say --layout nchw or nhwc")

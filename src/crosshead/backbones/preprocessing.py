@@ -1,0 +1,185 @@
+"""From pixels to what a network takes: size, colours, range, mean and deviation, layout."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.data.decoding import ImageForm, Pixels, Size
+from crosshead.data.errors import DataError
+
+COLOURS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
+LAYOUTS = ("nchw", "nhwc")
+HUGGING_FACE_FILE = "preprocessor_config.json"
+_PILLOW_NUMBERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+Stated = Mapping[str, Any]
+"""What a person or a file says of the pre-processing: some of the fields of `Preprocessing`, by name."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """x = (pixel · white/255 − mean) / std, channel by channel, of images brought to one form.
+
+    * ``size`` (height, width); ``crop`` and ``resample`` as in `crosshead.data.ImageForm`
+    * ``colours``: grey, rgb, bgr or rgba, the order of the channels
+    * ``white``: the value of a white pixel before mean and deviation, commonly 1 or 255
+    * ``mean``, ``std``: one number, or one a channel in the order of ``colours``
+    * ``layout``: nchw or nhwc
+
+    Examples
+    --------
+    >>> preprocessing = Preprocessing((1, 1), "bgr", white=255.0, mean=(127.0,), std=(128.0,), layout="nhwc")
+    >>> preprocessing.apply(np.array([[[[255, 127, 0]]]], dtype=np.uint8)).ravel()
+    array([-0.9921875,  0.       ,  1.       ], dtype=float32)
+    """
+
+    size: Size
+    colours: str = "rgb"
+    crop: float | None = None
+    resample: str = "bilinear"
+    white: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: str = "nchw"
+
+    def __post_init__(self) -> None:
+        if self.colours not in COLOURS:
+            raise DataError(f"colours {self.colours!r} are unknown; choose one of {', '.join(COLOURS)}")
+        if self.layout not in LAYOUTS:
+            raise DataError(f"layout {self.layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.n_channels) or not all(map(math.isfinite, values)):
+                raise DataError(f"{name} has {len(values)} numbers; give one, or one for each of {self.n_channels}")
+        if min(self.std) <= 0 or not 0 < self.white < math.inf:
+            raise DataError("std and white must be positive: features are divided by them")
+        _ = self.form  # it checks size, crop and resampling
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of an image."""
+        return COLOURS[self.colours]
+
+    @property
+    def form(self) -> ImageForm:
+        """What images are decoded to."""
+        return ImageForm(self.size, self.n_channels, self.crop, self.resample)
+
+    def apply(self, pixels: Pixels) -> NDArray[np.float32]:
+        """The network's input of pixels (n, height, width, channels), uint8."""
+        factor = np.float64(self.white) / 255.0 / np.asarray(self.std)
+        shift = np.asarray(self.mean) / np.asarray(self.std)
+        # A table of 256 values a channel is exact to the last place, and no slower than arithmetic on every pixel.
+        levels = (np.arange(256.0)[:, None] * factor - shift).astype(np.float32)
+        table = np.broadcast_to(levels, (256, self.n_channels))
+        n_images, height, width, channels = pixels.shape
+        out = np.empty((n_images, channels, height, width), dtype=np.float32)
+        for channel in range(channels):
+            found = channels - 1 - channel if self.colours == "bgr" else channel
+            for image in range(n_images):
+                np.take(table[:, channel], pixels[image, :, :, found], out=out[image, channel], mode="clip")
+        return out if self.layout == "nchw" else np.ascontiguousarray(out.transpose(0, 2, 3, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON document, which `preprocessing_of` takes back."""
+        return {
+            "size": list(self.size),
+            "colours": self.colours,
+            "crop": self.crop,
+            "resample": self.resample,
+            "white": self.white,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "layout": self.layout,
+        }
+
+
+def preprocessing_of(stated: Stated, source: str) -> Preprocessing:
+    """The pre-processing that a document states; DataError naming ``source`` where it cannot be."""
+    unknown = sorted(set(stated) - set(Preprocessing.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(Preprocessing.__dataclass_fields__)
+        raise DataError(f"{source}: {unknown[0]!r} is no part of pre-processing; known are {known}")
+    if stated.get("size") is None:
+        raise DataError(f"{source}: the size of the images is not known; say --size WxH")
+    try:
+        crop = stated.get("crop")
+        return Preprocessing(
+            size=_size(stated["size"]),
+            colours=str(stated.get("colours", "rgb")),
+            crop=None if crop is None else float(crop),
+            resample=str(stated.get("resample", "bilinear")),
+            white=float(stated.get("white", 1.0)),
+            mean=_numbers(stated.get("mean", 0.0)),
+            std=_numbers(stated.get("std", 1.0)),
+            layout=str(stated.get("layout", "nchw")),
+        )
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: the pre-processing cannot be read ({error})") from error
+
+
+def stated_beside(model: Path) -> tuple[Stated, str | None]:
+    """What files beside a network say: `<its name>.json`, or Hugging Face's `preprocessor_config.json`."""
+    own, theirs = model.with_suffix(".json"), model.with_name(HUGGING_FACE_FILE)
+    for path in (own, theirs):
+        if path.is_file():
+            try:
+                document = json.loads(path.read_bytes())
+            except ValueError as error:
+                raise DataError(
+                    f"{path}: not JSON ({error}); it states how images are brought to the network"
+                ) from error
+            if not isinstance(document, dict):
+                raise DataError(f"{path}: holds no JSON object of pre-processing")
+            return (document if path == own else _from_hugging_face(document, str(path))), str(path)
+    return {}, None
+
+
+def _from_hugging_face(document: Stated, source: str) -> dict[str, Any]:
+    """The keys of Hugging Face's image processors in our words."""
+    stated: dict[str, Any] = {}
+    size, cropped = document.get("size"), document.get("crop_size")
+    edge = size.get("shortest_edge") if isinstance(size, Mapping) else None
+    if document.get("do_center_crop") and cropped is not None:
+        stated["size"] = _sides(cropped, source)
+        resized = edge if edge is not None else None if size is None else min(_sides(size, source))
+        stated["crop"] = 1.0 if resized is None else min(1.0, min(stated["size"]) / resized)
+    elif edge is not None:
+        stated |= {"size": (edge, edge), "crop": float(document.get("crop_pct") or 1.0)}
+    elif size is not None:
+        stated["size"] = _sides(size, source)
+    if document.get("resample") in _PILLOW_NUMBERS:
+        stated["resample"] = _PILLOW_NUMBERS[document["resample"]]
+    rescaled = document.get("do_rescale", True)
+    stated["white"] = 255.0 * float(document.get("rescale_factor", 1 / 255)) if rescaled else 255.0
+    if document.get("do_normalize", True) and "image_mean" in document:
+        stated |= {"mean": document["image_mean"], "std": document.get("image_std", 1.0)}
+    return stated
+
+
+def _sides(value: Any, source: str) -> Size:
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, Mapping) and {"height", "width"} <= set(value):
+        return int(value["height"]), int(value["width"])
+    raise DataError(f"{source}: the size {value!r} is not understood; say --size WxH")
+
+
+def _size(value: Any) -> Size:
+    if isinstance(value, int):
+        return value, value
+    height, width = value
+    return int(height), int(width)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(float(one) for one in value) if isinstance(value, Sequence) else (float(value),)

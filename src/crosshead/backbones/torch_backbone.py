@@ -1,0 +1,106 @@
+"""A person's own PyTorch network: `torch:module:callable`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.backbones.preprocessing import Stated, preprocessing_of
+from crosshead.backbones.protocol import Features, as_rows, check_independence
+from crosshead.data.decoding import Pixels
+from crosshead.data.errors import DataError, load_package
+
+PREFIX = "torch:"
+
+
+class TorchBackbone:
+    """A `torch.nn.Module`, or a callable without arguments that returns one, found as module:name.
+
+    The module is looked for where Python looks, and in the working folder. It is put in eval mode and takes float32
+    images (n, channels, height, width).
+    """
+
+    def __init__(self, spec: str, stated: Stated | None = None, threads: int | None = None):
+        self._torch = load_package("torch", '"crosshead[torch]"', "a PyTorch backbone")
+        self._spec = spec
+        if threads is not None:
+            self._torch.set_num_threads(threads)
+        self.module, source = _module_of(spec, self._torch)
+        said = {name: value for name, value in (stated or {}).items() if value is not None}
+        self.assumed = "mean" not in said and "white" not in said
+        self.stated_in = None
+        self.preprocessing = preprocessing_of({**said, "layout": said.get("layout", "nchw")}, spec)
+        self.n_features = check_independence(self.embed, self.preprocessing, spec)
+        self._fingerprint = _fingerprint(self.module, source, self._torch)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Kind, module and name, SHA-256 of source and weights, and the pre-processing."""
+        return {
+            "kind": "torch",
+            "path": self._spec,
+            "output": None,
+            "fingerprint": self._fingerprint,
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+
+    def input_of(self, pixels: Pixels) -> Features:
+        """What the network takes, of pixels (n, height, width, channels)."""
+        return self.preprocessing.apply(pixels)
+
+    def embed(self, pixels: Pixels) -> Features:
+        """The features (n, D) of pixels (n, height, width, channels)."""
+        torch = self._torch
+        if not len(pixels):
+            return np.empty((0, self.n_features), dtype=np.float32)
+        try:
+            with torch.inference_mode():
+                outputs = self.module(torch.from_numpy(self.input_of(pixels)))
+        except Exception as error:  # whatever a person's own code raises
+            raise DataError(f"{self._spec}: the network failed on {len(pixels)} images: {error}") from error
+        if not isinstance(outputs, torch.Tensor):
+            raise DataError(f"{self._spec}: the network returns {type(outputs).__name__}, not one tensor of features")
+        if outputs.dtype == torch.bfloat16:
+            outputs = outputs.float()
+        self.output_rank = outputs.ndim
+        return as_rows(outputs.numpy(), self.preprocessing.layout, self._spec)
+
+
+def _module_of(spec: str, torch: Any) -> tuple[Any, str]:
+    """The network in eval mode, and the source of the file it comes from."""
+    module_name, separator, name = spec.removeprefix(PREFIX).rpartition(":")
+    if not separator or not module_name or not name:
+        raise DataError(f"{spec}: write {PREFIX}module:name, such as torch:my_networks:backbone")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        home = importlib.import_module(module_name)
+    except ImportError as error:
+        raise DataError(f"{spec}: module {module_name!r} cannot be imported ({error})") from error
+    found = getattr(home, name, None)
+    if found is None:
+        raise DataError(f"{spec}: module {module_name!r} has no {name!r}")
+    network = found if isinstance(found, torch.nn.Module) else found() if callable(found) else found
+    if not isinstance(network, torch.nn.Module):
+        raise DataError(f"{spec}: {name!r} is {type(network).__name__}, not a torch.nn.Module nor one's maker")
+    try:
+        source = inspect.getsource(home)
+    except (OSError, TypeError):
+        source = ""
+    return network.eval(), source
+
+
+def _fingerprint(module: Any, source: str, torch: Any) -> str:
+    digest = hashlib.sha256(f"{module!r}\n{source}".encode())
+    for name, values in module.state_dict().items():
+        digest.update(f"{name} {tuple(values.shape)} {values.dtype}\n".encode())
+        digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

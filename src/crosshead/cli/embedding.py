@@ -1,0 +1,170 @@
+"""What `crosshead embed` does once its options are read, and how other commands come from images to features."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
+from crosshead.backbones.embedding import WRITERS, Embedded, Embedding, cache_folder, embed_cached
+from crosshead.cli.display import show_json, show_pairs
+from crosshead.cli.errors import DONE, FAILED, tell
+from crosshead.cli.image_options import ImageOptions
+from crosshead.cli.monitor import Monitor
+from crosshead.cli.writers import check_output
+from crosshead.data import Dataset, ImageSource, load, open_images
+from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.data.image_source import skipped_note
+from crosshead.data.open_images import holds_images
+
+Encoding = Mapping[str, Any]
+
+GOES_ON = "the features made so far are kept, and the same command goes on from there"
+
+
+def run(source: str, output: str, target: str | None, options: ImageOptions, threads: int | None, as_json: bool) -> int:
+    """Embed, write and show; returns the exit code."""
+    path = check_output(output, tuple(WRITERS))
+    with Monitor() as monitor:
+        monitor.stage(f"reading {source}")
+        images = open_images(source, target=target)
+        monitor.stage(f"reading {options.backbone}")
+        backbone = open_backbone(options, threads)
+        began = time.monotonic()
+        try:
+            made = embed_to_file(images, backbone, path, how_of(options), Rate(monitor, source))
+        except KeyboardInterrupt:
+            tell("error", f"interrupted; {GOES_ON}")
+            return FAILED
+        seconds = time.monotonic() - began
+    show_image_notes(images, made)
+    n_images = len(images) + (0 if images.test is None else len(images.test))
+    shown = {
+        "source": source,
+        "images": n_images,
+        "written": n_images - len(made.broken),
+        "skipped": [{"file": one.place, "reason": one.reason} for one in made.broken],
+        "resumed_at": made.resumed,
+        "features": backbone.n_features,
+        "backbone": backbone.description,
+        "seconds": seconds,
+        "output": output,
+    }
+    if as_json:
+        show_json(shown)
+        return DONE
+    rate = (n_images - made.resumed) / seconds if seconds > 0 else 0.0
+    resumed = f", {made.resumed} of them by an earlier run" if made.resumed else ""
+    show_pairs(
+        [
+            ("images", f"{n_images - len(made.broken)} of {n_images}{resumed}"),
+            ("features", f"{backbone.n_features} by {backbone_title(backbone.description)}"),
+            ("pace", f"{rate:.1f} images/s, {seconds:.1f} s"),
+            ("written to", output),
+        ]
+    )
+    return DONE
+
+
+class Rate:
+    """Shows how many images are done and how many a second."""
+
+    def __init__(self, monitor: Monitor, source: str) -> None:
+        self._monitor, self._source = monitor, source
+        self._began: tuple[int, float] | None = None
+        monitor.stage(f"embedding {source}")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take note of how far it is."""
+        self._began = self._began or (done, time.monotonic())
+        seconds = time.monotonic() - self._began[1]
+        pace = f", {(done - self._began[0]) / seconds:.0f} images/s" if seconds > 0 else ""
+        self._monitor.detail(f"embedding {self._source}: {done} of {total}{pace}")
+
+
+def open_backbone(options: ImageOptions, threads: int | None) -> Backbone:
+    """The backbone that the options name; says where its pre-processing comes from, where that is no option."""
+    assert options.backbone is not None  # callers ask only where one is named
+    backbone = load_backbone(options.backbone, options.stated, threads=threads)
+    if backbone.stated_in is not None:
+        tell("note", f"pre-processing as {backbone.stated_in} says")
+    if backbone.assumed:
+        tell(
+            "note",
+            f"nothing says how {options.backbone} takes pixels, so they are scaled to 0…1; if it was trained "
+            "otherwise, say --white, --mean and --std",
+        )
+    return backbone
+
+
+def how_of(options: ImageOptions) -> Embedding:
+    """How images are embedded."""
+    return Embedding(options.batch_size, options.workers, options.skip_broken)
+
+
+def backbone_title(description: Encoding) -> str:
+    """What a backbone is called in a line of text.
+
+    Examples
+    --------
+    >>> backbone_title({"path": "/nets/small.onnx", "output": "pool"})
+    'small.onnx, output pool'
+    """
+    name = str(description["path"]).rpartition("/")[2]
+    return name if description.get("output") is None else f"{name}, output {description['output']}"
+
+
+def embedded_source(
+    images: ImageSource, backbone: Backbone, options: ImageOptions, monitor: Monitor | None = None
+) -> Dataset:
+    """The features of a source of images, from the cache or into it."""
+    source = images.source
+    watch = None if monitor is None else Rate(monitor, source)
+    folder = cache_folder(options.cache)
+    try:
+        made = embed_cached(images, backbone, folder, how_of(options), watch)
+    except KeyboardInterrupt:
+        tell("note", GOES_ON)
+        raise
+    show_image_notes(images, made)
+    tell("note", f"features of {source} {'taken from' if made.cached else 'kept in'} {made.path}")
+    features = load(made.path, target_required=images.labels is not None)
+    # What a model remembers is where its backbone is now, not where it was when the features were first made.
+    encoding = {**features.encoding, BACKBONE: dict(backbone.description)}
+    test = None if features.test is None else replace(features.test, encoding=encoding, source=source)
+    return replace(features, test=test, encoding=encoding, source=source)
+
+
+def load_again(
+    source: str,
+    encoding: Encoding,
+    *,
+    target: str | None = None,
+    ignore: tuple[str, ...] = (),
+    target_required: bool = False,
+    images: ImageOptions | None = None,
+    monitor: Monitor | None = None,
+) -> Dataset:
+    """Read a source into the features of an earlier ``encoding``; images go through the backbone it remembers."""
+    images = images or ImageOptions()
+    if encoding.get("kind") == KIND and holds_images(source):
+        opened = open_images(source, target=target, labels_required=target_required)
+        return embedded_source(opened, backbone_again(encoding[BACKBONE], images.backbone), images, monitor)
+    return load(
+        source,
+        target=target,
+        ignore=ignore,
+        encoding=encoding,
+        target_required=target_required,
+        skip_broken=images.skip_broken,
+    )
+
+
+def show_image_notes(images: ImageSource, made: Embedded) -> None:
+    """Say which files were no images, and which images could not be read."""
+    for note in (*images.notes, *(() if images.test is None else images.test.notes)):
+        tell("note", note)
+    if made.broken:
+        tell("note", skipped_note(made.broken, images.source))

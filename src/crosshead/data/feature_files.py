@@ -1,0 +1,210 @@
+"""Features that a backbone made of images, as files: `.npz`, or Parquet, with names, labels and what made them.
+
+An archive holds `features` (N, D) float32, `names` (N,), `labels` (N,) where there are labels, the same three with
+`test_` before them where there are test images, and `backbone`, a JSON text. A table has the columns `file`, `label`
+and `features`, and `split` where there are test images; the JSON text is in the schema's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.data.arrays import member, open_archive
+from crosshead.data.checks import Place, as_labels, check_finite, check_lengths
+from crosshead.data.dataset import Array, Dataset, row_blocks
+from crosshead.data.errors import DataError, load_package
+
+KIND = "embedding"
+BACKBONE = "backbone"
+METADATA_KEY = b"crosshead.backbone"
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+"""The date of all members, so that the same features make the same bytes."""
+
+GROUP_BYTES = 1 << 25
+"""Features of one row group of a table."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRows:
+    """Features (N, D), possibly memory-mapped, the images' names, and their labels where they have any."""
+
+    features: Array
+    names: list[str]
+    labels: Array | None
+
+
+def is_feature_archive(path: Path) -> bool:
+    """Whether an `.npz` archive holds a backbone's features."""
+    with open_archive(path) as archive:
+        return {"features", "names", BACKBONE} <= set(archive.files)
+
+
+def is_feature_table(path: Path) -> bool:
+    """Whether a Parquet file holds a backbone's features."""
+    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    try:
+        return METADATA_KEY in (parquet.read_schema(path).metadata or {})
+    except Exception:  # a damaged file is told by the reader of tables
+        return False
+
+
+def read_feature_archive(path: Path) -> Dataset:
+    """The features, memory-mapped, with names and labels."""
+    with open_archive(path) as archive:
+        description = _parsed(str(member(archive, BACKBONE, str(path))), path)
+        training = _archive_rows(archive, path, "", description)
+        if "test_features" not in archive.files:
+            return training
+        return replace(training, test=_archive_rows(archive, path, "test_", description))
+
+
+def read_feature_table(path: Path) -> Dataset:
+    """The features with names and labels."""
+    from crosshead.data.tables import read_binary, table_labels
+
+    table = read_binary(path, "parquet")
+    description = _parsed(table.schema.metadata[METADATA_KEY].decode(), path)
+    try:
+        column = table.column("features").combine_chunks()
+        features = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)
+        names = table.column("file").to_pylist()
+    except (KeyError, AttributeError, ValueError) as error:
+        raise DataError(f"{path}: not the features that crosshead embed writes ({error})") from error
+    place = Place(str(path))
+    labels = None if "label" not in table.column_names else table_labels(table.column("label"), "label", place, None)
+    whole = _dataset(FeatureRows(features, names, labels), path, description)
+    if "split" not in table.column_names:
+        return whole
+    is_test = np.array([split == "test" for split in table.column("split").to_pylist()])
+    n_training = int((~is_test).sum())
+    training, test = (_rows(whole, slice(0, n_training)), _rows(whole, slice(n_training, None)))
+    return replace(training, test=test)
+
+
+def write_archive(path: Path, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> None:
+    """Write an archive, block by block; the same content makes the same bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _write_member(archive, BACKBONE, np.array(_text(description)))
+        for prefix, part in (("", training), ("test_", test)):
+            if part is None:
+                continue
+            _write_member(archive, f"{prefix}names", np.array(part.names, dtype=np.str_))
+            if part.labels is not None:
+                _write_member(archive, f"{prefix}labels", part.labels)
+            _write_member(archive, f"{prefix}features", part.features)
+
+
+def write_table(path: Path, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> None:
+    """Write a Parquet file, a row group after the other; the same content makes the same bytes."""
+    arrow = load_package("pyarrow", "pyarrow", "writing Parquet")
+    parquet = load_package("pyarrow.parquet", "pyarrow", "writing Parquet")
+    schema = _schema(arrow, training, test, description)
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for part, split in ((training, "train"), (test, "test")):
+            for first, stop in [] if part is None else _groups(part.features):
+                assert part is not None  # the loop is empty without it
+                block = np.ascontiguousarray(part.features[first:stop])
+                lists = arrow.FixedSizeListArray.from_arrays(arrow.array(block.reshape(-1)), block.shape[1])
+                columns = {"file": part.names[first:stop], "features": lists}
+                if part.labels is not None:
+                    columns["label"] = part.labels[first:stop]
+                if test is not None:
+                    columns["split"] = [split] * (stop - first)
+                writer.write_table(arrow.table({name: columns[name] for name in schema.names}, schema=schema))
+
+
+def _groups(features: Array) -> Iterator[tuple[int, int]]:
+    n_rows, n_features = features.shape
+    step = max(1, GROUP_BYTES // (4 * n_features))
+    for first in range(0, n_rows, step):
+        yield first, min(first + step, n_rows)
+
+
+def _schema(arrow: Any, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> Any:
+    fields = [("file", arrow.string())]
+    if training.labels is not None:
+        kinds = {"i": arrow.int64(), "b": arrow.bool_()}
+        fields.append(("label", kinds.get(training.labels.dtype.kind, arrow.string())))
+    if test is not None:
+        fields.append(("split", arrow.string()))
+    fields.append(("features", arrow.list_(arrow.float32(), training.features.shape[1])))
+    return arrow.schema(fields, metadata={METADATA_KEY: _text(description).encode()})
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, values: Array) -> None:
+    info = zipfile.ZipInfo(f"{name}.npy", FIXED_DATE)
+    with archive.open(info, "w", force_zip64=True) as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(values.dtype), "fortran_order": False, "shape": values.shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        if values.ndim < 2:
+            stream.write(values.tobytes())
+            return
+        for first, stop in row_blocks(values):
+            stream.write(np.ascontiguousarray(values[first:stop]).tobytes())
+
+
+def _archive_rows(archive: Any, path: Path, prefix: str, description: Mapping[str, Any]) -> Dataset:
+    features = _mapped(archive, f"{prefix}features", path)
+    names = [str(name) for name in member(archive, f"{prefix}names", str(path))]
+    check_lengths(len(features), len(names), (f"{prefix}features", f"{prefix}names"), str(path))
+    labels = None
+    if f"{prefix}labels" in archive.files:
+        labels = as_labels(member(archive, f"{prefix}labels", str(path)), f"{prefix}labels", Place(str(path)))
+        check_lengths(len(features), labels.size, (f"{prefix}features", f"{prefix}labels"), str(path))
+    return _dataset(FeatureRows(features, names, labels), path, description)
+
+
+def _mapped(archive: Any, name: str, path: Path) -> Array:
+    """A member of an uncompressed archive as a memory map, of any other as an array."""
+    info = archive.zip.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        return member(archive, name, str(path))
+    with path.open("rb") as stream:
+        stream.seek(info.header_offset + 26)
+        name_length, extra_length = struct.unpack("<HH", stream.read(4))
+        stream.seek(name_length + extra_length, 1)
+        try:
+            np.lib.format.read_magic(stream)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            return np.memmap(path, dtype, "r", stream.tell(), shape)
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path}: array {name!r} cannot be read ({error}); is it truncated?") from error
+
+
+def _dataset(rows: FeatureRows, path: Path, description: Mapping[str, Any]) -> Dataset:
+    if rows.features.ndim != 2 or rows.features.dtype != np.float32:
+        raise DataError(f"{path}: features of shape {rows.features.shape} and dtype {rows.features.dtype}, not (N, D)")
+    check_finite(rows.features, Place(str(path)))
+    encoding = {"kind": KIND, BACKBONE: dict(description)}
+    return Dataset(rows.features, rows.labels, row_names=rows.names, encoding=encoding, source=str(path))
+
+
+def _rows(dataset: Dataset, rows: slice) -> Dataset:
+    return replace(
+        dataset,
+        features=dataset.features[rows],
+        target=None if dataset.target is None else dataset.target[rows],
+        row_names=None if dataset.row_names is None else dataset.row_names[rows],
+    )
+
+
+def _text(description: Mapping[str, Any]) -> str:
+    return json.dumps(dict(description), sort_keys=True)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: what is said of its backbone is not JSON ({error})") from error
+    if not isinstance(description, dict) or "fingerprint" not in description:
+        raise DataError(f"{path}: what is said of its backbone lacks the fingerprint; embed the images again")
+    return description

@@ -1,0 +1,161 @@
+"""Which files of a folder are images, and of which class: by folders, or by a list of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.data.checks import Place, as_labels
+from crosshead.data.dataset import Array
+from crosshead.data.errors import DataError
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
+)
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+LISTS = ("metadata.csv", "metadata.jsonl")
+NAME_COLUMN = "file_name"
+LABEL_COLUMNS = ("label", "class", "target")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """The images found below a folder, their labels (None where there are none), and how many other files lay there."""
+
+    root: Path
+    paths: list[Path]
+    labels: Array | None
+    n_ignored: int
+
+    @property
+    def names(self) -> list[str]:
+        """The files' names below the folder."""
+        return [path.relative_to(self.root).as_posix() for path in self.paths]
+
+
+def train_and_test(path: Path) -> tuple[Path, Path | None]:
+    """`train` and `test` folders, where a folder has both; as two classes they would be a quiet error."""
+    train = path / "train"
+    tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    return (train, tests[0]) if train.is_dir() and tests else (path, None)
+
+
+def find_images(root: Path, target: str | None = None) -> ImageFiles:
+    """Images below `root`, in the order of their names, or of the list `metadata.csv` or `metadata.jsonl` there.
+
+    A list has the columns `file_name`, relative to the folder, and `label`, or the one that `target` names. Without a
+    list each folder is a class, with images at any depth; a folder without folders holds images without labels.
+    """
+    lists = [root / name for name in LISTS if (root / name).is_file()]
+    if len(lists) > 1:
+        raise DataError(f"{root}: both {LISTS[0]} and {LISTS[1]} list images; remove one of them")
+    if lists:
+        return _listed_images(root, lists[0], target)
+    if target is not None:
+        raise DataError(f"{root}: --target names a column of {LISTS[0]}, and there is none; folders are classes")
+    return _images_in_folders(root)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file is called like an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _images_in_folders(root: Path) -> ImageFiles:
+    entries = sorted(entry for entry in root.iterdir() if not _is_hidden(entry))
+    folders = [entry for entry in entries if entry.is_dir()]
+    loose = [entry for entry in entries if entry.is_file()]
+    loose_images = [entry for entry in loose if is_image_name(entry)]
+    if not folders:
+        return ImageFiles(root, loose_images, None, len(loose) - len(loose_images))
+    by_class = {folder.name: _files_below(folder) for folder in folders}
+    images = {name: [file for file in found if is_image_name(file)] for name, found in by_class.items()}
+    if not any(images.values()):
+        return ImageFiles(root, [], None, 0)
+    for folder in folders:
+        if not images[folder.name]:
+            raise DataError(f"{folder}: the class folder holds no images; add some or remove the folder")
+    labels = np.array([name for name, found in images.items() for _ in found], dtype=np.str_)
+    paths = [file for found in images.values() for file in found]
+    n_files = len(loose) + sum(len(found) for found in by_class.values())
+    return ImageFiles(root, paths, labels, n_files - len(paths))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file))
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def _listed_images(root: Path, listing: Path, target: str | None) -> ImageFiles:
+    rows = list(_csv_rows(listing) if listing.suffix == ".csv" else _json_rows(listing))
+    if not rows:
+        raise DataError(f"{listing}: lists no images")
+    place = Place(str(listing), below_header=listing.suffix == ".csv")
+    paths = [_listed_file(root, row, place.row(index), listing) for index, row in enumerate(rows)]
+    label_name = _label_column(rows[0], target, listing)
+    labels = None if label_name is None else as_labels(_labels(rows, label_name, place), label_name, place)
+    n_images = sum(is_image_name(file) for file in _files_below(root))
+    return ImageFiles(root, paths, labels, max(0, n_images - len(set(paths))))
+
+
+def _csv_rows(listing: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with listing.open(newline="", encoding="utf-8-sig") as stream:
+            yield from csv.DictReader(stream)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{listing}: not a table of text in UTF-8 ({error})") from error
+
+
+def _json_rows(listing: Path) -> Iterator[dict[str, Any]]:
+    with listing.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{listing}: line {number} is not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{listing}: line {number} is not a JSON object such as {{{NAME_COLUMN!r}: …}}")
+            yield row
+
+
+def _listed_file(root: Path, row: dict[str, Any], where: str, listing: Path) -> Path:
+    name = row.get(NAME_COLUMN)
+    if not isinstance(name, str) or not name:
+        raise DataError(f"{listing}: no {NAME_COLUMN!r} at {where}; it says which image the row is about")
+    path = root / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{listing}: {name!r} at {where} lies outside the folder; give names below it")
+    if not path.is_file():
+        raise DataError(f"{listing}: {name!r} at {where} does not exist; correct the name or remove the row")
+    return path
+
+
+def _label_column(row: dict[str, Any], target: str | None, listing: Path) -> str | None:
+    if target is not None:
+        if target not in row:
+            raise DataError(f"{listing}: no column {target!r}; found {', '.join(map(repr, row))}")
+        return target
+    return next((name for name in LABEL_COLUMNS if name in row), None)
+
+
+def _labels(rows: list[dict[str, Any]], name: str, place: Place) -> Array:
+    values = [row.get(name) for row in rows]
+    for index, value in enumerate(values):
+        if value is None or value == "":
+            raise DataError(f"{place.source}: no label at {place.row(index)}; fill it in or remove the row")
+        if not isinstance(value, str | int):
+            raise DataError(f"{place.source}: label {value!r} at {place.row(index)}; give words or whole numbers")
+    if all(isinstance(value, bool) for value in values) or all(type(value) is int for value in values):
+        return np.array(values)
+    return np.array([str(value) for value in values], dtype=np.str_)

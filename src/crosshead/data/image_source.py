@@ -1,0 +1,249 @@
+"""Images with their names and labels, decoded in batches: what embedding, prediction and training of networks share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.data.dataset import Array
+from crosshead.data.decoding import BrokenImageError, ImageForm, Pixels, Size, read_header
+from crosshead.data.decoding_pool import Decoded, Task, decode_all, images_a_task, usual_workers
+from crosshead.data.errors import DataError
+from crosshead.data.pictures import Pictures, digest_picture
+
+MOST_LISTED = 10
+"""So many broken images are looked for and listed before reading is given up."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that cannot be read: its row in the source, where it lies, and why."""
+
+    row: int
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Some consecutive images of a source.
+
+    * ``pixels`` (n, height, width, channels), uint8
+    * ``rows`` (n,): their rows in the source
+    * ``broken``: the images among them that were skipped
+    * ``stop``: the first row of the source that belongs to no batch so far
+    """
+
+    pixels: Pixels
+    rows: NDArray[np.int64]
+    broken: tuple[Broken, ...]
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """Images that are decoded as they are asked for; made by `crosshead.data.open_images`.
+
+    * ``names`` (N,): files by their names below the folder, rows of tables and arrays by number or path
+    * ``labels`` (N,): int64, bool or str; None where the source has none
+    * ``test``: the test images that came with the source
+    * ``rows`` (N,): which of the ``pictures`` these are
+
+    Examples
+    --------
+    >>> from crosshead.data import open_images
+    >>> digits = open_images("digits")
+    >>> len(digits), digits.classes[:3]
+    (1797, array([0, 1, 2]))
+    >>> batch = next(digits.batches(ImageForm((8, 8), 1), batch_size=100))
+    >>> batch.pixels.shape, str(batch.pixels.dtype), batch.stop
+    ((100, 8, 8, 1), 'uint8', 100)
+    """
+
+    pictures: Pictures
+    rows: NDArray[np.int64]
+    names: Sequence[str] | None
+    labels: Array | None
+    source: str
+    test: ImageSource | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.rows.size
+
+    @property
+    def classes(self) -> Array | None:
+        """The distinct labels, sorted."""
+        return None if self.labels is None else np.unique(self.labels)
+
+    def name(self, row: int) -> str:
+        """What an image is called: its file, or its number from 1."""
+        return str(self.rows[row] + 1) if self.names is None else self.names[row]
+
+    def place(self, row: int) -> str:
+        """Where an image lies, for messages."""
+        return self.pictures.place(int(self.rows[row]))
+
+    def take(self, rows: NDArray[np.int64]) -> ImageSource:
+        """The images of the given rows, without the test images; for splitting and shuffling."""
+        return replace(
+            self,
+            rows=self.rows[rows],
+            names=None if self.names is None else [self.names[row] for row in rows],
+            labels=None if self.labels is None else self.labels[rows],
+            test=None,
+        )
+
+    def batches(
+        self,
+        form: ImageForm,
+        *,
+        batch_size: int = 64,
+        start: int = 0,
+        workers: int | None = None,
+        skip_broken: bool = False,
+    ) -> Iterator[ImageBatch]:
+        """Decoded images, ``batch_size`` rows of the source at a time, beginning at row ``start``.
+
+        Which images share a batch depends on nothing but ``batch_size`` and ``start``; a batch is smaller by those of
+        its images that are broken. A few batches are held at once, however large the source is.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Processes that decode; 0 decodes in this one. By default one a processor, up to 8, and none for small or
+            few images, which are decoded before another process could hand them over.
+        skip_broken : bool
+            Leave out images that cannot be read, and report them in the batches.
+
+        Raises
+        ------
+        DataError
+            Where images cannot be read and ``skip_broken`` is not set; it lists up to ten of them.
+        """
+        chosen = self._usual_workers(start) if workers is None else workers
+        decoded = decode_all(self._tasks(form, batch_size, start), chosen)
+        for first in range(start, len(self), batch_size):
+            stop = min(first + batch_size, len(self))
+            parts = [next(decoded) for _ in range(first, stop, images_a_task(form))]
+            broken = self._broken(parts)
+            if broken and not skip_broken:
+                raise self._refusal(broken, decoded)
+            yield ImageBatch(
+                np.concatenate([part.pixels for part in parts]),
+                np.array([row for part in parts for row in part.rows], dtype=np.int64),
+                tuple(broken),
+                stop,
+            )
+
+    def common_form(self, size: Size | None = None, channels: int | None = None) -> tuple[ImageForm, list[Broken]]:
+        """One form for all images, from their headers alone, and the images whose header cannot be read.
+
+        Without a ``size`` all must have one; DataError names two that differ. All-grey images stay grey, one in
+        colour makes all of them RGB.
+        """
+        first: tuple[Size, int] | None = None
+        all_grey, broken = True, []
+        for row in range(len(self)):
+            try:
+                found, is_grey = read_header(self.pictures.get([int(self.rows[row])])[0])
+            except BrokenImageError as error:
+                broken.append(Broken(row, self.place(row), str(error)))
+                continue
+            all_grey &= is_grey
+            first = first or (found, row)
+            if size is None and found != first[0]:
+                raise DataError(
+                    f"images differ in size: {self.place(first[1])} has {_times(first[0])}, {self.place(row)} has "
+                    f"{_times(found)} (height×width); say --size to bring them to one"
+                )
+        if first is None:
+            raise DataError(refusal_of(broken, self.source))
+        return ImageForm(size or first[0], channels or (1 if all_grey else 3)), broken
+
+    def fingerprint(self) -> str:
+        """SHA-256 of names, labels and contents of all images, in hexadecimal; reads every file once."""
+        digest = hashlib.sha256(f"images {len(self)}\n".encode())
+        for row in range(len(self)):
+            label = None if self.labels is None else self.labels[row].item()
+            digest.update(repr((self.name(row), label)).encode("utf-8", "surrogatepass"))
+            digest_picture(digest, self.pictures.get([int(self.rows[row])])[0])
+        return digest.hexdigest()
+
+    def _usual_workers(self, start: int) -> int:
+        """How many processes are worth it, by the size of a few images."""
+        if not self.pictures.encoded or start >= len(self):
+            return 0
+        sizes = []
+        for row in {start, (start + len(self)) // 2, len(self) - 1}:
+            try:
+                height, width = read_header(self.pictures.get([int(self.rows[row])])[0])[0]
+            except BrokenImageError:
+                continue
+            sizes.append(height * width)
+        return usual_workers(len(self) - start, sorted(sizes)[len(sizes) // 2] if sizes else 0)
+
+    def _tasks(self, form: ImageForm, batch_size: int, start: int) -> Iterator[Task]:
+        step = images_a_task(form)
+        for first in range(start, len(self), batch_size):
+            stop = min(first + batch_size, len(self))
+            for begin in range(first, stop, step):
+                rows = range(begin, min(begin + step, stop))
+                yield Task(rows, self.pictures.get([int(self.rows[row]) for row in rows]), form)
+
+    def _broken(self, parts: Sequence[Decoded]) -> list[Broken]:
+        return [Broken(row, self.place(row), reason) for part in parts for row, reason in part.broken]
+
+    def _refusal(self, found: list[Broken], rest: Iterator[Decoded]) -> DataError:
+        """The error for broken images; looks on for more of them, so that a person can mend all at once."""
+        while len(found) < MOST_LISTED:
+            part = next(rest, None)
+            if part is None:
+                break
+            found += self._broken([part])
+        return DataError(refusal_of(found, self.source))
+
+
+def refusal_of(broken: Sequence[Broken], source: str) -> str:
+    """What is said where images cannot be read and must not be skipped.
+
+    Examples
+    --------
+    >>> refusal_of([Broken(0, "a/x.png", "the image file is empty")], "a")
+    'a/x.png: the image file is empty; remove or replace it, or leave such images out with --skip-broken'
+    """
+    advice = "or leave such images out with --skip-broken"
+    if len(broken) == 1:
+        return f"{broken[0]}; remove or replace it, {advice}"
+    count = f"{len(broken)}" if len(broken) < MOST_LISTED else f"at least {len(broken)}"
+    shown = "; ".join(map(str, broken[:MOST_LISTED]))
+    return f"{source}: {count} images cannot be read: {shown}; remove or replace them, {advice}"
+
+
+def skipped_note(broken: Sequence[Any], source: str) -> str:
+    """What is said of images that were left out.
+
+    Examples
+    --------
+    >>> skipped_note([Broken(0, "a/x.png", "the image file is empty")], "a")
+    'a: 1 image could not be read and was left out: a/x.png: the image file is empty'
+    """
+    one = len(broken) == 1
+    shown = "; ".join(map(str, broken[:MOST_LISTED]))
+    more = f" and {len(broken) - MOST_LISTED} more" if len(broken) > MOST_LISTED else ""
+    return (
+        f"{source}: {len(broken)} image{'' if one else 's'} could not be read and "
+        f"{'was' if one else 'were'} left out: {shown}{more}"
+    )
+
+
+def _times(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"

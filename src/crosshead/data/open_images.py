@@ -1,0 +1,222 @@
+"""Open whatever holds images: folders, single files, arrays, IDX files, Parquet tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.data import arrays, builtin, idx
+from crosshead.data.checks import Place, as_labels, check_lengths
+from crosshead.data.dataset import Array
+from crosshead.data.decoding import MODES
+from crosshead.data.errors import DataError, load_package
+from crosshead.data.image_files import ImageFiles, find_images, train_and_test
+from crosshead.data.image_source import ImageSource
+from crosshead.data.kinds import recognise
+from crosshead.data.pictures import (
+    ArrayPictures,
+    FilePictures,
+    Pictures,
+    TablePictures,
+    class_names,
+    image_column,
+    named_labels,
+)
+from crosshead.data.tables import table_labels, target_name_of
+
+ROW_NAME_COLUMNS = ("file_name", "file", "name", "id")
+
+
+def open_images(source: str | Path, *, target: str | None = None, labels_required: bool = False) -> ImageSource:
+    """The images of a source; nothing is decoded before it is asked for.
+
+    A source is a folder with one folder per class or with a list (`metadata.csv` or `metadata.jsonl` with the columns
+    file_name and label), also below `train` and `test`; a single image; IDX files; an .npz archive with images
+    (N, H, W) or (N, H, W, channels) of uint8; a Parquet file whose image column holds bytes, or bytes and path, as
+    Hugging Face's data sets do; or "digits".
+
+    Parameters
+    ----------
+    target : str, optional
+        The column or array of labels, where it has no usual name.
+    labels_required : bool
+        Whether a source without labels is an error.
+
+    Raises
+    ------
+    DataError
+        Where there are no images, or no labels though they are required.
+
+    Examples
+    --------
+    >>> len(open_images("digits"))
+    1797
+    """
+    kind, path = recognise(str(source))
+    opened = _open(kind, path, str(source), target)
+    if labels_required:
+        for part in (opened, opened.test):
+            if part is not None and part.labels is None:
+                raise DataError(f"{part.source}: images without classes; put them in one folder per class")
+    return opened
+
+
+def holds_images(source: str) -> bool:
+    """Whether a source holds images rather than features: a folder, an image, IDX, arrays or a table of images."""
+    kind, path = recognise(source)
+    if kind in ("images", "idx"):
+        return True
+    if kind == "builtin":
+        return source == "digits"
+    if kind == "parquet":
+        return table_of_images(path)
+    return kind == "npz" and _archive_of_images(path)
+
+
+def table_of_images(path: Path) -> bool:
+    """Whether a Parquet file has a column of images."""
+    return image_column(_schema(path)) is not None
+
+
+def _open(kind: str, path: Path, source: str, target: str | None) -> ImageSource:
+    if kind == "images":
+        return _open_files(path, target)
+    if kind == "parquet":
+        return _open_table(path, target)
+    if kind == "npz":
+        return _open_archive(path, target)
+    if target is not None:
+        raise DataError(f"{source}: --target names a column or array, and this source has none to name")
+    if kind == "idx":
+        return _open_idx(path)
+    if source == "digits":
+        digits = builtin.read_builtin("digits")
+        pixels = np.round(digits.features.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+        return _source(ArrayPictures(pixels, source), None, digits.target, source)
+    raise DataError(f"{source}: holds no images; give a folder of images, IDX, .npz or Parquet with images")
+
+
+def _source(pictures: Pictures, names: list[str] | None, labels: Array | None, source: str) -> ImageSource:
+    return ImageSource(pictures, np.arange(len(pictures), dtype=np.int64), names, labels, source)
+
+
+def _with(source: ImageSource, test: ImageSource | None = None, notes: tuple[str, ...] = ()) -> ImageSource:
+    return ImageSource(source.pictures, source.rows, source.names, source.labels, source.source, test, notes)
+
+
+def _open_files(path: Path, target: str | None) -> ImageSource:
+    if path.is_file():
+        return _of_files(ImageFiles(path.parent, [path], None, 0), str(path))
+    train, test = train_and_test(path)
+    opened = _of_files(find_images(train, target), str(path))
+    return opened if test is None else _with(opened, _of_files(find_images(test, target), str(test)), opened.notes)
+
+
+def _of_files(files: ImageFiles, source: str) -> ImageSource:
+    if not files.paths:
+        raise DataError(f"{source}: no images found; expected files such as .png or .jpg in one folder per class")
+    ignored = f"{source}: {files.n_ignored} file(s) that are not images of a class were passed over"
+    opened = _source(FilePictures(files.paths), files.names, files.labels, source)
+    return _with(opened, notes=(ignored,) if files.n_ignored else ())
+
+
+def _open_idx(path: Path) -> ImageSource:
+    values, labels = idx.image_arrays(path)
+    opened = _of_array(values, path.name, labels, str(path))
+    test_path = idx.images_for_test(path)
+    if test_path is None:
+        return opened
+    test_values, test_labels = idx.image_arrays(test_path)
+    return _with(opened, _of_array(test_values, test_path.name, test_labels, str(test_path)))
+
+
+def _open_archive(path: Path, target: str | None) -> ImageSource:
+    source = str(path)
+    with arrays.open_archive(path) as archive:
+        names = list(archive.files)
+        image_name = arrays.choose_name(names, arrays.FEATURE_NAMES, "images", "X", source)
+        if image_name is None:
+            raise DataError(f"{source}: no array of images; found {arrays.listed(names)}, expected one named 'X'")
+        label_name = arrays.label_name_of(names, target, source)
+        opened = _of_members(archive, image_name, label_name, source)
+        test_name = arrays.choose_name(names, arrays.TEST_FEATURE_NAMES, "test images", "Xt", source)
+        if test_name is None:
+            return opened
+        test_label_name = arrays.choose_name(names, arrays.TEST_LABEL_NAMES, "test labels", "yt", source)
+        return _with(opened, _of_members(archive, test_name, test_label_name, source))
+
+
+def _of_members(archive: Any, image_name: str, label_name: str | None, source: str) -> ImageSource:
+    pixels, labels = arrays.member(archive, image_name, source), None
+    if label_name is not None:
+        labels = as_labels(arrays.member(archive, label_name, source), label_name, Place(source))
+        check_lengths(len(pixels), labels.size, (image_name, label_name), source)
+    return _of_array(pixels, image_name, labels, source)
+
+
+def _of_array(pixels: Array, name: str, labels: Array | None, source: str) -> ImageSource:
+    is_image = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in MODES)
+    if not is_image or 0 in pixels.shape or pixels.dtype.newbyteorder("=") != np.uint8:
+        raise DataError(
+            f"{source}: array {name!r} has shape {pixels.shape} and dtype {pixels.dtype}; images are uint8 of shape "
+            "(N, height, width) or (N, height, width, channels)"
+        )
+    return _source(ArrayPictures(pixels, source), None, labels, source)
+
+
+def _archive_of_images(path: Path) -> bool:
+    """Whether the features of an archive have the shape of images; reads their header alone."""
+    with arrays.open_archive(path) as archive:
+        name = arrays.choose_name(list(archive.files), arrays.FEATURE_NAMES, "images", "X", str(path))
+        if name is None:
+            return False
+        try:
+            with archive.zip.open(f"{name}.npy") as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+        except Exception:  # a damaged header fails in almost any way, and its reader tells it best
+            return False
+    return len(shape) in (3, 4) and dtype == np.uint8
+
+
+def _open_table(path: Path, target: str | None) -> ImageSource:
+    schema = _schema(path)
+    column = image_column(schema)
+    if column is None:
+        raise DataError(f"{path}: no column of images; expected one of bytes, or of bytes and path, named 'image'")
+    pictures = TablePictures(path, column)
+    if not len(pictures):
+        raise DataError(f"{path}: the table has columns but no rows")
+    others = [name for name in schema.names if name != column]
+    label_name = target_name_of(others, target, None, False, str(path))
+    labels = None
+    if label_name is not None:
+        place = Place(str(path))
+        found = table_labels(_column(path, label_name), label_name, place, None)
+        labels = named_labels(found, class_names(schema, label_name), place)
+    return _source(pictures, _table_names(pictures, path, others), labels, str(path))
+
+
+def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list[str] | None:
+    """Each image's path, or the column that names it, where these tell all images apart; else None."""
+    named = next((name for name in ROW_NAME_COLUMNS if name in others), None)
+    for names in (pictures.paths(), [] if named is None else _column(path, named).to_pylist()):
+        if names and None not in names and len(set(names)) == len(names):
+            return [str(name) for name in names]
+    return None
+
+
+def _schema(path: Path) -> Any:
+    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    try:
+        return parquet.read_schema(path)
+    except Exception as error:  # damage shows in almost any way
+        raise DataError(f"{path}: not a readable Parquet file ({error}); is it truncated?") from error
+
+
+def _column(path: Path, name: str) -> Any:
+    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    return parquet.read_table(path, columns=[name]).column(name)

@@ -1,0 +1,189 @@
+"""Where the images of a source lie: files, rows of a Parquet file, or an array."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from crosshead.data.checks import Place
+from crosshead.data.dataset import Array
+from crosshead.data.decoding import Picture, Pixels
+from crosshead.data.errors import DataError, load_package
+
+IMAGE_COLUMNS = ("image", "img", "picture")
+_PIECE = 1 << 20
+
+
+class Pictures(Protocol):
+    """Images by number, each still encoded as it lies in the source."""
+
+    @property
+    def encoded(self) -> bool:
+        """Whether they need decoding, which is worth other processes."""
+        ...
+
+    def __len__(self) -> int: ...
+    def get(self, rows: Sequence[int]) -> list[Picture]: ...  # noqa: D102
+    def place(self, row: int) -> str: ...  # noqa: D102
+
+
+class FilePictures:
+    """One file an image."""
+
+    encoded = True
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def get(self, rows: Sequence[int]) -> list[Picture]:
+        """The files."""
+        return [self._paths[row] for row in rows]
+
+    def place(self, row: int) -> str:
+        """The file's name."""
+        return str(self._paths[row])
+
+
+class ArrayPictures:
+    """An array (N, H, W) or (N, H, W, channels) of uint8."""
+
+    encoded = False
+
+    def __init__(self, pixels: Pixels, source: str) -> None:
+        self._pixels, self._source = pixels, source
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def get(self, rows: Sequence[int]) -> list[Picture]:
+        """The pixels."""
+        return [self._pixels[row] for row in rows]
+
+    def place(self, row: int) -> str:
+        """The row, counted from 1."""
+        return f"{self._source}: row {row + 1}"
+
+
+class TablePictures:
+    """A column of a Parquet file with each image's bytes, or its path; read one row group at a time, in order."""
+
+    encoded = True
+
+    def __init__(self, path: Path, column: str) -> None:
+        parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+        self._path, self._column = path, column
+        self._file: Any = parquet.ParquetFile(path)
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+        self._group = -1
+        self._cells: Any = None
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def get(self, rows: Sequence[int]) -> list[Picture]:
+        """The bytes, or the file that a path names."""
+        return [self._picture(int(row)) for row in rows]
+
+    def place(self, row: int) -> str:
+        """The row, counted from 1."""
+        return f"{self._path}: row {row + 1}"
+
+    def paths(self) -> list[str | None]:
+        """What the column says each image is called, (N,)."""
+        if not _is_struct(self._file.schema_arrow.field(self._column).type):
+            return [None] * len(self)
+        names = [name.split(".")[-1] for name in _struct_fields(self._file.schema_arrow, self._column)]
+        if "path" not in names:
+            return [None] * len(self)
+        column = self._file.read(columns=[f"{self._column}.path"]).column(self._column)
+        return [None if cell is None else cell["path"] for cell in column.to_pylist()]
+
+    def _picture(self, row: int) -> Picture:
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        if group != self._group:
+            self._cells, self._group = _read_group(self._file, group, self._column, self._path), group
+        value = self._cells[row - int(self._starts[group])].as_py()
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, str):
+            return self._path.parent / value
+        return b"" if value is None else bytes(value)
+
+
+def _read_group(file: Any, group: int, column: str, path: Path) -> Any:
+    try:
+        return file.read_row_group(group, columns=[column]).column(column)
+    except Exception as error:  # damage shows in almost any way
+        raise DataError(f"{path}: row group {group + 1} cannot be read ({error}); is the file damaged?") from error
+
+
+def image_column(schema: Any) -> str | None:
+    """The column of a Parquet schema that holds images: bytes, or a struct of bytes and path; None where none does."""
+    types = load_package("pyarrow", "pyarrow", "reading Parquet").types
+    found = []
+    for field in schema:
+        is_bytes = types.is_binary(field.type) or types.is_large_binary(field.type)
+        if _is_struct(field.type):
+            is_image = "bytes" in _struct_fields(schema, field.name)
+        else:
+            is_image = is_bytes and field.name in IMAGE_COLUMNS
+        found += [field.name] if is_image else []
+    return found[0] if len(found) == 1 else next((name for name in IMAGE_COLUMNS if name in found), None)
+
+
+def class_names(schema: Any, column: str) -> list[str] | None:
+    """The classes' names that Hugging Face's data sets keep in the schema, where they do."""
+    try:
+        document = json.loads((schema.metadata or {})[b"huggingface"])
+        names = document["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def named_labels(labels: Array, names: Sequence[str] | None, place: Place) -> Array:
+    """Labels by name, where they are numbers of named classes."""
+    if names is None or labels.dtype.kind != "i":
+        return labels
+    outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if outside.size:
+        row = int(outside[0])
+        raise DataError(f"{place.source}: label {labels[row]} at {place.row(row)}, but {len(names)} classes are named")
+    return np.array(names, dtype=np.str_)[labels]
+
+
+def digest_picture(digest: Any, picture: Picture) -> None:
+    """Add an image's content to a digest: the bytes of its file, or its pixels."""
+    inner = hashlib.sha256()
+    if isinstance(picture, np.ndarray):
+        inner.update(f"pixels {picture.shape}\n".encode())
+        inner.update(np.ascontiguousarray(picture).reshape(-1).data)
+    elif isinstance(picture, bytes):
+        inner.update(picture)
+    else:
+        try:
+            with picture.open("rb") as stream:
+                while piece := stream.read(_PIECE):
+                    inner.update(piece)
+        except OSError as error:
+            inner.update(f"unreadable: {error.strerror}".encode())  # it is reported once it is to be decoded
+    digest.update(inner.digest())
+
+
+def _is_struct(arrow_type: Any) -> bool:
+    types = load_package("pyarrow", "pyarrow", "reading Parquet").types
+    return bool(types.is_struct(arrow_type))
+
+
+def _struct_fields(schema: Any, column: str) -> list[str]:
+    return [field.name for field in schema.field(column).type]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pytest
+
+from crosshead.backbones import backbone_again, load_backbone
+from crosshead.data import DataError
+
+pytest.importorskip("torch")
+
+PIXELS = np.random.default_rng(5).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+SOURCE = """
+    import torch
+
+    class Mean(torch.nn.Module):
+        def __init__(self, scale=1.0):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(scale))
+            self.norm = torch.nn.BatchNorm2d(3)
+        def forward(self, images):
+            return self.norm(images).mean(dim=(2, 3)) * self.scale
+
+    made = Mean(2.0)
+    def make():
+        return Mean(3.0)
+    def words():
+        return "no network"
+    class Pair(torch.nn.Module):
+        def forward(self, images):
+            return images, images
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A module of its own name for each test: Python keeps what it has imported."""
+    name = f"networks_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(SOURCE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_modules_and_their_makers(home):
+    """New batch normalisation divides by sqrt(1 + 1e-5) in eval mode; in training mode by the batch."""
+    means = PIXELS.astype(np.float64).mean(axis=(1, 2)) / 255 / np.sqrt(1 + 1e-5)
+    for name, scale in (("made", 2.0), ("make", 3.0), ("Mean", 1.0)):
+        backbone = load_backbone(f"torch:{home}:{name}", {"size": (4, 6)})
+        np.testing.assert_allclose(backbone.embed(PIXELS), scale * means, rtol=1e-5)
+        assert backbone.n_features == 3
+
+
+def test_fingerprints_follow_the_weights(home):
+    one, other = (load_backbone(f"torch:{home}:{name}", {"size": (4, 6)}).description for name in ("made", "make"))
+    assert one["fingerprint"] != other["fingerprint"]
+    assert backbone_again(one).description == one
+    with pytest.raises(DataError, match="not the backbone that the model was trained with"):
+        backbone_again(one, f"torch:{home}:make")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("torch:{}", "write torch:module:name"),
+        ("torch:no_such_module_here:net", "cannot be imported"),
+        ("torch:{}:none", "has no 'none'"),
+        ("torch:{}:words", "is str, not a torch.nn.Module"),
+        ("torch:{}:Pair", "returns tuple, not one tensor"),
+    ],
+)
+def test_what_is_no_network(home, spec, message):
+    with pytest.raises(DataError, match=message):
+        load_backbone(spec.format(home), {"size": (4, 6)})
+
+
+def test_the_size_must_be_said(home):
+    with pytest.raises(DataError, match="say --size"):
+        load_backbone(f"torch:{home}:made")
