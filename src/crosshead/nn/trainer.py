@@ -41,7 +41,7 @@ class Trainable(Protocol):
 
     head: Any
 
-    def features(self, images: Tensor, /) -> Tensor: ...  # noqa: D102
+    def features(self, images: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,9 @@ class Trainer:
         name: Callable[[int], str] = str,
     ) -> None:
         if getattr(network.head, "sample_rate", 1.0) < 1.0:
-            raise ValueError("a Trainer takes all classes in each step; a head with sample_rate < 1 needs a loop of its own")
+            raise ValueError(
+                "a Trainer takes all classes in each step; a head with sample_rate < 1 needs a loop of its own"
+            )
         self.network: Any = network
         self.options = options or TrainingOptions()
         self._folder, self._resume = None if folder is None else Path(folder), resume
@@ -386,7 +388,10 @@ def _rounded(value: float) -> float:
 
 
 def _check(images: Tensor, target: Tensor, validation: Labelled | None, options: TrainingOptions) -> None:
-    for name, (pictures, labels) in {"training": (images, target), "validation": validation or (images, target)}.items():
+    for name, (pictures, labels) in {
+        "training": (images, target),
+        "validation": validation or (images, target),
+    }.items():
         if pictures.dim() != 4 or not len(pictures) or labels.shape != (len(pictures),):
             raise ValueError(
                 f"{name} images must have shape (N, channels, height, width) and their target (N,), not "

@@ -68,7 +68,7 @@ class TrainingOptions:
                 raise ValueError(f"{name} must be at least 0, not {amount}")
         if not (0.0 <= self.warmup <= 1.0 and 0.0 <= self.momentum < 1.0):
             raise ValueError(f"warmup and momentum are shares, not {self.warmup} and {self.momentum}")
-        if not 0.0 < self.peak < math.inf or (self.clip is not None and not 0.0 < self.clip):
+        if not 0.0 < self.peak < math.inf or (self.clip is not None and not self.clip > 0.0):
             raise ValueError(f"learning_rate and clip must be above 0, not {self.peak} and {self.clip}")
 
     @property
