@@ -67,20 +67,18 @@ def document(outcome):
 def test_the_whole_way(crosshead, photos, tmp_path):
     fit = document(crosshead("fit", photos, *SMALL, "--test", "0.25", "--output", "m", "--json"))
     assert fit["certified"]
-    assert (fit["train"]["rows"], fit["test"]["rows"], fit["features"]) == (40, 15, 8)
+    assert (fit["train"]["rows"], fit["test"]["rows"], fit["features"]) == (41, 15, 8)
     before, after = fit["network"]["last_layer_as_trained"], fit["network"]["last_layer_solved"]
     assert after["objective"] <= before["objective"]
     assert after["objective"] == pytest.approx(fit["objective"], rel=1e-6)
-    assert (after["test_loss"], after["test_error"]) == pytest.approx(
-        (fit["test"]["cross_entropy"], fit["test"]["error"])
-    )
+    assert (after["test_loss"], after["test_error"]) == pytest.approx((fit["test"]["mean_loss"], fit["test"]["error"]))
     assert fit["alpha"] == min(fit["network"]["alphas"], key=lambda one: one["validation_loss"])["alpha"]
     shutil.move("m", "elsewhere")  # the network moves with its model
     shutil.rmtree("m-training")
     model = Model.load("elsewhere")
     assert model.training["network"]["epochs"] == 2
     evaluated = crosshead("evaluate", "elsewhere", photos, "--json")
-    assert "the model was trained on 40 of these rows" in evaluated.err
+    assert "the model was trained on 41 of these rows" in evaluated.err
     errors = document(evaluated)["errors"]
     predicted = list(csv.reader(io.StringIO(crosshead("predict", "elsewhere", photos).out)))
     assert sum(name.partition("/")[0] != label for name, label in predicted[1:]) == errors
@@ -292,7 +290,7 @@ def test_describe(crosshead, photos):
 
 
 def test_describe_other_models(crosshead, flowers):
-    crosshead("fit", flowers, "--output", "m")
+    crosshead("fit", flowers, "--target", "kind", "--output", "m")
     table = document(crosshead("describe", "m", "--json"))
     assert [stage["name"] for stage in table["stages"]] == ["features", "last layer, softmax"]
     assert (table["parameters"], table["operations"]) == (6, 4)
@@ -301,6 +299,6 @@ def test_describe_other_models(crosshead, flowers):
 
 
 def test_a_model_without_a_network_is_no_backbone(crosshead, photos, flowers):
-    crosshead("fit", flowers, "--output", "m")
+    crosshead("fit", flowers, "--target", "kind", "--output", "m")
     done = crosshead("fit", photos, "--backbone", "m")
     assert (done.code, "has no network of its own" in done.line) == (2, True)

@@ -261,7 +261,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
 KILLED = """
 import hashlib, os, signal, sys
 from pathlib import Path
-import safetensors.torch, torch, torch._dynamo  # what steps and checkpoints load when first needed, once for all children
+import safetensors.torch, torch, torch._dynamo  # here, once for all children: they would load them one by one
 from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
 from crosshead.nn import checkpoint
 

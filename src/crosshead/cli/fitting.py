@@ -27,7 +27,7 @@ from crosshead.scaling import Scaler
 from crosshead.solvers import Progress
 
 if TYPE_CHECKING:
-    from crosshead.cli.network_fitting import NetworkFit
+    from crosshead.cli.last_layer import NetworkFit
 
 MOST_HISTORY = 200
 
@@ -183,11 +183,16 @@ def _scaler(options: FitOptions, training: Dataset) -> Scaler:
 
 
 def train(
-    options: FitOptions, alpha: float, features: Any, target: Array | None, monitor: Monitor, loss: Any = None
+    options: FitOptions,
+    alpha: float,
+    features: Any,
+    target: Array | None,
+    monitor: Monitor,
+    start: tuple[Array, Array, Array] | None = None,
 ) -> LinearClassifier:
-    """The certified fit of scaled features; ``loss`` in place of the one that the options name."""
+    """The certified fit of scaled features, from ``start`` on: W, b and classes, of which it is never worse."""
     classifier = LinearClassifier(
-        loss or options.loss,
+        options.loss,
         alpha=alpha,
         l1_ratio=options.l1_ratio,
         fit_intercept=options.intercept,
@@ -201,6 +206,9 @@ def train(
         callback=monitor,
         random_state=options.seed,
     )
+    if start is not None:
+        classifier.warm_start = True
+        classifier.coef_, classifier.intercept_, classifier.classes_ = start
     monitor.stage("first passes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it in its own line

@@ -86,7 +86,8 @@ def _train_network(
 
     try:
         loss = options.loss if "m1" not in chosen.network else "margin"
-        network = CNN(tuple(images.pixels.shape[1:]), len(parts.classes), loss, **chosen.network)
+        bias = {} if loss == "margin" else {"bias": options.intercept}
+        network = CNN(tuple(images.pixels.shape[1:]), len(parts.classes), loss, **bias, **chosen.network)
         training = TrainingOptions(
             **chosen.training,
             augmentation=Augmentation(**chosen.augmentation),
@@ -99,12 +100,9 @@ def _train_network(
             folder=checkpoints,
             resume=chosen.resume,
             watch=watch,
-            name=lambda row: images.source.place(int(parts.learning[row])),
+            name=images.source.place,
         )
-        choosing = torch.from_numpy(parts.choosing)
-        trained = trainer.fit(
-            images.pixels[learning], parts.target[learning], (images.pixels[choosing], parts.target[choosing])
-        )
+        trained = trainer.fit(images.pixels, parts.target, torch.from_numpy(parts.choosing), learning)
     except DivergedError as error:
         raise WorkError(str(error)) from error
     except CheckpointError as error:
@@ -138,29 +136,31 @@ def _fit_last_layer(
     if images.test is not None:
         test = _dataset(images.test, backbone, options.images.batch_size)
     scaler = Scaler.fit(_scaling(options), learning.features)
-    alpha, tried = options.alpha, []
+    alpha, tried = options.alpha, list[tuple[float, float]]()
     if alpha is None:
         monitor.stage("choosing alpha")
         scaled = [scaler.apply(part.features) for part in (learning, choosing)]
         alpha, tried = choose_alpha(options, scaled[0], learning.target, scaled[1], choosing.target)
-    classifier = train(options, alpha, scaler.apply(learning.features), learning.target, monitor)
+    own = own_last_layer(network)
+    start = (*scaled_parameters(*own, scaler), parts.classes)
+    classifier = train(options, alpha, scaler.apply(learning.features), learning.target, monitor, start)
     monitor.stage("measuring")
-    split_from = whole.fingerprint() if options.test_fraction is not None else None
-    model = model_of(options, learning, scaler, classifier, split_from)
-    model = replace(model, network=content)
-    judged, title = choosing if test is None else test, "row" if images.source.names is None else "file"
+    # Validation rows were held out of the source, too: a later evaluation on all of it is told so.
+    model = replace(model_of(options, learning, scaler, classifier, whole.fingerprint()), network=content)
+    as_trained = Model(*own, model.classes, model.loss, encoding=model.encoding)
+    judged, title = learning if test is None else test, "row" if images.source.names is None else "file"
     sides = {"learning": learning, "validation": choosing} | ({} if test is None else {"test": test})
     fit = NetworkFit(
         trained,
         str(history),
         tried,
-        _measured(options, as_trained(network, model), sides, model, alpha),
-        _measured(options, model, sides, model, alpha),
+        measure_last_layer(options, as_trained, sides, alpha, scaler),
+        measure_last_layer(options, model, sides, alpha, scaler),
     )
     model = replace(
         model,
-        hyperparameters=model.hyperparameters | {"network": _said(options)},
-        training=model.training | {"network": fit.document()},
+        hyperparameters={**model.hyperparameters, "network": _said(options)},
+        training={**model.training, "network": fit.document()},
     )
     computing = Computing(options.engine, options.threads)
     on_training = measure(model, learning.features, class_indices(learning, model.classes), computing)
@@ -168,21 +168,23 @@ def _fit_last_layer(
     return Fitted(options, classifier, model, folder, on_training, on_test, judged, title, network=fit)
 
 
-def as_trained(network: CNN, model: Model) -> Model:
-    """The network's own last layer as a linear model of its embedding."""
+def own_last_layer(network: CNN) -> tuple[Array, Array]:
+    """The network's own last layer as W (C, D) and b (C,) of its embedding, float64."""
     head = network.head
     with torch.no_grad():
         if isinstance(head, MarginHead):
             weight, bias = directions(head.weight) * head.scale, None
         else:
             weight, bias = head.weight, head.bias
-    values = weight.detach().double().numpy()
-    offsets = np.zeros(len(values)) if bias is None else bias.detach().double().numpy()
-    return Model(values, offsets, model.classes, model.loss, encoding=model.encoding)
+        values = weight.double().numpy()
+        return values, np.zeros(len(values)) if bias is None else bias.double().numpy()
 
 
-def _measured(options: FitOptions, judged: Model, sides: dict[str, Dataset], model: Model, alpha: float) -> LastLayer:
-    return measure_last_layer(options, judged, sides, alpha, model.scaling)
+def scaled_parameters(weight: Array, bias: Array, scaler: Scaler) -> tuple[Array, Array]:
+    """W and b that give the same scores of scaled features."""
+    if scaler.centre is not None:
+        bias = bias + weight @ scaler.centre
+    return (weight if scaler.scale is None else weight * scaler.scale), bias
 
 
 def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:

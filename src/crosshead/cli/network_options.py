@@ -25,7 +25,7 @@ Epochs = Annotated[int | None, _option("N", "Times that all images are seen. [de
 TrainBatch = Annotated[int | None, _option("N", "Images of one step. [default: 64]", min=1)]
 Accumulate = Annotated[int | None, _option("N", "Passes that a step's images are split into. [default: 1]", min=1)]
 Optimizer = Annotated[str | None, _option("|".join(OPTIMIZERS), "What takes the steps. [default: adamw]")]
-LearningRate = Annotated[str | None, _option("NUMBER", "Its peak. [default: 0.003 for adamw, 0.05 for sgd]")]
+LearningRate = Annotated[str | None, _option("NUMBER", "Its peak. [default: 0.01 for adamw, 0.05 for sgd]")]
 Momentum = Annotated[str | None, _option("SHARE", "Of sgd. [default: 0.9]")]
 Warmup = Annotated[str | None, _option("SHARE", "Share of the steps in which the rate rises. [default: 0.1]")]
 WeightDecay = Annotated[str | None, _option("NUMBER", "On the convolutions' weights. [default: 0.02]")]

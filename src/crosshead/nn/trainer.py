@@ -27,6 +27,7 @@ from crosshead.nn.training_options import TrainingOptions
 
 MOMENTS_AN_EPOCH = 20
 VALIDATION_ROWS = 256
+DIGEST_ROWS = 4096
 MOST_NAMED = 5
 
 Labelled = tuple[Tensor, Tensor]
@@ -158,25 +159,58 @@ class Trainer:
         self._folder, self._resume = None if folder is None else Path(folder), resume
         self._watch, self._name = watch, name
 
-    def fit(self, images: Tensor, target: Tensor, validation: Labelled | None = None) -> Trained:
-        """Train; leaves the network in evaluation mode. Global random state of PyTorch stays as it was."""
-        _check(images, target, validation, self.options)
+    def fit(
+        self, images: Tensor, target: Tensor, validation: Labelled | Tensor | None = None, rows: Tensor | None = None
+    ) -> Trained:
+        """Train; leaves the network in evaluation mode. Global random state of PyTorch stays as it was.
+
+        ``rows`` are numbers of the images to train on, all by default; images that lie in a memory-mapped file are
+        read a batch at a time. ``validation`` are images and their target, or numbers (M,) of others among
+        the same images.
+        """
+        _check(images, target, self.options, validation)
+        training = _Part(images, target, torch.arange(len(images)) if rows is None else rows)
+        held_out = None
+        if validation is not None:
+            if isinstance(validation, Tensor):
+                held_out = _Part(images, target, validation)
+            else:
+                held_out = _Part(*validation, torch.arange(len(validation[0])))
         if hasattr(self.network, "learn_pixels"):
-            self.network.learn_pixels(images)
+            self.network.learn_pixels(images, training.rows)
         with torch.random.fork_rng(devices=[]), _row_losses(self.network.head):
             torch.manual_seed(self.options.seed)
-            return _Run(self, images, target, validation).run()
+            return _Run(self, training, held_out).run()
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some images of many, and their target."""
+
+    images: Tensor
+    target: Tensor
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, numbers: Tensor | slice) -> Labelled:
+        """Images and target of some of these rows."""
+        rows = self.rows[numbers]
+        return self.images[rows], self.target[rows]
 
 
 class _Run:
     """One call of `Trainer.fit`."""
 
-    def __init__(self, trainer: Trainer, images: Tensor, target: Tensor, validation: Labelled | None) -> None:
+    def __init__(self, trainer: Trainer, training: _Part, validation: _Part | None) -> None:
         self.trainer, self.network, self.options = trainer, trainer.network, trainer.options
-        self.images, self.target, self.validation = images, target, validation
+        self.training, self.validation = training, validation
         self.folder: Path | None = trainer._folder
-        self.weights = class_weights(target, self.network.head.num_classes, self.options.balanced)
-        self.steps_an_epoch = math.ceil(len(images) / self.options.batch_size)
+        self.weights = class_weights(
+            training.target[training.rows], self.network.head.num_classes, self.options.balanced
+        )
+        self.steps_an_epoch = math.ceil(len(training) / self.options.batch_size)
         self.steps = self.steps_an_epoch * self.options.epochs
         self.optimizer = self.options.make_optimizer(self.network)
         self.order = torch.Generator().manual_seed(self.options.seed)
@@ -243,17 +277,19 @@ class _Run:
     def _task(self) -> str:
         """A digest of options, network and data: what must be the same for a resumed training to be the same."""
         digest = hashlib.sha256(repr((self.options.to_dict(), repr(self.network))).encode())
-        for part in (self.images, self.target, *(self.validation or ())):
-            digest.update(repr((tuple(part.shape), part.dtype)).encode())
-            for first in range(0, len(part), 4096):
-                digest.update(part[first : first + 4096].contiguous().numpy())
+        for part in (self.training, self.validation):
+            for first in range(0, 0 if part is None else len(part), DIGEST_ROWS):
+                assert part is not None  # the loop is empty without it
+                for values in part.take(slice(first, first + DIGEST_ROWS)):
+                    digest.update(repr((tuple(values.shape), values.dtype)).encode())
+                    digest.update(values.contiguous().numpy())
         return digest.hexdigest()
 
     def _epoch(self) -> None:
         self.network.train()
         every = max(1, self.steps_an_epoch // MOMENTS_AN_EPOCH)
         total, rows = 0.0, 0.0
-        order = torch.randperm(len(self.images), generator=self.order)
+        order = torch.randperm(len(self.training), generator=self.order)
         # Batches of nearly one size: a last one of a single image would give batch norm nothing to average.
         for number, batch in enumerate(torch.tensor_split(order, self.steps_an_epoch), start=1):
             self._set_rate()
@@ -273,19 +309,19 @@ class _Run:
     def _step(self, batch: Tensor) -> float:
         """One step; returns the mean loss of its images."""
         self.optimizer.zero_grad()
-        weights = self.weights[self.target[batch]]
+        images, target = self.training.take(batch)
+        weights = self.weights[target]
         value = 0.0
         parts = torch.tensor_split(torch.arange(len(batch)), min(self.options.accumulate, len(batch)))
         for part in parts:
-            rows = batch[part]
-            losses = self.network.head(self.network.features(self._augmented(self.images[rows])), self.target[rows])
+            losses = self.network.head(self.network.features(self._augmented(images[part])), target[part])
             loss = (losses * weights[part]).sum() / weights.sum()
-            self._check_finite("loss", loss.item(), rows)
-            loss.backward()
+            self._check_finite("loss", loss.item(), batch[part])
+            torch.autograd.backward(loss)
             value += loss.item()
         penalty = self._penalty()
         if penalty is not None:
-            penalty.backward()
+            torch.autograd.backward(penalty)
         length = nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip or math.inf)
         self._check_finite("gradient", length.item(), batch)
         self.optimizer.step()
@@ -306,7 +342,7 @@ class _Run:
     def _check_finite(self, what: str, value: float, rows: Tensor) -> None:
         if math.isfinite(value):
             return
-        names = [self.trainer._name(int(row)) for row in rows[:MOST_NAMED]]
+        names = [self.trainer._name(int(row)) for row in self.training.rows[rows[:MOST_NAMED]]]
         more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
         raise DivergedError(
             f"the {what} is {value} at step {self.state.step} (epoch {self.state.epoch}), on {', '.join(names)}{more}; "
@@ -318,7 +354,7 @@ class _Run:
         if self.validation is None:
             return
         self.network.eval()
-        found = measure_network(self.network, *self.validation, self.weights)
+        found = measure_network(self.network, self.validation, self.weights)
         self.network.train()
         self.state.validation = (_rounded(found[0]), round(found[1], 4))
         # With patience the weights of the best epoch are kept; without, the last ones, on which the schedule ends.
@@ -329,11 +365,11 @@ class _Run:
     def _pace(self) -> float:
         steps = self.state.step - self.done_before * self.steps_an_epoch
         seconds = time.monotonic() - self.began
-        return steps * len(self.images) / self.steps_an_epoch / seconds if seconds > 0 else 0.0
+        return steps * len(self.training) / self.steps_an_epoch / seconds if seconds > 0 else 0.0
 
     def _tell(self, loss: float) -> None:
         pace = self._pace()
-        left = (self.steps - self.state.step) * len(self.images) / self.steps_an_epoch / pace if pace else 0.0
+        left = (self.steps - self.state.step) * len(self.training) / self.steps_an_epoch / pace if pace else 0.0
         validation_loss, error = self.state.validation or (None, None)
         moment = Moment(
             self.state.epoch, self.state.step, _rounded(loss), validation_loss, error, round(pace), round(left)
@@ -360,17 +396,17 @@ def class_weights(target: Tensor, num_classes: int, balanced: bool) -> Tensor:
     return torch.where(counts > 0, weights, torch.zeros(()))
 
 
-def measure_network(network: Any, images: Tensor, target: Tensor, weights: Tensor) -> tuple[float, float]:
+def measure_network(network: Any, part: _Part, weights: Tensor) -> tuple[float, float]:
     """Mean loss, weighted by class, and the share of rows predicted wrong; the head's reduction must be "none"."""
     total, weight, wrong = 0.0, 0.0, 0
     with torch.no_grad():
-        for first in range(0, len(images), VALIDATION_ROWS):
-            rows = slice(first, first + VALIDATION_ROWS)
-            features, own = network.features(images[rows].float()), weights[target[rows]].double()
-            total += float((network.head(features, target[rows]).double() * own).sum())
+        for first in range(0, len(part), VALIDATION_ROWS):
+            images, target = part.take(slice(first, first + VALIDATION_ROWS))
+            features, own = network.features(images.float()), weights[target].double()
+            total += float((network.head(features, target).double() * own).sum())
             weight += float(own.sum())
-            wrong += int((network.head.predict(features, 1).classes[:, 0] != target[rows]).sum())
-    return total / weight if weight else math.nan, wrong / len(images)
+            wrong += int((network.head.predict(features, 1).classes[:, 0] != target).sum())
+    return total / weight if weight else math.nan, wrong / len(part)
 
 
 @contextmanager
@@ -387,11 +423,11 @@ def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _check(images: Tensor, target: Tensor, validation: Labelled | None, options: TrainingOptions) -> None:
-    for name, (pictures, labels) in {
-        "training": (images, target),
-        "validation": validation or (images, target),
-    }.items():
+def _check(images: Tensor, target: Tensor, options: TrainingOptions, validation: Labelled | Tensor | None) -> None:
+    parts = {"training": (images, target)}
+    if validation is not None and not isinstance(validation, Tensor):
+        parts["validation"] = validation
+    for name, (pictures, labels) in parts.items():
         if pictures.dim() != 4 or not len(pictures) or labels.shape != (len(pictures),):
             raise ValueError(
                 f"{name} images must have shape (N, channels, height, width) and their target (N,), not "

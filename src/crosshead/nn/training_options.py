@@ -11,7 +11,7 @@ from torch import nn, optim
 from crosshead.nn.augmentation import Augmentation
 
 OPTIMIZERS = ("adamw", "sgd")
-USUAL_RATES = {"adamw": 3e-3, "sgd": 0.05}
+USUAL_RATES = {"adamw": 0.01, "sgd": 0.05}
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TrainingOptions:
     """How a network is trained.
 
     * ``epochs``; ``batch_size``: images of a step, ``accumulate`` times as many passes of fewer images each
-    * ``optimizer``: "adamw", or "sgd" with Nesterov's ``momentum``; ``learning_rate``: its peak, None for 0.003 or 0.05
+    * ``optimizer``: "adamw", or "sgd" with Nesterov's ``momentum``; ``learning_rate``: its peak, None for 0.01 or 0.05
     * ``warmup``: the share of all steps in which the rate rises from 0; then it falls to 0 along half a cosine
     * ``weight_decay``: on the convolutions' weights; ``head_l1``, ``head_l2``: λ₁‖W‖₁ + λ₂/2·‖W‖² on the head's
     * ``balanced``: weigh rows so that all classes count the same
@@ -33,7 +33,7 @@ class TrainingOptions:
     --------
     >>> options = TrainingOptions(warmup=0.2)
     >>> [round(options.rate(step, 10), 4) for step in (0, 1, 2, 6, 9)]
-    [0.0015, 0.003, 0.003, 0.0015, 0.0001]
+    [0.005, 0.01, 0.01, 0.005, 0.0004]
     """
 
     epochs: int = 10
