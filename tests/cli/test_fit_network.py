@@ -89,7 +89,11 @@ def test_the_whole_way(crosshead, photos, tmp_path):
     assert exported.code == 0, exported.err
     assert "images n×3×12×10" in exported.out
     assert crosshead("report", "elsewhere", photos, "--output", "page.html").code == 0
-    assert crosshead("calibrate", "elsewhere", photos, "--output", "calibrated").code == 0
+    refused = crosshead("calibrate", "elsewhere", photos, "--output", "calibrated")
+    assert (refused.code, "trained on 41 of these 60 rows" in refused.err) == (2, True)
+    others = shutil.copytree(photos, tmp_path / "others")
+    (others / "low" / "0.png").unlink()
+    assert crosshead("calibrate", "elsewhere", others, "--output", "calibrated").code == 0
     assert Model.load("calibrated").network == model.network
     embedded = crosshead("embed", photos, "--backbone", "elsewhere", "--output", "f.npz")
     assert embedded.code == 0, embedded.err

@@ -77,7 +77,7 @@ CHANGES = [
     {"batch_size": 20},
     {"accumulate": 2},
     {"optimizer": "sgd"},
-    {"learning_rate": 0.01},
+    {"learning_rate": 0.02},
     {"warmup": 0.5},
     {"weight_decay": 0.5},
     {"head_l1": 0.1},

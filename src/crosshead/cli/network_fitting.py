@@ -14,7 +14,7 @@ from crosshead.cli.errors import UsageError, WorkError, tell
 from crosshead.cli.fit import FitOptions
 from crosshead.cli.fitting import Fitted, model_of, train
 from crosshead.cli.labels import class_indices, training_classes
-from crosshead.cli.last_layer import LastLayer, NetworkFit, choose_alpha, measure_last_layer
+from crosshead.cli.last_layer import NetworkFit, choose_alpha, measure_last_layer
 from crosshead.cli.measures import Computing, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.network_images import Images, check_images, read_images
@@ -86,7 +86,7 @@ def _train_network(
 
     try:
         loss = options.loss if "m1" not in chosen.network else "margin"
-        bias = {} if loss == "margin" else {"bias": options.intercept}
+        bias: dict[str, Any] = {} if loss == "margin" else {"bias": options.intercept}
         network = CNN(tuple(images.pixels.shape[1:]), len(parts.classes), loss, **bias, **chosen.network)
         training = TrainingOptions(
             **chosen.training,

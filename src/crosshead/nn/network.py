@@ -23,6 +23,7 @@ NARROWEST, WIDEST = 16, 128
 LAST_SIDE = 2.5
 """Stages are added until the shorter side of the last map is at least this, and less than twice this."""
 
+LARGEST_TO_UNIT = 0.25
 METADATA = "crosshead"
 
 
@@ -131,6 +132,8 @@ class CNN(nn.Module):
             if make is MarginHead
             else ClassificationHead(n_features, num_classes, loss, **head)
         )
+        if pooling == "max":  # the largest of many positions is far from unit variance, which the head begins from
+            self.head.weight.data.mul_(LARGEST_TO_UNIT)
         self._head_options = head
         self.register_buffer("pixel_mean", torch.full((self.input_shape[0], 1, 1), 127.5))
         self.register_buffer("pixel_std", torch.full((self.input_shape[0], 1, 1), 73.9))
@@ -163,7 +166,7 @@ class CNN(nn.Module):
         return cls(**others, **settings["head"])
 
     def learn_pixels(self, images: Tensor, rows: Tensor | None = None, block: int = 1024) -> None:
-        """Take mean and deviation by channel, in float64, from images (N, channels, height, width), or ``rows`` of them."""
+        """Take mean and deviation by channel, in float64, from images (N, channels, height, width) or these ``rows``."""
         self._check(images)
         rows = torch.arange(len(images)) if rows is None else rows
         count = len(rows) * images.shape[2] * images.shape[3]

@@ -282,7 +282,7 @@ class _Run:
                 assert part is not None  # the loop is empty without it
                 for values in part.take(slice(first, first + DIGEST_ROWS)):
                     digest.update(repr((tuple(values.shape), values.dtype)).encode())
-                    digest.update(values.contiguous().numpy())
+                    digest.update(values.contiguous().numpy().data)
         return digest.hexdigest()
 
     def _epoch(self) -> None:
