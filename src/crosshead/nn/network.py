@@ -166,7 +166,7 @@ class CNN(nn.Module):
         return cls(**others, **settings["head"])
 
     def learn_pixels(self, images: Tensor, rows: Tensor | None = None, block: int = 1024) -> None:
-        """Take mean and deviation by channel, in float64, from images (N, channels, height, width) or these ``rows``."""
+        """Take mean and deviation by channel, in float64, from images (N, channels, height, width) or ``rows``."""
         self._check(images)
         rows = torch.arange(len(images)) if rows is None else rows
         count = len(rows) * images.shape[2] * images.shape[3]
