@@ -306,3 +306,10 @@ def test_a_model_without_a_network_is_no_backbone(crosshead, photos, flowers):
     crosshead("fit", flowers, "--target", "kind", "--output", "m")
     done = crosshead("fit", photos, "--backbone", "m")
     assert (done.code, "has no network of its own" in done.line) == (2, True)
+
+
+def test_the_checkpoints_are_called_the_same():
+    from crosshead.cli import network_fitting
+    from crosshead.nn import checkpoint
+
+    assert (network_fitting.CHECKPOINT, network_fitting.HISTORY) == (checkpoint.CHECKPOINT, checkpoint.HISTORY)

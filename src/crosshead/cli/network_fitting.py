@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
 from crosshead.cli.errors import UsageError, WorkError, tell
@@ -20,21 +19,24 @@ from crosshead.cli.monitor import Monitor
 from crosshead.cli.network_images import Images, check_images, read_images
 from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
+from crosshead.data.errors import load_package
 from crosshead.data.feature_files import BACKBONE, KIND
 from crosshead.models import Model
 from crosshead.models.folder import NETWORK
-from crosshead.nn import CNN, Trainer, TrainingOptions
-from crosshead.nn.augmentation import Augmentation
-from crosshead.nn.checkpoint import CHECKPOINT, HISTORY, CheckpointError
-from crosshead.nn.margin_head import MarginHead
-from crosshead.nn.margin_loss import directions
-from crosshead.nn.trainer import DivergedError, Moment, Trained
 from crosshead.scaling import Scaler
+
+if TYPE_CHECKING:
+    from crosshead.nn import CNN
+    from crosshead.nn.trainer import Moment, Trained
+
+# As in crosshead.nn.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 
 
 def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     """Train network and last layer, measure both, and make the model; nothing but checkpoints is written."""
     check_images(options)
+    load_package("torch", '"crosshead[torch]"', "training a network")
     checkpoints = _checkpoint_folder(options, folder)
     monitor.stage(f"reading {options.source}")
     images = read_images(options, monitor)
@@ -59,7 +61,7 @@ class _Parts:
         learning, choosing = split(numbers, options.network.validation, options.seed)
         self.learning, self.choosing = _rows(learning), _rows(choosing)
         self.test = None if test is None else _rows(test)
-        self.target = torch.from_numpy(class_indices(self.whole, self.classes).astype(np.int64))
+        self.target = class_indices(self.whole, self.classes).astype(np.int64)
         if images.test is not None:  # labels that training does not know are better told before it
             class_indices(
                 Dataset(np.zeros((len(images.test.pixels), 1)), images.test.labels, source=images.test.source.source),
@@ -74,6 +76,12 @@ def _rows(numbers: Dataset) -> Array:
 def _train_network(
     options: FitOptions, images: Images, parts: _Parts, checkpoints: Path, monitor: Monitor
 ) -> tuple[CNN, Trained]:
+    import torch
+
+    from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
+    from crosshead.nn.checkpoint import CheckpointError
+    from crosshead.nn.trainer import DivergedError
+
     chosen = options.network
     assert chosen is not None
     if options.threads is not None:
@@ -102,7 +110,9 @@ def _train_network(
             watch=watch,
             name=images.source.place,
         )
-        trained = trainer.fit(images.pixels, parts.target, torch.from_numpy(parts.choosing), learning)
+        trained = trainer.fit(
+            torch.from_numpy(images.pixels), torch.from_numpy(parts.target), torch.from_numpy(parts.choosing), learning
+        )
     except DivergedError as error:
         raise WorkError(str(error)) from error
     except CheckpointError as error:
@@ -170,6 +180,11 @@ def _fit_last_layer(
 
 def own_last_layer(network: CNN) -> tuple[Array, Array]:
     """The network's own last layer as W (C, D) and b (C,) of its embedding, float64."""
+    import torch
+
+    from crosshead.nn.margin_head import MarginHead
+    from crosshead.nn.margin_loss import directions
+
     head = network.head
     with torch.no_grad():
         if isinstance(head, MarginHead):
@@ -190,7 +205,7 @@ def scaled_parameters(weight: Array, bias: Array, scaler: Scaler) -> tuple[Array
 def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
     """The features of images, in the batches in which `crosshead.backbones.embed` would make them."""
     features = [
-        backbone.embed(images.pixels[first : first + batch_size].permute(0, 2, 3, 1).numpy())
+        backbone.embed(images.pixels[first : first + batch_size].transpose(0, 2, 3, 1))
         for first in range(0, len(images.pixels), batch_size)
     ]
     return Dataset(

@@ -6,7 +6,6 @@ import tempfile
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from crosshead.backbones.preprocessing import COLOURS
 from crosshead.cli.errors import UsageError, tell
@@ -33,7 +32,7 @@ NOT_FOR_CNN = {
 class Images:
     """Decoded images: ``pixels`` (N, channels, height, width) uint8, with the source that names and labels them."""
 
-    pixels: torch.Tensor
+    pixels: Pixels
     source: ImageSource
     form: ImageForm
     test: Images | None = None
@@ -104,7 +103,7 @@ def _decoded(source: ImageSource, form: ImageForm, options: FitOptions, monitor:
         raise DataError(f"{source.source}: none of the {len(source)} images can be read")
     if broken:
         tell("note", skipped_note(broken, source.source))
-    return Images(torch.from_numpy(pixels[:done]), source.take(np.concatenate(kept)), form)
+    return Images(pixels[:done], source.take(np.concatenate(kept)), form)
 
 
 def _room(shape: tuple[int, int, int, int]) -> Pixels:
