@@ -127,7 +127,7 @@ def reseal(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 3}, "schema version 3, this crosshead reads 1 and 2"),
+        ({"schema_version": 4}, "schema version 4, this crosshead reads 1 to 3"),
         ({"format": "other"}, "does not describe a crosshead model"),
         ({"n_features": 5}, "the scaling has 5 features, the weight 4"),
         ({"n_features": "4"}, "scaling has 4 features"),

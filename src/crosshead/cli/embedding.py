@@ -112,6 +112,8 @@ def backbone_title(description: Encoding) -> str:
     >>> backbone_title({"path": "/nets/small.onnx", "output": "pool"})
     'small.onnx, output pool'
     """
+    if description.get("network") is not None:
+        return f"cnn, stages of {', '.join(map(str, description['network']['widths']))} channels"
     name = str(description["path"]).rpartition("/")[2]
     return name if description.get("output") is None else f"{name}, output {description['output']}"
 

@@ -18,6 +18,10 @@ class UsageError(ValueError):
         super().__init__(one_line(message))
 
 
+class WorkError(RuntimeError):
+    """The work failed for a reason that is known: one line that says why and what to try."""
+
+
 def one_line(message: str) -> str:
     r"""The message without line breaks.
 
@@ -45,6 +49,8 @@ def answer_to(error: Exception) -> tuple[int, str]:
     message = _mistake(error)
     if message is not None:
         return WRONG_INPUT, message
+    if isinstance(error, WorkError):
+        return FAILED, str(error)
     if isinstance(error, MemoryError):
         return FAILED, f"not enough memory ({error or 'the system gave no more'})"
     if isinstance(error, OSError) and error.strerror:

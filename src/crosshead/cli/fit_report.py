@@ -59,11 +59,12 @@ def pairs(fitted: Fitted) -> list[tuple[str, str]]:
     parts = [("train", fitted.training)] + ([] if fitted.test is None else [("test", fitted.test)])
     unit = " (nats)" if model_loss(model).has_probabilities else ""
     scaled = "" if options.scale == "none" else f", scaled by {options.scale}"
-    penalty = f"alpha {options.alpha:.6g}" + (f", l1 ratio {options.l1_ratio:g}" if options.l1_ratio else "")
+    penalty = f"alpha {fitted.alpha:.6g}" + (f", l1 ratio {options.l1_ratio:g}" if options.l1_ratio else "")
     return [
         ("rows", ", ".join(f"{part.rows} {name}" for name, part in parts)),
         ("features", f"{model.weight.shape[1]}{scaled}"),
         *([] if BACKBONE not in model.encoding else [("backbone", backbone_title(model.encoding[BACKBONE]))]),
+        *([] if fitted.network is None else fitted.network.pairs()),
         ("classes", str(len(model.classes))),
         ("loss", f"{model.loss}, {penalty}"),
         (
@@ -90,7 +91,7 @@ def document(fitted: Fitted) -> dict[str, Any]:
         "backbone": model.encoding.get(BACKBONE),
         "classes": model.classes,
         "loss": model.loss,
-        "alpha": options.alpha,
+        "alpha": fitted.alpha,
         "l1_ratio": options.l1_ratio,
         "scale": options.scale,
         "train": _measures(fitted, fitted.training),
@@ -106,6 +107,7 @@ def document(fitted: Fitted) -> dict[str, Any]:
         "seconds": seconds(classifier),
         "engine": engine_name(options.engine),
         "model": str(fitted.folder),
+        "network": None if fitted.network is None else fitted.network.document(),
         "report": None if fitted.report is None else str(fitted.report),
     }
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crosshead.cli import fit_report
 from crosshead.cli.embedding import embedded_source, load_again, open_backbone
@@ -26,6 +26,9 @@ from crosshead.models import Model
 from crosshead.scaling import Scaler
 from crosshead.solvers import Progress
 
+if TYPE_CHECKING:
+    from crosshead.cli.last_layer import NetworkFit
+
 MOST_HISTORY = 200
 
 
@@ -42,6 +45,12 @@ class Fitted:
     judged: Dataset
     row_title: str
     report: Path | None = None
+    network: NetworkFit | None = None
+
+    @property
+    def alpha(self) -> float:
+        """The strength of the penalty on the weights of the last layer."""
+        return float(self.classifier.alpha)
 
 
 def run(options: FitOptions) -> int:
@@ -50,7 +59,7 @@ def run(options: FitOptions) -> int:
     folder = model_folder_for(options)
     report = report_page_for(options, folder)
     with Monitor(options.tol) as monitor:
-        fitted = _fit(options, folder, monitor)
+        fitted = _fit(options, folder, monitor) if options.network is None else _fit_network(options, folder, monitor)
         monitor.stage(f"saving {folder}")
         fitted.model.save(folder)
         if report is not None:
@@ -59,6 +68,12 @@ def run(options: FitOptions) -> int:
             _write_report(fitted, report)
     fit_report.show(fitted)
     return FAILED if fitted.classifier.status_ == "interrupted" else DONE
+
+
+def _fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
+    from crosshead.cli.network_fitting import fit_network
+
+    return fit_network(options, folder, monitor)
 
 
 def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
@@ -70,10 +85,11 @@ def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     test_indices = None if test is None else class_indices(test, classes)
     monitor.stage("scaling" if options.scale != "none" else "starting")
     scaler = _scaler(options, training)
-    classifier = _train(options, scaler.apply(training.features), training.target, monitor)
+    assert options.alpha is not None  # only a network's last layer has it chosen by validation
+    classifier = train(options, options.alpha, scaler.apply(training.features), training.target, monitor)
     monitor.stage("measuring")
     split_from = whole.fingerprint() if options.test_fraction is not None else None
-    model = _model(options, training, scaler, classifier, split_from)
+    model = model_of(options, training, scaler, classifier, split_from)
     computing = Computing(options.engine, options.threads)
     on_training = measure(model, training.features, class_indices(training, model.classes), computing)
     on_test = None
@@ -166,10 +182,18 @@ def _scaler(options: FitOptions, training: Dataset) -> Scaler:
     return Scaler.fit(scale, training.features)
 
 
-def _train(options: FitOptions, features: Any, target: Array | None, monitor: Monitor) -> LinearClassifier:
+def train(
+    options: FitOptions,
+    alpha: float,
+    features: Any,
+    target: Array | None,
+    monitor: Monitor,
+    start: tuple[Array, Array, Array] | None = None,
+) -> LinearClassifier:
+    """The certified fit of scaled features, from ``start`` on: W, b and classes, of which it is never worse."""
     classifier = LinearClassifier(
         options.loss,
-        alpha=options.alpha,
+        alpha=alpha,
         l1_ratio=options.l1_ratio,
         fit_intercept=options.intercept,
         class_weight=options.class_weight,
@@ -182,6 +206,9 @@ def _train(options: FitOptions, features: Any, target: Array | None, monitor: Mo
         callback=monitor,
         random_state=options.seed,
     )
+    if start is not None:
+        classifier.warm_start = True
+        classifier.coef_, classifier.intercept_, classifier.classes_ = start
     monitor.stage("first passes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it in its own line
@@ -191,13 +218,14 @@ def _train(options: FitOptions, features: Any, target: Array | None, monitor: Mo
             raise UsageError(f"{options.source}: {error}") from error
 
 
-def _model(
+def model_of(
     options: FitOptions,
     training: Dataset,
     scaler: Scaler,
     classifier: LinearClassifier,
     split_from: str | None,
 ) -> Model:
+    """The model of a fit, with what its document says of the training."""
     return Model(
         weight=classifier.coef_,
         bias=classifier.intercept_,
@@ -206,7 +234,7 @@ def _model(
         scaling=scaler,
         encoding=training.encoding,
         feature_names=training.feature_names,
-        hyperparameters=hyperparameters(options, options.alpha),
+        hyperparameters=hyperparameters(options, classifier.alpha),
         training={
             "source": Path(options.source).name,
             "rows": training.n_rows,

@@ -21,9 +21,10 @@ _BESIDE = "[default: what a JSON file beside the network says, else {}]"
 BackboneName = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE.onnx[:OUTPUT]|torch:MODULE:NAME",
+        metavar="FILE.onnx[:OUTPUT]|torch:MODULE:NAME|MODEL",
         help="The network that makes features of images: an ONNX file and, where it has several, an output or any "
-        "tensor inside; or a PyTorch module in Python code of your own.",
+        "tensor inside; a PyTorch module in Python code of your own; a model whose network crosshead trained. In "
+        "`crosshead fit` also cnn, to train one.",
         show_default=False,
     ),
 ]

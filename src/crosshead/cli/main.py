@@ -15,6 +15,7 @@ import typer
 from crosshead.cli.calibrate import calibrate
 from crosshead.cli.check import check
 from crosshead.cli.compare import compare
+from crosshead.cli.describe import describe
 from crosshead.cli.embed import embed
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
 from crosshead.cli.evaluate import evaluate
@@ -47,6 +48,7 @@ app.command(name="explain")(explain)
 app.command(name="check")(check)
 app.command(name="compare")(compare)
 app.command(name="calibrate")(calibrate)
+app.command(name="describe")(describe)
 app.command(name="export")(export)
 
 

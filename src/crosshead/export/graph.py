@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.backbones.cnn_backbone import CnnBackbone
 from crosshead.backbones.onnx_backbone import OnnxBackbone
 from crosshead.backbones.torch_backbone import TorchBackbone
 from crosshead.data.errors import DataError, load_package
@@ -43,7 +44,7 @@ class Exported:
 
 def build_onnx(
     model: Model,
-    backbone: OnnxBackbone | TorchBackbone | None = None,
+    backbone: OnnxBackbone | TorchBackbone | CnnBackbone | None = None,
     *,
     dtype: str = "float32",
     opset: int | None = None,
@@ -97,7 +98,7 @@ def _head_alone(model: Model, dtype: np.dtype[Any], opset: int) -> Exported:
     return _finished(onnx, proto, model, Exported(proto, name, outputs, dtype), None)
 
 
-def _behind(model: Model, backbone: OnnxBackbone | TorchBackbone, opset: int | None) -> Exported:
+def _behind(model: Model, backbone: OnnxBackbone | TorchBackbone | CnnBackbone, opset: int | None) -> Exported:
     onnx = load_package("onnx", EXTRA, "exporting")
     if isinstance(backbone, OnnxBackbone):
         proto, output = onnx.load(str(backbone.path)), backbone.output
@@ -120,7 +121,7 @@ def _behind(model: Model, backbone: OnnxBackbone | TorchBackbone, opset: int | N
     return _finished(onnx, proto, model, exported, backbone.preprocessing.to_dict())
 
 
-def _features(nodes: Nodes, output: str, backbone: OnnxBackbone | TorchBackbone) -> str:
+def _features(nodes: Nodes, output: str, backbone: OnnxBackbone | TorchBackbone | CnnBackbone) -> str:
     """The backbone's output as float32 (n, D); maps are averaged over their positions."""
     features = nodes.add("Cast", [output], "features_float32", to=1)
     if backbone.output_rank == 4:
@@ -142,7 +143,7 @@ def _at_opset(onnx: Any, proto: Any, opset: int | None) -> Any:
         raise DataError(f"the backbone's opset {found} cannot be converted to {wanted} ({error})") from error
 
 
-def _torch_graph(onnx: Any, backbone: TorchBackbone, opset: int | None) -> Any:
+def _torch_graph(onnx: Any, backbone: TorchBackbone | CnnBackbone, opset: int | None) -> Any:
     torch = load_package("torch", '"crosshead[torch]"', "a PyTorch backbone")
     load_package("onnxscript", "onnxscript", "exporting a PyTorch backbone")
     form = backbone.preprocessing.form

@@ -45,11 +45,15 @@ def _model_rows(document: Mapping[str, Any]) -> dict[str, Any]:
     if backbone is not None:
         rows |= {"backbone": backbone["path"], "backbone (SHA-256)": backbone["fingerprint"]}
         rows["pre-processing"] = backbone["preprocessing"]
-    return rows | dict(document.get("hyperparameters", {}))
+        if "network" in backbone:
+            rows["network"] = backbone["network"]
+    said = dict(document.get("hyperparameters", {}))
+    trained = said.pop("network", None)
+    return rows | said | ({} if trained is None else {"training of the network": trained})
 
 
 def _training_rows(document: Mapping[str, Any]) -> dict[str, Any]:
-    rows = {name: value for name, value in document.get("training", {}).items() if name != "history"}
+    rows = {name: value for name, value in document.get("training", {}).items() if name not in ("history", "network")}
     if document.get("fingerprint"):
         rows["training data (SHA-256)"] = document["fingerprint"]
     rows["crosshead"] = document.get("crosshead_version", "not recorded")

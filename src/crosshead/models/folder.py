@@ -1,4 +1,5 @@
-"""A model is a folder: `model.safetensors` (arrays), `model.json` (all else), `README.md` (a model card).
+"""A model is a folder: `model.safetensors` (arrays), `model.json` (all else), `README.md` (a model card), and
+`network.safetensors` where crosshead trained the network that makes its features.
 
 Nothing is pickled. What is loaded is what was saved: both files carry a SHA-256, and a file that was cut
 short or altered is refused.
@@ -11,7 +12,7 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ SCHEMA_VERSION = 1
 TEMPERATURE_VERSION = 2
 """The version of a document with a temperature: what only knows the first would ignore it, and so must refuse it."""
 
+NETWORK_VERSION = 3
+"""The version of a document with a network in a file of its own, which older programs would not find."""
+
 WEIGHTS, DOCUMENT, CARD = "model.safetensors", "model.json", "README.md"
-FILES = frozenset({WEIGHTS, DOCUMENT, CARD})
+NETWORK = "network.safetensors"
+FILES = frozenset({WEIGHTS, DOCUMENT, CARD, NETWORK})
 
 Array = NDArray[Any]
 
@@ -54,6 +59,7 @@ class Model:
     * ``fingerprint``: of the training data
     * ``temperature``: T > 0, where probabilities are softmax(z/T) whatever the loss; None leaves them to the loss
     * ``calibration``: a summary of how the temperature was found
+    * ``network``: the bytes of the backbone's file, where crosshead trained it; ``encoding`` says how it takes images
 
     Examples
     --------
@@ -78,6 +84,7 @@ class Model:
     fingerprint: str = ""
     temperature: float | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    network: bytes = b""
 
     def save(self, folder: str | Path) -> None:
         """Write the folder beside its place and move it there; a model folder of ours is replaced.
@@ -97,6 +104,8 @@ class Model:
         temporary = temporary_sibling(place)
         try:
             write_file(temporary / WEIGHTS, weights)
+            if self.network:
+                write_file(temporary / NETWORK, self.network)
             write_file(temporary / DOCUMENT, document_bytes(document))
             write_file(temporary / CARD, model_card(document).encode("utf-8", "replace"))
             put_in_place(temporary, place)
@@ -115,10 +124,24 @@ class Model:
         if hashlib.sha256(content).hexdigest() != document.get("weights_sha256"):
             raise ModelError(f"{name}: {WEIGHTS} was altered or cut short (its SHA-256 does not match); save it anew")
         model = _model(document, _tensors(content, name), name)
+        if document.get("network_sha256") is not None:
+            model = _with_network(model, place, str(document["network_sha256"]), name)
         check_model(model, name)
         if model.weight.shape[1] != document.get("n_features"):
             raise ModelError(f"{name}: {DOCUMENT} and {WEIGHTS} differ in the number of features")
         return model
+
+
+def _with_network(model: Model, place: Path, digest: str, name: str) -> Model:
+    """The model with its network, which lies wherever the folder lies now."""
+    network = _read_file(place, NETWORK, name)
+    if hashlib.sha256(network).hexdigest() != digest:
+        raise ModelError(f"{name}: {NETWORK} was altered or cut short (its SHA-256 does not match); save it anew")
+    return replace(model, network=network, encoding=_at_place(model.encoding, str((place / NETWORK).resolve())))
+
+
+def _at_place(encoding: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {**encoding, "backbone": {**encoding["backbone"], "path": path}}
 
 
 def check_model(model: Model, name: str) -> None:
@@ -201,14 +224,14 @@ def _document(model: Model, weights: bytes) -> dict[str, Any]:
     kinds = {"i": "int", "u": "int", "b": "bool", "U": "str"}
     document = {
         "format": FORMAT,
-        "schema_version": SCHEMA_VERSION if model.temperature is None else TEMPERATURE_VERSION,
+        "schema_version": _schema_version(model),
         "crosshead_version": package_version("crosshead"),
         "loss": {"name": model.loss, "parameters": dict(model.loss_parameters)},
         "classes": {"type": kinds[model.classes.dtype.kind], "values": model.classes.tolist()},
         "n_features": int(model.weight.shape[1]),
         "feature_names": model.feature_names,
         "scaling": {"kind": model.scaling.kind},
-        "encoding": dict(model.encoding),
+        "encoding": _at_place(model.encoding, NETWORK) if model.network else dict(model.encoding),
         "hyperparameters": dict(model.hyperparameters),
         "training": dict(model.training),
         "fingerprint": model.fingerprint,
@@ -220,9 +243,17 @@ def _document(model: Model, weights: bytes) -> dict[str, Any]:
     }
     if model.temperature is not None:
         document |= {"temperature": model.temperature, "calibration": dict(model.calibration)}
+    if model.network:
+        document["network_sha256"] = hashlib.sha256(model.network).hexdigest()
     finished: dict[str, Any] = plain(document)
     finished["document_sha256"] = document_digest(finished)
     return finished
+
+
+def _schema_version(model: Model) -> int:
+    if model.network:
+        return NETWORK_VERSION
+    return SCHEMA_VERSION if model.temperature is None else TEMPERATURE_VERSION
 
 
 def _read_file(place: Path, file_name: str, name: str) -> bytes:
@@ -243,9 +274,9 @@ def _read_document(place: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelError(f"{name}: {DOCUMENT} does not describe a crosshead model")
     version = document.get("schema_version")
-    if version not in (SCHEMA_VERSION, TEMPERATURE_VERSION):
+    if version not in (SCHEMA_VERSION, TEMPERATURE_VERSION, NETWORK_VERSION):
         raise ModelError(
-            f"{name}: {DOCUMENT} has schema version {version!r}, this crosshead reads 1 and 2; "
+            f"{name}: {DOCUMENT} has schema version {version!r}, this crosshead reads 1 to 3; "
             "install the crosshead that wrote it"
         )
     if document.get("document_sha256") != document_digest(document):

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from crosshead.nn import functional
+from crosshead.nn.augmentation import Augmentation
 from crosshead.nn.head import ClassificationHead
 from crosshead.nn.margin_head import MarginHead
 from crosshead.nn.modules import (
@@ -25,10 +26,15 @@ from crosshead.nn.modules import (
     LinearMultiMarginLoss,
     LinearWestonWatkinsLoss,
 )
+from crosshead.nn.network import CNN
 from crosshead.nn.optim import RowSparseAdam, RowSparseSGD
 from crosshead.nn.prediction import Prediction
+from crosshead.nn.trainer import Trainer
+from crosshead.nn.training_options import TrainingOptions
 
 __all__ = [
+    "CNN",
+    "Augmentation",
     "ClassificationHead",
     "LinearBCEWithLogitsLoss",
     "LinearCrammerSingerLoss",
@@ -40,5 +46,7 @@ __all__ = [
     "Prediction",
     "RowSparseAdam",
     "RowSparseSGD",
+    "Trainer",
+    "TrainingOptions",
     "functional",
 ]

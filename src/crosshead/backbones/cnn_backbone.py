@@ -1,0 +1,91 @@
+"""A network that crosshead trained itself, from the folder of its model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.backbones.preprocessing import Stated, preprocessing_of
+from crosshead.backbones.protocol import Features, as_rows, check_independence
+from crosshead.data.decoding import Pixels
+from crosshead.data.errors import DataError, load_package
+
+KIND = "cnn"
+
+
+class CnnBackbone:
+    """`crosshead.nn.CNN` without its head; takes pixels 0…255 and brings them to mean 0 and deviation 1 itself.
+
+    ``preprocessing`` states how images are brought to the network's size; ``content`` are the bytes of the file, where
+    they are at hand.
+    """
+
+    output_rank = 2
+    stated_in = None
+    assumed = False
+
+    def __init__(self, path: Path, preprocessing: Stated, content: bytes | None = None, threads: int | None = None):
+        self._torch = load_package("torch", '"crosshead[torch]"', "a network of crosshead's own")
+        # Only here do backbones need crosshead.nn, and only once such a network is asked for.
+        from crosshead.nn.network import CNN
+
+        if threads is not None:
+            self._torch.set_num_threads(threads)
+        self.path = path
+        if content is None:
+            content = path.read_bytes()
+        try:
+            self.network = CNN.from_bytes(content)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        self.preprocessing = preprocessing_of(preprocessing, str(path))
+        self._fingerprint = hashlib.sha256(content).hexdigest()
+        self.module = _embedding_module(self._torch, self.network)
+        self.n_features = check_independence(self.embed, self.preprocessing, str(path))
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Kind, path, the file's SHA-256, the network's shape and the pre-processing."""
+        return {
+            "kind": KIND,
+            "path": str(self.path.resolve()),
+            "output": None,
+            "fingerprint": self._fingerprint,
+            "network": self.network.settings,
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+
+    def input_of(self, pixels: Pixels) -> Features:
+        """What the network takes, of pixels (n, height, width, channels): the same numbers, channels first."""
+        return self.preprocessing.apply(pixels)
+
+    def embed(self, pixels: Pixels) -> Features:
+        """The features (n, D) of pixels (n, height, width, channels)."""
+        if not len(pixels):
+            return np.empty((0, self.network.head.in_features), dtype=np.float32)
+        with self._torch.inference_mode():
+            outputs = self.module(self._torch.from_numpy(self.input_of(pixels)))
+        return as_rows(outputs.numpy(), "nchw", str(self.path))
+
+
+def pixel_preprocessing(stated: Stated) -> dict[str, Any]:
+    """The pre-processing of such a network: size, colours, crop and resample as stated, pixels as they are."""
+    return {**stated, "white": 255.0, "mean": 0.0, "std": 1.0, "layout": "nchw"}
+
+
+def _embedding_module(torch: Any, network: Any) -> Any:
+    class Embedding(torch.nn.Module):  # type: ignore[misc]
+        """The network as a module whose call is its embedding, which is what exporting follows."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:
+            return self.network.embedding(images)
+
+    return Embedding().eval()

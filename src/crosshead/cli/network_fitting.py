@@ -1,0 +1,244 @@
+"""What `crosshead fit --backbone cnn` does: train a network on images, then solve its last layer exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
+from crosshead.cli.errors import UsageError, WorkError, tell
+from crosshead.cli.fit import FitOptions
+from crosshead.cli.fitting import Fitted, model_of, train
+from crosshead.cli.labels import class_indices, training_classes
+from crosshead.cli.last_layer import NetworkFit, choose_alpha, measure_last_layer
+from crosshead.cli.measures import Computing, measure
+from crosshead.cli.monitor import Monitor
+from crosshead.cli.network_images import Images, check_images, read_images
+from crosshead.data import Dataset, split
+from crosshead.data.dataset import Array, take
+from crosshead.data.errors import load_package
+from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.models import Model
+from crosshead.models.folder import NETWORK
+from crosshead.scaling import Scaler
+
+if TYPE_CHECKING:
+    from crosshead.nn import CNN
+    from crosshead.nn.trainer import Moment, Trained
+
+# As in crosshead.nn.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
+
+
+def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
+    """Train network and last layer, measure both, and make the model; nothing but checkpoints is written."""
+    check_images(options)
+    load_package("torch", '"crosshead[torch]"', "training a network")
+    checkpoints = _checkpoint_folder(options, folder)
+    monitor.stage(f"reading {options.source}")
+    images = read_images(options, monitor)
+    parts = _Parts(options, images)
+    network, trained = _train_network(options, images, parts, checkpoints, monitor)
+    monitor.stage("features of all images")
+    return _fit_last_layer(options, folder, images, parts, network, trained, checkpoints / HISTORY, monitor)
+
+
+class _Parts:
+    """Which rows are for training, validation and test; and the classes."""
+
+    def __init__(self, options: FitOptions, images: Images) -> None:
+        numbers = Dataset(
+            np.arange(len(images.pixels), dtype=np.float64)[:, None], images.labels, source=options.source
+        )
+        self.whole, test = numbers, None
+        if options.test_fraction is not None:
+            numbers, test = split(numbers, options.test_fraction, options.seed)
+        self.classes = training_classes(numbers)
+        assert options.network is not None
+        learning, choosing = split(numbers, options.network.validation, options.seed)
+        self.learning, self.choosing = _rows(learning), _rows(choosing)
+        self.test = None if test is None else _rows(test)
+        self.target = class_indices(self.whole, self.classes).astype(np.int64)
+        if images.test is not None:  # labels that training does not know are better told before it
+            class_indices(
+                Dataset(np.zeros((len(images.test.pixels), 1)), images.test.labels, source=images.test.source.source),
+                self.classes,
+            )
+
+
+def _rows(numbers: Dataset) -> Array:
+    return np.asarray(numbers.features[:, 0], dtype=np.int64)
+
+
+def _train_network(
+    options: FitOptions, images: Images, parts: _Parts, checkpoints: Path, monitor: Monitor
+) -> tuple[CNN, Trained]:
+    import torch
+
+    from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
+    from crosshead.nn.checkpoint import CheckpointError
+    from crosshead.nn.trainer import DivergedError
+
+    chosen = options.network
+    assert chosen is not None
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    learning = torch.from_numpy(parts.learning)
+
+    def watch(moment: Moment, epochs: int, steps: int) -> None:
+        monitor.detail(moment.line(epochs, steps))
+
+    try:
+        loss = options.loss if "m1" not in chosen.network else "margin"
+        bias: dict[str, Any] = {} if loss == "margin" else {"bias": options.intercept}
+        network = CNN(tuple(images.pixels.shape[1:]), len(parts.classes), loss, **bias, **chosen.network)
+        training = TrainingOptions(
+            **chosen.training,
+            augmentation=Augmentation(**chosen.augmentation),
+            balanced=options.class_weight is not None,
+            seed=options.seed,
+        )
+        trainer = Trainer(
+            network,
+            training,
+            folder=checkpoints,
+            resume=chosen.resume,
+            watch=watch,
+            name=images.source.place,
+        )
+        trained = trainer.fit(
+            torch.from_numpy(images.pixels), torch.from_numpy(parts.target), torch.from_numpy(parts.choosing), learning
+        )
+    except DivergedError as error:
+        raise WorkError(str(error)) from error
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(f"--backbone cnn: {error}") from error
+    except KeyboardInterrupt:
+        if (checkpoints / CHECKPOINT).is_file():
+            tell("note", f"the last whole epoch is kept in {checkpoints}; --resume goes on after it")
+        raise
+    return network, trained
+
+
+def _fit_last_layer(
+    options: FitOptions,
+    folder: Path,
+    images: Images,
+    parts: _Parts,
+    network: CNN,
+    trained: Trained,
+    history: Path,
+    monitor: Monitor,
+) -> Fitted:
+    content = network.to_bytes()
+    stated = pixel_preprocessing(images.form.to_dict() | {"colours": images.colours})
+    stated.pop("channels")
+    backbone = CnnBackbone(folder / NETWORK, stated, content)
+    whole = _dataset(images, backbone, options.images.batch_size)
+    learning, choosing = take(whole, parts.learning), take(whole, parts.choosing)
+    test = take(whole, parts.test) if parts.test is not None else None
+    if images.test is not None:
+        test = _dataset(images.test, backbone, options.images.batch_size)
+    scaler = Scaler.fit(_scaling(options), learning.features)
+    alpha, tried = options.alpha, list[tuple[float, float]]()
+    if alpha is None:
+        monitor.stage("choosing alpha")
+        scaled = [scaler.apply(part.features) for part in (learning, choosing)]
+        alpha, tried = choose_alpha(options, scaled[0], learning.target, scaled[1], choosing.target)
+    own = own_last_layer(network)
+    start = (*scaled_parameters(*own, scaler), parts.classes)
+    classifier = train(options, alpha, scaler.apply(learning.features), learning.target, monitor, start)
+    monitor.stage("measuring")
+    # Validation rows were held out of the source, too: a later evaluation on all of it is told so.
+    model = replace(model_of(options, learning, scaler, classifier, whole.fingerprint()), network=content)
+    as_trained = Model(*own, model.classes, model.loss, encoding=model.encoding)
+    judged, title = learning if test is None else test, "row" if images.source.names is None else "file"
+    sides = {"learning": learning, "validation": choosing} | ({} if test is None else {"test": test})
+    fit = NetworkFit(
+        trained,
+        str(history),
+        tried,
+        measure_last_layer(options, as_trained, sides, alpha, scaler),
+        measure_last_layer(options, model, sides, alpha, scaler),
+    )
+    model = replace(
+        model,
+        hyperparameters={**model.hyperparameters, "network": _said(options)},
+        training={**model.training, "network": fit.document()},
+    )
+    computing = Computing(options.engine, options.threads)
+    on_training = measure(model, learning.features, class_indices(learning, model.classes), computing)
+    on_test = None if test is None else measure(model, test.features, class_indices(test, model.classes), computing)
+    return Fitted(options, classifier, model, folder, on_training, on_test, judged, title, network=fit)
+
+
+def own_last_layer(network: CNN) -> tuple[Array, Array]:
+    """The network's own last layer as W (C, D) and b (C,) of its embedding, float64."""
+    import torch
+
+    from crosshead.nn.margin_head import MarginHead
+    from crosshead.nn.margin_loss import directions
+
+    head = network.head
+    with torch.no_grad():
+        if isinstance(head, MarginHead):
+            weight, bias = directions(head.weight) * head.scale, None
+        else:
+            weight, bias = head.weight, head.bias
+        values = weight.double().numpy()
+        return values, np.zeros(len(values)) if bias is None else bias.double().numpy()
+
+
+def scaled_parameters(weight: Array, bias: Array, scaler: Scaler) -> tuple[Array, Array]:
+    """W and b that give the same scores of scaled features."""
+    if scaler.centre is not None:
+        bias = bias + weight @ scaler.centre
+    return (weight if scaler.scale is None else weight * scaler.scale), bias
+
+
+def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
+    """The features of images, in the batches in which `crosshead.backbones.embed` would make them."""
+    features = [
+        backbone.embed(images.pixels[first : first + batch_size].transpose(0, 2, 3, 1))
+        for first in range(0, len(images.pixels), batch_size)
+    ]
+    return Dataset(
+        np.concatenate(features),
+        images.labels,
+        row_names=[images.source.name(row) for row in range(len(images.source))],
+        encoding={"kind": KIND, BACKBONE: dict(backbone.description)},
+        source=images.source.source,
+        notes=images.source.notes,
+    )
+
+
+def _scaling(options: FitOptions) -> Any:
+    return options.scale
+
+
+def _said(options: FitOptions) -> dict[str, Any]:
+    assert options.network is not None
+    chosen = options.network
+    return {**chosen.network, **chosen.training, **chosen.augmentation, "validation": chosen.validation}
+
+
+def _checkpoint_folder(options: FitOptions, folder: Path) -> Path:
+    """Where checkpoints go; UsageError where something else lies there, or nothing to resume."""
+    assert options.network is not None
+    named = options.network.checkpoints
+    place = folder.with_name(f"{folder.resolve().name}-training") if named is None else Path(named)
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{place}: a file is in the way of the checkpoints; choose another folder with --checkpoints")
+    known = {CHECKPOINT, HISTORY, f".{CHECKPOINT}.tmp", f".{HISTORY}.tmp"}
+    foreign = sorted({entry.name for entry in place.iterdir()} - known) if place.is_dir() else []
+    if foreign:
+        raise UsageError(f"{place}: holds {foreign[0]!r}, which is no checkpoint; choose another with --checkpoints")
+    if options.network.resume and not (place / CHECKPOINT).is_file():
+        tell("note", f"{place} holds no checkpoint; training begins at the start")
+    return place

@@ -1,0 +1,114 @@
+"""The state of a training between two epochs, as one safetensors file that is replaced in one step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
+FORMAT = "crosshead training 1"
+NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
+DROPOUT_RANDOM, ORDER_RANDOM = "random.dropout", "random.order"
+
+
+class CheckpointError(ValueError):
+    """A training that cannot be begun or resumed in its folder: one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``tensors`` by name, and ``document``, all else as JSON."""
+
+    tensors: Mapping[str, Tensor]
+    document: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose name begins so, without that beginning."""
+        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+    def restore(self, network: nn.Module, optimizer: Optimizer, order: torch.Generator) -> None:
+        """Give weights, optimizer and random states back to their owners."""
+        network.load_state_dict(self.part(NETWORK))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in self.part(OPTIMIZER).items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        torch.set_rng_state(self.tensors[DROPOUT_RANDOM])
+        order.set_state(self.tensors[ORDER_RANDOM])
+
+
+def take_checkpoint(
+    network: nn.Module,
+    best: Mapping[str, Tensor],
+    optimizer: Optimizer,
+    order: torch.Generator,
+    document: Mapping[str, Any],
+) -> Checkpoint:
+    """The state as it is now."""
+    tensors = {f"{NETWORK}{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"{BEST}{name}": value for name, value in best.items()}
+    for number, held in optimizer.state_dict()["state"].items():
+        tensors |= {f"{OPTIMIZER}{number}.{key}": value for key, value in held.items() if value is not None}
+    tensors |= {DROPOUT_RANDOM: torch.get_rng_state(), ORDER_RANDOM: order.get_state()}
+    # safetensors refuses memory that two names share, and lays out what is not contiguous in another order.
+    return Checkpoint(
+        {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()},
+        {"format": FORMAT, **document},
+    )
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint; a killed run leaves the old one or the new one."""
+    from safetensors.torch import save
+
+    content = save(dict(checkpoint.tensors), {"crosshead": json.dumps(checkpoint.document)})
+    replace_file(folder / CHECKPOINT, content)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """The folder's checkpoint, or None; CheckpointError where the file is something else."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as opened:
+            document = json.loads((opened.metadata() or {})["crosshead"])
+        tensors = load_file(path)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or a damaged one ({error}); remove the folder") from error
+    if document.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: a checkpoint of another version of crosshead; remove the folder")
+    return Checkpoint(tensors, document)
+
+
+def write_history(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the history file."""
+    replace_file(folder / HISTORY, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+
+
+def append_history(folder: Path, line: Mapping[str, Any]) -> None:
+    """Add one line to the history file."""
+    with (folder / HISTORY).open("a", encoding="utf-8") as stream:
+        stream.write(f"{json.dumps(line)}\n")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under another name, wait until it is on the disk, and move it into place."""
+    temporary = path.with_name(f".{path.name}.tmp")  # always the same name: a killed run leaves one at most
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
