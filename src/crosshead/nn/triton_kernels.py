@@ -118,8 +118,8 @@ def answer_tile(arrays, rows, columns):
 
 
 @triton.jit
-def score_tile(arrays, rows, columns, answers, plan: tl.constexpr):
-    """The scores of some rows and classes; a margined one in the column of the row's own class."""
+def score_tile(arrays, rows, columns, plan: tl.constexpr):
+    """The scores of some rows and classes."""
     z = tl.zeros([plan.rows, plan.classes], tl.float32)
     for start in range(0, arrays.features, plan.features):
         depth = start + tl.arange(0, plan.features)
@@ -130,8 +130,13 @@ def score_tile(arrays, rows, columns, answers, plan: tl.constexpr):
         z = z * vector(arrays.class_scale, columns, inside)[None, :]
     if arrays.bias is not None:
         z = z + vector(arrays.bias, columns, inside)[None, :]
+    return z
+
+
+@triton.jit
+def margined(z, own, answers, plan: tl.constexpr):
+    """The scores with the margined one in the column of the row's own class."""
     if plan.margined:
-        own = tl.load(arrays.own + rows, mask=rows < arrays.rows, other=0.0)
         z = tl.where(answers != 0, own[:, None], z)
     return z
 
@@ -139,16 +144,17 @@ def score_tile(arrays, rows, columns, answers, plan: tl.constexpr):
 @triton.jit
 def slope_tile(arrays, options, rows, columns, plan: tl.constexpr):
     """The gradient with respect to X · W of some rows and classes; 0 for rows and classes that are none."""
-    answers = answer_tile(arrays, rows, columns)
-    z = score_tile(arrays, rows, columns, answers, plan)
+    z = score_tile(arrays, rows, columns, plan)
     known, inside = rows < arrays.rows, columns < arrays.classes
+    answers = answer_tile(arrays, rows, columns)
+    own = vector(arrays.own, rows, known)
     first = tl.load(arrays.backward + rows, mask=known, other=0.0)
     second = tl.load(arrays.backward + arrays.rows + rows, mask=known, other=0.0)
     third = tl.load(arrays.backward + 2 * arrays.rows + rows, mask=known, other=0.0)
     slope = slope_of(
-        z,
+        margined(z, own, answers, plan),
         answers,
-        vector(arrays.own, rows, known),
+        own,
         first,
         second,
         third,
@@ -180,18 +186,18 @@ def states_kernel(out, arrays, options, classes_each, plan: tl.constexpr):
     rows = tl.program_id(0) * plan.rows + tl.arange(0, plan.rows)
     known = rows < arrays.rows
     first = tl.program_id(1) * classes_each
-    lift = vector(arrays.own, rows, known)
+    own = vector(arrays.own, rows, known)
     state = empty_state(plan.loss, plan.rows)
     for start in range(first, tl.minimum(first + classes_each, arrays.classes), plan.classes):
         columns = start + tl.arange(0, plan.classes)
         inside = columns < arrays.classes
+        z = score_tile(arrays, rows, columns, plan)
         answers = answer_tile(arrays, rows, columns)
-        z = score_tile(arrays, rows, columns, answers, plan)
         state = condensed(
             state,
-            z,
+            margined(z, own, answers, plan),
             answers,
-            lift,
+            own,
             arrays.first_class + columns,
             vector(arrays.class_weight, columns, inside),
             vector(arrays.positive_weight, columns, inside),

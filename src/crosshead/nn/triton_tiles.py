@@ -51,10 +51,12 @@ class Blocks(NamedTuple):
 
 
 BLOCKS = {
-    torch.float32: Blocks(64, 64, 32, 4, 2),
-    torch.bfloat16: Blocks(128, 128, 64, 8, 2),
-    torch.float16: Blocks(128, 128, 32, 8, 2),
+    torch.float32: Blocks(64, 64, 32, 8, 2),
+    torch.bfloat16: Blocks(64, 128, 64, 8, 2),
+    torch.float16: Blocks(64, 128, 32, 8, 2),
 }
+"""By what the compiler makes of them for sm_90: tiles that stay in registers, and no more shared memory than small GPUs
+have. Not chosen by timing."""
 
 
 def supports(loss: RowLoss, projection: Projection, problem: Problem) -> bool:
@@ -104,9 +106,9 @@ def states(loss: RowLoss, projection: Projection, problem: Problem, target_score
     rows, classes = len(problem.input), len(problem.weight)
     parts = _parts(rows, call.blocks.rows, classes, call.blocks.classes)
     each = _each(classes, parts, call.blocks.classes)
-    parts = triton.cdiv(classes, each)
+    parts = -(-classes // each)
     out = problem.input.new_empty((parts, 4, rows), dtype=torch.float32)
-    call.run(kernels.states_kernel, (call.blocks.rows, rows), parts, out, call.arrays(problem), call.options, each)
+    call.run(kernels.states_kernel, (call.blocks.rows, rows), parts, out, call.arrays(), call.options, each)
     state = out[0, : len(loss.fields)]
     for part in out[1:, : len(loss.fields)]:
         state = merged(loss.fields, state, part)
@@ -175,8 +177,9 @@ class _Call:
             row.copy_(vector)
         return out
 
-    def arrays(self, problem: Problem, rows: slice = slice(None), classes: slice = slice(None)) -> kernels.Arrays:
+    def arrays(self, rows: slice = slice(None), classes: slice = slice(None)) -> kernels.Arrays:
         """The kernels' view of a part of the problem."""
+        problem = self.problem
         input, weight, targets = problem.input[rows], problem.weight[classes], problem.targets
         scale = None
         if self.norms is not None:
@@ -205,8 +208,8 @@ class _Call:
     def run(self, kernel: Any, blocks: tuple[int, int], parts: int, *arguments: Any) -> None:
         """One program for each block of (size, length) and each part."""
         size, length = blocks
-        with torch.cuda.device_of(self.problem.input):
-            kernel[(triton.cdiv(length, size), parts)](
+        with torch.cuda.device_of(self.problem.input):  # type: ignore[no-untyped-call]
+            kernel[(-(-length // size), parts)](
                 *arguments, self.plan, num_warps=self.blocks.warps, num_stages=self.blocks.stages
             )
 
@@ -220,13 +223,11 @@ class _Call:
         bias = problem.input.new_empty(classes)
         for piece, parts in _pieces(classes, block, rows, self.blocks.rows, features if wanted else 1):
             each = _each(rows, parts, self.blocks.rows)
-            count, parts = piece.stop - piece.start, triton.cdiv(rows, each)
+            count, parts = piece.stop - piece.start, -(-rows // each)
             out = self._sums(weight[piece], parts) if wanted else None
             bias_out = problem.input.new_empty((parts, count), dtype=torch.float32) if bias_wanted else None
-            arrays = self.arrays(problem, classes=piece)
-            self.run(
-                kernels.weight_gradient_kernel, (block, count), parts, out, bias_out, arrays, self.options, each
-            )
+            arrays = self.arrays(classes=piece)
+            self.run(kernels.weight_gradient_kernel, (block, count), parts, out, bias_out, arrays, self.options, each)
             if out is not None:
                 weight[piece] = self._along_the_sphere(_total(out), piece)
             if bias_out is not None:
@@ -240,9 +241,9 @@ class _Call:
         input = torch.empty_like(problem.input)
         for piece, parts in _pieces(rows, block, classes, self.blocks.classes, features):
             each = _each(classes, parts, self.blocks.classes)
-            parts = triton.cdiv(classes, each)
+            parts = -(-classes // each)
             out = self._sums(input[piece], parts)
-            arrays = self.arrays(problem, rows=piece)
+            arrays = self.arrays(rows=piece)
             length = piece.stop - piece.start
             self.run(kernels.input_gradient_kernel, (block, length), parts, out, arrays, self.options, each)
             input[piece] = _total(out)
@@ -283,13 +284,13 @@ def _plan(kernel: Kernel, dtype: torch.dtype, blocks: Blocks) -> kernels.Plan:
 
 def _parts(length: int, block: int, summed: int, summed_block: int) -> int:
     """Into how many parts a sum is split, so that there are `PROGRAMS` programs."""
-    return max(1, min(PROGRAMS // triton.cdiv(length, block), triton.cdiv(summed, summed_block)))
+    return max(1, min(PROGRAMS // -(-length // block), -(-summed // summed_block)))
 
 
 def _each(summed: int, parts: int, block: int) -> int:
     """How many summands a part has, whole tiles of them."""
-    tiles_each: int = triton.cdiv(triton.cdiv(summed, block), parts)
-    return tiles_each * block
+    tiles = -(-summed // block)
+    return -(-tiles // parts) * block
 
 
 def _pieces(length: int, block: int, summed: int, summed_block: int, features: int) -> Iterator[tuple[slice, int]]:
