@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn import functional as fused
 from crosshead.nn import operators, tiles
@@ -315,6 +316,28 @@ def test_tiny_probabilities_keep_their_digits():
     )
     expected = (torch.tanh(z.double() * 1e-4) * answers[0].double()).sum()
     torch.testing.assert_close(state[2, 0].double(), expected, rtol=1e-6, atol=0)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that an operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result._base is None:
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("name", ["softmax everything", "crammer singer", "binary weighted"])
+def test_the_scores_never_exist_all_at_once(name, monkeypatch):
+    monkeypatch.setattr(triton_tiles, "SCRATCH_NUMBERS", 200)
+    monkeypatch.setattr(triton_tiles, "PROGRAMS", 4)
+    problem = problem_of(CASES[name], 101, 2, 103)
+    with Largest() as mode:
+        both(triton_tiles, CASES[name], problem)
+    assert 206 <= mode.numel <= 4 * 4 * 101  # a part's states; there are 10403 scores
 
 
 @pytest.fixture

@@ -34,8 +34,7 @@ def types_of(dtype, missing):
     """The kernel's types of `Arrays`, None where one is missing."""
     number, single = f"*{TYPES[dtype]}", "*fp32"
     floats = ("class_scale", "dense", "class_weight", "positive_weight", "own", "backward")
-    types = {name: single for name in floats} | {name: number for name in ("input", "weight", "bias")}
-    types = {"index": "*i64", **types}
+    types = {"index": "*i64", **dict.fromkeys(floats, single), **dict.fromkeys(("input", "weight", "bias"), number)}
     return {name: None if name in missing else types.get(name, "i32") for name in kernels.Arrays._fields}
 
 
@@ -74,9 +73,7 @@ def main():
         for kernel in (kernels.states_kernel, kernels.weight_gradient_kernel, kernels.input_gradient_kernel):
             done = compiled(kernel, loss, dtype, missing, int(sys.argv[1]))
             assembly = done.asm["ptx"]
-            how = next(
-                (name for name in ("wgmma", "mma") if f"{name}.mma" in assembly or f"{name}.sync" in assembly), "fma"
-            )
+            how = next((name for name in ("wgmma.mma", "mma.sync") if name in assembly), "fma")
             print(TYPES[dtype], loss.kernel[0], kernel.fn.__name__, how, done.metadata.shared)
 
 
