@@ -1,80 +1,83 @@
-"""Compiles the Triton kernels for a GPU that need not be there, and prints what came out, one line a kernel.
+"""Launches the Triton engine as on a GPU that need not be there, up to its machine code; prints one line a kernel.
 
-`python tests/nn/triton_compilation.py 90`: compute capability 9.0.
+`python tests/nn/triton_compilation.py 90`: compute capability 9.0. The tensors lie on the CPU; nothing is computed.
 """
 
 import sys
 
 import torch
-import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime.driver import driver
 
-from crosshead.nn import triton_kernels as kernels
 from crosshead.nn import triton_tiles
-from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, WestonWatkins
-from crosshead.nn.triton_rows import kernel_of
+from crosshead.nn.projections import Cosine, Linear
+from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, Targets, WestonWatkins
+from crosshead.nn.tiles import Problem
 
-TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 CASES = [
-    (Softmax(), torch.float32, ()),
-    (Softmax(0.1, 2.0), torch.bfloat16, ("index",)),
-    (Softmax(0.1), torch.float16, ("dense", "bias", "margined")),
-    (WestonWatkins(), torch.bfloat16, ("dense",)),
-    (WestonWatkins(1.0, 2.0), torch.float16, ("dense", "class_scale")),
-    (CrammerSinger(), torch.float32, ("dense",)),
-    (Binary(), torch.bfloat16, ("index",)),
-    (SquaredError(), torch.float32, ("index",)),
+    (Softmax(), torch.float32, Linear(), (1, 1, 1)),
+    (Softmax(0.1, 2.0), torch.bfloat16, Linear(), (1024, 512, 100_000)),
+    (Softmax(0.1), torch.float16, Cosine(), (33, 64, 1000)),
+    (WestonWatkins(), torch.bfloat16, Linear(), (1024, 512, 1001)),
+    (WestonWatkins(1.0, 2.0), torch.float16, Linear(), (1000, 17, 252)),
+    (CrammerSinger(), torch.float32, Linear(), (1024, 512, 1000)),
+    (Binary(), torch.bfloat16, Linear(), (1, 512, 1000)),
+    (SquaredError(), torch.float32, Cosine(), (1024, 512, 1000)),
 ]
-"""A loss, a type, and which arrays are missing; `margined` marks a loss with margins."""
-ALIGNED = ("input", "weight", "input_stride", "weight_stride", "features", "class_weight", "index", "dense")
+"""A loss, a type, a projection, and how many rows, features and classes. Triton compiles anew for numbers that are 1 or
+no multiple of 16. Even losses have class numbers as targets, odd ones, where they can, a number for each class."""
 
 
-def types_of(dtype, missing):
-    """The kernel's types of `Arrays`, None where one is missing."""
-    number, single = f"*{TYPES[dtype]}", "*fp32"
-    floats = ("class_scale", "dense", "class_weight", "positive_weight", "own", "backward")
-    types = {"index": "*i64", **dict.fromkeys(floats, single), **dict.fromkeys(("input", "weight", "bias"), number)}
-    return {name: None if name in missing else types.get(name, "i32") for name in kernels.Arrays._fields}
+class Absent:
+    """As much of a GPU's driver as compiling asks for."""
+
+    def __init__(self, capability):
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self):
+        return self.target
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device=None):
+        return 0
 
 
-def compiled(kernel, loss, dtype, missing, capability):
-    """The kernel for this problem, through the whole compiler."""
-    blocks = triton_tiles.BLOCKS[dtype]
-    plan = triton_tiles._plan(kernel_of(loss), dtype, blocks)._replace(margined="margined" in missing)
-    if "dense" not in missing:
-        missing = (*missing, "index")
-    if not (loss.needs_target_score or plan.margined):
-        missing = (*missing, "own")
-    types = types_of(dtype, missing)
-    place = kernel.arg_names.index("arrays")
-    known = {
-        "out": "*fp32",
-        "bias_out": "*fp32",
-        "arrays": kernels.Arrays(*["constexpr" if found is None else found for found in types.values()]),
-        "options": kernels.Options("fp32", "fp32", "fp32"),
-        "plan": "constexpr",
-    }
-    constants = {(place, at): None for at, found in enumerate(types.values()) if found is None}
-    source = ASTSource(
-        fn=kernel,
-        signature={name: known.get(name, "i32") for name in kernel.arg_names},
-        constexprs={**constants, (kernel.arg_names.index("plan"),): plan},
-        attrs={
-            (place, at): [["tt.divisibility", 16]] for at, name in enumerate(types) if name in ALIGNED and types[name]
-        },
+def compile_only(call, kernel, blocks, parts, *arguments):
+    """In place of running a kernel."""
+    done = kernel.run(
+        *arguments,
+        call.plan,
+        grid=(1, parts),
+        warmup=True,
+        num_warps=call.blocks.warps,
+        num_stages=call.blocks.stages,
     )
-    options = {"num_warps": blocks.warps, "num_stages": blocks.stages}
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    how = next((name for name in ("wgmma.mma", "mma.sync") if name in done.asm["ptx"]), "fma")
+    print(call.plan.slope_type, call.plan.loss, kernel.fn.__name__, how, done.metadata.shared)
+
+
+def problem_of(loss, dtype, projection, rows, features, classes, *, numbers):
+    """Zeros of these sizes."""
+    index = torch.zeros(rows, dtype=torch.int64)
+    dense = torch.zeros(rows, classes) if numbers else None
+    weight = torch.zeros(classes)
+    targets = Targets(classes, None if numbers else index, dense, weight, weight if isinstance(loss, Binary) else None)
+    input, layer = torch.zeros(rows, features, dtype=dtype), torch.zeros(classes, features, dtype=dtype)
+    return Problem(input, layer, weight.to(dtype) if isinstance(projection, Linear) else None, targets)
 
 
 def main():
-    for loss, dtype, missing in CASES:
-        for kernel in (kernels.states_kernel, kernels.weight_gradient_kernel, kernels.input_gradient_kernel):
-            done = compiled(kernel, loss, dtype, missing, int(sys.argv[1]))
-            assembly = done.asm["ptx"]
-            how = next((name for name in ("wgmma.mma", "mma.sync") if name in assembly), "fma")
-            print(TYPES[dtype], loss.kernel[0], kernel.fn.__name__, how, done.metadata.shared)
+    driver.set_active(Absent(int(sys.argv[1])))
+    triton_tiles._Call.run = compile_only
+    for loss, dtype, projection, (rows, features, classes) in CASES:
+        numbers = not loss.needs_target_score and dtype != torch.float16 and classes > 1
+        problem = problem_of(loss, dtype, projection, rows, features, classes, numbers=numbers)
+        own = triton_tiles.target_scores(projection, problem) if loss.needs_target_score else None
+        upstream = torch.ones(loss.outputs, rows)
+        wanted = (True, True, problem.bias is not None)
+        triton_tiles.states_and_gradients(loss, projection, problem, own, upstream, wanted)
 
 
 if __name__ == "__main__":

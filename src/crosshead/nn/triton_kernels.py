@@ -41,7 +41,7 @@ class Arrays(NamedTuple):
     first_class: Any
 
 
-class Options(NamedTuple):
+class Numbers(NamedTuple):
     """A loss's numbers: 1 − ε, ε/C, and the soft cap."""
 
     keep: Any
@@ -142,7 +142,7 @@ def margined(z, own, answers, plan: tl.constexpr):
 
 
 @triton.jit
-def slope_tile(arrays, options, rows, columns, plan: tl.constexpr):
+def slope_tile(arrays, numbers, rows, columns, plan: tl.constexpr):
     """The gradient with respect to X · W of some rows and classes; 0 for rows and classes that are none."""
     z = score_tile(arrays, rows, columns, plan)
     known, inside = rows < arrays.rows, columns < arrays.classes
@@ -162,7 +162,7 @@ def slope_tile(arrays, options, rows, columns, plan: tl.constexpr):
         vector(arrays.class_weight, columns, inside),
         vector(arrays.positive_weight, columns, inside),
         inside,
-        options,
+        numbers,
         plan.loss,
         plan.capped,
     )
@@ -181,7 +181,7 @@ def scaled_slope(slope, arrays, columns):
 
 
 @triton.jit
-def states_kernel(out, arrays, options, classes_each, plan: tl.constexpr):
+def states_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr):
     """The state of a block of rows over ``classes_each`` classes, into ``out`` (parts, 4, rows)."""
     rows = tl.program_id(0) * plan.rows + tl.arange(0, plan.rows)
     known = rows < arrays.rows
@@ -202,7 +202,7 @@ def states_kernel(out, arrays, options, classes_each, plan: tl.constexpr):
             vector(arrays.class_weight, columns, inside),
             vector(arrays.positive_weight, columns, inside),
             inside,
-            options,
+            numbers,
             plan.loss,
             plan.capped,
         )
@@ -215,7 +215,7 @@ def states_kernel(out, arrays, options, classes_each, plan: tl.constexpr):
 
 
 @triton.jit
-def weight_gradient_kernel(out, bias_out, arrays, options, rows_each, plan: tl.constexpr):
+def weight_gradient_kernel(out, bias_out, arrays, numbers, rows_each, plan: tl.constexpr):
     """Gᵀ X of a block of classes over ``rows_each`` rows, added to ``out`` (parts, classes, features).
 
     The sums of G over rows go to ``bias_out`` (parts, classes). Either may be None.
@@ -227,7 +227,7 @@ def weight_gradient_kernel(out, bias_out, arrays, options, rows_each, plan: tl.c
     total = tl.zeros([plan.classes], tl.float32)
     for start in range(first, tl.minimum(first + rows_each, arrays.rows), plan.rows):
         rows = start + tl.arange(0, plan.rows)
-        slope = slope_tile(arrays, options, rows, columns, plan)
+        slope = slope_tile(arrays, numbers, rows, columns, plan)
         total += tl.sum(slope, axis=0)
         if out is not None:
             slope = tl.trans(scaled_slope(slope, arrays, columns).to(plan.slope_type))
@@ -245,7 +245,7 @@ def weight_gradient_kernel(out, bias_out, arrays, options, rows_each, plan: tl.c
 
 
 @triton.jit
-def input_gradient_kernel(out, arrays, options, classes_each, plan: tl.constexpr):
+def input_gradient_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr):
     """G W of a block of rows over ``classes_each`` classes, added to ``out`` (parts, rows, features)."""
     rows = tl.program_id(0) * plan.rows + tl.arange(0, plan.rows)
     known = rows < arrays.rows
@@ -253,7 +253,7 @@ def input_gradient_kernel(out, arrays, options, classes_each, plan: tl.constexpr
     place = tl.program_id(1).to(tl.int64) * arrays.rows + rows
     for start in range(first, tl.minimum(first + classes_each, arrays.classes), plan.classes):
         columns = start + tl.arange(0, plan.classes)
-        slope = scaled_slope(slope_tile(arrays, options, rows, columns, plan), arrays, columns).to(plan.slope_type)
+        slope = scaled_slope(slope_tile(arrays, numbers, rows, columns, plan), arrays, columns).to(plan.slope_type)
         for depth_start in range(0, arrays.features, plan.features):
             depth = depth_start + tl.arange(0, plan.features)
             to = out + place[:, None] * arrays.features + depth[None, :]

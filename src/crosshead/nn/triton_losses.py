@@ -46,9 +46,9 @@ def empty_state(LOSS: tl.constexpr, BLOCK_ROWS: tl.constexpr):
 
 
 @triton.jit
-def pull_of(options, answers, weight, inside):
+def pull_of(numbers, answers, weight, inside):
     """What pulls at the scores, q·w with q = (1 − ε)·y + ε/C."""
-    pull = options.keep * answers + options.each
+    pull = numbers.keep * answers + numbers.each
     if weight is not None:
         pull = pull * weight[None, :]
     return tl.where(inside[None, :], pull, 0.0)
@@ -88,13 +88,13 @@ def yes_and_no(answers, positive_weight):
 
 @triton.jit
 def condensed(
-    state, z, answers, lift, number, weight, positive_weight, inside, options, LOSS: tl.constexpr, CAPPED: tl.constexpr
+    state, z, answers, lift, number, weight, positive_weight, inside, numbers, LOSS: tl.constexpr, CAPPED: tl.constexpr
 ):
     """The state with one more tile in it. ``number`` (classes,) are the classes' numbers."""
     a, b, c, d = state
     if LOSS == "softmax":
-        z = tl.where(inside[None, :], capped(z, options.softcap, CAPPED), -float("inf"))
-        pull = pull_of(options, answers, weight, inside)
+        z = tl.where(inside[None, :], capped(z, numbers.softcap, CAPPED), -float("inf"))
+        pull = pull_of(numbers, answers, weight, inside)
         top = tl.maximum(a, tl.max(z, axis=1))
         shift = tl.where(top == -float("inf"), 0.0, top)
         b = b * tl.exp(a - shift) + tl.sum(tl.exp(z - shift[:, None]), axis=1)
@@ -149,17 +149,17 @@ def slope_of(
     weight,
     positive_weight,
     inside,
-    options,
+    numbers,
     LOSS: tl.constexpr,
     CAPPED: tl.constexpr,
 ):
     """The gradient with respect to the scores; ``first`` … ``third`` are `Kernel.backward`'s numbers of the rows."""
     if LOSS == "softmax":
-        z = capped(z, options.softcap, CAPPED)
-        pull = pull_of(options, answers, weight, inside)
+        z = capped(z, numbers.softcap, CAPPED)
+        pull = pull_of(numbers, answers, weight, inside)
         slope = tl.exp(z - first[:, None]) * second[:, None] - third[:, None] * pull
         if CAPPED:
-            ratio = z / options.softcap
+            ratio = z / numbers.softcap
             slope = slope * (1.0 - ratio * ratio)
     elif LOSS == "hinge":
         violation = violation_of(z, lift, answers, inside)

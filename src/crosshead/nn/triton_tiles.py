@@ -108,7 +108,7 @@ def states(loss: RowLoss, projection: Projection, problem: Problem, target_score
     each = _each(classes, parts, call.blocks.classes)
     parts = -(-classes // each)
     out = problem.input.new_empty((parts, 4, rows), dtype=torch.float32)
-    call.run(kernels.states_kernel, (call.blocks.rows, rows), parts, out, call.arrays(), call.options, each)
+    call.run(kernels.states_kernel, (call.blocks.rows, rows), parts, out, call.arrays(), call.numbers, each)
     state = out[0, : len(loss.fields)]
     for part in out[1:, : len(loss.fields)]:
         state = merged(loss.fields, state, part)
@@ -127,7 +127,7 @@ def gradients(
 ) -> Gradients:
     """As `crosshead.nn.tiles.gradients`."""
     call = _Call(loss, projection, problem, target_score)
-    call.backward = call.numbers(loss, state, upstream, target_score)
+    call.backward = call.row_numbers(loss, state, upstream, target_score)
     weight, bias = call.weight_gradient(wanted[1], wanted[2] and problem.bias is not None)
     return Gradients(call.input_gradient() if wanted[0] else None, weight, bias)
 
@@ -166,10 +166,10 @@ class _Call:
         self.own = None if own is None else own.to(torch.float32).contiguous()
         self.backward: Tensor | None = None
         smoothing = kernel.label_smoothing
-        self.options = kernels.Options(1 - smoothing, smoothing / targets.classes, kernel.softcap)
+        self.numbers = kernels.Numbers(1 - smoothing, smoothing / targets.classes, kernel.softcap)
         self.plan = _plan(kernel, problem.input.dtype, self.blocks)
 
-    def numbers(self, loss: RowLoss, state: Tensor, upstream: Tensor, target_score: Tensor | None) -> Tensor:
+    def row_numbers(self, loss: RowLoss, state: Tensor, upstream: Tensor, target_score: Tensor | None) -> Tensor:
         """What `slope_of` wants to know of the rows, (3, N)."""
         found = self.kernel.backward(state, upstream, target_score)
         out = upstream.new_zeros((3, len(self.problem.input)), dtype=torch.float32)
@@ -227,7 +227,7 @@ class _Call:
             out = self._sums(weight[piece], parts) if wanted else None
             bias_out = problem.input.new_empty((parts, count), dtype=torch.float32) if bias_wanted else None
             arrays = self.arrays(classes=piece)
-            self.run(kernels.weight_gradient_kernel, (block, count), parts, out, bias_out, arrays, self.options, each)
+            self.run(kernels.weight_gradient_kernel, (block, count), parts, out, bias_out, arrays, self.numbers, each)
             if out is not None:
                 weight[piece] = self._along_the_sphere(_total(out), piece)
             if bias_out is not None:
@@ -245,7 +245,7 @@ class _Call:
             out = self._sums(input[piece], parts)
             arrays = self.arrays(rows=piece)
             length = piece.stop - piece.start
-            self.run(kernels.input_gradient_kernel, (block, length), parts, out, arrays, self.options, each)
+            self.run(kernels.input_gradient_kernel, (block, length), parts, out, arrays, self.numbers, each)
             input[piece] = _total(out)
         return input
 
