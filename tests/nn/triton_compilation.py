@@ -55,7 +55,7 @@ def compile_only(call, kernel, blocks, parts, *arguments):
         num_stages=call.blocks.stages,
     )
     how = next((name for name in ("wgmma.mma", "mma.sync") if name in done.asm["ptx"]), "fma")
-    print(call.plan.slope_type, call.plan.loss, kernel.fn.__name__, how, done.metadata.shared)
+    print(call.problem.input.dtype, call.plan.loss, kernel.fn.__name__, how, done.metadata.shared)
 
 
 def problem_of(loss, dtype, projection, rows, features, classes, *, numbers):

@@ -4,8 +4,8 @@ The same four functions as `crosshead.nn.tiles`, its readable twin, which comput
 leave the registers. What the kernels take beside the result does not grow with rows × classes: `SCRATCH_NUMBERS` for
 sums in parts, float32 sums of the features' gradient, a few numbers a row for each of at most `PROGRAMS` parts.
 
-The kernels are tested in Triton's interpreter, and compile for the H100 (sm_90) and the A100 (sm_80); they have not yet
-run on a GPU. CROSSHEAD_TRITON=0 in the environment leaves CUDA tensors to the twin.
+The kernels have only been run by Triton's interpreter, and through its compiler for the H100 (sm_90): not on a GPU.
+CROSSHEAD_TRITON=0 in the environment leaves CUDA tensors to the twin.
 """
 
 from __future__ import annotations
