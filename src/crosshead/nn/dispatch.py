@@ -1,11 +1,14 @@
-"""Which engine computes a problem: the native kernels where they can, the tiling in torch operations elsewhere.
+"""Which engine computes a problem: kernels for its device where they can, the tiling in torch operations elsewhere.
 
 An engine is a module with the four functions of `crosshead.nn.tiles`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Protocol
 
 from torch import Tensor
@@ -56,7 +59,18 @@ class Engine(Protocol):
 
 def engine_for(loss: RowLoss, projection: Projection, problem: Problem) -> Engine:
     """The engine for this loss, projection and problem."""
+    if problem.input.is_cuda and has_triton():
+        from crosshead.nn import triton_tiles
+
+        if triton_tiles.supports(loss, projection, problem):
+            return triton_tiles
     return native_tiles if native_tiles.supports(loss, projection, problem) else tiles
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether Triton, which comes with PyTorch's builds for CUDA, is there, and CROSSHEAD_TRITON=0 is not set."""
+    return os.environ.get("CROSSHEAD_TRITON") != "0" and find_spec("triton") is not None
 
 
 class ScoreEngine(Protocol):
