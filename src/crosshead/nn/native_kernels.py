@@ -4,33 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
-from torch import Tensor
-
-from crosshead.nn.row_losses import RowLoss, Targets
-
-
-@runtime_checkable
-class Charged(Protocol):
-    """A softmax loss that replaces the score of the row's own class by another: a margin.
-
-    It is the softmax loss of ``scale`` times the scores, but for the own class's.
-    """
-
-    @property
-    def scale(self) -> float:
-        """What multiplies all scores."""
-        ...
-
-    @property
-    def label_smoothing(self) -> float:
-        """As in `Softmax`."""
-        ...
-
-    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """From the own class's score (N,): the one that stands for it, before scaling too, and its derivative."""
-        ...
+from crosshead.nn.row_losses import RowLoss
+from crosshead.nn.row_losses.protocol import Charged
 
 
 @dataclass(frozen=True)

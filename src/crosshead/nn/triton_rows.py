@@ -4,36 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from crosshead.nn.row_losses import RowLoss, Targets
-from crosshead.nn.row_losses.protocol import finite_shift, known
-
-
-@runtime_checkable
-class Margined(Protocol):
-    """A softmax loss that replaces the score of the row's own class by another: a margin.
-
-    It is the softmax loss of ``scale`` times the scores, but for the own class's.
-    """
-
-    @property
-    def scale(self) -> float:
-        """What multiplies all scores."""
-        ...
-
-    @property
-    def label_smoothing(self) -> float:
-        """As in `Softmax`."""
-        ...
-
-    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """From the own class's score (N,): the one that stands for it, before scaling too, and its derivative."""
-        ...
-
+from crosshead.nn.row_losses.protocol import Charged, finite_shift, known
 
 Backward = Callable[[Tensor, Tensor, Tensor | None], list[Tensor]]
 
@@ -51,7 +27,7 @@ class Kernel:
     label_smoothing: float = 0.0
     softcap: float = 0.0
     margin: float = 0.0
-    margined: Margined | None = None
+    margined: Charged | None = None
 
     @property
     def takes_numbers(self) -> bool:
@@ -122,7 +98,7 @@ def kernel_of(loss: RowLoss) -> Kernel | None:
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name
     'squared_hinge'
     """
-    if isinstance(loss, Margined):
+    if isinstance(loss, Charged):
         plain = _softmax(loss.label_smoothing, 0.0, 0.0, 0.0)
         return Kernel("softmax", plain.backward, loss.label_smoothing, margined=loss)
     name, parameters = loss.kernel

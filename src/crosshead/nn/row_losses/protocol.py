@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -205,4 +205,26 @@ class RowLoss(Protocol):
 
         May overwrite ``scores``. The column of the row's class has the gradient through its target score too.
         """
+        ...
+
+
+@runtime_checkable
+class Charged(Protocol):
+    """A softmax loss that replaces the score of the row's own class by another: a margin.
+
+    It is the softmax loss of ``scale`` times the scores, but for the own class's.
+    """
+
+    @property
+    def scale(self) -> float:
+        """What multiplies all scores."""
+        ...
+
+    @property
+    def label_smoothing(self) -> float:
+        """As in `Softmax`."""
+        ...
+
+    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """From the own class's score (N,): the one that stands for it, before scaling too, and its derivative."""
         ...
