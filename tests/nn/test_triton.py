@@ -64,6 +64,7 @@ def asked(monkeypatch):
     monkeypatch.setitem(sys.modules, "crosshead.nn.triton_tiles", fake)
     monkeypatch.setattr(crosshead.nn, "triton_tiles", fake, raising=False)
     monkeypatch.setattr(dispatch, "find_spec", lambda name: name)
+    monkeypatch.setattr(dispatch.native_tiles, "supports", lambda *arguments: False)  # it takes tensors on the CPU
     dispatch.has_triton.cache_clear()
     yield fake
     dispatch.has_triton.cache_clear()
