@@ -31,7 +31,7 @@ from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
-PROBE_ROWS, PROBE_SCORES = 2048, 1 << 22
+PROBE_ROWS, PROBE_SCORES = 1024, 1 << 22  # or two rows a class, while their scores are no more than those
 ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 where only the bias moves
 ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
@@ -299,11 +299,10 @@ class Objective:
 
     @cached_property
     def _probe(self) -> TrainingData:
-        """A few rows of positive weight, for what need not be known well."""
+        """A few rows, as views where the storage allows, for what need not be known well."""
         data = self.engine.data
-        count = max(256, min(PROBE_ROWS, PROBE_SCORES // self.n_classes, data.n_rows // 4))
-        if count >= data.n_rows:
+        step = max(1, data.n_rows // max(PROBE_ROWS, min(2 * self.n_classes, PROBE_SCORES // self.n_classes)))
+        weight = None if data.sample_weight is None else data.sample_weight[::step]
+        if weight is not None and not weight.any():
             return data
-        positive = np.flatnonzero(data.weights > 0)
-        chance = np.random.default_rng(self.seed)
-        return data.take(np.sort(chance.choice(positive, size=min(count, len(positive)), replace=False)))
+        return TrainingData(data.features[::step], data.target[::step], data.n_classes, weight)

@@ -39,7 +39,6 @@ class CurvedSample:
     """
 
     features: Any
-    target: Array
     weight: Float
     curvature: Curvature
     quadratic: QuadraticLoss | None
@@ -125,7 +124,7 @@ class RowSampler:
 
 def _described(loss: Loss, rows: TrainingData, weight: Float, scores: Array, share: float) -> CurvedSample:
     quadratic, coefficients, curvature = _curvature(loss, scores, rows.target, weight, share)
-    return CurvedSample(rows.features, rows.target, weight, curvature, quadratic, coefficients)
+    return CurvedSample(rows.features, weight, curvature, quadratic, coefficients)
 
 
 def _curvature(
