@@ -118,9 +118,10 @@ class Softmax:
 
     def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
         """Σ sᵢ (diag p − ppᵀ) and the traces 1 − ‖p‖², whatever the target."""
-        p = self.predict_proba(scores).astype(np.float64, copy=False)
-        weighted = p * np.asarray(weight, dtype=np.float64)[:, None]
-        return Curvature(np.diag(weighted.sum(axis=0)) - weighted.T @ p, (p * (1 - p)).sum(axis=1))
+        p = self.predict_proba(scores)
+        weighted = p * np.asarray(weight)[:, None].astype(p.dtype)
+        classes = np.diag(weighted.sum(axis=0, dtype=np.float64)) - weighted.T @ p
+        return Curvature(classes, (p * (1 - p)).sum(axis=1, dtype=np.float64))
 
     def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
         """p∘v − p·(pᵀv) of each row, whatever the target, (n, C)."""

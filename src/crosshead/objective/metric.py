@@ -30,6 +30,7 @@ BASIS_ROWS = 1024
 BASIS_ELEMENTS = 1 << 25
 MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
 ALIKE = 1.5  # ratio of eigenvalues that share one: a preconditioner need not be exact
+SINGLE_CLASSES = 256
 SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
 RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
 LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
@@ -57,6 +58,13 @@ class ClassFactor:
     def leave(self, gradient: Float) -> Float:
         """Back again: V G."""
         return gradient if self.vectors is None else self.vectors @ gradient
+
+    @cached_property
+    def rough(self) -> ClassFactor:
+        """Itself for a preconditioner, which need not be exact: in single precision where that saves time."""
+        if self.vectors is None or len(self.values) <= SINGLE_CLASSES:
+            return self
+        return ClassFactor(np.asarray(self.vectors, dtype=np.float32), self.values)
 
     def solve(self, gradient: Float) -> Float:
         """B⁺ applied to a bias gradient (C,): the step that moves the bias alone."""
@@ -169,11 +177,12 @@ class KroneckerMetric:
             return self.solve(weight, bias)
         if self.fit_intercept:
             weight = weight - np.outer(bias, self.center)
-        rotated = self.classes.enter(weight)
+        classes = self.classes.rough
+        rotated = classes.enter(weight if classes is self.classes else weight.astype(np.float32))
         divided = rotated / self._flat
         for rows, inverse in self._inverses:
             divided[rows] = inverse.apply(rotated[rows])
-        step = self.classes.leave(divided)
+        step = classes.leave(divided).astype(np.float64, copy=False)
         if not self.fit_intercept:
             return step, np.zeros_like(bias)
         return step, self.classes.solve(bias) - step @ self.center

@@ -23,16 +23,16 @@ from crosshead.engines.data import TrainingData
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
+from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.hessian import Hessian, build_hessian
-from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric
+from crosshead.objective.metric import KroneckerMetric, build_metric
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
-PROBE_ROWS, PROBE_SCORES = 1024, 1 << 22  # or two rows a class, while their scores are no more than those
-ORIGIN_SHARE = 1e-3  # of the curvature at W = 0 where only the bias moves
+PROBE_ROWS = 1024
 ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 
@@ -119,7 +119,7 @@ class Objective:
             fit_intercept=self.fit_intercept,
             seed=self.seed,
         )
-        for shared in ("moments", "floor", "_sampler", "_probe", "_feature_size"):
+        for shared in ("moments", "floor", "_sampler", "_feature_size"):
             other.__dict__[shared] = getattr(self, shared)
         return other
 
@@ -248,21 +248,15 @@ class Objective:
             fit_intercept=self.fit_intercept,
         )
 
-    def move_bias(self, evaluation: Evaluation) -> Float:
+    def bias_curvature(self, evaluation: Evaluation) -> BiasCurvature:
+        """∂²F/∂b² at a point, from some rows a class."""
+        return BiasCurvature.of(self.loss, self.engine.data, *self.unpack(evaluation.point))
+
+    def move_bias(self, evaluation: Evaluation, curvature: BiasCurvature | None = None) -> Float:
         """The point after one Newton step on the bias alone, which brings the residuals' sums towards zero."""
         weight, bias = self.unpack(evaluation.point)
-        factor = ClassFactor.of(self._class_curvature(evaluation.point))
-        return self.pack(weight, bias - factor.solve(self.unpack(evaluation.gradient)[1]))
-
-    def _class_curvature(self, point: Float) -> Float:
-        """Σ sᵢ Hᵢ over a few rows, (C, C), with a trace of the origin's: it must not vanish."""
-        probe = self._probe
-        weight, bias = self.unpack(point)
-        share = probe.weights / probe.total_weight
-        scores = probe.features @ weight.T.astype(probe.features.dtype) + bias
-        here = self.loss.curvature(scores, probe.target, share).classes
-        mixed = here + ORIGIN_SHARE * self.loss.curvature(np.zeros_like(scores), probe.target, share).classes
-        return mixed if float(np.trace(mixed)) > 0 else np.eye(self.n_classes)
+        curvature = curvature or self.bias_curvature(evaluation)
+        return self.pack(weight, bias + curvature.step(self.unpack(evaluation.gradient)[1]))
 
     def _bound(self, point: DualPoint) -> float:
         if not self.has_certificate:
@@ -283,8 +277,9 @@ class Objective:
 
     @cached_property
     def _feature_size(self) -> float:
-        """The root mean square norm of a row, from the sample."""
-        rows = self._probe.features
+        """The root mean square norm of a row, from a few of them."""
+        data = self.engine.data
+        rows = data.features[:: max(1, data.n_rows // PROBE_ROWS)]
         total = np.einsum("ij,ij->", rows, rows) if isinstance(rows, np.ndarray) else rows.multiply(rows).sum()
         return float(np.sqrt(float(total) / max(1, rows.shape[0])))
 
@@ -296,13 +291,3 @@ class Objective:
     @cached_property
     def _sampler(self) -> RowSampler:
         return RowSampler(self.engine, self.n_classes, self.seed)
-
-    @cached_property
-    def _probe(self) -> TrainingData:
-        """A few rows, as views where the storage allows, for what need not be known well."""
-        data = self.engine.data
-        step = max(1, data.n_rows // max(PROBE_ROWS, min(2 * self.n_classes, PROBE_SCORES // self.n_classes)))
-        weight = None if data.sample_weight is None else data.sample_weight[::step]
-        if weight is not None and not weight.any():
-            return data
-        return TrainingData(data.features[::step], data.target[::step], data.n_classes, weight)

@@ -36,6 +36,11 @@ class SampledHessian:
     fit_intercept: bool
     shift_invariant: bool
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows it is estimated from."""
+        return self.engine.data.n_rows
+
     def multiply(self, direction: Float) -> Float:
         """∇²F v for a flat v."""
         weight, bias = self._unpack(direction)

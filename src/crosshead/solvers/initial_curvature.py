@@ -25,6 +25,7 @@ ROUGH_FORCING, ROUGH_PRODUCTS = 0.4, 10
 FINE_FORCING, FINE_PRODUCTS = 0.3, 20
 INTERVAL, LONGEST_INTERVAL = 5, 25  # iterations to the first renewal, and between the last ones
 FIRST_SHARE, SHARE_FACTOR = 0.1, 5.0
+ENOUGH_PARAMETERS, LEAST_SCALE = 8, 0.05  # for each row of a model; the shortest that a step of fewer rows is made
 SMOOTH_GOING, ROUGH_GOING, TOO_ROUGH = 1.15, 1.5, 2.0  # evaluations an iteration
 
 
@@ -75,14 +76,22 @@ class RoughNewton:
     model: Any
     forcing: float
     products: int
+    scale: float = 1.0
 
     def apply(self, objective: Objective, vector: Float) -> Float:
         """Nearly (∇²F)⁻¹ v."""
-        return objective.without_shift(conjugate_gradients(self.model, vector, self.forcing, self.products))
+        step = conjugate_gradients(self.model, vector, self.forcing, self.products)
+        return objective.without_shift(step if self.scale == 1.0 else self.scale * step)
 
     def match(self, objective: Objective, step: Float, change: Float) -> RoughNewton:
-        """Itself: its size is right."""
-        return self
+        """Of few rows for many parameters, shortened to the curvature that all rows had along the last step.
+
+        The step was made short of curvature in these rows, so that they have less of it there than the rest.
+        """
+        if self.model.n_rows * ENOUGH_PARAMETERS >= len(step):
+            return self
+        size = float(step @ self.model.multiply(step)) / float(step @ change)
+        return replace(self, scale=float(np.clip(size, LEAST_SCALE, 1.0)))
 
     def at(self, l2_weight: float) -> RoughNewton:
         """The same beside another penalty."""

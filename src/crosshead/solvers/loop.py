@@ -189,8 +189,9 @@ class Run:
             return False
         self.bias_attempts += 1
         self.next_bias_attempt = self.passes + 2**self.bias_attempts
+        curvature = self.active.bias_curvature(best)
         for _ in range(BIAS_STEPS):
-            moved = self.active.evaluate(self.active.move_bias(best), exact=True)
+            moved = self.active.evaluate(self.active.move_bias(best, curvature), exact=True)
             self.passes += 1
             if not moved.value <= best.value + 1e-6 * abs(best.value):
                 return False

@@ -65,7 +65,8 @@ class Objective(Protocol):
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
-    def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
+    def bias_curvature(self, evaluation: Any) -> Any: ...  # noqa: D102
+    def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
     def pack(self, weight: Float, bias: Float) -> Float: ...  # noqa: D102
