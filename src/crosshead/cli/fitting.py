@@ -13,7 +13,7 @@ from crosshead.cli import fit_report
 from crosshead.cli.embedding import embedded_source, load_again, open_backbone
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, FAILED, UsageError
-from crosshead.cli.fit import FitOptions
+from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.folders import check_model_folder
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.measures import Computing, Measures, measure

@@ -17,7 +17,7 @@ from crosshead.cli.errors import DONE, FAILED, UsageError
 from crosshead.cli.fitting import hyperparameters, model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.monitor import Monitor
-from crosshead.cli.path import PathOptions
+from crosshead.cli.path_options import PathOptions
 from crosshead.cli.sources import show_notes
 from crosshead.data import Dataset, load
 from crosshead.engines import TrainingData
