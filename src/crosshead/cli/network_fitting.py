@@ -11,7 +11,7 @@ import numpy as np
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
 from crosshead.cli.errors import UsageError, WorkError, tell
 from crosshead.cli.fit_options import FitOptions
-from crosshead.cli.fitting import Fitted, model_of, train
+from crosshead.cli.fitted import Fitted, model_of, train
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.last_layer import NetworkFit, choose_alpha, measure_last_layer
 from crosshead.cli.measures import Computing, measure
