@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from crosshead.cli.errors import UsageError
-from crosshead.models.folder import DOCUMENT
+from crosshead.models.content import DOCUMENT
 
 
 def check_model_folder(folder: Path) -> None:

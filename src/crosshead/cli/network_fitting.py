@@ -22,7 +22,7 @@ from crosshead.data.dataset import Array, take
 from crosshead.data.errors import load_package
 from crosshead.data.feature_files import BACKBONE, KIND
 from crosshead.models import Model
-from crosshead.models.folder import NETWORK
+from crosshead.models.content import NETWORK
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:
