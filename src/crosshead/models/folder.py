@@ -58,6 +58,7 @@ class Model:
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> model = Model(np.eye(2), np.zeros(2), np.array(["no", "yes"]), "softmax")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     model.save(Path(folder) / "model")
