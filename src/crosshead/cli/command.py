@@ -59,10 +59,8 @@ def command(function: Callable[..., int]) -> Callable[..., int]:
     def flat(**given: Any) -> int:
         return function(**_gathered(taken, given))
 
-    vars(flat).update(
-        __signature__=Signature([_as_typer_reads_it(option) for option in options], return_annotation=int),
-        __annotations__={option.name: _typed(option) for option in options},
-    )
+    flat.__annotations__ = {option.name: _typed(option) for option in options}
+    vars(flat)["__signature__"] = Signature([_as_typer_reads_it(option) for option in options], return_annotation=int)
     return flat
 
 
