@@ -55,7 +55,8 @@ def predict(
     encoded as they were in training. A model of images, of their pixels or with a backbone, predicts them as they are
     read, however many there are.
     """
-    from crosshead.cli.predicting import Request, run
+    from crosshead.cli.predicting import run
+    from crosshead.cli.prediction_output import Request
 
     images = image_options.ImageOptions(backbone, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
     return run(Request(model, tuple(source), proba, top, output, ignore, test_rows, engine, threads, as_json, images))
