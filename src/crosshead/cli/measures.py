@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crosshead.data.dataset import Array
+from crosshead.data.mapped import release
 from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.outputs import log_probabilities
 from crosshead.evaluation.result import Evaluation
@@ -96,6 +97,7 @@ def scores_of(model: Model, features: Any, computing: Computing) -> Iterator[tup
         blocks = score_blocks(weight, bias, block, n_threads=computing.n_threads, engine=computing.engine)
         for first, scores in blocks:
             yield start + first, scores
+        release(features[start : start + step])
 
 
 def measure(model: Model, features: Any, target: NDArray[np.int32], computing: Computing) -> Measures:

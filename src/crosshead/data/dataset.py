@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crosshead.data.errors import DataError
+from crosshead.data.mapped import release
 
 Array = NDArray[Any]
 Encoding = dict[str, Any]
@@ -61,6 +62,8 @@ class Dataset:
 def row_blocks(features: Any) -> Iterator[tuple[int, int]]:
     """Start and stop of consecutive blocks of rows of about `BLOCK_BYTES` each.
 
+    What is mapped from a file leaves this process's memory again when its block is done with.
+
     Examples
     --------
     >>> list(row_blocks(np.zeros((3, 2))))
@@ -73,7 +76,9 @@ def row_blocks(features: Any) -> Iterator[tuple[int, int]]:
         row_bytes = features.itemsize * n_features
     step = max(1, int(BLOCK_BYTES // max(row_bytes, 1)))
     for start in range(0, n_rows, step):
-        yield start, min(start + step, n_rows)
+        stop = min(start + step, n_rows)
+        yield start, stop
+        release(features[start:stop])
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crosshead.data.checks import Place, class_positions
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
+from crosshead.data.mapped import release
 from crosshead.data.probabilities import first_fault
 
 Kind = Literal["probabilities", "scores"]
@@ -101,6 +102,7 @@ class Predictions:
         for first in range(0, self.n_rows, step):
             block = np.asarray(self.outputs[first : first + step])
             yield first, self._checked(block.astype(np.float64, copy=False), first)
+            release(block)
 
     def fingerprint(self) -> str:
         """SHA-256 of the rows' names (their numbers without any) and labels, not of what was predicted.
