@@ -210,10 +210,10 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
     command = ["fit", "photos", *SMALL, "--epochs", "12", "--output", "m"]
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     program = (
-        "import os, signal, sys\nfrom crosshead.nn import trainer\ntrue = trainer.write_checkpoint\n"
+        "import os, signal, sys\nfrom crosshead.nn import training_state as state\ntrue = state.write_checkpoint\n"
         "def write(folder, checkpoint):\n    true(folder, checkpoint)\n"
         "    if checkpoint.document['state']['epoch'] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "trainer.write_checkpoint = write\nfrom crosshead.cli.main import run\nrun()"
+        "state.write_checkpoint = write\nfrom crosshead.cli.main import run\nrun()"
     )
     killed = subprocess.run(
         [sys.executable, "-c", program, *command], env=environment, capture_output=True, cwd=tmp_path, check=False
