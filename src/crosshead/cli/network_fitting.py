@@ -113,6 +113,7 @@ def _train_network(
         trained = trainer.fit(
             torch.from_numpy(images.pixels), torch.from_numpy(parts.target), torch.from_numpy(parts.choosing), learning
         )
+        torch.set_num_threads(trained.threads)  # the features' last bits depend on it as the weights' do
     except DivergedError as error:
         raise WorkError(str(error)) from error
     except CheckpointError as error:

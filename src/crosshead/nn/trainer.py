@@ -16,6 +16,7 @@ from crosshead.nn.training_options import TrainingOptions
 from crosshead.nn.training_record import Moment, Trained, Watch
 from crosshead.nn.training_run import TrainingRun
 from crosshead.nn.training_steps import DivergedError
+from crosshead.nn.training_surroundings import ResumeWarning, threads_kept
 
 
 @final
@@ -24,7 +25,7 @@ class Trainer:
 
     The objective of a step is Σ sᵢℓᵢ / Σ sᵢ over its images, plus the head's penalty; ℓ is the loss of
     ``network.head``. The same seed, data, threads and machine give the same weights, bit for bit, whether the training
-    was interrupted or not.
+    was interrupted or not; a resumed one takes the number of threads that it was begun with.
 
     Parameters
     ----------
@@ -45,6 +46,11 @@ class Trainer:
         The folder holds an unfinished training and ``resume`` is not set, or a training of something else.
     DivergedError
         A loss or a gradient is not finite; the weights stay those before that step.
+
+    Warns
+    -----
+    ResumeWarning
+        A resumed training was begun with another number of threads, or by another version of PyTorch.
 
     Examples
     --------
@@ -90,7 +96,7 @@ class Trainer:
         training = Part(images, target, torch.arange(len(images)) if rows is None else rows)
         if hasattr(self.network, "learn_pixels"):
             self.network.learn_pixels(images, training.rows)
-        with torch.random.fork_rng(devices=[]), _row_losses(self.network.head):
+        with torch.random.fork_rng(devices=[]), threads_kept(), _row_losses(self.network.head):
             torch.manual_seed(self.options.seed)
             run = TrainingRun(
                 self.network,
@@ -115,4 +121,4 @@ def _row_losses(head: Any) -> Iterator[None]:
         head.reduction = before
 
 
-__all__ = ["CheckpointError", "DivergedError", "Moment", "Trained", "Trainer"]
+__all__ = ["CheckpointError", "DivergedError", "Moment", "ResumeWarning", "Trained", "Trainer"]

@@ -46,7 +46,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went: its moments, the epochs done, and the epoch whose weights the network has."""
+    """How a training went.
+
+    * ``history``: its moments; ``epochs``: those done, ``resumed_after`` of them by earlier runs
+    * ``epoch_of_weights``: the epoch whose weights the network has
+    * ``threads`` of PyTorch: those that the training was begun with
+    """
 
     history: list[Moment]
     epochs: int
@@ -54,6 +59,7 @@ class Trained:
     stopped_early: bool
     resumed_after: int
     images_per_second: float
+    threads: int
 
 
 Watch = Callable[[Moment, int, int], object]

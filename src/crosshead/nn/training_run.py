@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from crosshead.nn.checkpoint import BEST, Checkpoint
 from crosshead.nn.training_data import Part, measure_network
 from crosshead.nn.training_options import TrainingOptions
 from crosshead.nn.training_record import Record, Trained, Watch, rounded
-from crosshead.nn.training_state import Checkpoints, State, task_of
+from crosshead.nn.training_state import SURROUNDINGS, Checkpoints, State, task_of
 from crosshead.nn.training_steps import Steps
+from crosshead.nn.training_surroundings import go_on_in
 
 MOMENTS_AN_EPOCH = 20
 
@@ -42,7 +44,7 @@ class TrainingRun:
             self._checkpoints = Checkpoints(folder, task_of(options, network, training, validation), resume)
             found = self._checkpoints.find()
             if found is not None:
-                self._restore(found)
+                self._restore(found, folder)
             folder.mkdir(parents=True, exist_ok=True)
         self._epochs_before = self._state.epoch
         self._record = Record(
@@ -73,9 +75,11 @@ class TrainingRun:
             state.epoch < self._options.epochs,
             self._epochs_before,
             self._record.pace(),
+            torch.get_num_threads(),
         )
 
-    def _restore(self, found: Checkpoint) -> None:
+    def _restore(self, found: Checkpoint, folder: Path) -> None:
+        go_on_in(found.document.get(SURROUNDINGS, {}), str(folder))
         found.restore(self._network, self._steps.optimizer, self._steps.order)
         self._best, self._state = found.part(BEST), State.of_document(found.document["state"])
 

@@ -21,6 +21,9 @@ from crosshead.nn.checkpoint import (
 )
 from crosshead.nn.training_data import Part, add_to_digest
 from crosshead.nn.training_options import TrainingOptions
+from crosshead.nn.training_surroundings import surroundings
+
+SURROUNDINGS = "surroundings"
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Checkpoints:
         state: State,
     ) -> None:
         """Replace the checkpoint by the state as it is now."""
-        document = {"task": self._task, "state": asdict(state)}
+        document = {"task": self._task, "state": asdict(state), SURROUNDINGS: surroundings()}
         write_checkpoint(self._folder, take_checkpoint(network, best, optimizer, order, document))
 
 
