@@ -233,6 +233,71 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
     np.testing.assert_array_equal(one.weight, whole.weight)
 
 
+@pytest.fixture
+def threads():
+    """As many threads afterwards as before: a command sets its own for the whole process."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.filterwarnings("default::crosshead.nn.trainer.ResumeWarning")
+def test_a_run_resumed_with_other_threads_ends_alike(crosshead, photos, tmp_path, monkeypatch):
+    from crosshead.nn import training_state
+
+    keep = training_state.write_checkpoint
+
+    def keep_one(folder, checkpoint):
+        keep(folder, checkpoint)
+        raise KeyboardInterrupt
+
+    command = ["fit", "photos", *SMALL, "--widths", "32,64", "--epochs", "3", "--alpha", "0.01"]
+    assert crosshead(*command, "--output", "whole").code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(training_state, "write_checkpoint", keep_one)
+        stopped = crosshead(*command, "--output", "m")
+    assert (stopped.code, "--resume goes on after it" in stopped.err) == (1, True)
+    resumed = crosshead(*command, "--output", "m", "--threads", "2", "--resume")
+    assert (resumed.code, len(resumed.err.splitlines())) == (0, 1)
+    assert "crosshead: warning: m-training: the training was begun with 1 thread and goes on so" in resumed.err
+    one, whole = Model.load("m"), Model.load("whole")
+    assert one.network == whole.network
+    np.testing.assert_array_equal(one.weight, whole.weight)
+
+
+def test_a_checkpoint_cut_short_is_one_line(crosshead, photos):
+    crosshead("fit", photos, *SMALL, "--epochs", "1", "--output", "m")
+    path = Path("m-training/checkpoint.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    before = Path("m/model.json").read_bytes()
+    for options in ((), ("--resume",)):
+        refused = crosshead("fit", photos, *SMALL, "--epochs", "1", "--output", "m", *options)
+        assert (refused.code, "checkpoint.safetensors: not a checkpoint, or a damaged one" in refused.line) == (2, True)
+    assert Path("m/model.json").read_bytes() == before
+
+
+def test_a_folder_of_parquet_files(crosshead, photos):
+    """In Hugging Face's layout: the same rows as the folder of images, so the same network."""
+    import pyarrow
+    from pyarrow import parquet
+
+    files = sorted(photos.glob("*/*.png"))
+    Path("hub/data").mkdir(parents=True)
+    for number, part in enumerate((files[:25], files[25:])):
+        cells = [{"bytes": file.read_bytes(), "path": file.relative_to(photos).as_posix()} for file in part]
+        table = pyarrow.table({"image": cells, "label": [file.parent.name for file in part]})
+        parquet.write_table(table, f"hub/data/train-{number:05}-of-00002.parquet")
+    options = (*SMALL, "--epochs", "1", "--alpha", "0.1")
+    crosshead("fit", photos, *options, "--output", "m")
+    done = crosshead("fit", "hub", *options, "--output", "n")
+    assert done.code == 0, done.err
+    assert Model.load("n").network == Model.load("m").network
+    assert crosshead("predict", "n", "hub", "--top", "1").out == crosshead("predict", "m", photos, "--top", "1").out
+
+
 def test_a_diverging_training_names_the_images(crosshead, photos):
     done = crosshead(
         "fit", photos, *SMALL, "--learning-rate", "1e30", "--warmup", "0", "--clip", "1e30", "--output", "m"

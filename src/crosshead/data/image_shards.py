@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.data.decoding import Picture
-from crosshead.data.errors import DataError
+from crosshead.data.errors import DataError, load_package
 from crosshead.data.image_files import TEST_FOLDERS, is_image_name
 from crosshead.data.pictures import TablePictures
 
@@ -34,6 +34,11 @@ class Shards:
     training: list[Path]
     test: list[Path]
     others: list[Path]
+
+    @property
+    def files(self) -> list[Path]:
+        """All that are read."""
+        return [*self.training, *self.test]
 
 
 def find_shards(folder: Path) -> Shards | None:
@@ -72,7 +77,10 @@ def _files_of_parts(folder: Path) -> list[tuple[Path, str]]:
         below = [(file, part) for part in (TRAINING, *TEST_FOLDERS) for file in _parquet_files(place / part)]
         if below:
             return below
-    configurations = [place for place in _folders(folder) if _parquet_files(place) and not _has_images(place)]
+    folders = _folders(folder)
+    configurations = [place for place in folders if _parquet_files(place)]
+    if configurations and any(map(_has_images, folders)):
+        return []  # classes of images, among which tables are strays
     if len(configurations) > 1:
         names = ", ".join(place.name for place in configurations)
         raise DataError(f"{folder}: several folders hold {SUFFIX} files ({names}); give one of them")
@@ -149,7 +157,12 @@ class JoinedPictures:
 
 
 def check_alike(schemas: Sequence[Any], files: Sequence[Path]) -> None:
-    """DataError where a file has other columns than the first, or another list of classes."""
+    """DataError where a file has other columns than the first."""
     for schema, file in zip(schemas[1:], files[1:], strict=True):
         if schema.names != schemas[0].names or schema.types != schemas[0].types:
             raise DataError(f"{file}: its columns are not those of {files[0].name}; they must be parts of one table")
+
+
+def rows_of(file: Path) -> int:
+    """How many rows a Parquet file has."""
+    return int(load_package("pyarrow.parquet", "pyarrow", "reading Parquet").read_metadata(file).num_rows)
