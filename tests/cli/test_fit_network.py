@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -153,7 +154,11 @@ CHANGES = [
     ("--accumulate", "2"), ("--warmup", "0.5"), ("--weight-decay", "0.5"), ("--head-l1", "0.1"), ("--head-l2", "0.1"),
     ("--label-smoothing", "0.2"), ("--dropout", "0.5"), ("--shift", "1"), ("--flip",), ("--random-crop", "0.2"),
     ("--cutout", "3"), ("--convolutions", "2"), ("--pooling", "max"), ("--validation", "0.2"), ("--seed", "1"),
-    ("--class-weight", "balanced", "--validation", "0.25"),
+    ("--class-weight", "balanced", "--validation", "0.25"), ("--optimizer", "sgd"), ("--learning-rate", "0.02"),
+    ("--clip", "0.01"), ("--train-batch", "10"), ("--widths", "8,8"), ("--margin", "1,0.3,0,8"), ("--epochs", "2"),
+    ("--no-intercept",), ("--loss", "hinge"), ("--size", "9x9"), ("--colours", "grey"), ("--crop", "0.5"),
+    ("--size", "9x9", "--resample", "nearest"), ("--optimizer", "sgd", "--momentum", "0.5"),
+    ("--patience", "1", "--epochs", "12", "--learning-rate", "0.1"),
 ]  # fmt: skip
 
 
@@ -168,8 +173,9 @@ def test_every_option_reaches_the_network(crosshead, photos):
         (photos / "low" / f"{index}.png").unlink()
     usual = network()
     assert network() == usual
-    same = [change for change in CHANGES if network(*change) == usual]
-    assert same == []
+    networks = [network(*change) for change in CHANGES]
+    assert [change for change, made in zip(CHANGES, networks, strict=True) if made == usual] == []
+    assert len(set(networks)) == len(CHANGES)  # also those that differ from one another by one of two options
 
 
 def test_idx_npz_and_digits_are_images(crosshead, tmp_path):
@@ -203,6 +209,20 @@ def test_patience_and_history(crosshead, photos):
     assert fit["history"][-1] == lines[-1]
     assert [one["epoch"] for one in fit["history"]] == list(range(1, fit["epochs"] + 1))
     assert fit["stopped_early"] == (fit["epochs"] < 30)
+
+
+def test_the_live_line_is_the_history(crosshead, photos, monkeypatch):
+    from crosshead.cli.monitor import Monitor
+    from crosshead.nn.trainer import Moment
+
+    shown = []
+    monkeypatch.setattr(Monitor, "detail", lambda monitor, text: shown.append(text))
+    crosshead("fit", photos, *SMALL, "--output", "m")
+    lines = [json.loads(line) for line in Path("m-training/history.jsonl").read_text().splitlines()]
+    live = [text for text in shown if text.startswith("epoch")]
+    assert live == [Moment(**line).line(2, lines[-1]["step"]) for line in lines]
+    pattern = r"epoch 2/2  step \d+/\d+  loss \S+  validation loss \S+  error \S+ %  \d+ images/s  0 s left"
+    assert re.fullmatch(pattern, live[-1])
 
 
 def test_a_killed_run_resumes(crosshead, photos, tmp_path):
@@ -322,6 +342,8 @@ def test_a_diverging_training_names_the_images(crosshead, photos):
         (("--backbone", "cnn", "--widths", "1.5"), "give whole numbers above 0"),
         (("--backbone", "cnn", "--pooling", "sum"), "--pooling sum: choose one of average, max, flatten"),
         (("--backbone", "cnn", "--optimizer", "lion"), "--optimizer lion: choose one of"),
+        (("--backbone", "cnn", "--momentum", "0.5"), "--momentum: it belongs to sgd"),
+        (("--backbone", "cnn", "--optimizer", "adamw", "--momentum", "0.5"), "--momentum: it belongs to sgd"),
         (("--backbone", "cnn", "--dropout", "2"), "--dropout 2: it must be between 0 and 1"),
         (("--backbone", "cnn", "--validation", "1"), "--validation 1: it must lie between 0 and 1"),
         (("--backbone", "cnn", "--label-smoothing", "0.1", "--loss", "hinge"), "no option 'label_smoothing'"),

@@ -36,6 +36,7 @@ CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     """Train network and last layer, measure both, and make the model; nothing but checkpoints is written."""
     check_images(options)
+    _check_optimizer(options)
     load_package("torch", '"crosshead[torch]"', "training a network")
     checkpoints = _checkpoint_folder(options, folder)
     monitor.stage(f"reading {options.source}")
@@ -44,6 +45,13 @@ def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     network, trained = _train_network(options, images, parts, checkpoints, monitor)
     monitor.stage("features of all images")
     return _fit_last_layer(options, folder, images, parts, network, trained, checkpoints / HISTORY, monitor)
+
+
+def _check_optimizer(options: FitOptions) -> None:
+    assert options.network is not None
+    training = options.network.training
+    if "momentum" in training and training.get("optimizer") != "sgd":
+        raise UsageError("--momentum: it belongs to sgd; say --optimizer sgd, or leave it out")
 
 
 class _Parts:
@@ -121,9 +129,11 @@ def _train_network(
     except ValueError as error:
         raise UsageError(f"--backbone cnn: {error}") from error
     except KeyboardInterrupt:
-        if (checkpoints / CHECKPOINT).is_file():
-            tell("note", f"the last whole epoch is kept in {checkpoints}; --resume goes on after it")
-        raise
+        if not (checkpoints / CHECKPOINT).is_file():
+            raise
+        raise WorkError(
+            f"interrupted; no model was saved, but {checkpoints} keeps the last whole epoch: --resume goes on after it"
+        ) from None
     return network, trained
 
 
