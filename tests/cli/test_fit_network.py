@@ -357,6 +357,17 @@ def test_wrong_options_are_one_line(crosshead, photos, options, message):
     assert message in done.line
 
 
+def test_classes_without_an_image_to_learn_from(crosshead, photos):
+    """Told before the training, and not by the solver after it."""
+    for name in ("high", "low", "middle"):
+        for index in range(1, 20):
+            (photos / name / f"{index}.png").unlink()
+    refused = crosshead("fit", "photos", *SMALL)
+    assert (refused.code, "no image of class " in refused.line) == (2, True)
+    assert "a smaller share of them with --validation" in refused.line
+    assert not Path("photos-model-training").exists()
+
+
 def test_an_altered_network_is_refused(crosshead, photos):
     crosshead("fit", photos, *SMALL, "--epochs", "1", "--output", "m")
     path = Path("m/network.safetensors")

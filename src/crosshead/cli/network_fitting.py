@@ -67,6 +67,7 @@ class _Parts:
         self.classes = training_classes(numbers)
         assert options.network is not None
         learning, choosing = split(numbers, options.network.validation, options.seed)
+        _check_learning(learning, self.classes)
         self.learning, self.choosing = _rows(learning), _rows(choosing)
         self.test = None if test is None else _rows(test)
         self.target = class_indices(self.whole, self.classes).astype(np.int64)
@@ -75,6 +76,16 @@ class _Parts:
                 Dataset(np.zeros((len(images.test.pixels), 1)), images.test.labels, source=images.test.source.source),
                 self.classes,
             )
+
+
+def _check_learning(learning: Dataset, classes: Array) -> None:
+    """UsageError, before any time is spent on training, where validation took all images of a class."""
+    missing = np.setdiff1d(classes, np.unique(learning.target)) if learning.target is not None else classes
+    if missing.size:
+        raise UsageError(
+            f"{learning.source}: beside the images held out, no image of class {missing[0]} is left to learn from; "
+            "give more images, or hold out a smaller share of them with --validation"
+        )
 
 
 def _rows(numbers: Dataset) -> Array:
