@@ -194,6 +194,19 @@ def test_a_gradient_that_is_not_finite_stops_too():
         Trainer(network, TrainingOptions(1, 8)).fit(images, target)
 
 
+def test_a_validation_loss_that_is_not_finite_stops_before_it_is_kept(tmp_path):
+    images, target = data(20)
+    others = images[:4].float()
+    others[1] = math.inf
+    trainer = Trainer(Plain(), TrainingOptions(1, 10), folder=tmp_path)
+    with pytest.raises(
+        DivergedError, match=r"the validation loss is (nan|inf) after step 2 \(epoch 1\).*learning rate"
+    ):
+        trainer.fit(images, target, (others, target[:4]))
+    assert not (tmp_path / CHECKPOINT).exists()
+    assert "NaN" not in (tmp_path / HISTORY).read_text()
+
+
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_odd_numbers_of_images(count):
     images, target = data(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -14,7 +15,7 @@ from crosshead.nn.training_data import Part, measure_network
 from crosshead.nn.training_options import TrainingOptions
 from crosshead.nn.training_record import Record, Trained, Watch, rounded
 from crosshead.nn.training_state import SURROUNDINGS, Checkpoints, State, task_of
-from crosshead.nn.training_steps import Steps
+from crosshead.nn.training_steps import DivergedError, Steps
 from crosshead.nn.training_surroundings import go_on_in
 
 MOMENTS_AN_EPOCH = 20
@@ -108,6 +109,12 @@ class TrainingRun:
         self._network.eval()
         loss, error = measure_network(self._network, self._validation, self._steps.weights)
         self._network.train()
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the validation loss is {loss} after step {state.step} (epoch {state.epoch}), though training's is "
+                f"finite; try a lower learning rate than {self._options.peak:g} or a longer warm-up, and look at the "
+                "validation images"
+            )
         state.validation = (rounded(loss), round(error, 4))
         # With patience the weights of the best epoch are kept; without, the last ones, on which the schedule ends.
         if self._options.patience is not None and (loss < state.best_loss or not self._best):
