@@ -36,6 +36,7 @@ CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     """Train network and last layer, measure both, and make the model; nothing but checkpoints is written."""
     check_images(options)
+    _check_optimizer(options)
     load_package("torch", '"crosshead[torch]"', "training a network")
     checkpoints = _checkpoint_folder(options, folder)
     monitor.stage(f"reading {options.source}")
@@ -44,6 +45,13 @@ def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     network, trained = _train_network(options, images, parts, checkpoints, monitor)
     monitor.stage("features of all images")
     return _fit_last_layer(options, folder, images, parts, network, trained, checkpoints / HISTORY, monitor)
+
+
+def _check_optimizer(options: FitOptions) -> None:
+    assert options.network is not None
+    training = options.network.training
+    if "momentum" in training and training.get("optimizer") != "sgd":
+        raise UsageError("--momentum: it belongs to sgd; say --optimizer sgd, or leave it out")
 
 
 class _Parts:
@@ -59,6 +67,7 @@ class _Parts:
         self.classes = training_classes(numbers)
         assert options.network is not None
         learning, choosing = split(numbers, options.network.validation, options.seed)
+        _check_learning(learning, self.classes)
         self.learning, self.choosing = _rows(learning), _rows(choosing)
         self.test = None if test is None else _rows(test)
         self.target = class_indices(self.whole, self.classes).astype(np.int64)
@@ -67,6 +76,16 @@ class _Parts:
                 Dataset(np.zeros((len(images.test.pixels), 1)), images.test.labels, source=images.test.source.source),
                 self.classes,
             )
+
+
+def _check_learning(learning: Dataset, classes: Array) -> None:
+    """UsageError, before any time is spent on training, where validation took all images of a class."""
+    missing = np.setdiff1d(classes, np.unique(learning.target)) if learning.target is not None else classes
+    if missing.size:
+        raise UsageError(
+            f"{learning.source}: beside the images held out, no image of class {missing[0]} is left to learn from; "
+            "give more images, or hold out a smaller share of them with --validation"
+        )
 
 
 def _rows(numbers: Dataset) -> Array:
@@ -113,6 +132,7 @@ def _train_network(
         trained = trainer.fit(
             torch.from_numpy(images.pixels), torch.from_numpy(parts.target), torch.from_numpy(parts.choosing), learning
         )
+        torch.set_num_threads(trained.threads)  # the features' last bits depend on it as the weights' do
     except DivergedError as error:
         raise WorkError(str(error)) from error
     except CheckpointError as error:
@@ -120,9 +140,11 @@ def _train_network(
     except ValueError as error:
         raise UsageError(f"--backbone cnn: {error}") from error
     except KeyboardInterrupt:
-        if (checkpoints / CHECKPOINT).is_file():
-            tell("note", f"the last whole epoch is kept in {checkpoints}; --resume goes on after it")
-        raise
+        if not (checkpoints / CHECKPOINT).is_file():
+            raise
+        raise WorkError(
+            f"interrupted; no model was saved, but {checkpoints} keeps the last whole epoch: --resume goes on after it"
+        ) from None
     return network, trained
 
 

@@ -66,10 +66,14 @@ class TrainingOptions:
         for name, amount in amounts.items():
             if not 0.0 <= amount < math.inf:
                 raise ValueError(f"{name} must be at least 0, not {amount}")
-        if not (0.0 <= self.warmup <= 1.0 and 0.0 <= self.momentum < 1.0):
-            raise ValueError(f"warmup and momentum are shares, not {self.warmup} and {self.momentum}")
-        if not 0.0 < self.peak < math.inf or (self.clip is not None and not self.clip > 0.0):
-            raise ValueError(f"learning_rate and clip must be above 0, not {self.peak} and {self.clip}")
+        if not 0.0 <= self.warmup <= 1.0:
+            raise ValueError(f"warmup is a share of the steps, from 0 to 1, not {self.warmup}")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        if not 0.0 < self.peak < math.inf:
+            raise ValueError(f"learning_rate must be above 0, not {self.peak}")
+        if self.clip is not None and not self.clip > 0.0:
+            raise ValueError(f"clip must be above 0, not {self.clip}")
 
     @property
     def peak(self) -> float:
