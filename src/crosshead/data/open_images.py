@@ -12,7 +12,7 @@ from crosshead.data.checks import Place, as_labels, check_lengths
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.image_files import ImageFiles, find_images, train_and_test
+from crosshead.data.image_files import LABEL_COLUMNS, LISTS, ImageFiles, find_images, train_and_test
 from crosshead.data.image_source import ImageSource
 from crosshead.data.kinds import recognise
 from crosshead.data.pictures import (
@@ -59,7 +59,7 @@ def open_images(source: str | Path, *, target: str | None = None, labels_require
     if labels_required:
         for part in (opened, opened.test):
             if part is not None and part.labels is None:
-                raise DataError(f"{part.source}: images without classes; put them in one folder per class")
+                raise DataError(f"{part.source}: images without classes; {_advice(path)}")
     return opened
 
 
@@ -78,6 +78,16 @@ def holds_images(source: str) -> bool:
 def table_of_images(path: Path) -> bool:
     """Whether a Parquet file has a column of images."""
     return image_column(_schema(path)) is not None
+
+
+def _advice(path: Path) -> str:
+    """How classes are given to the images of a source that has none."""
+    if not path.is_dir():
+        return "give them labels beside the images, or put images in one folder per class"
+    listed = any((folder / name).is_file() for folder in (path, path / "train") for name in LISTS)
+    if listed:
+        return f"the list has none of the columns {', '.join(LABEL_COLUMNS)}; name its column with --target"
+    return "put them in one folder per class"
 
 
 def _open(kind: str, path: Path, source: str, target: str | None) -> ImageSource:
