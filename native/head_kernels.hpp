@@ -1,7 +1,7 @@
 // The functions of a fused head of one instruction set, for each kind of number, as the table the scheduler calls through.
 #pragma once
 
-#include "head_tiles.hpp"
+#include "head_gradients.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {

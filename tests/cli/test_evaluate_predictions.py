@@ -50,7 +50,7 @@ def test_what_predict_writes(crosshead, tmp_path, suffix):
         assert found[name] == pytest.approx(direct[name], rel=1e-9)
     refused = crosshead("evaluate", f"p.{suffix}")
     assert refused.code == 2
-    assert "--labels SOURCE" in refused.line or "which column is the target" in refused.line
+    assert "or which source with --labels SOURCE" in refused.line
 
 
 def test_what_predict_prints_as_json(crosshead, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import crosshead.cli.main
 from crosshead.cli import options
-from crosshead.cli.explain import FORMS, PROBABILITY_LOSSES, SCORE_LOSSES
+from crosshead.cli.explain_options import FORMS, PROBABILITY_LOSSES, SCORE_LOSSES
 from crosshead.explain import LESSONS, MEASURES
 from crosshead.models import Model
 from crosshead.scaling import Scaler
@@ -268,7 +268,7 @@ def test_what_cannot_be_explained(crosshead, model, line, message):
 def test_every_option_belongs_somewhere():
     from dataclasses import fields
 
-    from crosshead.cli.explain import ExplainOptions
+    from crosshead.cli.explain_options import ExplainOptions
 
     names = {field.name for field in fields(ExplainOptions)} - {"form", "output", "as_json"}
     assert names == set(FORMS) | {name for allowed in FORMS.values() for name in allowed}

@@ -209,7 +209,6 @@ def test_margins_by_autograd(smoothing):
     assert_close(found, [torch.where(up == 0, 0, each)[None], x.grad, W.grad, None], 3e-6)
 
 
-@pytest.mark.skipif("margin_softmax" not in ROW_LOSSES, reason="there are no margins yet")
 def test_margins_of_the_house():
     case = Case(ROW_LOSSES["margin_softmax"]())
     problem = problem_of(case, 19, 18, 35, bias=False)

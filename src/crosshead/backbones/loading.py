@@ -14,7 +14,7 @@ from crosshead.backbones.torch_backbone import PREFIX, TorchBackbone
 from crosshead.data.errors import DataError
 from crosshead.data.feature_files import BACKBONE
 from crosshead.models import Model
-from crosshead.models.folder import NETWORK
+from crosshead.models.content import NETWORK
 
 
 def load_backbone(

@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from crosshead.cli import options
+from crosshead.cli.command import command
 
 
+@command
 def calibrate(
     model: options.ModelFolder,
     source: options.Source,
     target: options.Target = None,
-    ignore: options.Ignore = None,
+    ignore: options.Ignore = (),
     folds: Annotated[
         int, typer.Option(min=2, metavar="K", help="Folds of the cross-fitting that judges the temperature.")
     ] = 5,
@@ -40,12 +42,6 @@ def calibrate(
     the one that is saved is fitted on all of them. A model of any loss may have a temperature, also a hinge, which has
     no probabilities without one.
     """
-    options.choice("--engine", engine, options.ENGINES)
-    options.whole("--seed", seed, highest=options.HIGHEST_SEED)
     from crosshead.cli.calibrating import Request, run
 
-    return run(
-        Request(
-            model, source, target, tuple(ignore or ()), folds, seed, bins, output, test_rows, engine, threads, as_json
-        )
-    )
+    return run(Request(model, source, target, ignore, folds, seed, bins, output, test_rows, engine, threads, as_json))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from crosshead.cli.check import CheckOptions
 from crosshead.cli.check_data import data_findings
 from crosshead.cli.check_finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.cli.check_learning import Learning, learning_findings
+from crosshead.cli.check_options import CheckOptions
 from crosshead.cli.display import show_json, show_pairs
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED

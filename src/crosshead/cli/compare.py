@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import options, prediction_options
+from crosshead.cli.command import command
 
 
+@command
 def compare(
     models: Annotated[
         list[str],
@@ -20,14 +22,14 @@ def compare(
         ),
     ],
     target: options.Target = None,
-    ignore: options.Ignore = None,
-    labels: options.Labels = None,
-    row_id: options.RowId = None,
-    scores: options.Scores = False,
+    ignore: options.Ignore = (),
+    labels: prediction_options.Labels = None,
+    row_id: prediction_options.RowId = None,
+    scores: prediction_options.Scores = False,
     most: Annotated[
         int, typer.Option("-n", "--rows", min=0, metavar="N", help="Show the N rows on which two models differ most.")
     ] = 10,
-    level: options.Level = "0.95",
+    level: options.Level = 0.95,
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,
     bins: options.Bins = 15,
@@ -42,18 +44,14 @@ def compare(
     intervals; for every pair McNemar's test and the differences, where one draw of rows serves both models; and the
     rows on which they differ most. Predictions for other rows or labels are refused.
     """
-    options.choice("--engine", engine, options.ENGINES)
-    checked_level = options.share("--level", level)
-    options.whole("--seed", seed, highest=options.HIGHEST_SEED)
     from crosshead.cli.comparing import Request, run
     from crosshead.cli.evaluating import Measuring
-    from crosshead.cli.predicted import PredictionOptions
 
     return run(
         Request(
             tuple(models),
-            PredictionOptions(target, tuple(ignore or ()), labels, row_id, scores, None),
-            Measuring(checked_level, resamples, seed, 5, bins),
+            prediction_options.PredictionOptions(target, ignore, labels, row_id, scores),
+            Measuring(level, resamples, seed, 5, bins),
             most,
             test_rows,
             engine,

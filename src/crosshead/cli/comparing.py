@@ -17,7 +17,8 @@ from crosshead.cli.evaluating import Measuring, note_known_rows, row_names_of
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, evaluator_of, scores_of
 from crosshead.cli.monitor import Monitor
-from crosshead.cli.predicted import PredictionOptions, are_predictions, load_labels, load_predictions
+from crosshead.cli.predicted import are_predictions, load_labels, load_predictions
+from crosshead.cli.prediction_options import PredictionOptions
 from crosshead.cli.sources import load_for_model
 from crosshead.data import Dataset, Predictions
 from crosshead.data.checks import class_positions

@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import image_options, options
+from crosshead.cli import options
+from crosshead.cli.command import command
 from crosshead.cli.errors import UsageError
+from crosshead.cli.image_options import ImageOptions
 
 
+@command
 def embed(
     source: Annotated[
         str,
@@ -20,20 +23,9 @@ def embed(
             show_default=False,
         ),
     ],
-    output: Annotated[str, typer.Option(metavar="FILE", help="Write to FILE (.npz or .parquet).", show_default=False)],
-    backbone: image_options.BackboneName = None,
+    output: Annotated[str, options.option("FILE", "Write to FILE (.npz or .parquet).")],
+    images: ImageOptions,
     target: options.Target = None,
-    size: image_options.Size = None,
-    crop: image_options.Crop = None,
-    resample: image_options.Resample = None,
-    colours: image_options.Colours = None,
-    white: image_options.White = None,
-    mean: image_options.Mean = None,
-    std: image_options.Std = None,
-    layout: image_options.Layout = None,
-    batch_size: image_options.BatchSize = image_options.BATCH_SIZE,
-    workers: image_options.Workers = None,
-    skip_broken: image_options.SkipBroken = False,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
 ) -> int:
@@ -44,23 +36,8 @@ def embed(
     like it but .json (with the keys size, colours, crop, resample, white, mean, std, layout), or Hugging Face's
     preprocessor_config.json, can say so once and for all.
     """
-    if backbone is None:
+    if images.backbone is None:
         raise UsageError("--backbone is missing: name the network that makes features, such as net.onnx")
-    chosen = image_options.image_options(
-        backbone=backbone,
-        size=options.image_size(size),
-        crop=crop,
-        resample=resample,
-        colours=colours,
-        white=white,
-        mean=mean,
-        std=std,
-        layout=layout,
-        batch_size=batch_size,
-        workers=workers,
-        skip_broken=skip_broken,
-        cache=None,
-    )
     from crosshead.cli.embedding import run
 
-    return run(source, output, target, chosen, threads, as_json)
+    return run(source, output, target, images, threads, as_json)

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from crosshead.cli import image_options, options
+from crosshead.cli.command import command
+from crosshead.cli.prediction_options import PredictionOptions
 
 
+@command
 def evaluate(
     model: Annotated[
         str,
@@ -27,21 +30,10 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    target: options.Target = None,
-    ignore: options.Ignore = None,
-    labels: options.Labels = None,
-    row_id: options.RowId = None,
-    scores: options.Scores = False,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"With --scores, what they cost: {', '.join(options.LOSSES)}. [default: softmax]",
-            show_default=False,
-        ),
-    ] = None,
+    *,
+    predictions: PredictionOptions,
     intervals: Annotated[bool, typer.Option("--intervals", help="Also give bootstrap intervals.")] = False,
-    level: options.Level = "0.95",
+    level: options.Level = 0.95,
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,
     top_k: Annotated[int, typer.Option(min=1, metavar="K", help="For the top-K error.")] = 5,
@@ -63,20 +55,14 @@ def evaluate(
     over classes, mean over rows), how far confidence is from accuracy, and the errors class by class where there are
     at most 20 classes. A model without probabilities has its own mean loss instead. --json has everything.
     """
-    options.choice("--engine", engine, options.ENGINES)
-    if loss is not None:
-        options.choice("--loss", loss, options.LOSSES)
-    checked_level = options.share("--level", level)
-    options.whole("--seed", seed, highest=options.HIGHEST_SEED)
     from crosshead.cli.evaluating import Measuring, Request, Shown, run
-    from crosshead.cli.predicted import PredictionOptions
 
     return run(
         Request(
             model,
             source,
-            PredictionOptions(target, tuple(ignore or ()), labels, row_id, scores, loss),
-            Measuring(checked_level if intervals else None, resamples, seed, top_k, bins),
+            predictions,
+            Measuring(level if intervals else None, resamples, seed, top_k, bins),
             Shown(confusion, reliability, as_json),
             test_rows,
             engine,

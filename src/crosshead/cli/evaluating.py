@@ -15,7 +15,8 @@ from crosshead.cli.image_options import ImageOptions
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, Measures, evaluate_model
 from crosshead.cli.monitor import Monitor
-from crosshead.cli.predicted import PredictionOptions, are_predictions, load_labels, load_predictions
+from crosshead.cli.predicted import are_predictions, load_labels, load_predictions
+from crosshead.cli.prediction_options import PredictionOptions
 from crosshead.cli.sources import load_for_model
 from crosshead.data import Dataset
 from crosshead.evaluation import Evaluation, evaluate_predictions

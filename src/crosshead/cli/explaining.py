@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.cli import options as texts
+from crosshead.cli import values
 from crosshead.cli.display import show_json
 from crosshead.cli.errors import DONE, UsageError, tell
-from crosshead.cli.explain import ExplainOptions
+from crosshead.cli.explain_options import ExplainOptions
 from crosshead.cli.sources import load_for_model
 from crosshead.cli.writers import check_output, text_file
 from crosshead.data import Dataset
@@ -50,7 +50,7 @@ def _from_scores(options: ExplainOptions) -> list[Explanation]:
 
     def one(text: str, place: int, weight: float) -> Explanation:
         return explain(
-            texts.numbers("--scores", text),
+            values.numbers("--scores", text),
             _target(targets[place]),
             loss=options.loss or "hinge",
             classes=_names(options),
@@ -67,7 +67,7 @@ def _from_probabilities(options: ExplainOptions) -> list[Explanation]:
 
     def one(text: str, place: int, weight: float) -> Explanation:
         return explain_probabilities(
-            texts.numbers("--probabilities", text),
+            values.numbers("--probabilities", text),
             None if targets[place] is None else _target(targets[place]),
             loss,
             base=_base(options),
@@ -81,7 +81,7 @@ def _from_probabilities(options: ExplainOptions) -> list[Explanation]:
 def _from_weights(options: ExplainOptions) -> list[Explanation]:
     if not options.input:
         raise UsageError("--weights: give the features with --input, as in --input 1,1,1,1")
-    matrix = [texts.numbers("--weights", text) for text in options.weights]
+    matrix = [values.numbers("--weights", text) for text in options.weights]
     if len({len(row) for row in matrix}) > 1:
         lengths = " and ".join(str(length) for length in sorted({len(row) for row in matrix}))
         raise UsageError(f"--weights: the rows have {lengths} numbers; give each class one weight a feature")
@@ -92,9 +92,9 @@ def _from_weights(options: ExplainOptions) -> list[Explanation]:
         target = targets[place]
         return explain_linear(
             matrix,
-            texts.numbers("--input", text),
+            values.numbers("--input", text),
             None if target is None else _target(target),
-            bias=None if options.bias is None else texts.numbers("--bias", options.bias),
+            bias=None if options.bias is None else values.numbers("--bias", options.bias),
             loss=options.loss or "hinge",
             penalty=_penalty(options),
             classes=_names(options),
@@ -174,7 +174,7 @@ def _each(
     made = []
     for place, text in enumerate(samples):
         weight = weights[place]
-        factor = 1.0 if weight is None else texts.number("--sample-weight", weight)
+        factor = 1.0 if weight is None else values.number("--sample-weight", weight)
         try:
             made.append(one(text, place, factor))
         except UsageError:
@@ -198,7 +198,7 @@ def _one_each(
 def _target(text: str) -> Any:
     """A class's index or name, or a row of numbers."""
     if "," in text:
-        return texts.numbers("--target", text)
+        return values.numbers("--target", text)
     try:
         return int(text)
     except ValueError:
@@ -217,9 +217,9 @@ def _on_scores(options: ExplainOptions) -> dict[str, Any]:
         "class_weight": _class_weight(options),
     }
     if options.margin is not None:
-        chosen["margin"] = texts.number("--margin", options.margin)
+        chosen["margin"] = values.number("--margin", options.margin)
     if options.label_smoothing is not None:
-        chosen["label_smoothing"] = texts.number("--label-smoothing", options.label_smoothing, highest=1.0)
+        chosen["label_smoothing"] = values.number("--label-smoothing", options.label_smoothing, highest=1.0)
     return chosen
 
 
@@ -231,7 +231,7 @@ def _class_weight(options: ExplainOptions) -> dict[Any, float] | None:
         name, sign, factor = text.rpartition("=")
         if not sign or not name:
             raise UsageError(f"--class-weight {text}: give a class and a number, such as 0=2.5")
-        weights[name] = texts.number("--class-weight", factor)
+        weights[name] = values.number("--class-weight", factor)
     return weights
 
 
@@ -240,21 +240,21 @@ def _penalty(options: ExplainOptions) -> ElasticNet | None:
         if options.l1_ratio is not None:
             raise UsageError("--l1-ratio: give the strength of the penalty too, as in --alpha 0.1")
         return None
-    ratio = 0.0 if options.l1_ratio is None else texts.number("--l1-ratio", options.l1_ratio, highest=1.0)
-    return ElasticNet(texts.number("--alpha", options.alpha), ratio)
+    ratio = 0.0 if options.l1_ratio is None else values.number("--l1-ratio", options.l1_ratio, highest=1.0)
+    return ElasticNet(values.number("--alpha", options.alpha), ratio)
 
 
 def _base(options: ExplainOptions) -> float:
     if options.base in (None, "e"):
         return math.e
-    base = texts.number("--base", str(options.base))
+    base = values.number("--base", str(options.base))
     if base <= 1:
         raise UsageError(f"--base {options.base}: it must be above 1, as e, 2 or 10")
     return base
 
 
 def _sides(options: ExplainOptions) -> tuple[int, ...]:
-    sides = texts.numbers("--shape", str(options.shape))
+    sides = values.numbers("--shape", str(options.shape))
     if any(side != int(side) or side < 1 for side in sides):
         raise UsageError(f"--shape {options.shape}: give whole numbers of at least 1, such as 100,4,4")
     return tuple(int(side) for side in sides)

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from crosshead.cli import image_options, options
+from crosshead.cli.command import command
 from crosshead.cli.errors import UsageError
 
 DTYPES = ("float32", "float64")
 
 
+@command
 def export(
     model: options.ModelFolder,
     output: Annotated[str, typer.Argument(metavar="FILE.onnx", help="The file to write.", show_default=False)],
@@ -23,9 +25,11 @@ def export(
         str | None,
         typer.Option(metavar="SOURCE", help="Also check on rows or images of SOURCE, 256 at most.", show_default=False),
     ] = None,
-    dtype: Annotated[str, typer.Option(metavar="|".join(DTYPES), help="Numbers of a graph without a backbone.")] = (
-        "float32"
-    ),
+    dtype: Annotated[
+        str,
+        typer.Option(metavar="|".join(DTYPES), help="Numbers of a graph without a backbone."),
+        options.one_of(DTYPES),
+    ] = "float32",
     opset: Annotated[
         int | None,
         typer.Option(min=13, metavar="N", help="The ONNX operator set. [default: the backbone's, else 17]"),
@@ -39,8 +43,6 @@ def export(
     the index of the class; the classes' names are in the file's metadata, as JSON. Before the file appears it is run
     by onnxruntime on random inputs, and its predictions are compared with crosshead's own.
     """
-    options.choice("--dtype", dtype, DTYPES)
-    options.whole("--seed", seed, highest=options.HIGHEST_SEED)
     if head_only and backbone is not None:
         raise UsageError("--backbone and --head-only contradict each other")
     from crosshead.cli.exporting import Request, run

@@ -10,12 +10,12 @@ from crosshead.cli.embedding import backbone_title
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import tell
 from crosshead.cli.evaluating import loss_values
+from crosshead.cli.fitted import Fitted, seconds
 from crosshead.cli.measures import Measures, model_loss
 from crosshead.data.feature_files import BACKBONE
 
 if TYPE_CHECKING:
-    from crosshead.cli.fitting import Fitted
-    from crosshead.linear import LinearClassifier
+    pass
 
 ADVICE = {
     "max_iter": "raise --max-iter, scale the features (--scale), or accept the gap by a larger --tol",
@@ -36,11 +36,6 @@ def show(fitted: Fitted) -> None:
     elif fitted.classifier.status_ != "converged":
         advice = ADVICE.get(fitted.classifier.status_)
         tell("warning", certificate(fitted) + ("" if advice is None else f"; {advice}"))
-
-
-def seconds(classifier: LinearClassifier) -> float:
-    """How long the training took."""
-    return classifier.history_[-1].seconds if classifier.history_ else 0.0
 
 
 def certificate(fitted: Fitted) -> str:

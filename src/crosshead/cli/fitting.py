@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crosshead.cli import fit_report
 from crosshead.cli.embedding import embedded_source, load_again, open_backbone
-from crosshead.cli.engine import check_engine, engine_name
+from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED, UsageError
-from crosshead.cli.fit import FitOptions
-from crosshead.cli.folders import check_model_folder
+from crosshead.cli.fit_options import FitOptions
+from crosshead.cli.fitted import Fitted, model_of, train
+from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
-from crosshead.cli.measures import Computing, Measures, measure
+from crosshead.cli.measures import Computing, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
 from crosshead.data import Dataset, load, open_images, split
-from crosshead.data.dataset import Array
-from crosshead.linear import ConvergenceWarning, LinearClassifier
-from crosshead.models import Model
 from crosshead.scaling import Scaler
-from crosshead.solvers import Progress
-
-if TYPE_CHECKING:
-    from crosshead.cli.last_layer import NetworkFit
-
-MOST_HISTORY = 200
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained model, how its training went, and how well it does."""
-
-    options: FitOptions
-    classifier: LinearClassifier
-    model: Model
-    folder: Path
-    training: Measures
-    test: Measures | None
-    judged: Dataset
-    row_title: str
-    report: Path | None = None
-    network: NetworkFit | None = None
-
-    @property
-    def alpha(self) -> float:
-        """The strength of the penalty on the weights of the last layer."""
-        return float(self.classifier.alpha)
 
 
 def run(options: FitOptions) -> int:
     """Train, save and show; returns the exit code."""
     check_engine(options.engine)
-    folder = model_folder_for(options)
+    folder = model_folder_for(options.output, options.source)
     report = report_page_for(options, folder)
     with Monitor(options.tol) as monitor:
         fitted = _fit(options, folder, monitor) if options.network is None else _fit_network(options, folder, monitor)
@@ -180,113 +148,3 @@ def _test_target(options: FitOptions, dataset: Dataset) -> str | None:
 def _scaler(options: FitOptions, training: Dataset) -> Scaler:
     scale: Any = options.scale
     return Scaler.fit(scale, training.features)
-
-
-def train(
-    options: FitOptions,
-    alpha: float,
-    features: Any,
-    target: Array | None,
-    monitor: Monitor,
-    start: tuple[Array, Array, Array] | None = None,
-) -> LinearClassifier:
-    """The certified fit of scaled features, from ``start`` on: W, b and classes, of which it is never worse."""
-    classifier = LinearClassifier(
-        options.loss,
-        alpha=alpha,
-        l1_ratio=options.l1_ratio,
-        fit_intercept=options.intercept,
-        class_weight=options.class_weight,
-        tol=options.tol,
-        max_iter=options.max_iter,
-        max_time=options.max_time,
-        engine=options.engine,
-        precision=options.precision,
-        n_threads=options.threads,
-        callback=monitor,
-        random_state=options.seed,
-    )
-    if start is not None:
-        classifier.warm_start = True
-        classifier.coef_, classifier.intercept_, classifier.classes_ = start
-    monitor.stage("first passes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it in its own line
-        try:
-            return classifier.fit(features, target)
-        except ValueError as error:
-            raise UsageError(f"{options.source}: {error}") from error
-
-
-def model_of(
-    options: FitOptions,
-    training: Dataset,
-    scaler: Scaler,
-    classifier: LinearClassifier,
-    split_from: str | None,
-) -> Model:
-    """The model of a fit, with what its document says of the training."""
-    return Model(
-        weight=classifier.coef_,
-        bias=classifier.intercept_,
-        classes=classifier.classes_,
-        loss=options.loss,
-        scaling=scaler,
-        encoding=training.encoding,
-        feature_names=training.feature_names,
-        hyperparameters=hyperparameters(options, classifier.alpha),
-        training={
-            "source": Path(options.source).name,
-            "rows": training.n_rows,
-            "split_from": split_from,
-            "objective": classifier.objective_,
-            "gap": classifier.gap_,
-            "status": classifier.status_,
-            "iterations": classifier.n_iter_,
-            "passes": classifier.n_passes_,
-            "seconds": fit_report.seconds(classifier),
-            "engine": engine_name(options.engine),
-            "history": history_columns(classifier.history_),
-        },
-        fingerprint=training.fingerprint(),
-    )
-
-
-def history_columns(history: Sequence[Progress]) -> dict[str, list[float]]:
-    """A fit's progress as a model's document keeps it: of a long one about `MOST_HISTORY` moments, with both ends.
-
-    Examples
-    --------
-    >>> from crosshead.solvers import Progress
-    >>> history_columns([Progress(1, 2, 0.5, 1.25, float("inf"))])
-    {'passes': [2], 'seconds': [0.5], 'objective': [1.25], 'gap': [inf]}
-    """
-    count = min(len(history), MOST_HISTORY)
-    kept = [history[round(place * (len(history) - 1) / max(1, count - 1))] for place in range(count)]
-    return {name: [getattr(one, name) for one in kept] for name in ("passes", "seconds", "objective", "gap")}
-
-
-def hyperparameters(options: Any, alpha: float) -> dict[str, Any]:
-    """What a model's document says of the options it was trained with."""
-    names = ("l1_ratio", "class_weight", "tol", "max_iter", "max_time", "seed")
-    return {"alpha": alpha, "fit_intercept": options.intercept} | {name: getattr(options, name) for name in names}
-
-
-def model_folder_for(options: FitOptions) -> Path:
-    """Where the model will be saved; UsageError where it cannot, before any time is spent on training."""
-    folder = Path(options.output if options.output is not None else default_folder(options.source))
-    check_model_folder(folder)
-    return folder
-
-
-def default_folder(source: str) -> str:
-    """The model's folder where none is named, in the working directory.
-
-    Examples
-    --------
-    >>> default_folder("digits"), default_folder("data/flowers.csv.gz"), default_folder("X.npy,y.npy")
-    ('digits-model', 'flowers-model', 'X-model')
-    """
-    name = Path(source.partition(",")[0]).resolve().name
-    stem = re.sub(r"(?<=.)(\.[A-Za-z0-9]{1,10})+$", "", name)
-    return f"{stem or 'crosshead'}-model"

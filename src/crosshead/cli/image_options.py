@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import options, values
+from crosshead.cli.command import Reads
 from crosshead.cli.errors import UsageError
 
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -38,41 +39,49 @@ OwnBackbone = Annotated[
     ),
 ]
 Size = Annotated[
-    str | None,
+    tuple[int, int] | None,
     typer.Option(metavar="WxH", help=f"Resize images to this many pixels. {_BESIDE.format('the network’s own')}"),
+    Reads(values.image_size),
 ]
 Crop = Annotated[
-    str | None,
+    float | None,
     typer.Option(
         metavar="SHARE",
         help="Keep the proportions: take this share of the largest centred part that has them, such as 0.875. "
         "[default: the whole image, stretched]",
         show_default=False,
     ),
+    Reads(partial(values.above_zero, highest=1.0)),
 ]
 Resample = Annotated[
     str | None,
     typer.Option(metavar="|".join(RESAMPLINGS), help=f"How images are resized. {_BESIDE.format('bilinear')}"),
+    options.one_of(RESAMPLINGS),
 ]
 Colours = Annotated[
     str | None,
     typer.Option(metavar="|".join(COLOURS), help=f"The network's channels. {_BESIDE.format('by its input')}"),
+    options.one_of(COLOURS),
 ]
 White = Annotated[
-    str | None,
+    float | None,
     typer.Option(metavar="NUMBER", help=f"What white is before mean and std, 1 or 255. {_BESIDE.format('1')}"),
+    Reads(values.above_zero),
 ]
 Mean = Annotated[
-    str | None,
+    list[float] | None,
     typer.Option(metavar="NUMBERS", help=f"Subtracted from pixels, one or one a channel. {_BESIDE.format('0')}"),
+    Reads(values.numbers),
 ]
 Std = Annotated[
-    str | None,
+    list[float] | None,
     typer.Option(metavar="NUMBERS", help=f"Then they are divided by this. {_BESIDE.format('1')}"),
+    Reads(values.numbers),
 ]
 Layout = Annotated[
     str | None,
     typer.Option(metavar="|".join(LAYOUTS), help="Order of the network's input. [default: by its shape]"),
+    options.one_of(LAYOUTS),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images the network takes at a time.")]
 Workers = Annotated[
@@ -97,58 +106,35 @@ Cache = Annotated[
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What is said of images and their backbone, checked.
+    """What is said of images and their backbone."""
 
-    ``stated`` are the fields of `crosshead.backbones.Preprocessing` that were given.
-    """
-
-    backbone: str | None = None
-    stated: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = BATCH_SIZE
-    workers: int | None = None
-    skip_broken: bool = False
+    backbone: BackboneName = None
+    size: Size = None
+    crop: Crop = None
+    resample: Resample = None
+    colours: Colours = None
+    white: White = None
+    mean: Mean = None
+    std: Std = None
+    layout: Layout = None
+    batch_size: BatchSize = BATCH_SIZE
+    workers: Workers = None
+    skip_broken: SkipBroken = False
     cache: str | None = None
 
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The fields of `crosshead.backbones.Preprocessing` that were given."""
+        names = ("crop", "resample", "colours", "white", "mean", "std", "layout", "size")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-def image_options(
-    *,
-    backbone: str | None,
-    size: tuple[int, int] | None,
-    crop: str | None,
-    resample: str | None,
-    colours: str | None,
-    white: str | None,
-    mean: str | None,
-    std: str | None,
-    layout: str | None,
-    batch_size: int,
-    workers: int | None,
-    skip_broken: bool,
-    cache: str | None,
-) -> ImageOptions:
-    """The options as read; UsageError where one is wrong, or means nothing without a backbone."""
-    stated: dict[str, Any] = {
-        "crop": None if crop is None else _positive("--crop", crop, highest=1.0),
-        "resample": None if resample is None else options.choice("--resample", resample, RESAMPLINGS),
-        "colours": None if colours is None else options.choice("--colours", colours, COLOURS),
-        "white": None if white is None else _positive("--white", white),
-        "mean": None if mean is None else options.numbers("--mean", mean),
-        "std": None if std is None else options.numbers("--std", std),
-        "layout": None if layout is None else options.choice("--layout", layout, LAYOUTS),
-    }
-    given = {name: value for name, value in stated.items() if value is not None}
-    if backbone is None:
-        others = {"cache": cache, "workers": workers, "batch-size": batch_size if batch_size != BATCH_SIZE else None}
-        named = [*given, *(name for name, value in others.items() if value is not None)]
+    def check(self) -> None:
+        """UsageError where an option means nothing for want of a backbone; images of pixels have a size too."""
+        if self.backbone is not None:
+            return
+        batch_size = self.batch_size if self.batch_size != BATCH_SIZE else None
+        others = {"cache": self.cache, "workers": self.workers, "batch-size": batch_size}
+        named = [*self.stated, *(name for name, value in others.items() if value is not None)]
+        named = [name for name in named if name != "size"]
         if named:
             raise UsageError(f"--{named[0]} says how a network takes images; name the network with --backbone")
-    elif size is not None:
-        given["size"] = size
-    return ImageOptions(backbone, given, batch_size, workers, skip_broken, cache)
-
-
-def _positive(option: str, text: str, **limits: float) -> float:
-    value = options.number(option, text, **limits)
-    if value == 0:
-        raise UsageError(f"{option} {text}: it must be above 0")
-    return value

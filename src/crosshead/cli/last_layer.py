@@ -10,7 +10,7 @@ import numpy as np
 
 from crosshead.cli.display import percent
 from crosshead.cli.errors import UsageError
-from crosshead.cli.fit import FitOptions
+from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, measure, model_loss, scores_of
 from crosshead.data import Dataset

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crosshead.data.dataset import Array
-from crosshead.evaluation.evaluator import Evaluator, log_probabilities
+from crosshead.evaluation.evaluator import Evaluator
+from crosshead.evaluation.outputs import log_probabilities
 from crosshead.evaluation.result import Evaluation
 from crosshead.linear.predictor import score_blocks
 from crosshead.losses import get_loss

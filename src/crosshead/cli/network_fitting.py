@@ -10,8 +10,8 @@ import numpy as np
 
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
 from crosshead.cli.errors import UsageError, WorkError, tell
-from crosshead.cli.fit import FitOptions
-from crosshead.cli.fitting import Fitted, model_of, train
+from crosshead.cli.fit_options import FitOptions
+from crosshead.cli.fitted import Fitted, model_of, train
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.last_layer import NetworkFit, choose_alpha, measure_last_layer
 from crosshead.cli.measures import Computing, measure
@@ -22,7 +22,7 @@ from crosshead.data.dataset import Array, take
 from crosshead.data.errors import load_package
 from crosshead.data.feature_files import BACKBONE, KIND
 from crosshead.models import Model
-from crosshead.models.folder import NETWORK
+from crosshead.models.content import NETWORK
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from crosshead.backbones.preprocessing import COLOURS
 from crosshead.cli.errors import UsageError, tell
-from crosshead.cli.fit import FitOptions
+from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.monitor import Monitor
 from crosshead.data import ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array

@@ -13,10 +13,22 @@ from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError, tell
 
 if TYPE_CHECKING:
-    from crosshead.cli.path_run import PathOutcome
+    from crosshead.cli.path_options import PathOptions
+    from crosshead.linear import LinearClassifierCV, Path
     from crosshead.linear.held_out import PathMeasures
 
 Float = Any
+
+
+@dataclass(frozen=True)
+class PathOutcome:
+    """A path, how its models do on the training rows, and what the cross-validation says, if there was one."""
+
+    options: PathOptions
+    path: Path
+    training: PathMeasures
+    chosen: LinearClassifierCV | None
+    rows: int
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
 
@@ -14,29 +13,20 @@ from sklearn.model_selection import StratifiedKFold
 from crosshead.cli import path_report
 from crosshead.cli.engine import check_engine, engine_name
 from crosshead.cli.errors import DONE, FAILED, UsageError
-from crosshead.cli.fitting import hyperparameters, model_folder_for
+from crosshead.cli.fitted import hyperparameters
+from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.monitor import Monitor
-from crosshead.cli.path import PathOptions
+from crosshead.cli.path_options import PathOptions
+from crosshead.cli.path_report import PathOutcome
 from crosshead.cli.sources import show_notes
 from crosshead.data import Dataset, load
 from crosshead.engines import TrainingData
 from crosshead.linear import ConvergenceWarning, LinearClassifierCV, Path, regularisation_path
-from crosshead.linear.held_out import PathMeasures, measure_path
+from crosshead.linear.held_out import measure_path
 from crosshead.losses import get_loss
 from crosshead.models import Model
 from crosshead.scaling import Scaler
-
-
-@dataclass(frozen=True)
-class PathOutcome:
-    """A path, how its models do on the training rows, and what the cross-validation says, if there was one."""
-
-    options: PathOptions
-    path: Path
-    training: PathMeasures
-    chosen: LinearClassifierCV | None
-    rows: int
 
 
 def run(options: PathOptions) -> int:
@@ -45,8 +35,7 @@ def run(options: PathOptions) -> int:
     if options.picture is not None:
         path_report.check_picture(options.picture)
     if options.output is not None:
-        shared: Any = options  # the two options that name a folder are those of `fit`
-        model_folder_for(shared)
+        model_folder_for(options.output, options.source)
     with Monitor(options.tol) as monitor:
         monitor.stage(f"reading {options.source}")
         dataset = load(options.source, target=options.target, size=options.size, ignore=options.ignore)

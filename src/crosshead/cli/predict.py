@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from crosshead.cli import image_options, options
+from crosshead.cli.command import command
 
 
+@command
 def predict(
     model: options.ModelFolder,
     source: Annotated[
@@ -37,7 +39,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    ignore: options.Ignore = None,
+    ignore: options.Ignore = (),
     backbone: image_options.OwnBackbone = None,
     batch_size: image_options.BatchSize = image_options.BATCH_SIZE,
     workers: image_options.Workers = None,
@@ -53,12 +55,8 @@ def predict(
     encoded as they were in training. A model of images, of their pixels or with a backbone, predicts them as they are
     read, however many there are.
     """
-    options.choice("--engine", engine, options.ENGINES)
-    from crosshead.cli.predicting import Request, run
+    from crosshead.cli.predicting import run
+    from crosshead.cli.prediction_output import Request
 
     images = image_options.ImageOptions(backbone, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
-    return run(
-        Request(
-            model, tuple(source), proba, top, output, tuple(ignore or ()), test_rows, engine, threads, as_json, images
-        )
-    )
+    return run(Request(model, tuple(source), proba, top, output, ignore, test_rows, engine, threads, as_json, images))

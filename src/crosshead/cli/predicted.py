@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from crosshead.cli.errors import UsageError
+from crosshead.cli.prediction_options import PredictionOptions
 from crosshead.cli.sources import show_notes
 from crosshead.data import DataError, Dataset, Predictions, load, read_predictions
 from crosshead.data.arrays import split_pair
@@ -13,35 +14,6 @@ from crosshead.data.checks import Place
 from crosshead.data.predictions import target_of
 
 SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".feather", ".arrow", ".npz", ".npy", ".jsonl", ".ndjson", ".json"})
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """What is said of files of predictions, and nothing else."""
-
-    target: str | None
-    ignore: tuple[str, ...]
-    labels: str | None
-    row_id: str | None
-    scores: bool
-    loss: str | None
-
-    def check(self) -> None:
-        """UsageError where options contradict each other."""
-        if self.loss is not None and not self.scores:
-            raise UsageError("--loss names what scores cost; say --scores where the file holds scores")
-
-    def refuse_for_model(self) -> None:
-        """UsageError where an option is given that means nothing for a model."""
-        given = {
-            "--labels": self.labels is not None,
-            "--row-id": self.row_id is not None,
-            "--scores": self.scores,
-            "--loss": self.loss is not None,
-        }
-        for option, is_given in given.items():
-            if is_given:
-                raise UsageError(f"{option} is for files of predictions, and this is a model with a source")
 
 
 def are_predictions(argument: str) -> bool:

@@ -13,7 +13,7 @@ from crosshead.cli.display import show_json
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
-from crosshead.cli.predicting import Request, block_of, columns_for, open_writer, shown_progress
+from crosshead.cli.prediction_output import Request, block_of, columns_for, open_writer, shown_progress
 from crosshead.cli.writers import Block, JsonWriter
 from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array

@@ -17,7 +17,7 @@ from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.predicted import are_predictions, load_labels, load_predictions
-from crosshead.cli.report import PAGES, ReportOptions
+from crosshead.cli.report_options import ReportOptions
 from crosshead.cli.report_words import commands_for, model_facts, prediction_facts, subject_of, training_of
 from crosshead.cli.sources import check_features, show_notes
 from crosshead.cli.top_losses_run import row_title
@@ -29,6 +29,7 @@ from crosshead.report.building import Settings, Wording, report_on_model, report
 from crosshead.report.contents import Contents
 from crosshead.report.page import check_packages, render
 
+PAGES = (".html", ".htm")
 TRAINED_ON_THESE = "These are the very rows that the model was trained on. How it does on new rows, they do not tell."
 
 

@@ -18,7 +18,7 @@ from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, model_loss, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
-from crosshead.cli.top_losses import TopLossesOptions
+from crosshead.cli.top_losses_options import TopLossesOptions
 from crosshead.cli.writers import check_output, text_file
 from crosshead.data.dataset import Array, Dataset
 from crosshead.evaluation.doubtful_labels import DoubtfulLabels, doubtful_labels

@@ -8,13 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from crosshead.evaluation.api import calibration_error, evaluate, evaluate_predictions, reliability
 from crosshead.evaluation.bootstrap import Interval, bootstrap_mean
-from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability, calibration_error, reliability
+from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability
 from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
 from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
 from crosshead.evaluation.differences import RowDifference
 from crosshead.evaluation.doubtful_labels import DoubtfulLabels, doubtful_labels
-from crosshead.evaluation.evaluator import Evaluator, evaluate, evaluate_predictions
+from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.measures import (
     brier_score,
     classification_error,

@@ -12,12 +12,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.evaluation.samples import Outcomes
 from crosshead.losses.protocol import Array, Float
 
 Strategy = Literal["uniform", "quantile"]
 
 EXACT_ROWS = 1 << 18
 """Up to this many rows bins of equal mass are cut between single rows; above it between cells of like confidence."""
+
+MOST_CLASSWISE = 10_000
+"""Above this many classes the calibration of each class is left out."""
 
 _CELLS = 1 << 15
 CHANCE = 2  # the third stream of random numbers of one seed, after those of the bootstrap
@@ -37,6 +41,7 @@ class Reliability:
 
     Examples
     --------
+    >>> from crosshead.evaluation import reliability
     >>> table = reliability([[0.9, 0.1], [0.7, 0.3], [1.0, 0.0]], [0, 1, 0], bins=2)
     >>> table.count.tolist(), round(table.ece, 4)
     ([0, 3], 0.2)
@@ -104,59 +109,6 @@ class ClasswiseCalibration:
     def mean(self) -> float:
         """The mean over classes."""
         return float(self.ece.mean())
-
-
-def reliability(
-    probabilities: Any,
-    target: Any,
-    *,
-    bins: int = 15,
-    strategy: Strategy = "uniform",
-    classes: Any = None,
-    sample_weight: Any = None,
-) -> Reliability:
-    """The reliability table of probabilities (N, C) against class indices (N,), or labels among ``classes``.
-
-    ``strategy`` "uniform" makes bins of equal width, "quantile" bins of equal mass: as many rows in each as ties
-    allow, for equal confidences are never parted. Blocks of rows are read once. Raises ValueError for what are no
-    probabilities, naming the row.
-
-    Examples
-    --------
-    >>> table = reliability([[0.6, 0.4], [0.8, 0.2], [0.1, 0.9]], [0, 0, 0], bins=3, strategy="quantile")
-    >>> table.confidence.tolist(), table.accuracy.tolist()
-    ([0.6, 0.8, 0.9], [1.0, 1.0, 0.0])
-    """
-    from crosshead.evaluation.evaluator import evaluate
-
-    if strategy not in ("uniform", "quantile"):
-        raise ValueError(f"strategy must be 'uniform' or 'quantile', not {strategy!r}")
-    found = evaluate(probabilities, target, classes=classes, sample_weight=sample_weight, bins=bins)
-    table = found.reliability if strategy == "uniform" else found.reliability_equal_mass
-    assert table is not None
-    return table
-
-
-def calibration_error(
-    probabilities: Any,
-    target: Any,
-    *,
-    bins: int = 15,
-    strategy: Strategy = "uniform",
-    classes: Any = None,
-    sample_weight: Any = None,
-) -> float:
-    """Expected calibration error, a share between 0 and 1; see `reliability`.
-
-    It is a biased estimate: noise in the bins makes it larger, the more so the fewer rows there are in a bin.
-
-    Examples
-    --------
-    >>> calibration_error([[0.75, 0.25]] * 4, [0, 0, 0, 1])
-    0.0
-    """
-    options: dict[str, Any] = {"strategy": strategy, "classes": classes, "sample_weight": sample_weight}
-    return reliability(probabilities, target, bins=bins, **options).ece
 
 
 SUMS = 5
@@ -272,3 +224,30 @@ def _table(strategy: Strategy, lower: Float, upper: Float, sums: Float) -> Relia
     accuracy = np.divide(hits, weight, out=empty.copy(), where=used)
     noise = np.divide(np.sqrt(np.maximum(variance, 0)), weight, out=empty.copy(), where=used)
     return Reliability(strategy, lower, upper, count.astype(np.int64), weight.copy(), confidence, accuracy, noise)
+
+
+class RunningCalibration:
+    """What calibration keeps of the rows."""
+
+    def __init__(self, bins: int, n_classes: int) -> None:
+        self.confidence, self.mass = EqualWidth(bins), EqualMass(bins)
+        self.classes = EqualWidth(bins, n_classes) if n_classes <= MOST_CLASSWISE else None
+
+    def add(self, found: Outcomes, p: Float, target: NDArray[np.intp], weight: Float) -> tuple[NDArray[np.intp], Float]:
+        """Add rows; returns the bin of each and by how much it is off, s (hit − confidence)."""
+        assert found.confidence is not None
+        hits = (~found.wrong).astype(np.float64)
+        index = self.confidence.index(found.confidence)
+        self.confidence.add(index, found.confidence, hits, weight)
+        self.mass.add(found.confidence, hits, weight)
+        if self.classes is not None:
+            self.classes.add_classes(p, target, weight)
+        return index, weight * (hits - found.confidence)
+
+    def tables(self) -> tuple[Reliability, Reliability, ClasswiseCalibration | None]:
+        """Bins of equal width, bins of equal mass, and class by class."""
+        return (
+            self.confidence.table(),
+            self.mass.table(),
+            None if self.classes is None else self.classes.classwise(),
+        )

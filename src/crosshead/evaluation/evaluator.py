@@ -1,4 +1,4 @@
-"""Every measure of predictions in one reading of them, block by block of rows."""
+"""Every measure of predictions in one reading of them: blocks of rows go in, an `Evaluation` comes out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.data.predictions import Predictions
 from crosshead.evaluation import _checks
 from crosshead.evaluation.bootstrap import (
     GroupSums,
@@ -17,122 +16,15 @@ from crosshead.evaluation.bootstrap import (
     percentile_interval,
     pivotal_interval,
 )
-from crosshead.evaluation.calibration import ClasswiseCalibration, EqualMass, EqualWidth, Reliability
+from crosshead.evaluation.calibration import Reliability, RunningCalibration
 from crosshead.evaluation.classes import ConfusionCounts
+from crosshead.evaluation.outputs import Outputs
 from crosshead.evaluation.result import Evaluation
-from crosshead.evaluation.samples import Outcomes, outcomes_of_probabilities, outcomes_of_scores
-from crosshead.losses.protocol import Array, Float, Loss
-
-MOST_CLASSWISE = 10_000
-"""Above this many classes the calibration of each class is left out."""
+from crosshead.evaluation.samples import Outcomes
+from crosshead.losses.protocol import Float, Loss
 
 MEANS = ("error", "top_k_error", "mean_loss", "cross_entropy", "brier")
 """The measures that are means over rows."""
-
-
-def evaluate(
-    outputs: Any,
-    target: Any,
-    *,
-    classes: Any = None,
-    sample_weight: Any = None,
-    loss: Loss | str | None = None,
-    temperature: float | None = None,
-    top_k: int = 5,
-    bins: int = 15,
-    level: float | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    tolerance: float | None = None,
-    block_rows: int | None = None,
-) -> Evaluation:
-    """Measure outputs (N, C) against the target (N,): errors, cross-entropy, Brier score, calibration, by class.
-
-    Outputs are probabilities. Where a ``loss`` is named (an object or a name in `crosshead.losses`) they are scores:
-    the mean loss is added, and probabilities are the loss's own, or softmax(z/T) where a ``temperature`` T is given,
-    or none. The target is class indices, or labels where ``classes`` (C,) names the columns. Rows are read once, a
-    block at a time, and may be memory-mapped; nothing that is kept grows with N × C.
-
-    Parameters
-    ----------
-    sample_weight : array (N,), optional
-        Weights of the rows; a weight of k counts a row k times in every measure.
-    top_k : int
-        For the top-k error.
-    bins : int
-        Bins of the calibration errors.
-    level : float, optional
-        The level of the bootstrap intervals, such as 0.95; without it there are none.
-    resamples, seed : int
-        Of the bootstrap.
-    tolerance : float, optional
-        How far from 1 the probabilities of a row may sum: 1e-6, for float32 1e-4.
-    block_rows : int, optional
-        Rows of one block; results do not depend on it, but for rounding.
-
-    Raises
-    ------
-    ValueError
-        Naming the row (from 0) where probabilities are NaN, negative or do not sum to one, scores are not finite,
-        or a target is no class.
-
-    Examples
-    --------
-    Three samples of a well-known example, whose true classes are the third, the second and the first:
-
-    >>> found = evaluate([[0.3, 0.3, 0.4], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7]], [2, 1, 0])
-    >>> round(found.error, 4), round(found.brier, 4), round(-found.log_likelihood, 3)
-    (0.3333, 0.8067, 4.135)
-    """
-    matrix, indices, weights = _checks.as_rows(outputs, target, classes, sample_weight)
-    n_rows, n_classes = matrix.shape
-    names = _checks.as_classes(classes, n_classes)
-    evaluator = Evaluator(
-        n_rows,
-        names,
-        loss=loss,
-        temperature=temperature,
-        top_k=top_k,
-        bins=bins,
-        level=level,
-        resamples=resamples,
-        seed=seed,
-        tolerance=tolerance,
-    )
-    step = block_rows or _checks.block_rows(n_classes)
-    for first in range(0, n_rows, step):
-        rows = slice(first, first + step)
-        evaluator.add(matrix[rows], indices[rows], None if weights is None else weights[rows])
-    return evaluator.result()
-
-
-def evaluate_predictions(predictions: Predictions, *, loss: Loss | str | None = None, **options: Any) -> Evaluation:
-    """Measure predictions against their own target; options are those of `evaluate`.
-
-    Scores whose ``loss`` is not named count as logits, of the loss "softmax". Raises DataError, which names the file
-    and the row, where there is no target or where a row is not what it should be.
-
-    Examples
-    --------
-    >>> found = Predictions(np.array([[0.25, 0.75]]), np.array(["no", "yes"]), np.array([1]))
-    >>> round(evaluate_predictions(found).cross_entropy, 4)
-    0.2877
-    """
-    evaluator = predictions_evaluator(predictions, loss=loss, **options)
-    target = predictions.known_target()
-    for first, block in predictions.blocks():
-        evaluator.add(block, target[first : first + len(block)])
-    return evaluator.result()
-
-
-def predictions_evaluator(predictions: Predictions, *, loss: Loss | str | None = None, **options: Any) -> Evaluator:
-    """The evaluator that the blocks of these predictions belong into."""
-    if predictions.kind == "scores":
-        return Evaluator(predictions.n_rows, predictions.classes, loss=loss or "softmax", **options)
-    if loss is not None:
-        raise ValueError(f"{predictions.source}: a loss is charged on scores, and these are probabilities")
-    # Their own tolerance has been applied by the time a block comes.
-    return Evaluator(predictions.n_rows, predictions.classes, tolerance=np.inf, **options)
 
 
 class Evaluator:
@@ -170,7 +62,7 @@ class Evaluator:
         self.resamples, self.bins, self.seed = resamples, bins, seed
         self._names = self._measured()
         self._confusion = ConfusionCounts(len(self.classes))
-        self._calibration = _Calibration(bins, len(self.classes)) if self.outputs.have_probabilities else None
+        self._calibration = RunningCalibration(bins, len(self.classes)) if self.outputs.have_probabilities else None
         # Columns: weight, rows that cost infinitely much, the means, and the bins' Σ s (hit − confidence).
         columns = 2 + len(self._names) + (bins if self._calibration else 0)
         self._groups = None if level is None else GroupSums(n_rows, columns, seed)
@@ -293,76 +185,6 @@ class Evaluator:
         if name in ("error", "top_k_error") and estimate in (0.0, 1.0) and self._whole:
             return _without_exception(estimate, self.n_rows, self.level)
         return percentile_interval(estimate, replicates, self.level)
-
-
-class Outputs:
-    """How outputs become outcomes: as probabilities, or as scores of a loss, with a temperature or without."""
-
-    def __init__(self, loss: Loss | str | None, temperature: float | None, tolerance: float | None) -> None:
-        from crosshead.losses import get_loss
-
-        self.loss = get_loss(loss) if isinstance(loss, str) else loss
-        self.temperature, self.tolerance = temperature, tolerance
-        if temperature is not None and self.loss is None:
-            raise ValueError("a temperature is for scores: name their loss too, as loss='softmax'")
-        if temperature is not None and not (np.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"the temperature must be positive and finite, not {temperature}")
-
-    @property
-    def have_probabilities(self) -> bool:
-        """Whether they are probabilities or turn into some."""
-        return self.loss is None or self.temperature is not None or self.loss.has_probabilities
-
-    def outcomes(
-        self, outputs: Any, target: NDArray[np.intp], first: int
-    ) -> tuple[Outcomes, Float | None, Float | None]:
-        """What rows are worth, their probabilities (n, C) or None, their losses (n,) or None."""
-        if self.loss is None:
-            p = _checks.as_probability_block(outputs, first, self.tolerance)
-            return outcomes_of_probabilities(p, target), p, None
-        scores = _checks.as_score_block(outputs, first)
-        losses = np.asarray(self.loss.value(scores, target), dtype=np.float64)
-        if not self.have_probabilities:
-            return outcomes_of_scores(scores, target), None, losses
-        log_p = log_probabilities(self.loss, scores, self.temperature)
-        p, nll = np.exp(log_p), np.abs(log_p[np.arange(len(target)), target])
-        found, from_scores = outcomes_of_probabilities(p, target, nll), outcomes_of_scores(scores, target)
-        # Where probabilities round to equals, the scores still know which is higher.
-        return Outcomes(from_scores.predicted, from_scores.rank, found.confidence, nll, found.brier), p, losses
-
-
-def log_probabilities(loss: Loss, scores: Array, temperature: float | None = None) -> Array:
-    """Log-probabilities (n, C) in nats: log softmax(z/T) with a temperature, else those of the loss."""
-    from crosshead.losses.functions import log_softmax
-
-    return loss.predict_log_proba(scores) if temperature is None else log_softmax(scores / temperature)
-
-
-class _Calibration:
-    """What calibration keeps of the rows."""
-
-    def __init__(self, bins: int, n_classes: int) -> None:
-        self.confidence, self.mass = EqualWidth(bins), EqualMass(bins)
-        self.classes = EqualWidth(bins, n_classes) if n_classes <= MOST_CLASSWISE else None
-
-    def add(self, found: Outcomes, p: Float, target: NDArray[np.intp], weight: Float) -> tuple[NDArray[np.intp], Float]:
-        """Add rows; returns the bin of each and by how much it is off, s (hit − confidence)."""
-        assert found.confidence is not None
-        hits = (~found.wrong).astype(np.float64)
-        index = self.confidence.index(found.confidence)
-        self.confidence.add(index, found.confidence, hits, weight)
-        self.mass.add(found.confidence, hits, weight)
-        if self.classes is not None:
-            self.classes.add_classes(p, target, weight)
-        return index, weight * (hits - found.confidence)
-
-    def tables(self) -> tuple[Reliability, Reliability, ClasswiseCalibration | None]:
-        """Bins of equal width, bins of equal mass, and class by class."""
-        return (
-            self.confidence.table(),
-            self.mass.table(),
-            None if self.classes is None else self.classes.classwise(),
-        )
 
 
 def _without_exception(estimate: float, n_rows: int, level: float) -> Interval:

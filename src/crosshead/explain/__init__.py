@@ -13,7 +13,8 @@ from crosshead.explain.api import (
 )
 from crosshead.explain.html import EXPLANATION_CSS, page
 from crosshead.explain.inputs import LESSONS
-from crosshead.explain.probabilities import MEASURES, explain_probabilities
+from crosshead.explain.probabilities import explain_probabilities
+from crosshead.explain.probability_lessons import MEASURES
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step
 

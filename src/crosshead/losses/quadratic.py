@@ -7,18 +7,45 @@ describe each row's H (n, C) in place of the target. Three forms of H serve all 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, Self, final
 
 import numpy as np
 
-from crosshead.losses.protocol import Array, Curvature, Float, PassLoss
+from crosshead.losses.protocol import Array, Curvature, Float
 
 NO_PARAMETERS = (0.0, 0.0, 0.0)
 
 
+class _Quadratic:
+    """Abstract: what the three forms of H have in common."""
+
+    name: ClassVar[str]
+
+    @property
+    def kernel(self) -> tuple[str, tuple[float, float, float]]:
+        """The native epilogue and its parameters."""
+        return self.name, NO_PARAMETERS
+
+    def value(self, scores: Array, target: Array) -> Array:
+        """½ vᵀ H v of each row, (n,)."""
+        return self.value_and_gradient(scores, target)[0]
+
+    def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
+        """½ vᵀ H v, (n,), and H v, (n, C)."""
+        raise NotImplementedError
+
+    def conjugate(self, residual: Array, target: Array) -> Array:
+        """Not asked for: zeros, (n,)."""
+        return np.zeros(len(residual))
+
+    def smoothed(self, smoothing: float) -> Self:
+        """Itself."""
+        return self
+
+
 @final
 @dataclass(frozen=True)
-class CentredQuadratic:
+class CentredQuadratic(_Quadratic):
     """H = diag a − a aᵀ/Σa for coefficients a ≥ 0: softmax has a = p.
 
     Examples
@@ -29,14 +56,7 @@ class CentredQuadratic:
     (array([0.125]), array([[ 0.25, -0.25]]))
     """
 
-    @property
-    def kernel(self) -> tuple[str, tuple[float, float, float]]:
-        """The native epilogue and its parameters."""
-        return "centred_quadratic", NO_PARAMETERS
-
-    def value(self, scores: Array, target: Array) -> Array:
-        """½ vᵀ H v of each row, (n,)."""
-        return self.value_and_gradient(scores, target)[0]
+    name = "centred_quadratic"
 
     def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
         """½ vᵀ H v, (n,), and H v, (n, C)."""
@@ -52,18 +72,10 @@ class CentredQuadratic:
             np.diag(weight @ coefficients) - shared, total - np.einsum("ic,ic->i", coefficients, coefficients) / total
         )
 
-    def conjugate(self, residual: Array, target: Array) -> Array:
-        """Not asked for: zeros, (n,)."""
-        return np.zeros(len(residual))
-
-    def smoothed(self, smoothing: float) -> PassLoss:
-        """Itself."""
-        return self
-
 
 @final
 @dataclass(frozen=True)
-class DiagonalQuadratic:
+class DiagonalQuadratic(_Quadratic):
     """H = diag a for coefficients a ≥ 0: the columns are independent, as in binary and squared error.
 
     Examples
@@ -73,14 +85,7 @@ class DiagonalQuadratic:
     (array([9.125]), array([[0.25, 6.  ]]))
     """
 
-    @property
-    def kernel(self) -> tuple[str, tuple[float, float, float]]:
-        """The native epilogue and its parameters."""
-        return "diagonal_quadratic", NO_PARAMETERS
-
-    def value(self, scores: Array, target: Array) -> Array:
-        """½ vᵀ H v of each row, (n,)."""
-        return self.value_and_gradient(scores, target)[0]
+    name = "diagonal_quadratic"
 
     def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
         """½ vᵀ H v, (n,), and H v, (n, C)."""
@@ -91,18 +96,10 @@ class DiagonalQuadratic:
         """Σ sᵢ diag a and the traces, for weights sᵢ (n,)."""
         return Curvature(np.diag(weight @ coefficients), coefficients.sum(axis=1))
 
-    def conjugate(self, residual: Array, target: Array) -> Array:
-        """Not asked for: zeros, (n,)."""
-        return np.zeros(len(residual))
-
-    def smoothed(self, smoothing: float) -> PassLoss:
-        """Itself."""
-        return self
-
 
 @final
 @dataclass(frozen=True)
-class StarQuadratic:
+class StarQuadratic(_Quadratic):
     """H = Σ_{j≠y} a_j (e_j − e_y)(e_j − e_y)ᵀ for coefficients a ≥ 0; a negative one marks the column y.
 
     Examples
@@ -112,14 +109,7 @@ class StarQuadratic:
     (array([4.]), array([[-4.,  4.,  0.]]))
     """
 
-    @property
-    def kernel(self) -> tuple[str, tuple[float, float, float]]:
-        """The native epilogue and its parameters."""
-        return "star_quadratic", NO_PARAMETERS
-
-    def value(self, scores: Array, target: Array) -> Array:
-        """½ vᵀ H v of each row, (n,)."""
-        return self.value_and_gradient(scores, target)[0]
+    name = "star_quadratic"
 
     def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
         """½ vᵀ H v, (n,), and H v, (n, C)."""
@@ -137,11 +127,3 @@ class StarQuadratic:
         pairs = weighted.T @ own.astype(np.float64)  # (j, y)
         classes = np.diag(weighted.sum(axis=0) + pairs.sum(axis=0)) - pairs - pairs.T
         return Curvature(classes, 2 * others.sum(axis=1))
-
-    def conjugate(self, residual: Array, target: Array) -> Array:
-        """Not asked for: zeros, (n,)."""
-        return np.zeros(len(residual))
-
-    def smoothed(self, smoothing: float) -> PassLoss:
-        """Itself."""
-        return self

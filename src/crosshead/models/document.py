@@ -12,6 +12,13 @@ from typing import Any
 import numpy as np
 
 
+class ModelError(ValueError):
+    """A model folder that cannot be written or must not be used: one line that says why."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split("\n")).strip())
+
+
 def document_bytes(document: Mapping[str, Any]) -> bytes:
     """The document as a person reads it, in UTF-8."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)

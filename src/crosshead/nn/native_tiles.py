@@ -17,7 +17,7 @@ from crosshead.nn import tiles
 from crosshead.nn.native_arrays import NUMBERS, in_reach, is_matrix, is_target_matrix, padded_state, vector, view
 from crosshead.nn.native_kernels import Kernel, kernel_of
 from crosshead.nn.products import accumulation_type
-from crosshead.nn.projections import Cosine, Linear, Projection, norms
+from crosshead.nn.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.row_losses import RowLoss
 from crosshead.nn.tiles import Gradients, Problem
 
@@ -29,7 +29,6 @@ except ImportError:  # built without a C++ compiler
 ROOM = 52_000_000
 """Bytes for scores between loss and gradient. Without enough for a block of rows scores are computed twice."""
 LINEAR, COSINE = Linear().key[0], Cosine().key[0]
-NORM_ROWS = 1 << 14
 EXACT_CLASSES = 1 << 24
 """Class numbers that float32 holds."""
 
@@ -103,7 +102,7 @@ class _Call:
         problem, targets, wide = self.problem, self.problem.targets, self.wide
         scale, slope = None, None
         if projection.key[0] == COSINE:
-            scale = kernel.scale / lengths(problem.weight)
+            scale = kernel.scale / norms_of_many(problem.weight)
         if kernel.charge is not None:
             own, slope = kernel.charge.charged(target_scores(projection, problem), targets)
             target_score = own * kernel.scale
@@ -188,9 +187,3 @@ class _Call:
         if self.numbers_classes:
             out[1] -= self.problem.first_class
         return out
-
-
-def lengths(weight: Tensor) -> Tensor:
-    """`norms` of many rows, without a widened copy of all of them."""
-    parts = torch.split(weight.detach(), NORM_ROWS)
-    return torch.cat([norms(part) for part in parts])

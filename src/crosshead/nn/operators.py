@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from crosshead.nn import projections, row_losses
-from crosshead.nn.dispatch import engine_for
+from crosshead.nn.dispatch import Engine, engine_for
 from crosshead.nn.products import accumulation_type
 from crosshead.nn.projections import Projection
 from crosshead.nn.row_losses import RowLoss, Targets
@@ -48,16 +48,23 @@ def read_projection(recipe: str) -> Projection:
     return projections.build(name, [float.fromhex(number) for number in numbers])
 
 
-def _problem(
-    projection: Projection, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]
-) -> Problem:
-    return Problem(input, weight, bias, Targets(len(weight) // projection.rows_per_class, *targets))
+class _Opened(NamedTuple):
+    """What an operator's arguments stand for, and the engine that computes it."""
+
+    loss: RowLoss
+    projection: Projection
+    problem: Problem
+    engine: Engine
+
+    def target_score(self) -> Tensor | None:
+        """The score of each row for its own class, (N,), where the loss needs it."""
+        return self.engine.target_scores(self.projection, self.problem) if self.loss.needs_target_score else None
 
 
-def _target_score(loss: RowLoss, projection: Projection, problem: Problem) -> Tensor | None:
-    if not loss.needs_target_score:
-        return None
-    return engine_for(loss, projection, problem).target_scores(projection, problem)
+def _opened(recipe: str, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]) -> _Opened:
+    loss, projection = read_loss(recipe), read_projection(recipe)
+    problem = Problem(input, weight, bias, Targets(len(weight) // projection.rows_per_class, *targets))
+    return _Opened(loss, projection, problem, engine_for(loss, projection, problem))
 
 
 @torch.library.custom_op("crosshead::linear_loss", mutates_args=())
@@ -74,10 +81,9 @@ def linear_loss(
 
     The scores are at hand when the loss is computed; later they would have to be computed again.
     """
-    loss, projection = read_loss(recipe), read_projection(recipe)
-    problem = _problem(projection, input, weight, bias, targets)
-    engine = engine_for(loss, projection, problem)
-    own = _target_score(loss, projection, problem)
+    opened = _opened(recipe, input, weight, bias, targets)
+    loss, projection, problem, engine = opened
+    own = opened.target_score()
     gradients = Gradients(None, None, None)
     if any(wanted):
         state, gradients = engine.states_and_gradients(loss, projection, problem, own, row_weight[None], wanted)
@@ -111,10 +117,10 @@ def linear_loss_rows(
     targets: Sequence[Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs of each row (outputs, N), the state (fields, N) and target scores (N,) that the gradient needs."""
-    loss, projection = read_loss(recipe), read_projection(recipe)
-    problem = _problem(projection, input, weight, bias, targets)
-    own = _target_score(loss, projection, problem)
-    state = engine_for(loss, projection, problem).states(loss, projection, problem, own)
+    opened = _opened(recipe, input, weight, bias, targets)
+    loss, projection, problem, engine = opened
+    own = opened.target_score()
+    state = engine.states(loss, projection, problem, own)
     outputs = loss.value(state, problem.targets, own).clone()  # an operator may not return views of one another
     return outputs, state, state.new_empty(0) if own is None else own
 
@@ -147,9 +153,7 @@ def linear_loss_gradients(
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients from those of the rows' outputs (outputs, N), scores computed again."""
-    loss, projection = read_loss(recipe), read_projection(recipe)
-    problem = _problem(projection, input, weight, bias, targets)
-    engine = engine_for(loss, projection, problem)
+    loss, projection, problem, engine = _opened(recipe, input, weight, bias, targets)
     own = target_score if loss.needs_target_score else None
     return _filled(engine.gradients(loss, projection, problem, own, state, upstream, wanted), input)
 

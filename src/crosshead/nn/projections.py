@@ -184,12 +184,20 @@ class SubCentreCosine:
 
 MOST_CENTRES = 255
 EPSILON = 1e-12
+NORM_NUMBERS = 1 << 22
+"""Numbers that are widened at a time for their lengths."""
 
 
 def norms(weight: Tensor) -> Tensor:
     """Euclidean lengths of the rows, at least `EPSILON`, (T,), in the accumulation type."""
     length: Tensor = torch.linalg.vector_norm(working(weight), dim=1)
     return length.clamp_min(EPSILON)
+
+
+def norms_of_many(weight: Tensor) -> Tensor:
+    """`norms` without a gradient, and without a widened copy of all rows."""
+    step = max(1, NORM_NUMBERS // max(1, weight.shape[1]))
+    return torch.cat([norms(part) for part in torch.split(weight.detach(), step)])
 
 
 PROJECTIONS: dict[str, Callable[..., Projection]] = {

@@ -22,7 +22,7 @@ from torch import Tensor
 from crosshead.nn import tiles
 from crosshead.nn import triton_kernels as kernels
 from crosshead.nn.products import without_autocast
-from crosshead.nn.projections import Cosine, Linear, Projection, norms
+from crosshead.nn.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.row_losses import RowLoss, merged
 from crosshead.nn.tiles import Gradients, Problem
 from crosshead.nn.triton_rows import Kernel, kernel_of
@@ -161,7 +161,7 @@ class _Call:
             problem, input=problem.input.detach().contiguous(), targets=replace(targets, index=index)
         )
         self.blocks = BLOCKS[problem.input.dtype]
-        self.norms = lengths(problem.weight) if projection.key[0] == COSINE else None
+        self.norms = norms_of_many(problem.weight) if projection.key[0] == COSINE else None
         own = kernel.own(loss, targets, target_score)
         self.own = None if own is None else own.to(torch.float32).contiguous()
         self.backward: Tensor | None = None
@@ -308,12 +308,3 @@ def _total(parts: Tensor) -> Tensor:
 
 def _part(vector: Tensor | None, piece: slice) -> Tensor | None:
     return None if vector is None else vector[piece].contiguous()
-
-
-NORM_NUMBERS = 1 << 22
-
-
-def lengths(weight: Tensor) -> Tensor:
-    """`norms` of many rows, without a widened copy of all of them."""
-    step = max(1, NORM_NUMBERS // weight.shape[1])
-    return torch.cat([norms(part) for part in torch.split(weight.detach(), step)])

@@ -1,0 +1,33 @@
+"""The options of `crosshead check`. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from crosshead.cli import options
+from crosshead.cli.command import Says
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of one `crosshead check`, checked."""
+
+    source: options.Source
+    target: options.Target = None
+    ignore: options.Ignore = ()
+    loss: options.Loss = "softmax"
+    alpha: options.Alpha = 1e-4
+    l1_ratio: options.L1Ratio = 0.0
+    scale: Annotated[options.Scale, Says("Scale the features first, as in `crosshead fit`.")] = "none"
+    size: options.PixelSize = None
+    no_intercept: options.NoIntercept = False
+    seed: Annotated[options.Seed, Says("Chooses weights, directions and rows.")] = 0
+    engine: options.Engine = "auto"
+    threads: options.Threads = None
+    as_json: options.AsJson = False
+
+    @property
+    def intercept(self) -> bool:
+        """Whether there is a bias."""
+        return not self.no_intercept

@@ -1,0 +1,134 @@
+"""What a model's files hold: a document and tensors of a model, and a model's fields of those."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.models.document import ModelError, document_digest, package_version, plain
+from crosshead.scaling import Scaler
+
+if TYPE_CHECKING:
+    from crosshead.models.folder import Model
+
+FORMAT = "crosshead model"
+SCHEMA_VERSION = 1
+TEMPERATURE_VERSION = 2
+"""The version of a document with a temperature: what only knows the first would ignore it, and so must refuse it."""
+
+NETWORK_VERSION = 3
+"""The version of a document with a network in a file of its own, which older programs would not find."""
+
+VERSIONS = (SCHEMA_VERSION, TEMPERATURE_VERSION, NETWORK_VERSION)
+
+WEIGHTS, DOCUMENT, CARD = "model.safetensors", "model.json", "README.md"
+NETWORK = "network.safetensors"
+FILES = frozenset({WEIGHTS, DOCUMENT, CARD, NETWORK})
+
+Array = NDArray[Any]
+
+
+def weights_bytes(model: Model) -> bytes:
+    """Weights, biases and scaling as a safetensors file."""
+    from safetensors.numpy import save
+
+    tensors = {"weight": model.weight, "bias": model.bias}
+    scaling = {"scaling.centre": model.scaling.centre, "scaling.scale": model.scaling.scale}
+    tensors |= {name: values for name, values in scaling.items() if values is not None}
+    # safetensors writes an array's memory as it lies; a transposed view would come back scrambled.
+    native = {name: np.ascontiguousarray(v, dtype=v.dtype.newbyteorder("=")) for name, v in tensors.items()}
+    return bytes(save(native))
+
+
+def document_of(model: Model, weights: bytes) -> dict[str, Any]:
+    """All else, with the digests of the files beside it and its own."""
+    kinds = {"i": "int", "u": "int", "b": "bool", "U": "str"}
+    document = {
+        "format": FORMAT,
+        "schema_version": _schema_version(model),
+        "crosshead_version": package_version("crosshead"),
+        "loss": {"name": model.loss, "parameters": dict(model.loss_parameters)},
+        "classes": {"type": kinds[model.classes.dtype.kind], "values": model.classes.tolist()},
+        "n_features": int(model.weight.shape[1]),
+        "feature_names": model.feature_names,
+        "scaling": {"kind": model.scaling.kind},
+        "encoding": with_network_at(model.encoding, NETWORK) if model.network else dict(model.encoding),
+        "hyperparameters": dict(model.hyperparameters),
+        "training": dict(model.training),
+        "fingerprint": model.fingerprint,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "library_versions": {
+            "python": platform.python_version(),
+            **{name: package_version(name) for name in ("numpy", "scipy", "safetensors")},
+        },
+    }
+    if model.temperature is not None:
+        document |= {"temperature": model.temperature, "calibration": dict(model.calibration)}
+    if model.network:
+        document["network_sha256"] = hashlib.sha256(model.network).hexdigest()
+    finished: dict[str, Any] = plain(document)
+    finished["document_sha256"] = document_digest(finished)
+    return finished
+
+
+def _schema_version(model: Model) -> int:
+    if model.network:
+        return NETWORK_VERSION
+    return SCHEMA_VERSION if model.temperature is None else TEMPERATURE_VERSION
+
+
+def tensors_of(content: bytes, name: str) -> dict[str, Array]:
+    """The arrays of a safetensors file; ModelError where it is none or lacks some."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = dict(load(content))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{name}: {WEIGHTS} is not a safetensors file ({error})") from error
+    for needed in ("weight", "bias"):
+        if needed not in tensors:
+            raise ModelError(f"{name}: {WEIGHTS} holds no {needed!r}")
+    return tensors
+
+
+def with_network_at(encoding: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The encoding of a backbone whose network lies there."""
+    return {**encoding, "backbone": {**encoding["backbone"], "path": path}}
+
+
+def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array], name: str) -> dict[str, Any]:
+    """What a model is made of again, but for its network."""
+    dtypes: dict[str, type[np.generic]] = {"int": np.int64, "bool": np.bool_, "str": np.str_}
+    try:
+        classes = document["classes"]
+        scaling = Scaler.from_dict(
+            {
+                "kind": document["scaling"]["kind"],
+                "n_features": document["n_features"],
+                "centre": tensors.get("scaling.centre"),
+                "scale": tensors.get("scaling.scale"),
+            }
+        )
+        return {
+            "weight": tensors["weight"],
+            "bias": tensors["bias"],
+            "classes": np.array(classes["values"], dtype=dtypes[classes["type"]]),
+            "loss": str(document["loss"]["name"]),
+            "loss_parameters": document["loss"]["parameters"],
+            "scaling": scaling,
+            "encoding": document["encoding"],
+            "feature_names": document["feature_names"],
+            "hyperparameters": document["hyperparameters"],
+            "training": document["training"],
+            "fingerprint": str(document["fingerprint"]),
+            "temperature": float(document["temperature"]) if "temperature" in document else None,
+            "calibration": document.get("calibration", {}),
+        }
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{name}: {DOCUMENT} lacks or garbles {error}") from error
