@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -154,7 +155,11 @@ CHANGES = [
     ("--accumulate", "2"), ("--warmup", "0.5"), ("--weight-decay", "0.5"), ("--head-l1", "0.1"), ("--head-l2", "0.1"),
     ("--label-smoothing", "0.2"), ("--dropout", "0.5"), ("--shift", "1"), ("--flip",), ("--random-crop", "0.2"),
     ("--cutout", "3"), ("--convolutions", "2"), ("--pooling", "max"), ("--validation", "0.2"), ("--seed", "1"),
-    ("--class-weight", "balanced", "--validation", "0.25"),
+    ("--class-weight", "balanced", "--validation", "0.25"), ("--optimizer", "sgd"), ("--learning-rate", "0.02"),
+    ("--clip", "0.01"), ("--train-batch", "10"), ("--widths", "8,8"), ("--margin", "1,0.3,0,8"), ("--epochs", "2"),
+    ("--no-intercept",), ("--loss", "hinge"), ("--size", "9x9"), ("--colours", "grey"), ("--crop", "0.5"),
+    ("--size", "9x9", "--resample", "nearest"), ("--optimizer", "sgd", "--momentum", "0.5"),
+    ("--patience", "1", "--epochs", "12", "--learning-rate", "0.1"),
 ]  # fmt: skip
 
 
@@ -169,8 +174,9 @@ def test_every_option_reaches_the_network(crosshead, photos):
         (photos / "low" / f"{index}.png").unlink()
     usual = network()
     assert network() == usual
-    same = [change for change in CHANGES if network(*change) == usual]
-    assert same == []
+    networks = [network(*change) for change in CHANGES]
+    assert [change for change, made in zip(CHANGES, networks, strict=True) if made == usual] == []
+    assert len(set(networks)) == len(CHANGES)  # also those that differ from one another by one of two options
 
 
 def test_idx_npz_and_digits_are_images(crosshead, tmp_path):
@@ -206,15 +212,29 @@ def test_patience_and_history(crosshead, photos):
     assert fit["stopped_early"] == (fit["epochs"] < 30)
 
 
+def test_the_live_line_is_the_history(crosshead, photos, monkeypatch):
+    from crosshead.cli.monitor import Monitor
+    from crosshead.nn.trainer import Moment
+
+    shown = []
+    monkeypatch.setattr(Monitor, "detail", lambda monitor, text: shown.append(text))
+    crosshead("fit", photos, *SMALL, "--output", "m")
+    lines = [json.loads(line) for line in Path("m-training/history.jsonl").read_text().splitlines()]
+    live = [text for text in shown if text.startswith("epoch")]
+    assert live == [Moment(**line).line(2, lines[-1]["step"]) for line in lines]
+    pattern = r"epoch 2/2  step \d+/\d+  loss \S+  validation loss \S+  error \S+ %  \d+ images/s  0 s left"
+    assert re.fullmatch(pattern, live[-1])
+
+
 def test_a_killed_run_resumes(crosshead, photos, tmp_path):
     """Killed by SIGKILL as soon as a checkpoint is there; the model is that of an unbroken run."""
     command = ["fit", "photos", *SMALL, "--epochs", "12", "--output", "m"]
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     program = (
-        "import os, signal, sys\nfrom crosshead.nn import trainer\ntrue = trainer.write_checkpoint\n"
+        "import os, signal, sys\nfrom crosshead.nn import training_state as state\ntrue = state.write_checkpoint\n"
         "def write(folder, checkpoint):\n    true(folder, checkpoint)\n"
         "    if checkpoint.document['state']['epoch'] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "trainer.write_checkpoint = write\nfrom crosshead.cli.main import run\nrun()"
+        "state.write_checkpoint = write\nfrom crosshead.cli.main import run\nrun()"
     )
     killed = subprocess.run(
         [sys.executable, "-c", program, *command], env=environment, capture_output=True, cwd=tmp_path, check=False
@@ -232,6 +252,71 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
     one, whole = Model.load("m"), Model.load("whole")
     assert one.network == whole.network
     np.testing.assert_array_equal(one.weight, whole.weight)
+
+
+@pytest.fixture
+def threads():
+    """As many threads afterwards as before: a command sets its own for the whole process."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.filterwarnings("default::crosshead.nn.trainer.ResumeWarning")
+def test_a_run_resumed_with_other_threads_ends_alike(crosshead, photos, tmp_path, monkeypatch):
+    from crosshead.nn import training_state
+
+    keep = training_state.write_checkpoint
+
+    def keep_one(folder, checkpoint):
+        keep(folder, checkpoint)
+        raise KeyboardInterrupt
+
+    command = ["fit", "photos", *SMALL, "--widths", "32,64", "--epochs", "3", "--alpha", "0.01"]
+    assert crosshead(*command, "--output", "whole").code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(training_state, "write_checkpoint", keep_one)
+        stopped = crosshead(*command, "--output", "m")
+    assert (stopped.code, "--resume goes on after it" in stopped.err) == (1, True)
+    resumed = crosshead(*command, "--output", "m", "--threads", "2", "--resume")
+    assert (resumed.code, len(resumed.err.splitlines())) == (0, 1)
+    assert "crosshead: warning: m-training: the training was begun with 1 thread and goes on so" in resumed.err
+    one, whole = Model.load("m"), Model.load("whole")
+    assert one.network == whole.network
+    np.testing.assert_array_equal(one.weight, whole.weight)
+
+
+def test_a_checkpoint_cut_short_is_one_line(crosshead, photos):
+    crosshead("fit", photos, *SMALL, "--epochs", "1", "--output", "m")
+    path = Path("m-training/checkpoint.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    before = Path("m/model.json").read_bytes()
+    for options in ((), ("--resume",)):
+        refused = crosshead("fit", photos, *SMALL, "--epochs", "1", "--output", "m", *options)
+        assert (refused.code, "checkpoint.safetensors: not a checkpoint, or a damaged one" in refused.line) == (2, True)
+    assert Path("m/model.json").read_bytes() == before
+
+
+def test_a_folder_of_parquet_files(crosshead, photos):
+    """In Hugging Face's layout: the same rows as the folder of images, so the same network."""
+    import pyarrow
+    from pyarrow import parquet
+
+    files = sorted(photos.glob("*/*.png"))
+    Path("hub/data").mkdir(parents=True)
+    for number, part in enumerate((files[:25], files[25:])):
+        cells = [{"bytes": file.read_bytes(), "path": file.relative_to(photos).as_posix()} for file in part]
+        table = pyarrow.table({"image": cells, "label": [file.parent.name for file in part]})
+        parquet.write_table(table, f"hub/data/train-{number:05}-of-00002.parquet")
+    options = (*SMALL, "--epochs", "1", "--alpha", "0.1")
+    crosshead("fit", photos, *options, "--output", "m")
+    done = crosshead("fit", "hub", *options, "--output", "n")
+    assert done.code == 0, done.err
+    assert Model.load("n").network == Model.load("m").network
+    assert crosshead("predict", "n", "hub", "--top", "1").out == crosshead("predict", "m", photos, "--top", "1").out
 
 
 def test_a_diverging_training_names_the_images(crosshead, photos):
@@ -258,6 +343,8 @@ def test_a_diverging_training_names_the_images(crosshead, photos):
         (("--backbone", "cnn", "--widths", "1.5"), "give whole numbers above 0"),
         (("--backbone", "cnn", "--pooling", "sum"), "--pooling sum: choose one of average, max, flatten"),
         (("--backbone", "cnn", "--optimizer", "lion"), "--optimizer lion: choose one of"),
+        (("--backbone", "cnn", "--momentum", "0.5"), "--momentum: it belongs to sgd"),
+        (("--backbone", "cnn", "--optimizer", "adamw", "--momentum", "0.5"), "--momentum: it belongs to sgd"),
         (("--backbone", "cnn", "--dropout", "2"), "--dropout 2: it must be between 0 and 1"),
         (("--backbone", "cnn", "--validation", "1"), "--validation 1: it must lie between 0 and 1"),
         (("--backbone", "cnn", "--label-smoothing", "0.1", "--loss", "hinge"), "no option 'label_smoothing'"),

@@ -95,6 +95,28 @@ def test_what_is_broken_says_why(picture, reason):
 
 
 @pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("PNG", {"compress_level": 0})],
+    ids=str,
+)
+def test_a_file_cut_short_is_whole_or_broken(tmp_path, kind, options):
+    """Wherever it ends: never the upper half of a picture. What follows the last pixel may be missing."""
+    pixels = np.random.default_rng(5).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    whole, form = encoded(Image.fromarray(pixels), kind, **options), ImageForm((24, 40), 3)
+    expected, path, reasons = decode(whole, form), tmp_path / "x.bin", list[str]()
+    ends = {*range(0, len(whole), 41), *range(max(0, len(whole) - 20), len(whole))}
+    for end in sorted(ends):
+        path.write_bytes(whole[:end])
+        for picture in (whole[:end], path):
+            try:
+                np.testing.assert_array_equal(decode(picture, form), expected)
+            except BrokenImageError as error:
+                reasons.append(str(error))
+    assert len(reasons) >= 2 * (len(ends) - 20)
+    assert not [reason for reason in reasons if "\n" in reason or str(path) in reason]
+
+
+@pytest.mark.parametrize(
     "wrong",
     [{"size": (0, 3)}, {"channels": 5}, {"crop": 0.0}, {"crop": 1.5}, {"resample": "fine"}],
 )

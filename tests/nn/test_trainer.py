@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 import crosshead
-from crosshead.nn import CNN, Augmentation, ClassificationHead, Trainer, TrainingOptions
+from crosshead.nn import CNN, Augmentation, ClassificationHead, Trainer, TrainingOptions, checkpoint
 from crosshead.nn.checkpoint import CHECKPOINT, HISTORY, CheckpointError
-from crosshead.nn.trainer import DivergedError
+from crosshead.nn.trainer import DivergedError, ResumeWarning
 
 CLASSES = 3
 
@@ -256,6 +257,109 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: not a checkpoint, or a damaged one"):
         fitted(SHORT, folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.02, 0.3, 0.9, 0.99999])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_checkpoint_cut_short_is_refused_and_left_alone(tmp_path, share, resume):
+    fitted(SHORT, folder=tmp_path)
+    path = tmp_path / CHECKPOINT
+    cut, history = path.read_bytes(), (tmp_path / HISTORY).read_bytes()
+    cut = cut[: int(share * len(cut))]
+    path.write_bytes(cut)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: not a checkpoint, or a damaged one") as caught:
+        fitted(SHORT, folder=tmp_path, resume=resume)
+    assert "\n" not in str(caught.value)
+    assert (path.read_bytes(), (tmp_path / HISTORY).read_bytes()) == (cut, history)
+
+
+def test_an_altered_checkpoint_is_refused(tmp_path):
+    """Weights, and what is said of them: one bit of either."""
+    fitted(SHORT, folder=tmp_path)
+    path = tmp_path / CHECKPOINT
+    content = path.read_bytes()
+    for place in (content.index(b'\\"step\\": ') + 10, len(content) - 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(CheckpointError, match="its contents are not those that were written"):
+            fitted(SHORT, folder=tmp_path, resume=True)
+
+
+def interrupted(folder, network=None, options=LONG, after=1):
+    """A training that Ctrl-C ends in the epoch after ``after``."""
+
+    def watch(moment, *_):
+        if moment.epoch > after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(options, network, folder=folder, watch=watch)
+
+
+def test_a_history_cut_in_a_line_is_mended(tmp_path):
+    interrupted(tmp_path)
+    path = tmp_path / HISTORY
+    path.write_bytes(path.read_bytes()[:-20])
+    _, trained = fitted(LONG, folder=tmp_path, resume=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [vars(moment) for moment in trained.history]
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    path.unlink()
+    fitted(LONG, folder=tmp_path, resume=True)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == lines
+
+
+@pytest.fixture
+def threads():
+    """Two threads, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_pieces():
+    """A network wide enough that threads share its work."""
+    return CNN((1, 6, 6), CLASSES, widths=(64, 64), dropout=0.0)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_resumed_training_takes_the_threads_that_it_was_begun_with(tmp_path):
+    torch.set_num_threads(1)
+    whole = weights_of(fitted(LONG, in_pieces())[0])
+    interrupted(tmp_path, in_pieces())
+    torch.set_num_threads(2)
+    seen = []
+    with pytest.warns(ResumeWarning, match=r"was begun with 1 thread and goes on so, not with 2"):
+        network, trained = fitted(
+            LONG, in_pieces(), folder=tmp_path, resume=True, watch=lambda *_: seen.append(torch.get_num_threads())
+        )
+    assert set(seen) == {trained.threads} == {1}
+    assert torch.get_num_threads() == 2
+    assert same(whole, weights_of(network))
+
+
+def rewritten(path, change):
+    """The checkpoint with another document and no digest."""
+    found = checkpoint.read_checkpoint(path.parent)
+    document = {name: value for name, value in found.document.items() if name != checkpoint.DIGEST}
+    change(document)
+    path.write_bytes(safetensors.torch.save(dict(found.tensors), {"crosshead": json.dumps(document)}))
+
+
+def test_other_programs_are_told(tmp_path):
+    interrupted(tmp_path)
+    rewritten(tmp_path / CHECKPOINT, lambda document: document["surroundings"].update(programs="PyTorch 1.0 (NONE)"))
+    with pytest.warns(ResumeWarning, match=r"was begun by PyTorch 1\.0 \(NONE\), and goes on by PyTorch .*last digits"):
+        fitted(LONG, folder=tmp_path, resume=True)
+
+
+def test_checkpoints_that_say_less_are_read(tmp_path):
+    """Those of earlier versions have neither digest nor surroundings."""
+    interrupted(tmp_path)
+    rewritten(tmp_path / CHECKPOINT, lambda document: document.pop("surroundings"))
+    network, trained = fitted(LONG, folder=tmp_path, resume=True)
+    assert trained.resumed_after == 1
+    assert same(weights_of(fitted(LONG)[0]), weights_of(network))
 
 
 KILLED = """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
+from crosshead.backbones.embedding import BATCH
 from crosshead.cli.errors import UsageError, WorkError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.fitted import Fitted, model_of, train
@@ -36,6 +37,7 @@ CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     """Train network and last layer, measure both, and make the model; nothing but checkpoints is written."""
     check_images(options)
+    _check_optimizer(options)
     load_package("torch", '"crosshead[torch]"', "training a network")
     checkpoints = _checkpoint_folder(options, folder)
     monitor.stage(f"reading {options.source}")
@@ -44,6 +46,13 @@ def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     network, trained = _train_network(options, images, parts, checkpoints, monitor)
     monitor.stage("features of all images")
     return _fit_last_layer(options, folder, images, parts, network, trained, checkpoints / HISTORY, monitor)
+
+
+def _check_optimizer(options: FitOptions) -> None:
+    assert options.network is not None
+    training = options.network.training
+    if "momentum" in training and training.get("optimizer") != "sgd":
+        raise UsageError("--momentum: it belongs to sgd; say --optimizer sgd, or leave it out")
 
 
 class _Parts:
@@ -113,6 +122,7 @@ def _train_network(
         trained = trainer.fit(
             torch.from_numpy(images.pixels), torch.from_numpy(parts.target), torch.from_numpy(parts.choosing), learning
         )
+        torch.set_num_threads(trained.threads)  # the features' last bits depend on it as the weights' do
     except DivergedError as error:
         raise WorkError(str(error)) from error
     except CheckpointError as error:
@@ -120,9 +130,11 @@ def _train_network(
     except ValueError as error:
         raise UsageError(f"--backbone cnn: {error}") from error
     except KeyboardInterrupt:
-        if (checkpoints / CHECKPOINT).is_file():
-            tell("note", f"the last whole epoch is kept in {checkpoints}; --resume goes on after it")
-        raise
+        if not (checkpoints / CHECKPOINT).is_file():
+            raise
+        raise WorkError(
+            f"interrupted; no model was saved, but {checkpoints} keeps the last whole epoch: --resume goes on after it"
+        ) from None
     return network, trained
 
 
@@ -212,7 +224,7 @@ def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
         np.concatenate(features),
         images.labels,
         row_names=[images.source.name(row) for row in range(len(images.source))],
-        encoding={"kind": KIND, BACKBONE: dict(backbone.description)},
+        encoding={"kind": KIND, BACKBONE: {**backbone.description, BATCH: batch_size}},
         source=images.source.source,
         notes=images.source.notes,
     )

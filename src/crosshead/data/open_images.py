@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.image_files import LABEL_COLUMNS, LISTS, ImageFiles, find_images, train_and_test
+from crosshead.data.image_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
 from crosshead.data.image_source import ImageSource
 from crosshead.data.kinds import recognise
 from crosshead.data.pictures import (
@@ -35,7 +37,7 @@ def open_images(source: str | Path, *, target: str | None = None, labels_require
     A source is a folder with one folder per class or with a list (`metadata.csv` or `metadata.jsonl` with the columns
     file_name and label), also below `train` and `test`; a single image; IDX files; an .npz archive with images
     (N, H, W) or (N, H, W, channels) of uint8; a Parquet file whose image column holds bytes, or bytes and path, as
-    Hugging Face's data sets do; or "digits".
+    Hugging Face's data sets do, or a folder of such files, with `train` and `test` in their names; or "digits".
 
     Parameters
     ----------
@@ -119,6 +121,9 @@ def _with(source: ImageSource, test: ImageSource | None = None, notes: tuple[str
 def _open_files(path: Path, target: str | None) -> ImageSource:
     if path.is_file():
         return _of_files(ImageFiles(path.parent, [path], None, 0), str(path))
+    shards = find_shards(path)
+    if shards is not None and table_of_images(shards.training[0]):
+        return _open_shards(shards, str(path), target)
     train, test = train_and_test(path)
     opened = _of_files(find_images(train, target), str(path))
     return opened if test is None else _with(opened, _of_files(find_images(test, target), str(test)), opened.notes)
@@ -208,6 +213,32 @@ def _open_table(path: Path, target: str | None) -> ImageSource:
         found = table_labels(_column(path, label_name), label_name, place, None)
         labels = named_labels(found, class_names(schema, label_name), place)
     return _source(pictures, _table_names(pictures, path, others), labels, str(path))
+
+
+def _open_shards(shards: Shards, source: str, target: str | None) -> ImageSource:
+    """Parquet files as one source, with the test images that lie beside the training images."""
+    check_alike([_schema(file) for file in shards.files], shards.files)
+    opened = _joined(shards.training, source, target)
+    test = _joined(shards.test, source, target) if shards.test else None
+    names = ", ".join(file.name for file in shards.others)
+    return _with(opened, test, (f"{source}: neither training nor test images, passed over: {names}",) if names else ())
+
+
+def _joined(files: Sequence[Path], source: str, target: str | None) -> ImageSource:
+    filled = [file for file in files if rows_of(file)]
+    parts = [_open_table(file, target) for file in filled or files[:1]]
+    labels = [part.labels for part in parts if part.labels is not None]
+    odd = next(
+        (part for part in parts if part.labels is not None and part.labels.dtype.kind != labels[0].dtype.kind), None
+    )
+    if odd is not None:
+        raise DataError(
+            f"{odd.source}: labels are of another kind than in {files[0].name}; are classes named in one alone?"
+        )
+    names = [name for part in parts for name in part.names or ()]
+    pictures = JoinedPictures([part.pictures for part in parts if isinstance(part.pictures, TablePictures)])
+    told_apart = len(set(names)) == len(pictures)
+    return _source(pictures, names if told_apart else None, np.concatenate(labels) if labels else None, source)
 
 
 def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list[str] | None:

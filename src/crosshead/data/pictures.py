@@ -108,6 +108,10 @@ class TablePictures:
         column = self._file.read(columns=[f"{self._column}.path"]).column(self._column)
         return [None if cell is None else cell["path"] for cell in column.to_pylist()]
 
+    def release(self) -> None:
+        """Forget the row group that was read last."""
+        self._group, self._cells = -1, None
+
     def _picture(self, row: int) -> Picture:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         if group != self._group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 FORMAT = "crosshead training 1"
+DIGEST = "digest"
 NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
 DROPOUT_RANDOM, ORDER_RANDOM = "random.dropout", "random.order"
 
@@ -70,7 +72,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the folder's checkpoint; a killed run leaves the old one or the new one."""
     from safetensors.torch import save
 
-    content = save(dict(checkpoint.tensors), {"crosshead": json.dumps(checkpoint.document)})
+    document = {**checkpoint.document, DIGEST: _digest(checkpoint)}
+    content = save(dict(checkpoint.tensors), {"crosshead": json.dumps(document)})
     replace_file(folder / CHECKPOINT, content)
 
 
@@ -86,11 +89,31 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         with safe_open(path, "pt") as opened:
             document = json.loads((opened.metadata() or {})["crosshead"])
         tensors = load_file(path)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or a damaged one ({error}); remove the folder") from error
-    if document.get("format") != FORMAT:
+        if document["format"] == FORMAT:
+            _check_digest(Checkpoint(tensors, document))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint, or a damaged one ({error}); put a whole one in its place, or remove the folder"
+        ) from error
+    if document["format"] != FORMAT:
         raise CheckpointError(f"{path}: a checkpoint of another version of crosshead; remove the folder")
     return Checkpoint(tensors, document)
+
+
+def _digest(checkpoint: Checkpoint) -> str:
+    """SHA-256 of all that it holds: a safetensors file cut short is refused by its reader, one altered is not."""
+    document = {name: value for name, value in checkpoint.document.items() if name != DIGEST}
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name, value in sorted(checkpoint.tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_digest(checkpoint: Checkpoint) -> None:
+    """ValueError where it is not what was written; early checkpoints have no digest to compare."""
+    if DIGEST in checkpoint.document and checkpoint.document[DIGEST] != _digest(checkpoint):
+        raise ValueError("its contents are not those that were written")
 
 
 def write_history(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
