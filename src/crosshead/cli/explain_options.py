@@ -105,7 +105,7 @@ class ExplainOptions:
         tuple[str, ...], _several("CLASS=NUMBER", "What samples of a class are multiplied with")
     ] = ()
     ignore: options.Ignore = ()
-    images: image_options.OwnImages = image_options.OwnImages()
+    images: image_options.OwnImages = field(default_factory=image_options.OwnImages)
     test_rows: options.TestRows = False
     output: Annotated[
         str | None, options.option("FILE.html", "Write a page there, complete in one file, in place of the text.")

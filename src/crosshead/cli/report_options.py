@@ -52,7 +52,7 @@ class ReportOptions:
         str | None,
         typer.Option(metavar="TEXT", help="A date or note for the page's head; by default there is none."),
     ] = None
-    images: image_options.OwnImages = image_options.OwnImages()
+    images: image_options.OwnImages
     engine: options.Engine = "auto"
     threads: options.Threads = None
     as_json: options.AsJson = False

@@ -31,7 +31,7 @@ class TopLossesOptions:
     target: options.Target = None
     ignore: options.Ignore = ()
     test_rows: options.TestRows = False
-    images: image_options.OwnImages = image_options.OwnImages()
+    images: image_options.OwnImages
     output: Annotated[str | None, options.option("FILE.csv", "Write the list to FILE as CSV.")] = None
     engine: options.Engine = "auto"
     threads: options.Threads = None
