@@ -123,6 +123,17 @@ def test_broken_images_in_predictions(crosshead, photos, odd_images, network, tm
     assert (streamed["rows"], len(streamed["skipped"]), len(streamed["predictions"])) == (5, 2, 5)
 
 
+def test_predictions_of_all_images_below_a_folder(crosshead, photos):
+    """No class is asked for, so that an empty folder or images beside folders are nothing special."""
+    crosshead("fit", photos, "--scale", "maxabs", "--output", "m")
+    (photos / "light" / "14.png").rename(photos / "loose.png")
+    (photos / "empty").mkdir()
+    done = crosshead("predict", "m", photos)
+    assert (done.code, done.err) == (0, "")
+    assert rows_of(done.out)[-1] == ["loose.png", "light"]
+    assert len(rows_of(done.out)) == 31
+
+
 def test_top_of_rows_and_of_models_without_probabilities(crosshead):
     crosshead("fit", "iris", "--loss", "hinge", "--scale", "standard", "--output", "m")
     header, first, *_ = rows_of(crosshead("predict", "m", "iris", "--top", "2").out)

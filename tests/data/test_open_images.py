@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import struct
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, load, open_images
+from crosshead.data import DataError, ImageForm, decoding_pool, load, open_images
 from crosshead.data.open_images import holds_images
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (23, 4, 5, 3), dtype=np.uint8)
@@ -122,6 +123,29 @@ def test_a_list_without_labels_says_where_they_may_be(tmp_path):
         open_images(tmp_path, labels_required=True)
     (tmp_path / "metadata.csv").write_text("file_name, label\r\n0.png,01\r\n")
     assert open_images(tmp_path, labels_required=True).labels.tolist() == ["01"]
+
+
+def test_a_training_folder_alone_and_parts_beside_it(photos, tmp_path):
+    (tmp_path / "set").mkdir()
+    photos.rename(tmp_path / "set" / "train")
+    assert open_images(tmp_path / "set").classes.tolist() == ["dark", "light"]
+    for name in ("val", "valid"):
+        (tmp_path / "set" / name / "dark").mkdir(parents=True)
+        (tmp_path / "set" / name / "dark" / "x.png").write_bytes(png(PIXELS[0]))
+    source = open_images(tmp_path / "set")
+    assert (len(source), len(source.test)) == (30, 1)
+    assert source.notes == (f"{tmp_path / 'set'}: the test images are those of val; not read: valid",)
+
+
+def test_where_classes_do_not_matter_every_image_is_taken(photos):
+    (photos / "loose.png").write_bytes(png(PIXELS[0]))
+    (photos / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: the class folder holds no images"):
+        open_images(photos)
+    source = open_images(photos, classes=False)
+    assert len(source) == 31
+    assert source.labels is None
+    assert source.names[-1] == "loose.png"
 
 
 def test_links_lead_to_images_or_are_told(photos, tmp_path):
@@ -254,6 +278,17 @@ def test_nothing_that_can_be_read(tmp_path):
     (tmp_path / "a" / "x.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 images can be read"):
         load(tmp_path, size=4, encoding={"shape": [4, 4]}, skip_broken=True)
+
+
+def test_a_killed_process_ends_the_pass_and_not_the_next(photos):
+    source = open_images(photos)
+    batches = source.batches(FORM, batch_size=2, workers=1)
+    next(batches)
+    for process in decoding_pool._pool(1)._processes:
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match=r"a process that decoded images was killed; .* try --workers 0"):
+        list(batches)
+    assert len(list(source.batches(FORM, batch_size=2, workers=1))) == 15
 
 
 def test_large_photos_are_decoded_by_processes(tmp_path, monkeypatch):

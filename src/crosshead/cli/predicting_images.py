@@ -100,7 +100,7 @@ class ImageScorer:
 
 
 def _opened(name: str, request: Request) -> ImageSource:
-    opened = open_images(name)
+    opened = open_images(name, classes=False)
     for note in opened.notes:
         tell("note", note)
     if request.test_rows:

@@ -40,18 +40,33 @@ class ImageFiles:
         return [readable(path.relative_to(self.root).as_posix()) for path in self.paths]
 
 
-def train_and_test(path: Path) -> tuple[Path, Path | None]:
-    """`train` and `test` folders, where a folder has both; as two classes they would be a quiet error."""
+@dataclass(frozen=True)
+class Parts:
+    """Where a folder's training images lie, where its test images, and what else there is that looks like those."""
+
+    training: Path
+    test: Path | None = None
+    others: tuple[str, ...] = ()
+
+
+def parts_of(path: Path) -> Parts:
+    """`train` and `test` folders, where a folder has them; as classes they would be a quiet error."""
     train = path / "train"
+    if not train.is_dir():
+        return Parts(path)
     tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
-    return (train, tests[0]) if train.is_dir() and tests else (path, None)
+    if tests:
+        return Parts(train, tests[0], tuple(other.name for other in tests[1:]))
+    alone = all(entry == train or _is_hidden(entry) or not entry.is_dir() for entry in path.iterdir())
+    return Parts(train) if alone else Parts(path)
 
 
-def find_images(root: Path, target: str | None = None) -> ImageFiles:
+def find_images(root: Path, target: str | None = None, classes: bool = True) -> ImageFiles:
     """Images below `root`, in the order of their names, or of the list `metadata.csv` or `metadata.jsonl` there.
 
     A list has the columns `file_name`, relative to the folder, and `label`, or the one that `target` names. Without a
-    list each folder is a class, with images at any depth; a folder without folders holds images without labels.
+    list each folder is a class, with images at any depth; a folder without folders holds images without labels, and
+    so does any where ``classes`` do not matter.
     """
     lists = [root / name for name in LISTS if (root / name).is_file()]
     if len(lists) > 1:
@@ -60,7 +75,7 @@ def find_images(root: Path, target: str | None = None) -> ImageFiles:
         return _listed_images(root, lists[0], target)
     if target is not None:
         raise DataError(f"{root}: --target names a column of {LISTS[0]}, and there is none; folders are classes")
-    return _images_in_folders(root)
+    return _images_in_folders(root) if classes else _all_images(root)
 
 
 def readable(name: str) -> str:
@@ -97,6 +112,12 @@ def _images_in_folders(root: Path) -> ImageFiles:
     paths = [file for found in images.values() for file in found]
     n_files = len(loose) + sum(len(found) for found in by_class.values())
     return ImageFiles(root, paths, labels, n_files - len(paths))
+
+
+def _all_images(root: Path) -> ImageFiles:
+    files = _files_below(root)
+    images = [file for file in files if is_image_name(file)]
+    return ImageFiles(root, images, None, len(files) - len(images))
 
 
 def _files_below(folder: Path) -> list[Path]:
