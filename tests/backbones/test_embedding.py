@@ -37,7 +37,7 @@ def test_files_hold_what_memory_holds(photos, backbone, tmp_path, suffix):
     np.testing.assert_array_equal(data.features, expected.features)
     assert data.row_names == expected.row_names == source.names
     assert data.target.tolist() == source.labels.tolist()
-    assert data.encoding["backbone"] == backbone.description
+    assert data.encoding["backbone"] == {**backbone.description, "batch_size": SIZE}
     assert sorted(path.name for path in tmp_path.iterdir() if "f." in path.name) == [f"f{suffix}"]
 
 

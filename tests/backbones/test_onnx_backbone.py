@@ -145,7 +145,7 @@ def test_again_from_what_a_model_remembers(make_network, tmp_path, monkeypatch):
     known = load_backbone(f"{network.path}:maps", STATED).description
     assert backbone_again(json.loads(json.dumps(known))).description == known
     moved = network.path.rename(tmp_path / "moved.onnx")
-    with pytest.raises(DataError, match=r"backbone is not there; put it into the working folder, or say --backbone"):
+    with pytest.raises(DataError, match=r"backbone is not there; put it into the working folder, or say where it is"):
         backbone_again(known)
     again = backbone_again(known, str(moved))
     assert (again.description["output"], again.description["fingerprint"]) == ("maps", known["fingerprint"])

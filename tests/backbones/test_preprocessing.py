@@ -83,3 +83,27 @@ def test_hugging_face_configurations(tmp_path):
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(DataError, match=r"model\.json: not JSON"):
         stated_beside(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("model.json", '{"means": 1}', "'means' is no part of pre-processing"),
+        ("model.json", '{"mean": "0.5"}', "'0.5' is text, not a number"),
+        ("model.json", '{"mean": [0.5, 0.5]}', "mean has 2 numbers"),
+        ("model.json", '{"std": NaN}', "std holds a number that is not finite"),
+        ("preprocessor_config.json", '{"size": 8, "rescale_factor": "x"}', "cannot be read .could not convert"),
+        ("preprocessor_config.json", '{"size": 8, "resample": [1]}', "cannot be read .unhashable"),
+        ("preprocessor_config.json", '{"do_center_crop": true, "crop_size": 8, "size": 0}', "cannot be read .*zero"),
+    ],
+)
+def test_files_that_cannot_be_meant_are_named(tmp_path, file, text, message):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=f"{file}: .*{message}"):
+        stated_beside(tmp_path / "model.onnx")
+
+
+def test_what_a_file_leaves_open(tmp_path):
+    """Null is nothing said, and four means are those of a network with opacity, whose colours its input tells."""
+    (tmp_path / "model.json").write_text('{"mean": [0.1, 0.2, 0.3, 0.4], "std": null}')
+    assert stated_beside(tmp_path / "model.onnx")[0] == {"mean": [0.1, 0.2, 0.3, 0.4]}

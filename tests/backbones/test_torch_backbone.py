@@ -27,6 +27,15 @@ SOURCE = """
         return Mean(3.0)
     def words():
         return "no network"
+    def boom():
+        raise RuntimeError("no weights here")
+    def leaves():
+        raise SystemExit(3)
+    def takes(width):
+        return Mean()
+    class Nan(torch.nn.Module):
+        def forward(self, images):
+            return images.mean(dim=(2, 3)) * float("nan")
     class Pair(torch.nn.Module):
         def forward(self, images):
             return images, images
@@ -38,6 +47,7 @@ def home(tmp_path, monkeypatch):
     """A module of its own name for each test: Python keeps what it has imported."""
     name = f"networks_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(SOURCE))
+    (tmp_path / f"{name}_damaged.py").write_text("def make(:")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     return name
@@ -67,6 +77,11 @@ def test_fingerprints_follow_the_weights(home):
         ("torch:no_such_module_here:net", "cannot be imported"),
         ("torch:{}:none", "has no 'none'"),
         ("torch:{}:words", "is str, not a torch.nn.Module"),
+        ("torch:{}:boom", "'boom' failed when it was called without arguments \\(RuntimeError: no weights here\\)"),
+        ("torch:{}:leaves", "'leaves' failed when it was called"),
+        ("torch:{}:takes", "'takes' failed when it was called without arguments .*'width'"),
+        ("torch:{}_damaged:make", "cannot be imported \\(SyntaxError"),
+        ("torch:{}:Nan", "NaN or infinite; are its weights damaged"),
         ("torch:{}:Pair", "returns tuple, not one tensor"),
     ],
 )

@@ -123,6 +123,17 @@ def test_broken_images_in_predictions(crosshead, photos, odd_images, network, tm
     assert (streamed["rows"], len(streamed["skipped"]), len(streamed["predictions"])) == (5, 2, 5)
 
 
+def test_predictions_of_all_images_below_a_folder(crosshead, photos):
+    """No class is asked for, so that an empty folder or images beside folders are nothing special."""
+    crosshead("fit", photos, "--scale", "maxabs", "--output", "m")
+    (photos / "light" / "14.png").rename(photos / "loose.png")
+    (photos / "empty").mkdir()
+    done = crosshead("predict", "m", photos)
+    assert (done.code, done.err) == (0, "")
+    assert rows_of(done.out)[-1] == ["loose.png", "light"]
+    assert len(rows_of(done.out)) == 31
+
+
 def test_top_of_rows_and_of_models_without_probabilities(crosshead):
     crosshead("fit", "iris", "--loss", "hinge", "--scale", "standard", "--output", "m")
     header, first, *_ = rows_of(crosshead("predict", "m", "iris", "--top", "2").out)
@@ -147,7 +158,10 @@ def test_a_backbone_that_moved(crosshead, photos, network, tmp_path):
     moved = network.path.rename(tmp_path / "moved.onnx")
     refused = crosshead("evaluate", "m", photos)
     assert refused.code == 2
-    assert "the model's backbone is not there; put it into the working folder, or say --backbone" in refused.line
+    assert (
+        "the model's backbone is not there; put it into the working folder, or say where it is with --backbone"
+        in refused.line
+    )
     assert crosshead("evaluate", "m", photos, "--backbone", moved).code == 0
     assert crosshead("predict", "m", photos, "--backbone", moved).code == 0
     assert crosshead("export", "m", "m.onnx", "--backbone", moved).code == 0
@@ -223,3 +237,54 @@ def test_ctrl_c_keeps_what_is_done(crosshead, photos, network, monkeypatch):
     again = crosshead(*command)
     assert again.code == 0
     assert "30 of 30, 8 of them by an earlier run" in again.out
+
+
+COMMANDS = (
+    ("evaluate", "m", "photos"),
+    ("predict", "m", "photos"),
+    ("top-losses", "m", "photos"),
+    ("report", "m", "photos", "--all-rows"),
+    ("explain", "m", "photos", "--row", "dark/00.png"),
+    ("compare", "m", "n", "photos"),
+    ("calibrate", "m", "photos"),
+)
+
+
+def test_every_command_takes_images_as_the_model_did(crosshead, photos, network, cache, tmp_path):
+    """A moved network and a broken image must not shut a model out of any command, nor features be made twice."""
+    (photos / "light" / "99.png").write_bytes(b"")
+    (photos / "light" / "98.png").write_bytes(b"text")
+    made = ("--backbone", network.path, *MEANS, "--skip-broken", "--batch-size", "7", "--test", "0.3")
+    for name in ("m", "n"):
+        assert crosshead("fit", photos, *made, "--output", name).code == 0
+    moved = network.path.rename(tmp_path / "moved.onnx")
+    for words in COMMANDS:
+        refused = crosshead(*words, "--skip-broken")
+        assert refused.code == 2
+        assert "say where it is with --backbone FILE" in refused.err
+        refused = crosshead(*words, "--backbone", moved)
+        assert refused.code == 2
+        assert "2 images cannot be read" in refused.err
+        done = crosshead(*words, "--backbone", moved, "--skip-broken", "--workers", "0")
+        # These classes lie so far apart that no temperature is best; that is for calibrate to find, on its features.
+        assert (done.code == 0) != ("no temperature is best" in done.err), done.err
+        if words[0] != "predict":
+            assert f"features of {photos.name} taken from {cache}" in done.err
+    assert len(list(cache.glob("*.npz"))) == 1
+    known = json.loads(crosshead("evaluate", "m", photos, "--backbone", moved, "--skip-broken", "--json").out)
+    assert known["training_rows"] > 0
+    crosshead("evaluate", "m", photos, "--backbone", moved, "--skip-broken", "--batch-size", "5", "--cache", "own")
+    assert len(list((tmp_path / "own").glob("*.npz"))) == 1
+
+
+def test_options_about_images_that_would_change_nothing(crosshead, photos, network, tmp_path):
+    crosshead("fit", photos, "--scale", "maxabs", "--output", "m")
+    assert (
+        "--batch-size: it is for a model with a backbone" in crosshead("evaluate", "m", photos, "--batch-size", 3).line
+    )
+    assert "--cache: it is for a model with a backbone" in crosshead("top-losses", "m", photos, "--cache", "c").line
+    (tmp_path / "p.csv").write_text("a,b,target\n0.2,0.8,b\n0.6,0.4,a\n")
+    (tmp_path / "q.csv").write_text("a,b,target\n0.3,0.7,b\n0.6,0.4,a\n")
+    for words in (("report", "p.csv"), ("evaluate", "p.csv"), ("compare", "p.csv", "q.csv")):
+        assert "--backbone" in crosshead(*words, "--target", "target", "--backbone", "net.onnx").line
+    assert "--workers does not go with --scores" in crosshead("explain", "--scores", "1,2", "--workers", 1).line

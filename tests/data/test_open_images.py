@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import struct
 
 import numpy as np
@@ -10,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, load, open_images
+from crosshead.data import DataError, ImageForm, decoding_pool, load, open_images
 from crosshead.data.open_images import holds_images
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (23, 4, 5, 3), dtype=np.uint8)
@@ -95,7 +97,12 @@ def test_lists_of_files(tmp_path):
     ("text", "message"),
     [
         ("file_name,label\nnone.png,a\n", r"'none\.png' at row 1 below the header does not exist"),
-        ("name,label\n0.png,a\n", "no 'file_name' at row 1"),
+        ("name,label\n0.png,a\n", "no column 'file_name', which names the images; found 'name', 'label'"),
+        ("file_name;label\n0.png;a\n", "no column 'file_name', which names the images; found 'file_name;label'"),
+        ("file_name,label,label\n0.png,a,b\n", "two columns are called 'label'"),
+        ("file_name,label\n0.png,a,b\n", "3 cells at row 1 below the header, but the header has 2"),
+        ("file_name,label\n0.png,a\n0.png,b\n", r"'0\.png' at row 2 below the header was listed at row 1 below"),
+        ('file_name,label\n0.png,"a\n', "not a table of text in UTF-8 with commas"),
         ("file_name,label\n../0.png,a\n", "lies outside the folder"),
         ("file_name,label\n0.png,\n", "no label at row 1 below the header"),
         ("file_name,label\n", "lists no images"),
@@ -106,6 +113,77 @@ def test_lists_that_cannot_be(tmp_path, text, message):
     (tmp_path / "metadata.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         open_images(tmp_path)
+
+
+def test_a_list_without_labels_says_where_they_may_be(tmp_path):
+    (tmp_path / "0.png").write_bytes(png(PIXELS[0]))
+    (tmp_path / "metadata.csv").write_text("file_name,kind\n0.png,a\n")
+    assert open_images(tmp_path).labels is None
+    with pytest.raises(DataError, match="none of the columns label, class, target; name its column with --target"):
+        open_images(tmp_path, labels_required=True)
+    (tmp_path / "metadata.csv").write_text("file_name, label\r\n0.png,01\r\n")
+    assert open_images(tmp_path, labels_required=True).labels.tolist() == ["01"]
+
+
+def test_a_training_folder_alone_and_parts_beside_it(photos, tmp_path):
+    (tmp_path / "set").mkdir()
+    photos.rename(tmp_path / "set" / "train")
+    assert open_images(tmp_path / "set").classes.tolist() == ["dark", "light"]
+    for name in ("val", "valid"):
+        (tmp_path / "set" / name / "dark").mkdir(parents=True)
+        (tmp_path / "set" / name / "dark" / "x.png").write_bytes(png(PIXELS[0]))
+    source = open_images(tmp_path / "set")
+    assert (len(source), len(source.test)) == (30, 1)
+    assert source.notes == (f"{tmp_path / 'set'}: the test images are those of val; not read: valid",)
+
+
+def test_where_classes_do_not_matter_every_image_is_taken(photos):
+    (photos / "loose.png").write_bytes(png(PIXELS[0]))
+    (photos / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: the class folder holds no images"):
+        open_images(photos)
+    source = open_images(photos, classes=False)
+    assert len(source) == 31
+    assert source.labels is None
+    assert source.names[-1] == "loose.png"
+
+
+def test_links_lead_to_images_or_are_told(photos, tmp_path):
+    """What a link should have led to must not go missing without a word, nor go round in circles."""
+    (tmp_path / "more").mkdir()
+    (photos / "light" / "14.png").rename(tmp_path / "more" / "14.png")
+    (photos / "light" / "more").symlink_to(tmp_path / "more")
+    source = open_images(photos)
+    assert source.names[-1] == "light/more/14.png"
+    assert len(source) == 30
+    (photos / "light" / "15.png").symlink_to("nowhere.png")
+    source = open_images(photos)
+    with pytest.raises(DataError, match=r"light/15\.png: not a readable image \(\[Errno 2\] No such file"):
+        list(source.batches(ImageForm((4, 4), 3)))
+    (photos / "light" / "round").symlink_to(photos / "light")
+    with pytest.raises(DataError, match=r"light/round: a link back to a folder that it lies in"):
+        open_images(photos)
+
+
+def test_a_folder_that_may_not_be_read_is_told(photos, monkeypatch):
+    (photos / "light" / "secret").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="secret"):
+        open_images(photos)
+
+
+def test_names_that_are_no_text_are_escaped(photos):
+    os.rename(photos / "dark" / "00.png", os.fsencode(photos / "dark") + b"/caf\xe9.png")
+    source = open_images(photos)
+    assert r"dark/caf\xe9.png" in source.names
+    assert len(next(source.batches(ImageForm((4, 4), 3))).rows) == 30
 
 
 def test_arrays_and_their_test_images(tmp_path):
@@ -200,6 +278,17 @@ def test_nothing_that_can_be_read(tmp_path):
     (tmp_path / "a" / "x.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 images can be read"):
         load(tmp_path, size=4, encoding={"shape": [4, 4]}, skip_broken=True)
+
+
+def test_a_killed_process_ends_the_pass_and_not_the_next(photos):
+    source = open_images(photos)
+    batches = source.batches(FORM, batch_size=2, workers=1)
+    next(batches)
+    for process in decoding_pool._pool(1)._processes:
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match=r"a process that decoded images was killed; .* try --workers 0"):
+        list(batches)
+    assert len(list(source.batches(FORM, batch_size=2, workers=1))) == 15
 
 
 def test_large_photos_are_decoded_by_processes(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from crosshead.data.image_source import Broken, ImageBatch, ImageSource, refusal
 from crosshead.models.document import package_version
 
 BATCH_SIZE = 32
+BATCH = "batch_size"
+"""Under which name the batch size stands beside what is said of a backbone."""
+
 CACHE_VARIABLE = "CROSSHEAD_CACHE"
 WRITERS = {".npz": write_archive, ".parquet": write_table}
 READERS = {".npz": read_feature_archive, ".parquet": read_feature_table}
@@ -85,7 +89,7 @@ def embed(source: ImageSource, backbone: Backbone, how: Embedding | None = None)
         read.labels,
         row_names=[read.name(row) for row in range(len(read))],
         test=None if source.test is None else embed(source.test, backbone, how),
-        encoding={"kind": KIND, BACKBONE: dict(backbone.description), "n_features": backbone.n_features},
+        encoding={"kind": KIND, BACKBONE: described(backbone, how), "n_features": backbone.n_features},
         source=source.source,
         notes=source.notes,
     )
@@ -146,6 +150,11 @@ def cache_folder(chosen: str | None = None) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "crosshead" / "features"
 
 
+def described(backbone: Backbone, how: Embedding) -> dict[str, Any]:
+    """What features say of how they were made: the backbone, and how many images it took at a time."""
+    return {**backbone.description, BATCH: how.batch_size}
+
+
 def embedding_key(source: ImageSource, backbone: Backbone, how: Embedding) -> str:
     """SHA-256 of all that the features depend on: images, labels, backbone, pre-processing, batch size, versions.
 
@@ -156,7 +165,7 @@ def embedding_key(source: ImageSource, backbone: Backbone, how: Embedding) -> st
         "images": source.fingerprint(),
         "test": None if source.test is None else source.test.fingerprint(),
         "backbone": description,
-        "batch_size": how.batch_size,
+        BATCH: how.batch_size,
         "versions": {name: package_version(name) for name in _VERSIONS},
     }
     return hashlib.sha256(text_of(content).encode()).hexdigest()
@@ -186,7 +195,7 @@ def _write(
         temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
         try:
             test = written[1] if len(written) > 1 else None
-            WRITERS[suffix](temporary, written[0], test, backbone.description)
+            WRITERS[suffix](temporary, written[0], test, described(backbone, how))
             os.replace(temporary, output)
         finally:
             temporary.unlink(missing_ok=True)

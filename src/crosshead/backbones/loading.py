@@ -64,8 +64,8 @@ def backbone_again(
         path, output = (_where_it_was(Path(remembered)), None) if spec is None else split_output(spec)
         if not path.is_file():
             raise DataError(
-                f"{path}: the model's backbone is not there; put it into the working folder, or say --backbone FILE "
-                "to crosshead evaluate, predict or export"
+                f"{path}: the model's backbone is not there; put it into the working folder, or say where it is "
+                "with --backbone FILE"
             )
         stated = description["preprocessing"]
         found = OnnxBackbone(path, output or description["output"], stated, threads)

@@ -56,7 +56,9 @@ class Preprocessing:
         if self.layout not in LAYOUTS:
             raise DataError(f"layout {self.layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, self.n_channels) or not all(map(math.isfinite, values)):
+            if not all(map(math.isfinite, values)):
+                raise DataError(f"{name} holds a number that is not finite")
+            if len(values) not in (1, self.n_channels):
                 raise DataError(f"{name} has {len(values)} numbers; give one, or one for each of {self.n_channels}")
         if min(self.std) <= 0 or not 0 < self.white < math.inf:
             raise DataError("std and white must be positive: features are divided by them")
@@ -140,8 +142,28 @@ def stated_beside(model: Path) -> tuple[Stated, str | None]:
                 ) from error
             if not isinstance(document, dict):
                 raise DataError(f"{path}: holds no JSON object of pre-processing")
-            return (document if path == own else _from_hugging_face(document, str(path))), str(path)
+            return _checked(document if path == own else _of_hugging_face(document, str(path)), path), str(path)
     return {}, None
+
+
+def _checked(stated: Stated, path: Path) -> Stated:
+    """What a file says, if it can be said of some network; DataError names the file where it cannot."""
+    said = {name: value for name, value in stated.items() if value is not None}
+    per_channel = [len(said[name]) for name in ("mean", "std") if isinstance(said.get(name), list)]
+    some_network = {"size": 1, "colours": "rgba" if max(per_channel, default=1) == 4 else "rgb"}
+    preprocessing_of({**some_network, **said}, str(path))
+    return said
+
+
+def _of_hugging_face(document: Stated, source: str) -> Stated:
+    try:
+        return _from_hugging_face(document, source)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{source}: the pre-processing cannot be read ({error}); say --size, --mean and --std"
+        ) from error
 
 
 def _from_hugging_face(document: Stated, source: str) -> dict[str, Any]:
@@ -182,4 +204,6 @@ def _size(value: Any) -> Size:
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is text, not a number or a list of numbers")
     return tuple(float(one) for one in value) if isinstance(value, Sequence) else (float(value),)

@@ -67,6 +67,10 @@ def check_independence(embed: Any, preprocessing: Preprocessing, name: str) -> i
     together, alone = embed(pixels), embed(pixels[:1])
     if together.shape[0] != 2 or alone.shape != (1, together.shape[1]):
         raise DataError(f"{name}: gives {together.shape[0]} rows of features for 2 images and {alone.shape[0]} for 1")
+    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
+        raise DataError(
+            f"{name}: the features of images of random pixels are NaN or infinite; are its weights damaged?"
+        )
     scale = float(np.abs(together).max()) or 1.0
     difference = float(np.abs(together[:1] - alone).max())
     if not difference <= 1e-2 * scale:

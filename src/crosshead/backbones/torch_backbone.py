@@ -83,12 +83,19 @@ def _module_of(spec: str, torch: Any) -> tuple[Any, str]:
         sys.path.insert(0, folder)
     try:
         home = importlib.import_module(module_name)
-    except ImportError as error:
-        raise DataError(f"{spec}: module {module_name!r} cannot be imported ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever a person's own code raises
+        raise DataError(f"{spec}: module {module_name!r} cannot be imported ({_in_words(error)})") from error
     found = getattr(home, name, None)
     if found is None:
         raise DataError(f"{spec}: module {module_name!r} has no {name!r}")
-    network = found if isinstance(found, torch.nn.Module) else found() if callable(found) else found
+    network = found
+    if callable(found) and not isinstance(found, torch.nn.Module):
+        try:
+            network = found()
+        except (Exception, SystemExit) as error:  # whatever a person's own code raises
+            raise DataError(
+                f"{spec}: {name!r} failed when it was called without arguments ({_in_words(error)})"
+            ) from error
     if not isinstance(network, torch.nn.Module):
         raise DataError(f"{spec}: {name!r} is {type(network).__name__}, not a torch.nn.Module nor one's maker")
     try:
@@ -96,6 +103,10 @@ def _module_of(spec: str, torch: Any) -> tuple[Any, str]:
     except (OSError, TypeError):
         source = ""
     return network.eval(), source
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removeprefix("ModuleNotFoundError: ").removeprefix("ImportError: ")
 
 
 def _fingerprint(module: Any, source: str, torch: Any) -> str:

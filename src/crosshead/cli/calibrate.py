@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import image_options, options
 from crosshead.cli.command import command
 
 
@@ -14,6 +14,7 @@ from crosshead.cli.command import command
 def calibrate(
     model: options.ModelFolder,
     source: options.Source,
+    *,
     target: options.Target = None,
     ignore: options.Ignore = (),
     folds: Annotated[
@@ -29,6 +30,7 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    images: image_options.OwnImages,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
@@ -44,4 +46,6 @@ def calibrate(
     """
     from crosshead.cli.calibrating import Request, run
 
-    return run(Request(model, source, target, ignore, folds, seed, bins, output, test_rows, engine, threads, as_json))
+    return run(
+        Request(model, source, target, ignore, folds, seed, bins, output, test_rows, engine, threads, as_json, images)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.evaluating import cross_entropy_values, training_rows
 from crosshead.cli.folders import check_model_folder
 from crosshead.cli.held_out import held_out_again
+from crosshead.cli.image_options import OwnImages
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, model_loss, scores_of
 from crosshead.cli.monitor import Monitor
@@ -39,6 +40,7 @@ class Request:
     engine: str
     threads: int | None
     as_json: bool
+    images: OwnImages = field(default_factory=OwnImages)
 
 
 def run(request: Request) -> int:
@@ -56,6 +58,9 @@ def run(request: Request) -> int:
             ignore=request.ignore,
             target_required=True,
             test_rows=request.test_rows,
+            images=request.images,
+            threads=request.threads,
+            monitor=monitor,
         )
         source_fingerprint = whole.fingerprint()
         dataset = unseen_rows(model, whole, source_fingerprint)

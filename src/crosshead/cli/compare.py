@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options, prediction_options
+from crosshead.cli import image_options, options, prediction_options
 from crosshead.cli.command import command
 
 
@@ -21,6 +21,7 @@ def compare(
             show_default=False,
         ),
     ],
+    *,
     target: options.Target = None,
     ignore: options.Ignore = (),
     labels: prediction_options.Labels = None,
@@ -33,6 +34,7 @@ def compare(
     resamples: options.Resamples = 1000,
     seed: options.Seed = 0,
     bins: options.Bins = 15,
+    images: image_options.OwnImages,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
@@ -57,5 +59,6 @@ def compare(
             engine,
             threads,
             as_json,
+            images,
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from crosshead.cli.display import show_json
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.evaluating import Measuring, note_known_rows, row_names_of
+from crosshead.cli.image_options import OwnImages
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, evaluator_of, scores_of
 from crosshead.cli.monitor import Monitor
@@ -22,6 +23,7 @@ from crosshead.cli.prediction_options import PredictionOptions
 from crosshead.cli.sources import load_for_model
 from crosshead.data import Dataset, Predictions
 from crosshead.data.checks import class_positions
+from crosshead.data.feature_files import KIND
 from crosshead.evaluation import Comparer, Comparison, compare
 from crosshead.models import Model
 
@@ -41,6 +43,7 @@ class Request:
     engine: str
     threads: int | None
     as_json: bool
+    images: OwnImages = field(default_factory=OwnImages)
 
 
 def run(request: Request) -> int:
@@ -65,6 +68,7 @@ def _of_predictions(request: Request) -> tuple[Comparison, Callable[[int], str]]
         ("--test-rows", request.test_rows),
         ("--engine", request.engine != "auto"),
         ("--threads", request.threads is not None),
+        *((option, True) for option in request.images.given),
     ):
         if given:
             raise UsageError(f"{option} is for models with a source, and these are files of predictions")
@@ -94,7 +98,8 @@ def _of_models(request: Request) -> tuple[Comparison, Callable[[int], str]]:
     computing = Computing(request.engine, request.threads)
     with Monitor() as monitor:
         monitor.stage(f"reading {source}")
-        datasets = {name: _dataset(request, source, model) for name, model in models.items()}
+        through_network = any(model.encoding.get("kind") == KIND for model in models.values())
+        datasets = {name: _dataset(request, source, model, through_network, monitor) for name, model in models.items()}
         one = models[names[0]]
         _check_classes(models)
         target = class_indices(datasets[names[0]], one.classes)
@@ -122,8 +127,11 @@ def _of_models(request: Request) -> tuple[Comparison, Callable[[int], str]]:
     return found, row_names_of(datasets[names[0]])
 
 
-def _dataset(request: Request, source: str, model: Model) -> Dataset:
-    """The source as this model reads it; a column that one model encodes, another may not know."""
+def _dataset(request: Request, source: str, model: Model, through_network: bool, monitor: Monitor) -> Dataset:
+    """The source as this model reads it; what one model encodes, or takes through a network, another may not know."""
+    images = request.images
+    if through_network and model.encoding.get("kind") != KIND:
+        images = OwnImages(skip_broken=images.skip_broken)
     return load_for_model(
         source,
         model,
@@ -131,6 +139,9 @@ def _dataset(request: Request, source: str, model: Model) -> Dataset:
         ignore=request.predictions.ignore,
         target_required=True,
         test_rows=request.test_rows,
+        images=images,
+        threads=request.threads,
+        monitor=monitor,
     )
 
 

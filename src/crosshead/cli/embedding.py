@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
-from crosshead.backbones.embedding import WRITERS, Embedded, Embedding, cache_folder, embed_cached
+from crosshead.backbones.embedding import BATCH, WRITERS, Embedded, Embedding, cache_folder, described, embed_cached
 from crosshead.cli.display import show_json, show_pairs
 from crosshead.cli.errors import DONE, FAILED, tell
-from crosshead.cli.image_options import ImageOptions
+from crosshead.cli.image_options import BATCH_SIZE, ImageOptions, OwnImages
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.writers import check_output
 from crosshead.data import Dataset, ImageSource, load, open_images
@@ -118,15 +118,26 @@ def backbone_title(description: Encoding) -> str:
     return name if description.get("output") is None else f"{name}, output {description['output']}"
 
 
+def batch_size_of(encoding: Encoding, chosen: int | None) -> int:
+    """How many images a model's network takes at a time: as many as in training, unless another number is chosen.
+
+    The last places of features may depend on it, and so may whether these are the rows that a model has seen.
+    """
+    return chosen or int(encoding.get(BACKBONE, {}).get(BATCH, BATCH_SIZE))
+
+
 def embedded_source(
-    images: ImageSource, backbone: Backbone, options: ImageOptions, monitor: Monitor | None = None
+    images: ImageSource,
+    backbone: Backbone,
+    how: Embedding,
+    cache: str | None = None,
+    monitor: Monitor | None = None,
 ) -> Dataset:
     """The features of a source of images, from the cache or into it."""
     source = images.source
     watch = None if monitor is None else Rate(monitor, source)
-    folder = cache_folder(options.cache)
     try:
-        made = embed_cached(images, backbone, folder, how_of(options), watch)
+        made = embed_cached(images, backbone, cache_folder(cache), how, watch)
     except KeyboardInterrupt:
         tell("note", GOES_ON)
         raise
@@ -134,7 +145,7 @@ def embedded_source(
     tell("note", f"features of {source} {'taken from' if made.cached else 'kept in'} {made.path}")
     features = load(made.path, target_required=images.labels is not None)
     # What a model remembers is where its backbone is now, not where it was when the features were first made.
-    encoding = {**features.encoding, BACKBONE: dict(backbone.description)}
+    encoding = {**features.encoding, BACKBONE: described(backbone, how)}
     test = None if features.test is None else replace(features.test, encoding=encoding, source=source)
     return replace(features, test=test, encoding=encoding, source=source)
 
@@ -146,14 +157,21 @@ def load_again(
     target: str | None = None,
     ignore: tuple[str, ...] = (),
     target_required: bool = False,
-    images: ImageOptions | None = None,
+    images: ImageOptions | OwnImages | None = None,
+    threads: int | None = None,
     monitor: Monitor | None = None,
 ) -> Dataset:
     """Read a source into the features of an earlier ``encoding``; images go through the backbone it remembers."""
-    images = images or ImageOptions()
+    images = images or OwnImages()
     if encoding.get("kind") == KIND and holds_images(source):
         opened = open_images(source, target=target, labels_required=target_required)
-        return embedded_source(opened, backbone_again(encoding[BACKBONE], images.backbone), images, monitor)
+        backbone = backbone_again(encoding[BACKBONE], images.backbone, threads=threads)
+        chosen = images.batch_size if isinstance(images, OwnImages) else None
+        how = Embedding(batch_size_of(encoding, chosen), images.workers, images.skip_broken)
+        return embedded_source(opened, backbone, how, images.cache, monitor)
+    if isinstance(images, OwnImages):
+        reason = f"it is for a model with a backbone and for images, and {source} goes through none"
+        images.refuse(reason, allowed="--skip-broken")
     return load(
         source,
         target=target,

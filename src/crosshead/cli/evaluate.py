@@ -42,8 +42,7 @@ def evaluate(
     reliability: Annotated[
         bool, typer.Option("--reliability", help="Also show confidence against accuracy, bin by bin.")
     ] = False,
-    backbone: image_options.OwnBackbone = None,
-    skip_broken: image_options.SkipBroken = False,
+    images: image_options.OwnImages,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
@@ -67,6 +66,6 @@ def evaluate(
             test_rows,
             engine,
             threads,
-            image_options.ImageOptions(backbone, skip_broken=skip_broken),
+            images,
         )
     )

@@ -11,7 +11,7 @@ from crosshead.cli import evaluation_report as report
 from crosshead.cli.display import loss_title, show_json, show_pairs
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
-from crosshead.cli.image_options import ImageOptions
+from crosshead.cli.image_options import OwnImages
 from crosshead.cli.labels import class_indices
 from crosshead.cli.measures import Computing, Measures, evaluate_model
 from crosshead.cli.monitor import Monitor
@@ -55,7 +55,7 @@ class Request:
     test_rows: bool
     engine: str
     threads: int | None
-    images: ImageOptions = field(default_factory=ImageOptions)
+    images: OwnImages = field(default_factory=OwnImages)
 
 
 def run(request: Request) -> int:
@@ -123,6 +123,7 @@ def _run_model(request: Request, model: Model, source: str) -> int:
             target_required=True,
             test_rows=request.test_rows,
             images=request.images,
+            threads=request.threads,
             monitor=monitor,
         )
         indices = class_indices(dataset, model.classes)
@@ -141,8 +142,7 @@ def _run_predictions(request: Request) -> int:
         ("--test-rows", request.test_rows),
         ("--engine", request.engine != "auto"),
         ("--threads", request.threads is not None),
-        ("--backbone", request.images.backbone is not None),
-        ("--skip-broken", request.images.skip_broken),
+        *((option, True) for option in request.images.given),
     ):
         if given:
             raise UsageError(

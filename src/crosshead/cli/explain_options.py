@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crosshead.cli import options, values
+from crosshead.cli import image_options, options, values
 from crosshead.cli.errors import UsageError
 
 SCORE_LOSSES = (*options.LOSSES, "cross_entropy", "mse")
@@ -15,7 +15,18 @@ PROBABILITY_LOSSES = ("cross_entropy", "nll", "bce", "mse", "entropy")
 
 _ON_SCORES = ("target", "loss", "margin", "label_smoothing", "base", "classes", "sample_weight", "class_weight")
 FORMS = {
-    "model": ("source", "row", "label", "target", "ignore", "test_rows", "base", "sample_weight", "class_weight"),
+    "model": (
+        "source",
+        "row",
+        "label",
+        "target",
+        "ignore",
+        "images",
+        "test_rows",
+        "base",
+        "sample_weight",
+        "class_weight",
+    ),
     "scores": (*_ON_SCORES, "jacobian"),
     "probabilities": ("target", "loss", "base", "classes", "sample_weight"),
     "weights": (*_ON_SCORES, "input", "bias", "alpha", "l1_ratio", "shape", "jacobian"),
@@ -94,6 +105,7 @@ class ExplainOptions:
         tuple[str, ...], _several("CLASS=NUMBER", "What samples of a class are multiplied with")
     ] = ()
     ignore: options.Ignore = ()
+    images: image_options.OwnImages = field(default_factory=image_options.OwnImages)
     test_rows: options.TestRows = False
     output: Annotated[
         str | None, options.option("FILE.html", "Write a page there, complete in one file, in place of the text.")
@@ -128,8 +140,9 @@ def _check_combination(chosen: ExplainOptions) -> None:
     """An option that would change nothing is a misunderstanding."""
     allowed = {chosen.form, *FORMS[chosen.form], "output", "as_json", "form"}
     for each in fields(chosen):
-        if each.name not in allowed and getattr(chosen, each.name) not in (None, False, ()):
-            raise UsageError(f"{flag(each.name)} does not go with {flag(chosen.form)}")
+        if each.name not in allowed and getattr(chosen, each.name) not in (None, False, (), image_options.OwnImages()):
+            named = chosen.images.given[0] if each.name == "images" else flag(each.name)
+            raise UsageError(f"{named} does not go with {flag(chosen.form)}")
 
 
 def flag(name: str) -> str:

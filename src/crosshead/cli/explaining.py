@@ -136,6 +136,7 @@ def _from_model(options: ExplainOptions) -> list[Explanation]:
         ignore=options.ignore,
         target_required=False,
         test_rows=options.test_rows,
+        images=options.images,
     )
 
     def one(text: str, place: int, weight: float) -> Explanation:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crosshead.cli import fit_report
-from crosshead.cli.embedding import embedded_source, load_again, open_backbone
+from crosshead.cli.embedding import embedded_source, how_of, load_again, open_backbone
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED, UsageError
 from crosshead.cli.fit_options import FitOptions
@@ -81,7 +81,7 @@ def _read(options: FitOptions, monitor: Monitor) -> Dataset:
     if options.ignore:
         raise UsageError("--ignore names columns of a table of features, and images have none")
     source = open_images(options.source, target=options.target, labels_required=True)
-    return embedded_source(source, open_backbone(images, options.threads), images, monitor)
+    return embedded_source(source, open_backbone(images, options.threads), how_of(images), images.cache, monitor)
 
 
 def report_page_for(options: FitOptions, folder: Path) -> Path | None:
@@ -128,6 +128,7 @@ def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dat
         target=_test_target(options, dataset),
         target_required=True,
         images=images,
+        threads=options.threads,
         monitor=monitor,
     )
     show_notes(test)

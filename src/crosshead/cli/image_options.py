@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any
 
@@ -84,6 +84,10 @@ Layout = Annotated[
     options.one_of(LAYOUTS),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images the network takes at a time.")]
+OwnBatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Images the network takes at a time. [default: as many as in training]"),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -102,6 +106,38 @@ Cache = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """What is said of images that a model takes through the backbone it remembers, or as pixels."""
+
+    backbone: OwnBackbone = None
+    batch_size: OwnBatchSize = None
+    workers: Workers = None
+    skip_broken: SkipBroken = False
+    cache: Cache = None
+
+    @property
+    def given(self) -> list[str]:
+        """The options that were given, as they are typed."""
+        return [f"--{each.name.replace('_', '-')}" for each in fields(self) if getattr(self, each.name) != each.default]
+
+    def refuse(self, reason: str, allowed: str = "") -> None:
+        """UsageError where an option is given that means nothing here."""
+        named = [option for option in self.given if option != allowed]
+        if named:
+            raise UsageError(f"{named[0]}: {reason}")
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """The same for images of which no features are kept."""
+
+    backbone: OwnBackbone = None
+    batch_size: OwnBatchSize = None
+    workers: Workers = None
+    skip_broken: SkipBroken = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
+from crosshead.backbones.embedding import BATCH
 from crosshead.cli.errors import UsageError, WorkError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.fitted import Fitted, model_of, train
@@ -234,7 +235,7 @@ def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
         np.concatenate(features),
         images.labels,
         row_names=[images.source.name(row) for row in range(len(images.source))],
-        encoding={"kind": KIND, BACKBONE: dict(backbone.description)},
+        encoding={"kind": KIND, BACKBONE: {**backbone.description, BATCH: batch_size}},
         source=images.source.source,
         notes=images.source.notes,
     )

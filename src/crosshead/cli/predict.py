@@ -21,6 +21,7 @@ def predict(
             show_default=False,
         ),
     ],
+    *,
     proba: Annotated[bool, typer.Option("--proba", help="Also write the probability of each class.")] = False,
     top: Annotated[
         int | None,
@@ -40,10 +41,7 @@ def predict(
         ),
     ] = None,
     ignore: options.Ignore = (),
-    backbone: image_options.OwnBackbone = None,
-    batch_size: image_options.BatchSize = image_options.BATCH_SIZE,
-    workers: image_options.Workers = None,
-    skip_broken: image_options.SkipBroken = False,
+    images: image_options.StreamedImages,
     test_rows: options.TestRows = False,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
@@ -58,5 +56,4 @@ def predict(
     from crosshead.cli.predicting import run
     from crosshead.cli.prediction_output import Request
 
-    images = image_options.ImageOptions(backbone, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
     return run(Request(model, tuple(source), proba, top, output, ignore, test_rows, engine, threads, as_json, images))

@@ -10,6 +10,7 @@ import numpy as np
 from crosshead.backbones import Backbone, backbone_again
 from crosshead.backbones.embedding import embed_batch
 from crosshead.cli.display import show_json
+from crosshead.cli.embedding import batch_size_of
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
@@ -18,6 +19,7 @@ from crosshead.cli.writers import Block, JsonWriter
 from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
 from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.data.image_files import readable
 from crosshead.data.image_source import Broken, skipped_note
 from crosshead.data.images import learned_form
 from crosshead.data.kinds import recognise
@@ -98,7 +100,7 @@ class ImageScorer:
 
 
 def _opened(name: str, request: Request) -> ImageSource:
-    opened = open_images(name)
+    opened = open_images(name, classes=False)
     for note in opened.notes:
         tell("note", note)
     if request.test_rows:
@@ -114,9 +116,8 @@ def _blocks(
     source: ImageSource, prefix: str, scorer: ImageScorer, request: Request
 ) -> Iterator[tuple[Block, tuple[Broken, ...]]]:
     images = request.images
-    batches = source.batches(
-        scorer.form, batch_size=images.batch_size, workers=images.workers, skip_broken=images.skip_broken
-    )
+    size = batch_size_of(scorer.model.encoding, images.batch_size)
+    batches = source.batches(scorer.form, batch_size=size, workers=images.workers, skip_broken=images.skip_broken)
     for batch in batches:
         if source.names is None and not prefix:
             names: Array = source.rows[batch.rows] + 1
@@ -134,7 +135,7 @@ def _prefix(source: str) -> str:
     path = Path(source)
     is_file_of_one = path.is_file() and recognise(source)[0] == "images"
     place = path.parent if is_file_of_one else path
-    return "" if place == Path() else f"{place.as_posix()}/"
+    return "" if place == Path() else f"{readable(place.as_posix())}/"
 
 
 def _tail(done: int, skipped: Sequence[Broken], request: Request) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from crosshead.cli.display import show_json
 from crosshead.cli.errors import tell
-from crosshead.cli.image_options import ImageOptions
+from crosshead.cli.image_options import StreamedImages
 from crosshead.cli.measures import has_probabilities, probabilities_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.writers import Block, Columns, CsvWriter, JsonWriter, Top, Writer, file_writer
@@ -34,7 +34,7 @@ class Request:
     engine: str
     threads: int | None
     as_json: bool
-    images: ImageOptions = field(default_factory=ImageOptions)
+    images: StreamedImages = field(default_factory=StreamedImages)
 
     @property
     def source(self) -> str:

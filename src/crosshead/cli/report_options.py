@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import image_options, options
 from crosshead.cli.errors import UsageError
 from crosshead.cli.prediction_options import PredictionOptions
 
@@ -52,6 +52,7 @@ class ReportOptions:
         str | None,
         typer.Option(metavar="TEXT", help="A date or note for the page's head; by default there is none."),
     ] = None
+    images: image_options.OwnImages
     engine: options.Engine = "auto"
     threads: options.Threads = None
     as_json: options.AsJson = False
@@ -61,5 +62,6 @@ class ReportOptions:
             raise UsageError("--all-rows is for a model with a SOURCE; predictions are judged on all their rows")
         if self.source is None:
             self.predictions.check()
+            self.images.refuse("it is for a model with a SOURCE of images, and these are predictions")
         else:
             self.predictions.refuse_for_model()

@@ -127,6 +127,8 @@ def _of_model(options: ReportOptions, monitor: Monitor) -> Contents:
         target=options.predictions.target,
         ignore=tuple(options.predictions.ignore),
         target_required=True,
+        images=options.images,
+        threads=options.threads,
         monitor=monitor,
     )
     judged = rows_to_judge(model, whole, all_rows=options.all_rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from crosshead.cli.embedding import load_again
 from crosshead.cli.errors import UsageError, tell
-from crosshead.cli.image_options import ImageOptions
+from crosshead.cli.image_options import OwnImages
 from crosshead.cli.monitor import Monitor
 from crosshead.data import Dataset
 from crosshead.models import Model
@@ -20,7 +20,8 @@ def load_for_model(
     ignore: Sequence[str],
     target_required: bool,
     test_rows: bool,
-    images: ImageOptions | None = None,
+    images: OwnImages | None = None,
+    threads: int | None = None,
     monitor: Monitor | None = None,
 ) -> Dataset:
     """Read a source into the features that the model was trained on; say what a person should know."""
@@ -31,6 +32,7 @@ def load_for_model(
         ignore=tuple(ignore),
         target_required=target_required,
         images=images,
+        threads=threads,
         monitor=monitor,
     )
     if test_rows:

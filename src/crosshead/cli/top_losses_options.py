@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crosshead.cli import options
+from crosshead.cli import image_options, options
 from crosshead.cli.command import Says
 from crosshead.cli.errors import UsageError
 
@@ -31,6 +31,7 @@ class TopLossesOptions:
     target: options.Target = None
     ignore: options.Ignore = ()
     test_rows: options.TestRows = False
+    images: image_options.OwnImages
     output: Annotated[str | None, options.option("FILE.csv", "Write the list to FILE as CSV.")] = None
     engine: options.Engine = "auto"
     threads: options.Threads = None

@@ -55,6 +55,9 @@ def run(options: TopLossesOptions) -> int:
             ignore=options.ignore,
             target_required=True,
             test_rows=options.test_rows,
+            images=options.images,
+            threads=options.threads,
+            monitor=monitor,
         )
         indices = class_indices(dataset, model.classes)
         if options.label_errors:

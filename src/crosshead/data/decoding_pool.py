@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import os
 import signal
 import threading
@@ -15,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from crosshead.data.decoding import BrokenImageError, ImageForm, Picture, Pixels, decode
-from crosshead.data.errors import DataError
 
 FEWEST_PIXELS = 1 << 28
 """Below so many pixels in all, the processes take longer to start than the decoding."""
@@ -92,7 +93,10 @@ def _cpus() -> int:
 
 
 def decode_all(tasks: Iterator[Task], n_workers: int) -> Iterator[Decoded]:
-    """The tasks' results in their order. At most three tasks a process wait, whatever the reader's pace."""
+    """The tasks' results in their order. At most three tasks a process wait, whatever the reader's pace.
+
+    Raises ChildProcessError where a process is killed, as by a system that is short of memory.
+    """
     if n_workers == 0:
         yield from map(decode_task, tasks)
         return
@@ -107,9 +111,8 @@ def decode_all(tasks: Iterator[Task], n_workers: int) -> Iterator[Decoded]:
             yield waiting.popleft().result()
     except _broken_pool() as error:
         _pool.cache_clear()
-        raise DataError(
-            f"a process that decoded images ended ({str(error).splitlines()[0]}); was memory short? try --workers 0"
-        ) from error
+        said = "a process that decoded images was killed; was memory short? try --workers 0, which decodes in this one"
+        raise ChildProcessError(errno.ECHILD, said) from error
     finally:
         for future in waiting:
             future.cancel()
@@ -127,6 +130,9 @@ def _pool(n_workers: int) -> Any:
     from joblib.externals.loky import ProcessPoolExecutor
 
     return ProcessPoolExecutor(n_workers, timeout=IDLE_SECONDS, initializer=_start_worker, initargs=(os.getpid(),))
+
+
+atexit.register(_pool.cache_clear)  # while loky's module is whole, which the interpreter takes apart later
 
 
 def _start_worker(parent: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,21 +37,36 @@ class ImageFiles:
     @property
     def names(self) -> list[str]:
         """The files' names below the folder."""
-        return [path.relative_to(self.root).as_posix() for path in self.paths]
+        return [readable(path.relative_to(self.root).as_posix()) for path in self.paths]
 
 
-def train_and_test(path: Path) -> tuple[Path, Path | None]:
-    """`train` and `test` folders, where a folder has both; as two classes they would be a quiet error."""
+@dataclass(frozen=True)
+class Parts:
+    """Where a folder's training images lie, where its test images, and what else there is that looks like those."""
+
+    training: Path
+    test: Path | None = None
+    others: tuple[str, ...] = ()
+
+
+def parts_of(path: Path) -> Parts:
+    """`train` and `test` folders, where a folder has them; as classes they would be a quiet error."""
     train = path / "train"
+    if not train.is_dir():
+        return Parts(path)
     tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
-    return (train, tests[0]) if train.is_dir() and tests else (path, None)
+    if tests:
+        return Parts(train, tests[0], tuple(other.name for other in tests[1:]))
+    alone = all(entry == train or _is_hidden(entry) or not entry.is_dir() for entry in path.iterdir())
+    return Parts(train) if alone else Parts(path)
 
 
-def find_images(root: Path, target: str | None = None) -> ImageFiles:
+def find_images(root: Path, target: str | None = None, classes: bool = True) -> ImageFiles:
     """Images below `root`, in the order of their names, or of the list `metadata.csv` or `metadata.jsonl` there.
 
     A list has the columns `file_name`, relative to the folder, and `label`, or the one that `target` names. Without a
-    list each folder is a class, with images at any depth; a folder without folders holds images without labels.
+    list each folder is a class, with images at any depth; a folder without folders holds images without labels, and
+    so does any where ``classes`` do not matter.
     """
     lists = [root / name for name in LISTS if (root / name).is_file()]
     if len(lists) > 1:
@@ -59,7 +75,18 @@ def find_images(root: Path, target: str | None = None) -> ImageFiles:
         return _listed_images(root, lists[0], target)
     if target is not None:
         raise DataError(f"{root}: --target names a column of {LISTS[0]}, and there is none; folders are classes")
-    return _images_in_folders(root)
+    return _images_in_folders(root) if classes else _all_images(root)
+
+
+def readable(name: str) -> str:
+    r"""A file's name as text that every format can hold: bytes that are no UTF-8 are escaped.
+
+    Examples
+    --------
+    >>> readable("caf\udce9.png")
+    'caf\\xe9.png'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_image_name(path: Path) -> bool:
@@ -70,7 +97,7 @@ def is_image_name(path: Path) -> bool:
 def _images_in_folders(root: Path) -> ImageFiles:
     entries = sorted(entry for entry in root.iterdir() if not _is_hidden(entry))
     folders = [entry for entry in entries if entry.is_dir()]
-    loose = [entry for entry in entries if entry.is_file()]
+    loose = [entry for entry in entries if _is_file(entry)]
     loose_images = [entry for entry in loose if is_image_name(entry)]
     if not folders:
         return ImageFiles(root, loose_images, None, len(loose) - len(loose_images))
@@ -87,8 +114,36 @@ def _images_in_folders(root: Path) -> ImageFiles:
     return ImageFiles(root, paths, labels, n_files - len(paths))
 
 
+def _all_images(root: Path) -> ImageFiles:
+    files = _files_below(root)
+    images = [file for file in files if is_image_name(file)]
+    return ImageFiles(root, images, None, len(files) - len(images))
+
+
 def _files_below(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file))
+    """All files at any depth, also behind links to folders; a link that leads nowhere is left for decoding to name."""
+    found: list[Path] = []
+    ways = {folder: {folder.resolve()}}
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        here = Path(place)
+        above = ways.pop(here)
+        folders[:] = [name for name in folders if not _is_hidden(here / name)]
+        for name in folders:
+            inside = (here / name).resolve()
+            if inside in above:
+                raise DataError(f"{here / name}: a link back to a folder that it lies in; remove it")
+            ways[here / name] = above | {inside}
+        found += [here / name for name in files if not _is_hidden(here / name) and _is_file(here / name)]
+    return sorted(found)
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read must not go missing without a word."""
+    raise error
 
 
 def _is_hidden(path: Path) -> bool:
@@ -101,18 +156,49 @@ def _listed_images(root: Path, listing: Path, target: str | None) -> ImageFiles:
         raise DataError(f"{listing}: lists no images")
     place = Place(str(listing), below_header=listing.suffix == ".csv")
     paths = [_listed_file(root, row, place.row(index), listing) for index, row in enumerate(rows)]
+    _check_once(paths, rows, place)
     label_name = _label_column(rows[0], target, listing)
     labels = None if label_name is None else as_labels(_labels(rows, label_name, place), label_name, place)
     n_images = sum(is_image_name(file) for file in _files_below(root))
     return ImageFiles(root, paths, labels, max(0, n_images - len(set(paths))))
 
 
+def _check_once(paths: list[Path], rows: list[dict[str, Any]], place: Place) -> None:
+    first: dict[Path, int] = {}
+    for index, path in enumerate(paths):
+        if first.setdefault(path, index) != index:
+            name = rows[index][NAME_COLUMN]
+            raise DataError(
+                f"{place.source}: {name!r} at {place.row(index)} was listed at {place.row(first[path])} already; "
+                "remove one of them"
+            )
+
+
 def _csv_rows(listing: Path) -> Iterator[dict[str, Any]]:
+    place = Place(str(listing), below_header=True)
     try:
         with listing.open(newline="", encoding="utf-8-sig") as stream:
-            yield from csv.DictReader(stream)
+            reader = csv.reader(stream, strict=True)
+            names = [name.strip() for name in next(reader, [])]
+            _check_header(names, listing)
+            for index, cells in enumerate(filter(None, reader)):
+                if len(cells) != len(names):
+                    raise DataError(
+                        f"{listing}: {len(cells)} cells at {place.row(index)}, but the header has {len(names)}; "
+                        "text with a comma needs quotes"
+                    )
+                yield dict(zip(names, cells, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{listing}: not a table of text in UTF-8 ({error})") from error
+        raise DataError(f"{listing}: not a table of text in UTF-8 with commas ({error})") from error
+
+
+def _check_header(names: list[str], listing: Path) -> None:
+    if NAME_COLUMN not in names:
+        found = ", ".join(map(repr, names)) or "an empty file"
+        raise DataError(f"{listing}: no column {NAME_COLUMN!r}, which names the images; found {found}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{listing}: two columns are called {twice!r}; rename or remove one")
 
 
 def _json_rows(listing: Path) -> Iterator[dict[str, Any]]:

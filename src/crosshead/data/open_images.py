@@ -13,7 +13,7 @@ from crosshead.data.checks import Place, as_labels, check_lengths
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.image_files import ImageFiles, find_images, train_and_test
+from crosshead.data.image_files import LABEL_COLUMNS, LISTS, ImageFiles, find_images, parts_of
 from crosshead.data.image_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
 from crosshead.data.image_source import ImageSource
 from crosshead.data.kinds import recognise
@@ -31,7 +31,9 @@ from crosshead.data.tables import table_labels, target_name_of
 ROW_NAME_COLUMNS = ("file_name", "file", "name", "id")
 
 
-def open_images(source: str | Path, *, target: str | None = None, labels_required: bool = False) -> ImageSource:
+def open_images(
+    source: str | Path, *, target: str | None = None, labels_required: bool = False, classes: bool = True
+) -> ImageSource:
     """The images of a source; nothing is decoded before it is asked for.
 
     A source is a folder with one folder per class or with a list (`metadata.csv` or `metadata.jsonl` with the columns
@@ -45,6 +47,9 @@ def open_images(source: str | Path, *, target: str | None = None, labels_require
         The column or array of labels, where it has no usual name.
     labels_required : bool
         Whether a source without labels is an error.
+    classes : bool
+        Whether a folder's folders are classes, of which each must hold images, and images beside them are passed over;
+        else all images at any depth are taken, without labels.
 
     Raises
     ------
@@ -57,11 +62,11 @@ def open_images(source: str | Path, *, target: str | None = None, labels_require
     1797
     """
     kind, path = recognise(str(source))
-    opened = _open(kind, path, str(source), target)
+    opened = _open(kind, path, str(source), target, classes)
     if labels_required:
         for part in (opened, opened.test):
             if part is not None and part.labels is None:
-                raise DataError(f"{part.source}: images without classes; put them in one folder per class")
+                raise DataError(f"{part.source}: images without classes; {_advice(path)}")
     return opened
 
 
@@ -82,9 +87,19 @@ def table_of_images(path: Path) -> bool:
     return image_column(_schema(path)) is not None
 
 
-def _open(kind: str, path: Path, source: str, target: str | None) -> ImageSource:
+def _advice(path: Path) -> str:
+    """How classes are given to the images of a source that has none."""
+    if not path.is_dir():
+        return "give them labels beside the images, or put images in one folder per class"
+    listed = any((folder / name).is_file() for folder in (path, path / "train") for name in LISTS)
+    if listed:
+        return f"the list has none of the columns {', '.join(LABEL_COLUMNS)}; name its column with --target"
+    return "put them in one folder per class"
+
+
+def _open(kind: str, path: Path, source: str, target: str | None, classes: bool) -> ImageSource:
     if kind == "images":
-        return _open_files(path, target)
+        return _open_files(path, target, classes)
     if kind == "parquet":
         return _open_table(path, target)
     if kind == "npz":
@@ -108,15 +123,20 @@ def _with(source: ImageSource, test: ImageSource | None = None, notes: tuple[str
     return ImageSource(source.pictures, source.rows, source.names, source.labels, source.source, test, notes)
 
 
-def _open_files(path: Path, target: str | None) -> ImageSource:
+def _open_files(path: Path, target: str | None, classes: bool) -> ImageSource:
     if path.is_file():
         return _of_files(ImageFiles(path.parent, [path], None, 0), str(path))
     shards = find_shards(path)
     if shards is not None and table_of_images(shards.training[0]):
         return _open_shards(shards, str(path), target)
-    train, test = train_and_test(path)
-    opened = _of_files(find_images(train, target), str(path))
-    return opened if test is None else _with(opened, _of_files(find_images(test, target), str(test)), opened.notes)
+    parts = parts_of(path)
+    opened = _of_files(find_images(parts.training, target, classes), str(path))
+    if parts.test is None:
+        return opened
+    test = _of_files(find_images(parts.test, target, classes), str(parts.test))
+    names = " and ".join(parts.others)
+    left = f"{path}: the test images are those of {parts.test.name}; not read: {names}"
+    return _with(opened, test, (*opened.notes, left) if names else opened.notes)
 
 
 def _of_files(files: ImageFiles, source: str) -> ImageSource:
