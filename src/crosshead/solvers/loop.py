@@ -102,6 +102,10 @@ class Run:
         self.record(evaluation)
         return evaluation
 
+    def count(self) -> None:
+        """One more pass, which evaluates no point: a product with the Hessian of all rows."""
+        self.passes += 1
+
     def current(self, here: Any, objective: Objective | None = None) -> Any:
         """An evaluation in the precision of the passes to come: values of two precisions are not to be compared."""
         if (self.coarse or not here.coarse) and (here.exact or not self.exact):

@@ -65,6 +65,15 @@ class Objective(Protocol):
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
+    @property
+    def factor_passes(self) -> float: ...  # noqa: D102
+    @property
+    def last_level(self) -> float: ...  # noqa: D102
+    @property
+    def row_share(self) -> float: ...  # noqa: D102
+    def charge(self, level: float) -> Float: ...  # noqa: D102
+    def factored(self, evaluation: Any, level: float, seed: int) -> Any: ...  # noqa: D102
+    def products(self, evaluation: Any, level: float, factored: Any, *, exact: bool, count: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
