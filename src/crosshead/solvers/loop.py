@@ -62,6 +62,7 @@ class Run:
     exact: bool
     began: float = field(default_factory=time.perf_counter)
     passes: int = 0
+    factorisations: int = 0
     best: Any = None
     bound: float = -np.inf
     certified: Any = None
@@ -240,7 +241,7 @@ def minimise_with(
         run.passes, run.began = after.passes, run.began - after.seconds
 
     def note() -> bool:
-        progress = Progress(iteration, run.passes, run.seconds, run.best.value, run.gap)
+        progress = Progress(iteration, run.passes, run.seconds, run.best.value, run.gap, run.factorisations)
         history.append(progress)
         return callback is not None and bool(callback(progress))
 
@@ -268,7 +269,7 @@ def minimise_with(
     gap = relative_gap(certified.value, run.certified_bound)
     if gap <= tol:
         status = "converged"
-    history.append(Progress(iteration, run.passes, run.seconds, certified.value, gap))
+    history.append(Progress(iteration, run.passes, run.seconds, certified.value, gap, run.factorisations))
     return Result(
         point=certified.point,
         value=certified.value,

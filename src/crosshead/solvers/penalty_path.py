@@ -62,7 +62,6 @@ class PathState:
     evaluation: Any
     level: float
     factor: Any = None
-    factors: int = 0
     stuck: bool = False
 
 
@@ -81,8 +80,9 @@ class PenaltyPath:
         evaluation = run.current(state.evaluation)
         fresh = state.factor is None
         if fresh:
-            factor = objective.factored(evaluation, state.level, state.factors)
-            state = replace(state, factor=factor, factors=state.factors + 1)
+            factor = objective.factored(evaluation, state.level, run.factorisations)
+            run.factorisations += 1
+            state = replace(state, factor=factor)
             if factor is None:
                 return replace(state, evaluation=evaluation, stuck=True)
         here = charged(objective, evaluation, state.level)

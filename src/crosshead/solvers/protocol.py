@@ -86,7 +86,8 @@ class Progress:
     """One line of a fit's history, after an iteration.
 
     ``objective`` and ``gap`` are the best so far; ``gap`` is relative, (F − D)/|F|, and inf without a bound.
-    ``seconds`` count from the start of the fit, ``passes`` are full passes over the data.
+    ``seconds`` count from the start of the fit, ``passes`` are full passes over the data,
+    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.penalty_path`).
     """
 
     iteration: int
@@ -94,6 +95,7 @@ class Progress:
     seconds: float
     objective: float
     gap: float
+    factorisations: int = 0
 
 
 Callback = Callable[[Progress], object]
