@@ -5,8 +5,8 @@ Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so 
     ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(charge).
 
 At a good point nearly every w_iab is close to zero. For each pair of classes rows are drawn with chances in proportion
-to sᵢ w_iab times the row's leverage, and weighted so that the sum stays unbiased: some hundred pairs of a row and a bond
-for each parameter stand for the millions that there are. Where all of them are few, all are taken.
+to sᵢ w_iab times the row's leverage, and weighted so that the sum stays unbiased: some hundred pairs of a row and
+a bond for each parameter stand for the millions that there are. Where all of them are few, all are taken.
 
 The matrix is scaled to a unit diagonal and factorised in single precision (small ones in double). It serves as a
 preconditioner alone; products use every row. Memory: 4·n² bytes for n parameters, at most `MOST_PARAMETERS`.
