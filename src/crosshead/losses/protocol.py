@@ -7,6 +7,7 @@ no one ever asks *which* loss it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,6 +75,7 @@ class QuadraticLoss(PassLoss, Protocol):
     """½ vᵀ H v with coefficients of H (n, C) in place of a target; see `crosshead.losses.quadratic`."""
 
     def curvature(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
+    def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 
 
 class Loss(Protocol):

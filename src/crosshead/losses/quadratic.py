@@ -2,10 +2,14 @@
 
 An engine that computes the gradient of a loss computes a Hessian's product by the same pass, with the coefficients that
 describe each row's H (n, C) in place of the target. Three forms of H serve all losses that have such a model.
+
+Each form is a weighted graph on the classes: H = Σ w_ab (e_a − e_b)(e_a − e_b)ᵀ + Σ w_a e_a e_aᵀ with w ≥ 0. `bonds`
+lists it, so that a sum over rows can draw, for every bond, the rows where it is strong.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self, final
 
@@ -14,6 +18,8 @@ import numpy as np
 from crosshead.losses.protocol import Array, Curvature, Float
 
 NO_PARAMETERS = (0.0, 0.0, 0.0)
+
+Bond = tuple[int, int | None, Float]  # classes a and b, or a alone, and the weight of each row (n,)
 
 
 class _Quadratic:
@@ -72,6 +78,14 @@ class CentredQuadratic(_Quadratic):
             np.diag(weight @ coefficients) - shared, total - np.einsum("ic,ic->i", coefficients, coefficients) / total
         )
 
+    def bonds(self, coefficients: Float) -> Iterator[Bond]:
+        """Every pair of classes, with a_a a_b/Σa."""
+        root = np.sqrt(np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny))
+        for first in range(coefficients.shape[1]):
+            scaled = coefficients[:, first] / root
+            for second in range(first):
+                yield first, second, scaled * (coefficients[:, second] / root)
+
 
 @final
 @dataclass(frozen=True)
@@ -95,6 +109,11 @@ class DiagonalQuadratic(_Quadratic):
     def curvature(self, coefficients: Float, weight: Float) -> Curvature:
         """Σ sᵢ diag a and the traces, for weights sᵢ (n,)."""
         return Curvature(np.diag(weight @ coefficients), coefficients.sum(axis=1))
+
+    def bonds(self, coefficients: Float) -> Iterator[Bond]:
+        """Every class by itself, with its coefficient."""
+        for first in range(coefficients.shape[1]):
+            yield first, None, coefficients[:, first]
 
 
 @final
@@ -127,3 +146,11 @@ class StarQuadratic(_Quadratic):
         pairs = weighted.T @ own.astype(np.float64)  # (j, y)
         classes = np.diag(weighted.sum(axis=0) + pairs.sum(axis=0)) - pairs - pairs.T
         return Curvature(classes, 2 * others.sum(axis=1))
+
+    def bonds(self, coefficients: Float) -> Iterator[Bond]:
+        """Every pair of classes, with the other's coefficient where one of them is the target."""
+        own = coefficients < 0
+        others = np.where(own, 0.0, coefficients)
+        for first in range(coefficients.shape[1]):
+            for second in range(first):
+                yield first, second, others[:, first] * own[:, second] + others[:, second] * own[:, first]

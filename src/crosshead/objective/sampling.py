@@ -98,6 +98,12 @@ class RowSampler:
             factor *= count / float(np.minimum(1.0, factor * wanted).sum())
         return np.minimum(1.0, factor * wanted)
 
+    @property
+    def leverage(self) -> Float:
+        """How far out each of all rows lies, (N,), estimated; 1 where only a part of the rows is looked at."""
+        data = self._engine.data
+        return self._leverage if self.pool is data else np.ones(data.n_rows)
+
     @cached_property
     def _leverage(self) -> Float:
         """‖xᵢ − x̄‖²_V / D of each row of the pool, estimated by random signs, and a little for every row."""

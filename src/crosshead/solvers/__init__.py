@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from crosshead.blas import one_blas_thread
-from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.newton import Newton
+from crosshead.solvers.penalty_path import GuardedLBFGS
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
@@ -36,7 +36,7 @@ def minimise(
     if objective.l1_weight > 0:
         method = Proximal() if objective.smooth else Smoothing(Proximal)
     elif objective.smooth:
-        method = Newton() if objective.small else LBFGS()
+        method = Newton() if objective.small else GuardedLBFGS()
     else:
         method = PathFollowing()
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same

@@ -62,6 +62,7 @@ class Run:
     exact: bool
     began: float = field(default_factory=time.perf_counter)
     passes: int = 0
+    factorisations: int = 0
     best: Any = None
     bound: float = -np.inf
     certified: Any = None
@@ -101,6 +102,10 @@ class Run:
         self.passes += 1
         self.record(evaluation)
         return evaluation
+
+    def count(self) -> None:
+        """One more pass, which evaluates no point: a product with the Hessian of all rows."""
+        self.passes += 1
 
     def current(self, here: Any, objective: Objective | None = None) -> Any:
         """An evaluation in the precision of the passes to come: values of two precisions are not to be compared."""
@@ -237,7 +242,7 @@ def minimise_with(
         run.passes, run.began = after.passes, run.began - after.seconds
 
     def note() -> bool:
-        progress = Progress(iteration, run.passes, run.seconds, run.best.value, run.gap)
+        progress = Progress(iteration, run.passes, run.seconds, run.best.value, run.gap, run.factorisations)
         history.append(progress)
         return callback is not None and bool(callback(progress))
 
@@ -265,7 +270,7 @@ def minimise_with(
     gap = relative_gap(certified.value, run.certified_bound)
     if gap <= tol:
         status = "converged"
-    history.append(Progress(iteration, run.passes, run.seconds, certified.value, gap))
+    history.append(Progress(iteration, run.passes, run.seconds, certified.value, gap, run.factorisations))
     return Result(
         point=certified.point,
         value=certified.value,

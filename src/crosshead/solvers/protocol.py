@@ -65,6 +65,15 @@ class Objective(Protocol):
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
+    @property
+    def factor_passes(self) -> float: ...  # noqa: D102
+    @property
+    def last_level(self) -> float: ...  # noqa: D102
+    @property
+    def row_share(self) -> float: ...  # noqa: D102
+    def charge(self, level: float) -> Float: ...  # noqa: D102
+    def factored(self, evaluation: Any, level: float, seed: int) -> Any: ...  # noqa: D102
+    def products(self, evaluation: Any, level: float, factored: Any, *, exact: bool, count: Any) -> Any: ...  # noqa: D102
     def bias_curvature(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
@@ -78,7 +87,8 @@ class Progress:
     """One line of a fit's history, after an iteration.
 
     ``objective`` and ``gap`` are the best so far; ``gap`` is relative, (F − D)/|F|, and inf without a bound.
-    ``seconds`` count from the start of the fit, ``passes`` are full passes over the data.
+    ``seconds`` count from the start of the fit, ``passes`` are full passes over the data,
+    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.penalty_path`).
     """
 
     iteration: int
@@ -86,6 +96,7 @@ class Progress:
     seconds: float
     objective: float
     gap: float
+    factorisations: int = 0
 
 
 Callback = Callable[[Progress], object]

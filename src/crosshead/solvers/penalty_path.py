@@ -1,0 +1,170 @@
+"""From a strong penalty to the weak one that is asked for: Newton's method for features of very different scale.
+
+What is scaled up is hardly penalised, so that rows which such a feature sets apart are fitted until their residuals are
+tiny. There the loss falls exponentially and its curvature with it: Newton's method, or any that trusts the curvature
+where it stands, overshoots by orders of magnitude or moves by one unit of the scores at a time. Along the path
+
+    W(μ) = argmin F(W) + ½ Σ (μ vⱼ − α)₊ ‖W_·j‖²,    vⱼ the variance of feature j,
+
+the scores of those rows are nearly linear in log μ. So the path's tangent carries far, and from one μ to the next two
+or three Newton corrections suffice (predictor and corrector: Allgower and Georg, Numerical Continuation Methods, 1990).
+Newton's equation is solved by conjugate gradients over all rows, preconditioned by a factorised Hessian.
+
+It costs a factorisation every few passes, and is turned to only where quasi-Newton passes have cost as much as one
+without the gap coming near.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.solvers.conjugate_gradients import conjugate_gradients
+from crosshead.solvers.lbfgs import LBFGS, LBFGSState
+from crosshead.solvers.line_search import search
+from crosshead.solvers.loop import Run
+from crosshead.solvers.protocol import Float, Objective
+
+FIRST_LEVEL = 0.1  # of the penalty beside a loss whose curvature is about 1: W is nearly zero
+LEVEL_FACTOR = 6.0
+NEAR = 0.3  # Newton's decrement, in the share of one row: nearer the path than that, the penalty may fall
+FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.1, 14, 7
+LEAST_PASSES = 120
+LONG_WAY = 2.0  # times the passes so far: further than that is too far
+
+
+@dataclass(frozen=True)
+class Charged:
+    """An evaluation of F with the penalty of a level: what a line search asks for."""
+
+    evaluation: Any
+    surrogate: float
+    gradient: Float
+
+    @property
+    def point(self) -> Float:
+        """Where it is."""
+        return np.asarray(self.evaluation.point)
+
+
+def charged(objective: Objective, evaluation: Any, level: float) -> Charged:
+    """F and its gradient at a point, with the penalty of a level."""
+    extra = (objective.charge(level) - objective.charge(0.0)) * evaluation.point
+    return Charged(evaluation, evaluation.surrogate + float(extra @ evaluation.point) / 2, evaluation.gradient + extra)
+
+
+@dataclass
+class PathState:
+    """Where the method is, the level it is at, the factor it uses, and whether the last step failed."""
+
+    evaluation: Any
+    level: float
+    factor: Any = None
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class PenaltyPath:
+    """Minimise a smooth objective with an L2 penalty from the strong end of its path."""
+
+    def start(self, run: Run, point: Float) -> PathState:
+        """Evaluate the start, which should be near the path's strong end."""
+        return PathState(run.evaluate(point), max(FIRST_LEVEL, run.objective.last_level))
+
+    def step(self, run: Run, state: PathState) -> PathState:
+        """One Newton step, to the same level or to the next."""
+        objective = run.objective
+        evaluation = run.current(state.evaluation)
+        fresh = state.factor is None
+        if fresh:
+            factor = objective.factored(evaluation, state.level, run.factorisations)
+            run.factorisations += 1
+            state = replace(state, factor=factor)
+            if factor is None:
+                return replace(state, evaluation=evaluation, stuck=True)
+        here = charged(objective, evaluation, state.level)
+        level, right = state.level, -here.gradient
+        decrement = float(right @ state.factor.precondition(right))
+        near = decrement <= NEAR * objective.row_share
+        if near and level > objective.last_level:
+            level = max(level / LEVEL_FACTOR, objective.last_level)
+            right = right + tangent(objective, evaluation.point, state.level, level)
+        spent = run.passes
+        hessian = objective.products(evaluation, state.level, state.factor, exact=run.exact, count=run.count)
+        direction = objective.without_shift(conjugate_gradients(hessian, right, FORCING, MOST_PRODUCTS))
+        products = run.passes - spent
+        start = charged(objective, evaluation, level)
+        there = search(lambda point: charged(objective, run.evaluate(point), level), start, direction, exact=run.exact)
+        if there is None:
+            if fresh and level == state.level:
+                return replace(state, evaluation=evaluation, stuck=True)
+            return replace(state, evaluation=evaluation, factor=None)
+        whole = np.array_equal(there.point, evaluation.point + direction)
+        stale = products > STALE_PRODUCTS or not whole or level != state.level
+        return replace(state, evaluation=there.evaluation, level=level, factor=None if stale else state.factor)
+
+    def stuck(self, state: PathState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+
+def tangent(objective: Objective, point: Float, level: float, next_level: float) -> Float:
+    """What the path's tangent adds to Newton's equation on the way to another level, in its logarithm."""
+    before, after = objective.charge(level), objective.charge(next_level)
+    ratio = np.ones_like(before)
+    np.divide(before, after, out=ratio, where=after > 0)
+    return np.asarray(np.log(ratio) * before * point)
+
+
+@dataclass
+class GuardedState:
+    """The state of whichever method is at work, and the passes and gaps so far."""
+
+    inner: LBFGSState | PathState
+    seen: list[tuple[int, float]] = field(default_factory=list)
+
+
+@final
+@dataclass(frozen=True)
+class GuardedLBFGS:
+    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`."""
+
+    def start(self, run: Run, point: Float) -> GuardedState:
+        """Evaluate the start."""
+        return GuardedState(LBFGS().start(run, point))
+
+    def step(self, run: Run, state: GuardedState) -> GuardedState:
+        """One step of the method at work."""
+        if isinstance(state.inner, PathState):
+            return replace(state, inner=PenaltyPath().step(run, state.inner))
+        state.seen.append((run.passes, run.gap))
+        if hopeless(state.seen, run.tol, run.objective.factor_passes):
+            if not run.exact:
+                run.go_exact()  # values of different levels are compared to less than single precision
+            return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))
+        return replace(state, inner=LBFGS().step(run, state.inner))
+
+    def stuck(self, state: GuardedState) -> bool:
+        """Whether the method at work is stuck."""
+        return state.inner.stuck
+
+
+def hopeless(seen: list[tuple[int, float]], tol: float, factor_passes: float) -> bool:
+    """Whether the gap, falling on as it did in the latter half of the passes, is too far from ``tol``.
+
+    >>> hopeless([(50, 0.9), (100, 0.9), (200, 0.9)], 1e-4, 90.0)
+    True
+    >>> hopeless([(50, 0.9), (100, 0.9), (200, 1e-3)], 1e-4, 90.0)
+    False
+    """
+    passes, gap = seen[-1]
+    if passes < max(LEAST_PASSES, factor_passes) or not gap > tol or tol <= 0:
+        return False
+    half, earlier = max((one for one in seen if 2 * one[0] <= passes), default=seen[0])
+    if half == passes or not gap < earlier:
+        return True
+    rate = np.log(earlier / gap) / (passes - half)
+    return bool(np.log(gap / tol) / rate > LONG_WAY * passes)
