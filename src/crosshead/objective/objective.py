@@ -13,7 +13,7 @@ The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
@@ -25,6 +25,7 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import ClassFactor, KroneckerMetric, build_metric
+from crosshead.objective.program import Program, build_program
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
@@ -247,6 +248,23 @@ class Objective:
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
         )
+
+    @cached_property
+    def program(self) -> Program | None:
+        """The quadratic program of a piecewise linear loss; None for other losses and where it would be large."""
+        return build_program(
+            self.engine.data,
+            self.loss,
+            l1_weight=self.penalty.l1_weight,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+        )
+
+    def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
+        """An evaluation whose bound is that of another dual point, where this one is better."""
+        weight, bias = self.unpack(evaluation.point)
+        bound = self._bound(point) - self._rounding(weight, bias, evaluation.value)
+        return replace(evaluation, bound=max(evaluation.bound, bound))
 
     def move_bias(self, evaluation: Evaluation) -> Float:
         """The point after one Newton step on the bias alone, which brings the residuals' sums towards zero."""

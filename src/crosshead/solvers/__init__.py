@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from crosshead.blas import one_blas_thread
+from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.newton import Newton
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
-from crosshead.solvers.smoothing import PathFollowing, Smoothing
+from crosshead.solvers.smoothing import PathFollowing
 
 __all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
 
@@ -34,7 +35,7 @@ def minimise(
     """
     method: Method[Any]
     if objective.l1_weight > 0:
-        method = Proximal() if objective.smooth else Smoothing(Proximal)
+        method = Proximal() if objective.smooth else sparse_and_kinked(objective)
     elif objective.smooth:
         method = Newton() if objective.small else LBFGS()
     else:

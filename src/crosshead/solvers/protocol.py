@@ -60,11 +60,14 @@ class Objective(Protocol):
     def l1_weight(self) -> float: ...  # noqa: D102
     @property
     def coarse_resolution(self) -> float | None: ...  # noqa: D102
+    @property
+    def program(self) -> Any: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
+    def certified_by(self, evaluation: Any, point: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
