@@ -158,7 +158,7 @@ class Program:
             diagonal[:] = 0
             diagonal[:] = -hessians.sum(axis=2)
             return hessians
-        curvature = ratios[:, :, 0] * ratios[:, :, 1] / ratios.sum(axis=2)
+        curvature = 1 / (1 / ratios).sum(axis=2)
         np.put_along_axis(diagonal, self.others, curvature, axis=1)
         diagonal[rows, self.own] = curvature.sum(axis=1)
         hessians[rows[:, None], self.own[:, None], self.others] = -curvature

@@ -25,7 +25,8 @@ from crosshead.solvers.smoothing import Smoothing
 BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
 CERTAINLY_ZERO = 0.01  # a weight is zero whose two duals both exceed this: one of them vanishes elsewhere
 SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero are set to zero
-LEAST_STEP, MOST_SHORT = 1e-4, 5  # so many steps in turn shorter than that get nowhere
+AIM = 0.05  # of tol: a smaller gap of the method's own would only cost digits of the duals' sums
+LEAST_STEP, MOST_SHORT = 1e-4, 6  # so many steps in turn that are shorter, or at a gap of AIM, get nowhere
 LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss that a point is evaluated with
 MOST_ITERATIONS = 200
 
@@ -119,8 +120,7 @@ class InteriorPoint:
         if not run.exact:
             run.go_exact()
         theta = program.enter(*run.objective.unpack(point))
-        violations = program.violations(theta).reshape(-1, *program.group_shape)
-        values = np.concatenate([np.zeros((*violations.shape[:2], 1)), violations], axis=2)
+        values = _with_zero(program, program.violations(theta))
         margin = program.pieces.margin
         loss = centred(values, margin, 1.0)
         # As large a part of the gap as all rows together.
@@ -130,7 +130,7 @@ class InteriorPoint:
     def step(self, run: Run, state: InteriorState) -> InteriorState:
         """A predictor and a corrector by one factorisation, and a pass at the new point."""
         try:
-            after = _step(state)
+            after = _step(state, AIM * 0.1**state.short * run.tol * abs(run.best.value))
         except LinAlgError:
             return replace(state, stuck=True)
         if after.iteration >= MOST_ITERATIONS or after.short >= MOST_SHORT:
@@ -143,11 +143,12 @@ class InteriorPoint:
         return state.stuck
 
 
-def _step(state: InteriorState) -> InteriorState:
+def _step(state: InteriorState, least: float) -> InteriorState:
+    """One predictor-corrector step towards a gap that is not below ``least``."""
     program, loss, weights = state.program, state.loss, state.weights
     diagonal = np.zeros_like(state.theta)
     ratios = weights.ratios
-    pair = 4 * ratios[..., 0] * ratios[..., 1] / ratios.sum(axis=-1)  # of max(w, −w)
+    pair = 4 / (1 / ratios).sum(axis=-1)  # of max(w, −w)
     diagonal[:, :-1] = program.l2_weight + program.l1_weight * pair
     solve = program.solver(loss.ratios, diagonal)
     error = _stationarity(state, loss.dual, weights.dual)
@@ -156,8 +157,7 @@ def _step(state: InteriorState) -> InteriorState:
     def towards(aims: tuple[Float, Float]) -> tuple[Float, tuple[Float, Float], tuple[Float, Float]]:
         right = error + _stationarity(state, loss.eliminated(aims[0]), weights.eliminated(aims[1]))
         step = solve(-right)
-        moved = program.moved(step).reshape(-1, *program.group_shape)
-        moved = np.concatenate([np.zeros((*moved.shape[:2], 1)), moved], axis=2)
+        moved = _with_zero(program, program.moved(step))
         return step, loss.steps(aims[0], moved), weights.steps(aims[1], _both_signs(step))
 
     step, of_loss, of_weights = towards((-loss.slack * loss.dual, -weights.slack * weights.dual))
@@ -170,7 +170,7 @@ def _step(state: InteriorState) -> InteriorState:
         ),
     )
     width = state.width
-    target = width * min(1.0, max(predicted.width, 0.0) / width) ** 3
+    target = max(width * min(1.0, max(predicted.width, 0.0) / width) ** 3, width * min(1.0, least / state.gap))
     step, of_loss, of_weights = towards(
         (
             target - loss.slack * loss.dual - of_loss[0] * of_loss[1],
@@ -183,7 +183,7 @@ def _step(state: InteriorState) -> InteriorState:
         theta=state.theta + primal * step,
         loss=loss.after(primal * of_loss[0], dual * of_loss[1]),
         weights=weights.after(primal * of_weights[0], dual * of_weights[1]),
-        short=state.short + 1 if min(primal, dual) < LEAST_STEP else 0,
+        short=state.short + 1 if min(primal, dual) < LEAST_STEP or state.gap <= 2 * least else 0,
         iteration=state.iteration + 1,
     )
 
@@ -221,6 +221,12 @@ def _certify(run: Run, state: InteriorState) -> None:
     evaluation = run.evaluate(objective.pack(*program.leave(theta)), smoothed)
     residual = state.loss.dual[:, :, 1:].reshape(len(state.loss.dual), -1)
     run.record(objective.certified_by(evaluation, program.dual_point(residual)))
+
+
+def _with_zero(program: Any, violations: Float) -> Float:
+    """Violations (n, K − 1) in their groups, before each the zero with which they compete, (n, G, 1 + members)."""
+    groups = violations.reshape(len(violations), *program.group_shape)
+    return np.concatenate([np.zeros((*groups.shape[:2], 1)), groups], axis=2)
 
 
 def _both_signs(theta: Float) -> Float:
