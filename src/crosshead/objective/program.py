@@ -35,7 +35,7 @@ class Program:
 
     * ``features`` (n, D + 1): centred where there is a bias, with a last column of ones (zeros without a bias)
     * ``center`` (D,): what was taken off the features
-    * ``classes`` (K,): the classes that take part. One without rows does not where it has a bias, which makes it harmless
+    * ``classes`` (K,): the classes that take part. One without rows does not where a bias can make it harmless
     * ``own`` (n,): the row's class, ``others`` (n, K − 1): the other ones, as positions in ``classes``
     * ``row_weight`` (n,): sᵢ / Σ sᵢ
     """
@@ -57,11 +57,6 @@ class Program:
     def group_shape(self) -> tuple[int, int]:
         """How a row's K − 1 violations fall into groups: their number, and how many are in each."""
         return (1, self.others.shape[1]) if self.pieces.worst else (self.others.shape[1], 1)
-
-    def enter(self, weight: Float, bias: Float) -> Float:
-        """θ of W (C, D) and b (C,)."""
-        weight, bias = weight[self.classes], bias[self.classes]
-        return np.column_stack([weight, bias + weight @ self.center if self.fit_intercept else 0 * bias])
 
     def leave(self, theta: Float) -> tuple[Float, Float]:
         """W (C, D) and b (C,) of θ; a class that takes no part gets a bias at which no row minds it."""

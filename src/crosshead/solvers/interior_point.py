@@ -103,8 +103,7 @@ class InteriorState:
         """Σ ω u·r, the duality gap but for what is not yet stationary."""
         rows = (self.loss.slack * self.loss.dual).sum(axis=(1, 2))
         return float(
-            self.program.row_weight @ rows
-            + self.program.l1_weight * (self.weights.slack * self.weights.dual).sum()
+            self.program.row_weight @ rows + self.program.l1_weight * (self.weights.slack * self.weights.dual).sum()
         )
 
 
@@ -114,12 +113,12 @@ class InteriorPoint:
     """Minimise an objective that has a program (`Objective.program`) and an L1 part."""
 
     def start(self, run: Run, point: Float) -> InteriorState:
-        """A point on the way from far inside, at the starting weights."""
+        """The method's own start, weights of zero: from a point at the boundary the way inside is longer."""
         program = run.objective.program
         run.evaluate(point, run.objective.smoothed(MOST_WIDTH))
         if not run.exact:
             run.go_exact()
-        theta = program.enter(*run.objective.unpack(point))
+        theta = np.zeros((len(program.classes), program.features.shape[1]))
         values = _with_zero(program, program.violations(theta))
         margin = program.pieces.margin
         loss = centred(values, margin, 1.0)
