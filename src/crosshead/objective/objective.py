@@ -20,6 +20,7 @@ from typing import final
 import numpy as np
 
 from crosshead.engines.data import TrainingData
+from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
@@ -259,6 +260,23 @@ class Objective:
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
         )
+
+    @property
+    def ascends(self) -> bool:
+        """Whether dual coordinate ascent is possible, and worth its while."""
+        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate or self.small:
+            return False
+        return self.engine.ascends and Ascent.fits(self.engine.data)
+
+    def ascent(self) -> Ascent | None:
+        """Dual coordinate ascent at residuals of zero; None where the loss or the data are not made for it."""
+        if self.loss.pieces is None or self.penalty.l2_weight == 0:
+            return None
+        return Ascent.of(self.engine.data, self.loss.pieces, self.penalty.l2_weight, self.fit_intercept)
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Take an ascent further by so many sweeps over the rows."""
+        self.engine.ascend(ascent, sweeps)
 
     def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
         """An evaluation whose bound is that of another dual point, where this one is better."""

@@ -67,6 +67,10 @@ class Objective(Protocol):
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
+    @property
+    def ascends(self) -> bool: ...  # noqa: D102
+    def ascent(self) -> Any: ...  # noqa: D102
+    def ascend(self, ascent: Any, sweeps: int) -> None: ...  # noqa: D102
     def certified_by(self, evaluation: Any, point: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any) -> Float: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
