@@ -17,6 +17,7 @@ constexpr int kAscentClasses = 5;      // dot products side by side
 constexpr std::uint8_t kMostPause = 16;
 constexpr double kUnmoved = 1e-9;      // of a residual, whose size is at most about one
 constexpr int kMostRoots = 60;
+constexpr double kRoot = 1e-13;        // of the same, at the end of Newton's method
 
 // SplitMix64 (Steele, Lea and Flood, 2014).
 class Random {
@@ -160,12 +161,10 @@ class Sweeper {
         excess += std::min(std::max(value, 0.0), 1.0);
         if (value > 0 && value < 1) slope -= 1;
       }
+      if (std::fabs(excess) < kRoot) break;
       (excess > 0 ? low : high) = grown;
-      double next = grown - excess / slope;
-      if (!(next >= low && next <= high)) next = (low + high) / 2;
-      const double step = std::fabs(next - grown);
-      grown = next;
-      if (step < 1e-15) break;
+      grown -= excess / slope;
+      if (!(grown > low && grown < high)) grown = (low + high) / 2;
     }
     double others = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) {

@@ -1,13 +1,13 @@
-"""Dual coordinate ascent for piecewise linear hinges with an L2 penalty: its state, and the readable twin of its kernel.
+"""Dual coordinate ascent for piecewise linear hinges with an L2 penalty: its state, and its kernel's readable twin.
 
 With residuals rᵢ in the domain of the hinge and normalised row weights sᵢ,
 
     W = −(1/α) Σ sᵢ rᵢ xᵢᵀ,    b = b₀ − (1/β) Σ sᵢ rᵢ,
 
 and the dual objective as a function of one row's rᵢ alone has its maximum in closed form: a projection on a simplex
-where the worst violation is charged for (Crammer and Singer 2001; Keerthi et al., KDD 2008), one equation in one unknown
-where every violation is. β > 0 stands for β/2·‖b − b₀‖², without which a bias could not follow a single row; moving b₀ to
-b makes it vanish in the limit (Rockafellar, Mathematics of Operations Research 1, 1976).
+where the worst violation is charged for (Crammer and Singer 2001; Keerthi et al., KDD 2008), one equation in one
+unknown where every violation is. β > 0 stands for β/2·‖b − b₀‖², without which a bias could not follow a single row;
+moving b₀ to b makes it vanish in the limit (Rockafellar, SIAM Journal on Control and Optimization 14, 1976).
 """
 
 from __future__ import annotations

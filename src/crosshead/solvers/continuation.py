@@ -18,8 +18,8 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
 from crosshead.solvers.dual_ascent import kinked
+from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
 from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
 from crosshead.solvers.loop import Method, Run
