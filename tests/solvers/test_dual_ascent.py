@@ -1,4 +1,4 @@
-"""Dual coordinate ascent: its kernel, the readable twin, the closed form of one row, and the optima of other solvers."""
+"""Dual coordinate ascent: its kernel, the readable twin, one row in closed form, and the optima of other solvers."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_the_optimum_is_that_of_path_following(engine: str, name: str, case: str
     data = rows(missing=case in ("missing class", "no bias"), dtype=np.float32 if case == "single" else np.float64)
     options = {"margin": 3.0} if case == "margin" else {}
     objective = objective_of(data, name, 0.05, engine=engine, fit_intercept=case != "no bias", **options)
-    truth = minimise_with(PathFollowing(), objective, np.zeros(objective.size), tol=1e-9, max_iter=500)
+    truth = minimise_with(PathFollowing(), objective, np.zeros(objective.size), tol=1e-6, max_iter=500)
     assert truth.status == "converged"
     result = ascend_to(objective, 1e-4)
     assert result.status == "converged"
-    assert truth.value * (1 - 1e-9) <= result.value <= truth.value * (1 + 1.1e-4)
+    assert truth.value * (1 - 1e-6) <= result.value <= truth.value * (1 + 1.1e-4)
     assert result.bound <= truth.value
 
 
@@ -70,7 +70,7 @@ def test_the_optimum_is_that_of_path_following(engine: str, name: str, case: str
 def test_small_gaps_are_left_to_path_following(name: str, alpha: float) -> None:
     """Sweeps in single precision end near 1e-6, and are slow where alpha is small; the path goes on from there."""
     objective = objective_of(rows(300, dtype=np.float32), name, alpha)
-    result = ascend_to(objective, 1e-9, max_iter=400)
+    result = ascend_to(objective, 1e-7, max_iter=400)
     assert result.status == "converged"
 
 
