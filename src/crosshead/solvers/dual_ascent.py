@@ -22,11 +22,12 @@ LEAST_WIDTH = 1e-6
 
 @dataclass(frozen=True)
 class AscentState:
-    """The ascent with the sweeps to come, or the path that has taken over."""
+    """The ascent with the sweeps to come, or the path that has taken over, ``wide`` where from its very beginning."""
 
     ascent: Any
     sweeps: float = FIRST_SWEEPS
     path: PathState | None = None
+    wide: bool = False
 
 
 @final
@@ -44,7 +45,7 @@ class DualAscent:
     def step(self, run: Run, state: AscentState) -> AscentState:
         """Some sweeps and a certificate, or a step along the path."""
         if state.path is not None:
-            return AscentState(None, path=PathFollowing().step(run, state.path))
+            return _along(run, state.path, state.wide)
         ascent, objective, before = state.ascent, run.objective, run.gap
         objective.ascend(ascent, round(state.sweeps))
         weight, dual = ascent.settle()
@@ -58,7 +59,14 @@ class DualAscent:
 
     def stuck(self, state: AscentState) -> bool:
         """Whether the path has ended."""
-        return state.path is not None and PathFollowing().stuck(state.path)
+        return state.wide and state.path is not None and PathFollowing().stuck(state.path)
+
+
+def _along(run: Run, path: PathState, wide: bool) -> AscentState:
+    """A step along the path. One that was entered at too narrow a width, and is stuck, begins anew at the widest."""
+    if PathFollowing().stuck(path) and not wide:
+        return AscentState(None, path=PathFollowing().start(run, run.best.point), wide=True)
+    return AscentState(None, path=PathFollowing().step(run, path), wide=wide)
 
 
 def _path(run: Run) -> PathState:
