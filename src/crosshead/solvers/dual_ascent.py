@@ -16,16 +16,20 @@ from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.smoothing import FIRST_WIDTH, PathFollowing, PathState
 
 FIRST_SWEEPS, GROWTH, MOST_SWEEPS = 4, 1.5, 60  # between two certificates
-PATIENCE, ENOUGH = 50, 0.8  # sweeps, after which each certificate's gap must be this share of the last one's
+PATIENCE, ENOUGH = 50, 0.8  # sweeps, after which a gap must be this share of the one two certificates before
 LEAST_WIDTH = 1e-6
 
 
 @dataclass(frozen=True)
 class AscentState:
-    """The ascent with the sweeps to come, or the path that has taken over, ``wide`` where from its very beginning."""
+    """The ascent with the sweeps to come and the gap before its last certificate, or the path that has taken over.
+
+    ``wide`` says that the path began at its widest stage.
+    """
 
     ascent: Any
     sweeps: float = FIRST_SWEEPS
+    last: float = np.inf
     path: PathState | None = None
     wide: bool = False
 
@@ -52,10 +56,10 @@ class DualAscent:
         width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
         evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
         run.record(objective.certified_by(evaluation, dual))
-        if ascent.sweeps >= PATIENCE and not run.gap <= ENOUGH * before:
+        if ascent.sweeps >= PATIENCE and not run.gap <= ENOUGH * state.last:
             return AscentState(None, path=_path(run))
         ascent.follow_bias(dual.bias_gradient)
-        return AscentState(ascent, min(GROWTH * state.sweeps, MOST_SWEEPS))
+        return AscentState(ascent, min(GROWTH * state.sweeps, MOST_SWEEPS), before)
 
     def stuck(self, state: AscentState) -> bool:
         """Whether the path has ended."""
