@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "coordinate_descent.hpp"
+#include "dual_ascent.hpp"
 #include "head_bindings.hpp"
 #include "schedule.hpp"
 
@@ -31,6 +32,8 @@ using Labels = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::de
 using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutPairs = nb::ndarray<std::uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutBytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutIndices = nb::ndarray<std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutScores = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 void require(bool condition, const char* message) {
@@ -265,6 +268,61 @@ int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feat
   return crosshead::coordinate_descent(model, tolerance, most_sweeps, to);
 }
 
+crosshead::Ascend ascend_of(const std::string& isa) {
+#ifdef CROSSHEAD_X86
+  const std::string name = kernels_of(isa).name;
+  if (name == "avx2") return crosshead::ascend_avx2;
+  if (name != "plain") return crosshead::ascend_avx512;
+#else
+  kernels_of(isa);
+#endif
+  return crosshead::ascend_plain;
+}
+
+void ascend(const std::string& isa, const FeatureHandle& features, Labels labels, Vector share, Vector squares, bool worst,
+            double margin, double l2, double bias_step, OutScores weight, OutVector bias, OutMatrix residual,
+            OutBytes pause, OutBytes waiting, OutIndices order, int sweeps, std::uint64_t seed) {
+  const crosshead::Features& view = features.view;
+  const std::size_t rows = static_cast<std::size_t>(view.rows), classes = bias.shape(0);
+  require(!view.sparse && view.element != Element::bfloat16, "dual ascent needs dense float features");
+  require(view.column_stride == 1 || view.columns <= 1, "dual ascent needs rows whose columns lie side by side");
+  require(element_of(weight.dtype()) == view.element, "weight has another type than the features");
+  require(weight.shape(0) == classes && weight.shape(1) == static_cast<std::size_t>(view.columns),
+          "weight has another shape");
+  require(residual.shape(0) == rows && residual.shape(1) == classes, "residual has another shape");
+  require(labels.shape(0) == rows && share.shape(0) == rows && squares.shape(0) == rows && pause.shape(0) == rows &&
+              waiting.shape(0) == rows && order.shape(0) == rows, "arrays of another length than the rows");
+  bool valid = true;
+  for (std::size_t i = 0; i < rows; ++i) {
+    valid &= labels.data()[i] >= 0 && static_cast<std::size_t>(labels.data()[i]) < classes;
+    valid &= order.data()[i] >= 0 && order.data()[i] < view.rows;
+  }
+  require(valid, "labels or order lie outside their range");
+  crosshead::AscentTask task;
+  task.rows = view.rows;
+  task.columns = view.columns;
+  task.classes = static_cast<std::int64_t>(classes);
+  task.row_stride = view.row_stride;
+  task.single = view.element == Element::float32;
+  task.features = view.values;
+  task.labels = labels.data();
+  task.share = share.data();
+  task.squares = squares.data();
+  task.worst = worst;
+  task.margin = margin;
+  task.l2 = l2;
+  task.bias_step = bias_step;
+  task.weight = weight.data();
+  task.bias = bias.data();
+  task.residual = residual.data();
+  task.pause = pause.data();
+  task.waiting = waiting.data();
+  task.order = order.data();
+  const crosshead::Ascend run = ascend_of(isa);
+  const nb::gil_scoped_release release;
+  run(task, sweeps, seed);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -288,6 +346,10 @@ NB_MODULE(_native, module) {
   module.def("coordinate_descent", &descend, nb::arg("weight"), nb::arg("gradient"), nb::arg("class_matrix"),
              nb::arg("feature_matrix"), nb::arg("l1"), nb::arg("l2"), nb::arg("low_rank"), nb::arg("low_rank_scaled"),
              nb::arg("tolerance"), nb::arg("most_sweeps"), nb::arg("step"));
+  module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels"), nb::arg("share"),
+             nb::arg("squares"), nb::arg("worst"), nb::arg("margin"), nb::arg("l2"), nb::arg("bias_step"),
+             nb::arg("weight"), nb::arg("bias"), nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"),
+             nb::arg("order"), nb::arg("sweeps"), nb::arg("seed"));
   module.def("has_instruction_set", [](const std::string& name) { return crosshead::find_kernels(name.c_str()) != nullptr; });
   module.def("instruction_set", [] { return std::string(crosshead::find_kernels("")->name); });
 }

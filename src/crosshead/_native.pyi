@@ -56,6 +56,26 @@ def coordinate_descent(
     most_sweeps: int,
     step: Float,
 ) -> int: ...
+def ascend(
+    *,
+    isa: str,
+    features: Features,
+    labels: Array,
+    share: Float,
+    squares: Float,
+    worst: bool,
+    margin: float,
+    l2: float,
+    bias_step: float,
+    weight: Array,
+    bias: Float,
+    residual: Float,
+    pause: Array,
+    waiting: Array,
+    order: Array,
+    sweeps: int,
+    seed: int,
+) -> None: ...
 def has_instruction_set(name: str) -> bool: ...
 def instruction_set() -> str: ...
 def head(

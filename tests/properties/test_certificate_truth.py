@@ -261,27 +261,16 @@ def test_hinges_against_a_quadratic_program(variant: Any, l1_ratio: float, alpha
         assert objective.evaluate(point).bound <= optimum * (1 + 1e-9)
 
 
-SLOW_GAP = 0.25  # a regression fence: the largest seen is 0.11, and before its stages were told apart it was 0.9
-
-
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("alpha", [1e-4, 1e-1])
 def test_ordinary_problems_do_converge(variant: Any, l1_ratio: float, alpha: float) -> None:
-    """The other half of honesty: with hard and easy alpha the certificate is reached, in float32 and float64.
-
-    Hinges with an L1 part do not get there yet where alpha is small (docs/next.md); they must come near, and say so.
-    """
-    kinked = variant[0] in ("hinge", "crammer_singer")
-    slow = kinked and l1_ratio > 0 and alpha < 1e-2
+    """The other half of honesty: with hard and easy alpha the certificate is reached, in float32 and float64."""
     for single in (False, True):
         problem = Problem.draw(variant, 11, "plain", alpha=alpha, l1_ratio=l1_ratio, single=single)
         objective = problem.objective()
         result = minimise(objective, np.zeros(objective.size), tol=1e-4, max_iter=400)
-        if slow and result.status != "converged":
-            assert 1e-4 < result.gap < SLOW_GAP, (result, single)
-        else:
-            assert result.status == "converged", (result, single)
+        assert result.status == "converged", (result, single)
 
 
 @pytest.mark.parametrize("classes", [3, 7, 13])

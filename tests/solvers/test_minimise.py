@@ -235,10 +235,7 @@ def test_the_conditions_of_optimality_with_an_l1_part(name: str, alpha: float, l
 def test_a_large_l1_part_leaves_nothing(name: str) -> None:
     objective = problem(name, alpha=100.0, l1_ratio=1.0)
     result = fit(objective, tol=1e-5)
-    if name == "hinge":  # its bias alone is a linear program, which the solver does not certify yet (docs/next.md)
-        assert (result.status == "converged") == (result.gap <= 1e-5)
-    else:
-        assert result.status == "converged"
+    assert result.status == "converged"
     assert not objective.unpack(result.point)[0].any()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from crosshead import _native
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes
 from crosshead.engines.data import TrainingData
+from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
 from crosshead.engines.threads import resolve_threads
@@ -83,6 +84,34 @@ class NativeEngine:
             out=out,
         )
         return out
+
+    @property
+    def ascends(self) -> bool:
+        """The kernel is."""
+        return True
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Sweeps of dual coordinate ascent in the features' own type; one thread, whatever their number."""
+        _native.ascend(
+            isa=self.instruction_set,
+            features=self._features,
+            labels=self.data.target,
+            share=ascent.share,
+            squares=ascent.squares,
+            worst=ascent.pieces.worst,
+            margin=ascent.pieces.margin,
+            l2=ascent.l2,
+            bias_step=ascent.bias_step,
+            weight=ascent.weight,
+            bias=ascent.bias,
+            residual=ascent.residual,
+            pause=ascent.pause,
+            waiting=ascent.waiting,
+            order=ascent.order,
+            sweeps=sweeps,
+            seed=ascent.sweeps,
+        )
+        ascent.sweeps += sweeps
 
 
 def _handle(features: Any) -> Any:

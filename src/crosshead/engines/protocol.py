@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crosshead.engines.data import TrainingData
+from crosshead.engines.dual_ascent import Ascent
 from crosshead.losses.protocol import Array, Float, PassLoss
 
 
@@ -78,4 +79,13 @@ class Engine(Protocol):
 
     def gram(self, features: Array, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ over the rows of dense ``features`` with weights v, (D, D)."""
+        ...
+
+    @property
+    def ascends(self) -> bool:
+        """Whether `ascend` is fast."""
+        ...
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Sweeps of dual coordinate ascent over the rows, each in an order of its own, on one thread."""
         ...

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 
 from crosshead.engines.data import TrainingData
+from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine, PassSums
 from crosshead.losses.protocol import Array, Float, PassLoss
 
@@ -62,6 +63,15 @@ class RecallingEngine:
     def gram(self, features: Array, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
         return self._engine.gram(features, row_weight)
+
+    @property
+    def ascends(self) -> bool:
+        """Whether the other engine's `ascend` is fast."""
+        return self._engine.ascends
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Sweeps by the other engine."""
+        self._engine.ascend(ascent, sweeps)
 
 
 def _same(key: Key, weight: Float, bias: Float, loss: PassLoss) -> bool:

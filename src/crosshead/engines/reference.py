@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 
 from crosshead.engines.data import TrainingData
+from crosshead.engines.dual_ascent import Ascent, ascend
 from crosshead.engines.protocol import PassSums
 from crosshead.losses.protocol import Array, Float, PassLoss
 
@@ -53,6 +54,15 @@ class ReferenceEngine:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
         scaled = features * row_weight[:, None]
         return np.asarray(scaled.T @ features, dtype=np.float64)
+
+    @property
+    def ascends(self) -> bool:
+        """Row by row, NumPy is slow."""
+        return False
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Sweeps of dual coordinate ascent."""
+        ascend(ascent, sweeps)
 
 
 def _scores(features: Array, weight: Float, bias: Float) -> Float:

@@ -64,6 +64,11 @@ class Binary:
         """The native epilogue and its parameters."""
         return self.name, (0.0, 0.0, 0.0)
 
+    @property
+    def pieces(self) -> None:
+        """None: it is not piecewise linear."""
+        return None
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample in nats, (n,)."""
         scores = as_scores(scores)

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from crosshead.losses import _margins, _numerics
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments, Pieces
 
 
 @final
@@ -71,6 +71,11 @@ class CrammerSinger:
         """The native epilogue and its parameters."""
         return self.name, (self.margin, self.smoothing, 0.0)
 
+    @property
+    def pieces(self) -> Pieces | None:
+        """The largest violation; None with smoothing."""
+        return None if self.smoothing > 0 else Pieces(self.margin, worst=True)
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         return self.value_and_gradient(scores, target)[0]
@@ -124,7 +129,7 @@ class CrammerSinger:
         With A the columns where r_j > 0 and u_j = v_j − v_y: u_j/μ over A below the cap, (u_j − mean_A u)/μ where
         it holds, closed in the target's column.
         """
-        _, indices, active, capped = self._pieces(scores, target)
+        _, indices, active, capped = self._active(scores, target)
         product = _margins.pair_product(active, indices, direction, centred=capped)
         return product / self.smoothing
 
@@ -133,12 +138,12 @@ class CrammerSinger:
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−(1/μ) times the Jacobian applied to the violations, (n, C); ValueError without smoothing."""
-        violation, indices, active, capped = self._pieces(scores, target)
+        violation, indices, active, capped = self._active(scores, target)
         # At the scale of m/μ, so that μ² never divides.
         product = _margins.pair_product(active, indices, violation / self.smoothing, centred=capped)
         return -product / self.smoothing
 
-    def _pieces(self, scores: Array, target: Array) -> tuple[Array, Array, Array, Array]:
+    def _active(self, scores: Array, target: Array) -> tuple[Array, Array, Array, Array]:
         """Violations, target indices, the mask of columns with r_j > 0, and which rows meet the cap."""
         if self.smoothing == 0:
             raise _margins.no_curvature(self.name)

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from crosshead.losses import _margins, _numerics
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, Pieces, QuadraticLoss
 from crosshead.losses.quadratic import StarQuadratic
 
 
@@ -70,6 +70,11 @@ class Hinge:
     def kernel(self) -> tuple[str, tuple[float, float, float]]:
         """The native epilogue and its parameters."""
         return self.name, (self.margin, self.smoothing, 0.0)
+
+    @property
+    def pieces(self) -> Pieces | None:
+        """Every violation; None with smoothing."""
+        return None if self.smoothing > 0 else Pieces(self.margin, worst=False)
 
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
@@ -208,6 +213,11 @@ class SquaredHinge:
     def kernel(self) -> tuple[str, tuple[float, float, float]]:
         """The native epilogue and its parameters."""
         return self.name, (self.margin, 0.0, 0.0)
+
+    @property
+    def pieces(self) -> None:
+        """None: it is not piecewise linear."""
+        return None
 
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""

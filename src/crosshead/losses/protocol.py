@@ -60,6 +60,17 @@ class Curvature:
     rows: Float
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """A piecewise linear loss of the violations m_j = z_j − z_y + Δ over j ≠ y, with Δ = ``margin``.
+
+    max(0, max_j m_j) where only the ``worst`` is charged for, Σ_j max(0, m_j) otherwise.
+    """
+
+    margin: float
+    worst: bool
+
+
 class PassLoss(Protocol):
     """What an engine needs of a loss to sum it up over the rows; `Loss` tells what each of these is."""
 
@@ -114,6 +125,11 @@ class Loss(Protocol):
     @property
     def kernel(self) -> tuple[str, tuple[float, float, float]]:
         """The native epilogue's name and its parameters (margin, smoothing, label smoothing)."""
+        ...
+
+    @property
+    def pieces(self) -> Pieces | None:
+        """The loss as a sum of maxima of linear functions; None where it is anything else."""
         ...
 
     def value(self, scores: Array, target: Array) -> Array:

@@ -71,6 +71,11 @@ class Softmax:
         """The native epilogue and its parameters."""
         return self.name, (0.0, 0.0, self.label_smoothing)
 
+    @property
+    def pieces(self) -> None:
+        """None: it is not piecewise linear."""
+        return None
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample in nats, (n,)."""
         scores = as_scores(scores)

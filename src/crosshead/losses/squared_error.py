@@ -60,6 +60,11 @@ class SquaredError:
         """The native epilogue and its parameters."""
         return self.name, (0.0, 0.0, 0.0)
 
+    @property
+    def pieces(self) -> None:
+        """None: it is not piecewise linear."""
+        return None
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         return self.value_and_gradient(scores, target)[0]

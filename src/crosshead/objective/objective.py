@@ -14,13 +14,14 @@ The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
 import numpy as np
 
 from crosshead.engines.data import TrainingData
+from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments, QuadraticLoss
@@ -34,6 +35,7 @@ from crosshead.objective.factored_hessian import (
 )
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import KroneckerMetric, build_metric
+from crosshead.objective.program import Program, build_program
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
@@ -316,6 +318,40 @@ class Objective:
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
         )
+
+    @cached_property
+    def program(self) -> Program | None:
+        """The quadratic program of a piecewise linear loss; None for other losses and where it would be large."""
+        return build_program(
+            self.engine.data,
+            self.loss,
+            l1_weight=self.penalty.l1_weight,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+        )
+
+    @property
+    def ascends(self) -> bool:
+        """Whether dual coordinate ascent is possible, and worth its while."""
+        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate or self.small:
+            return False
+        return self.engine.ascends and Ascent.fits(self.engine.data)
+
+    def ascent(self) -> Ascent | None:
+        """Dual coordinate ascent at residuals of zero; None where the loss or the data are not made for it."""
+        if self.loss.pieces is None or self.penalty.l2_weight == 0:
+            return None
+        return Ascent.of(self.engine.data, self.loss.pieces, self.penalty.l2_weight, self.fit_intercept)
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Take an ascent further by so many sweeps over the rows."""
+        self.engine.ascend(ascent, sweeps)
+
+    def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
+        """An evaluation whose bound is that of another dual point, where this one is better."""
+        weight, bias = self.unpack(evaluation.point)
+        bound = self._bound(point) - self._rounding(weight, bias, evaluation.value)
+        return replace(evaluation, bound=max(evaluation.bound, bound))
 
     def bias_curvature(self, evaluation: Evaluation) -> BiasCurvature:
         """∂²F/∂b² at a point, from some rows a class."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from crosshead.blas import one_blas_thread
+from crosshead.solvers.dual_ascent import kinked
+from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.newton import Newton
 from crosshead.solvers.penalty_path import GuardedLBFGS
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
-from crosshead.solvers.smoothing import PathFollowing, Smoothing
 
 __all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
 
@@ -34,11 +35,11 @@ def minimise(
     """
     method: Method[Any]
     if objective.l1_weight > 0:
-        method = Proximal() if objective.smooth else Smoothing(Proximal)
+        method = Proximal() if objective.smooth else sparse_and_kinked(objective)
     elif objective.smooth:
         method = Newton() if objective.small else GuardedLBFGS()
     else:
-        method = PathFollowing()
+        method = kinked(objective)
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
     # processors, and make the result depend on their number.
     with one_blas_thread():

@@ -18,12 +18,13 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.solvers.dual_ascent import kinked
 from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
+from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.proximal import MEMORY, Frame, Proximal, ProximalState
-from crosshead.solvers.smoothing import PathFollowing, Smoothing
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
@@ -134,7 +135,7 @@ class CarriedProximal:
 def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight: float) -> Method[Any]:
     """The method for the next alpha. Losses with kinks have no pairs to carry: their stages start anew."""
     if not objective.smooth:
-        return PathFollowing() if objective.l1_weight == 0 else Smoothing(Proximal)
+        return kinked(objective) if objective.l1_weight == 0 else sparse_and_kinked(objective)
     kind = CarriedLBFGS if objective.l1_weight == 0 else CarriedProximal
     return kind(carried, alpha, l2_weight)
 

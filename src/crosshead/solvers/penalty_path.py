@@ -33,6 +33,7 @@ NEAR = 0.3  # Newton's decrement, in the share of one row: nearer the path than 
 FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.1, 14, 7
 LEAST_PASSES = 120
 LONG_WAY = 2.0  # times the passes so far: further than that is too far
+FAR, PATIENCE = 0.5, 10.0  # a gap that has hardly begun to close; else so many factorisations' worth of passes are made
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,19 @@ class GuardedLBFGS:
 def hopeless(seen: list[tuple[int, float]], tol: float, factor_passes: float) -> bool:
     """Whether the gap, falling on as it did in the latter half of the passes, is too far from ``tol``.
 
+    A gap that has begun to close often falls at once after a long rest, and a path takes some ten factorisations.
+
     >>> hopeless([(50, 0.9), (100, 0.9), (200, 0.9)], 1e-4, 90.0)
     True
+    >>> hopeless([(50, 0.1), (100, 0.1), (200, 0.1)], 1e-4, 90.0)
+    False
     >>> hopeless([(50, 0.9), (100, 0.9), (200, 1e-3)], 1e-4, 90.0)
     False
     """
     passes, gap = seen[-1]
     if passes < max(LEAST_PASSES, factor_passes) or not gap > tol or tol <= 0:
+        return False
+    if gap < FAR and passes < PATIENCE * factor_passes:
         return False
     half, earlier = max((one for one in seen if 2 * one[0] <= passes), default=seen[0])
     if half == passes or not gap < earlier:

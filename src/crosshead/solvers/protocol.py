@@ -60,6 +60,8 @@ class Objective(Protocol):
     def l1_weight(self) -> float: ...  # noqa: D102
     @property
     def coarse_resolution(self) -> float | None: ...  # noqa: D102
+    @property
+    def program(self) -> Any: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
@@ -76,6 +78,11 @@ class Objective(Protocol):
     def products(self, evaluation: Any, level: float, factored: Any, *, exact: bool, count: Any) -> Any: ...  # noqa: D102
     def bias_curvature(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
+    @property
+    def ascends(self) -> bool: ...  # noqa: D102
+    def ascent(self) -> Any: ...  # noqa: D102
+    def ascend(self, ascent: Any, sweeps: int) -> None: ...  # noqa: D102
+    def certified_by(self, evaluation: Any, point: Any) -> Any: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
     def pack(self, weight: Float, bias: Float) -> Float: ...  # noqa: D102

@@ -1,0 +1,6 @@
+#define CROSSHEAD_ISA plain
+#include "dual_ascent_kernel.hpp"
+
+namespace crosshead {
+void ascend_plain(const AscentTask& task, int sweeps, std::uint64_t seed) { plain::ascend(task, sweeps, seed); }
+}  // namespace crosshead

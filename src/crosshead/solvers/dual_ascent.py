@@ -1,0 +1,85 @@
+"""Hinges with an L2 penalty on many rows: dual coordinate ascent, and path following for what it does not reach.
+
+A sweep costs about one pass and brings the dual objective most of the way where α is large; every few sweeps the
+residuals are certified as they are. Where sweeps no longer help, the path of smoothed problems goes on from the point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.protocol import Float, Objective
+from crosshead.solvers.smoothing import FIRST_WIDTH, PathFollowing, PathState
+
+FIRST_SWEEPS, GROWTH, MOST_SWEEPS = 4, 1.5, 60  # between two certificates
+PATIENCE, ENOUGH = 50, 0.8  # sweeps, after which a gap must be this share of the one two certificates before
+LEAST_WIDTH = 1e-6
+
+
+@dataclass(frozen=True)
+class AscentState:
+    """The ascent with the sweeps to come and the gap before its last certificate, or the path that has taken over.
+
+    ``wide`` says that the path began at its widest stage.
+    """
+
+    ascent: Any
+    sweeps: float = FIRST_SWEEPS
+    last: float = np.inf
+    path: PathState | None = None
+    wide: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class DualAscent:
+    """Minimise an objective that has an ascent (`Objective.ascent`)."""
+
+    def start(self, run: Run, point: Float) -> AscentState:
+        """Residuals of zero; the starting point only counts if nothing better is found."""
+        run.evaluate(point, run.objective.smoothed(FIRST_WIDTH))
+        if not run.exact:
+            run.go_exact()
+        return AscentState(run.objective.ascent())
+
+    def step(self, run: Run, state: AscentState) -> AscentState:
+        """Some sweeps and a certificate, or a step along the path."""
+        if state.path is not None:
+            return _along(run, state.path, state.wide)
+        ascent, objective, before = state.ascent, run.objective, run.gap
+        objective.ascend(ascent, round(state.sweeps))
+        weight, dual = ascent.settle()
+        width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
+        evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
+        run.record(objective.certified_by(evaluation, dual))
+        if ascent.sweeps >= PATIENCE and not run.gap <= ENOUGH * state.last:
+            return AscentState(None, path=_path(run))
+        ascent.follow_bias(dual.bias_gradient)
+        return AscentState(ascent, min(GROWTH * state.sweeps, MOST_SWEEPS), before)
+
+    def stuck(self, state: AscentState) -> bool:
+        """Whether the path has ended."""
+        return state.wide and state.path is not None and PathFollowing().stuck(state.path)
+
+
+def _along(run: Run, path: PathState, wide: bool) -> AscentState:
+    """A step along the path. One that was entered at too narrow a width, and is stuck, begins anew at the widest."""
+    if PathFollowing().stuck(path) and not wide:
+        return AscentState(None, path=PathFollowing().start(run, run.best.point), wide=True)
+    return AscentState(None, path=PathFollowing().step(run, path), wide=wide)
+
+
+def _path(run: Run) -> PathState:
+    """The path from the best point, at the width whose smoothing hides about as much as the gap that is left."""
+    width = float(np.clip(np.sqrt(run.gap), LEAST_WIDTH, FIRST_WIDTH)) if np.isfinite(run.gap) else FIRST_WIDTH
+    objective = run.objective.smoothed(width)
+    return PathState(width, objective, run.evaluate(run.best.point, objective))
+
+
+def kinked(objective: Objective) -> Method[Any]:
+    """The method for a loss with kinks and no L1 part."""
+    return DualAscent() if objective.ascends else PathFollowing()

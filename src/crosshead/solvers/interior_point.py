@@ -1,0 +1,239 @@
+"""The primal-dual interior-point method for piecewise linear losses with an elastic net, where a Hessian is cheap.
+
+The loss and the L1 part are maxima over groups, ω max_k m_k = min ω ξ subject to u_k = ξ − m_k ≥ 0, whose duals ω r_k
+sum to ω. Newton's method on
+
+    Σ ω A*r + α(1 − ρ)W = 0,    Σ_k r_k = 1,    u_k = ξ − m_k,    u_k r_k = τ
+
+with τ driven to zero (Mehrotra, SIAM Journal on Optimization 2, 1992) takes one or two dozen factorisations whatever
+the data; r is a dual point at every step. The products u·r do not contain ω, so that a row of weight two is two rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+from scipy.linalg import LinAlgError
+
+from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.protocol import Float, Objective
+from crosshead.solvers.proximal import Proximal
+from crosshead.solvers.smoothing import Smoothing
+
+BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
+CERTAINLY_ZERO = 0.01  # a weight is zero whose two duals both exceed this: one of them vanishes elsewhere
+SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero are set to zero
+AIM = 0.05  # of tol: a smaller gap of the method's own would only cost digits of the duals' sums
+LEAST_STEP, MOST_SHORT = 1e-4, 6  # so many steps in turn that are shorter, or at a gap of AIM, get nowhere
+LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss that a point is evaluated with
+MOST_ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """Groups of slacks u (…, k) with their duals r, whose sum over a group is one, and the scale of their products."""
+
+    slack: Float
+    dual: Float
+    scale: float
+
+    @property
+    def ratios(self) -> Float:
+        """r/u."""
+        return self.dual / self.slack
+
+    @property
+    def centrality(self) -> Float:
+        """u·r on the scale of τ."""
+        return self.slack * self.dual / self.scale
+
+    def eliminated(self, aim: Float) -> Float:
+        """e/u − d Σ(e/u)/Σd: how far the duals move towards products u·r + e were the m_k to stay."""
+        share = aim / self.slack
+        ratios = self.ratios
+        return np.asarray(share - ratios * (share.sum(axis=-1) / ratios.sum(axis=-1))[..., None])
+
+    def steps(self, aim: Float, moved: Float) -> tuple[Float, Float]:
+        """Δu and Δr for products u·r + e where the m_k move by ``moved``."""
+        ratios = self.ratios
+        raised = ((aim / self.slack).sum(axis=-1) + (ratios * moved).sum(axis=-1)) / ratios.sum(axis=-1)
+        slack = raised[..., None] - moved
+        return slack, (aim - self.dual * slack) / self.slack
+
+    def after(self, slack: Float, dual: Float) -> Maxima:
+        """The groups after a step; the duals' sums are kept at one."""
+        dual = self.dual + dual
+        return replace(self, slack=self.slack + slack, dual=dual / dual.sum(axis=-1)[..., None])
+
+
+def centred(values: Float, width: float, scale: float) -> Maxima:
+    """The groups over maxima of ``values`` (…, k) with u·r = width · scale throughout."""
+    product = width * scale
+    xi = values.max(axis=-1) + product
+    for _ in range(30):  # Σ product/(ξ − m_k) = 1 is convex and falling, and Newton's method nears it from below
+        inverse = product / (xi[..., None] - values)
+        xi = xi + (inverse.sum(axis=-1) - 1) / (inverse**2).sum(axis=-1) * product
+    slack = xi[..., None] - values
+    dual = product / slack
+    return Maxima(slack, dual / dual.sum(axis=-1)[..., None], scale)
+
+
+@dataclass(frozen=True)
+class InteriorState:
+    """Where the method is: parameters θ, the groups of the loss and those of the L1 part, and how short steps were."""
+
+    program: Any
+    theta: Float
+    loss: Maxima
+    weights: Maxima
+    short: int = 0
+    iteration: int = 0
+    stuck: bool = False
+
+    @property
+    def width(self) -> float:
+        """τ, the mean of the products on their common scale."""
+        total = float(self.loss.centrality.sum() + self.weights.centrality.sum())
+        return total / max(1, self.loss.slack.size + self.weights.slack.size)
+
+    @property
+    def gap(self) -> float:
+        """Σ ω u·r, the duality gap but for what is not yet stationary."""
+        rows = (self.loss.slack * self.loss.dual).sum(axis=(1, 2))
+        return float(
+            self.program.row_weight @ rows + self.program.l1_weight * (self.weights.slack * self.weights.dual).sum()
+        )
+
+
+@final
+@dataclass(frozen=True)
+class InteriorPoint:
+    """Minimise an objective that has a program (`Objective.program`) and an L1 part."""
+
+    def start(self, run: Run, point: Float) -> InteriorState:
+        """The method's own start, weights of zero: from a point at the boundary the way inside is longer."""
+        program = run.objective.program
+        run.evaluate(point, run.objective.smoothed(MOST_WIDTH))
+        if not run.exact:
+            run.go_exact()
+        theta = np.zeros((len(program.classes), program.features.shape[1]))
+        values = _with_zero(program, program.violations(theta))
+        margin = program.pieces.margin
+        loss = centred(values, margin, 1.0)
+        # As large a part of the gap as all rows together.
+        weights = centred(_both_signs(theta), margin, 1.0 / (program.l1_weight * max(1, theta[:, :-1].size)))
+        return InteriorState(program, theta, loss, weights)
+
+    def step(self, run: Run, state: InteriorState) -> InteriorState:
+        """A predictor and a corrector by one factorisation, and a pass at the new point."""
+        try:
+            after = _step(state, AIM * 0.1**state.short * run.tol * abs(run.best.value))
+        except LinAlgError:
+            return replace(state, stuck=True)
+        if after.iteration >= MOST_ITERATIONS or after.short >= MOST_SHORT:
+            after = replace(after, stuck=True)
+        _certify(run, after)
+        return after
+
+    def stuck(self, state: InteriorState) -> bool:
+        """Whether rounding leaves no way forward."""
+        return state.stuck
+
+
+def _step(state: InteriorState, least: float) -> InteriorState:
+    """One predictor-corrector step towards a gap that is not below ``least``."""
+    program, loss, weights = state.program, state.loss, state.weights
+    diagonal = np.zeros_like(state.theta)
+    ratios = weights.ratios
+    pair = 4 / (1 / ratios).sum(axis=-1)  # of max(w, −w)
+    diagonal[:, :-1] = program.l2_weight + program.l1_weight * pair
+    solve = program.solver(loss.ratios, diagonal)
+    error = _stationarity(state, loss.dual, weights.dual)
+    error[:, :-1] += program.l2_weight * state.theta[:, :-1]
+
+    def towards(aims: tuple[Float, Float]) -> tuple[Float, tuple[Float, Float], tuple[Float, Float]]:
+        right = error + _stationarity(state, loss.eliminated(aims[0]), weights.eliminated(aims[1]))
+        step = solve(-right)
+        moved = _with_zero(program, program.moved(step))
+        return step, loss.steps(aims[0], moved), weights.steps(aims[1], _both_signs(step))
+
+    step, of_loss, of_weights = towards((-loss.slack * loss.dual, -weights.slack * weights.dual))
+    primal, dual = _lengths(state, of_loss, of_weights, 1.0)
+    predicted = replace(
+        state,
+        loss=replace(loss, slack=loss.slack + primal * of_loss[0], dual=loss.dual + dual * of_loss[1]),
+        weights=replace(
+            weights, slack=weights.slack + primal * of_weights[0], dual=weights.dual + dual * of_weights[1]
+        ),
+    )
+    width = state.width
+    target = max(width * min(1.0, max(predicted.width, 0.0) / width) ** 3, width * min(1.0, least / state.gap))
+    step, of_loss, of_weights = towards(
+        (
+            target - loss.slack * loss.dual - of_loss[0] * of_loss[1],
+            target * weights.scale - weights.slack * weights.dual - of_weights[0] * of_weights[1],
+        )
+    )
+    primal, dual = _lengths(state, of_loss, of_weights, BOUNDARY)
+    return replace(
+        state,
+        theta=state.theta + primal * step,
+        loss=loss.after(primal * of_loss[0], dual * of_loss[1]),
+        weights=weights.after(primal * of_weights[0], dual * of_weights[1]),
+        short=state.short + 1 if min(primal, dual) < LEAST_STEP or state.gap <= 2 * least else 0,
+        iteration=state.iteration + 1,
+    )
+
+
+def _stationarity(state: InteriorState, loss: Float, weights: Float) -> Float:
+    """Σ ω A*r for duals of the loss and of the L1 part, (K, D + 1)."""
+    out = state.program.collect(loss[:, :, 1:].reshape(len(loss), -1))
+    out[:, :-1] += state.program.l1_weight * (weights[..., 0] - weights[..., 1])
+    return np.asarray(out)
+
+
+def _lengths(
+    state: InteriorState, of_loss: tuple[Float, Float], of_weights: tuple[Float, Float], share: float
+) -> tuple[float, float]:
+    """How far the slacks and the duals may go; equally far where the L2 part ties them together."""
+    primal = min(_length(state.loss.slack, of_loss[0]), _length(state.weights.slack, of_weights[0]))
+    dual = min(_length(state.loss.dual, of_loss[1]), _length(state.weights.dual, of_weights[1]))
+    if state.program.l2_weight > 0:
+        primal = dual = min(primal, dual)
+    return min(1.0, share * primal), min(1.0, share * dual)
+
+
+def _length(values: Float, step: Float) -> float:
+    falling = step < 0
+    return float((values[falling] / -step[falling]).min(initial=np.inf))
+
+
+def _certify(run: Run, state: InteriorState) -> None:
+    """A pass at the method's point, whose bound is the better one of the pass's own and that of the duals."""
+    program, objective, theta = state.program, run.objective, state.theta
+    if state.gap <= SPARSE_GAP * run.tol * abs(run.best.value):
+        theta = theta.copy()
+        theta[:, :-1][state.weights.dual.min(axis=-1) > CERTAINLY_ZERO] = 0.0
+    smoothed = objective.smoothed(float(np.clip(state.width, LEAST_WIDTH, MOST_WIDTH)))
+    evaluation = run.evaluate(objective.pack(*program.leave(theta)), smoothed)
+    residual = state.loss.dual[:, :, 1:].reshape(len(state.loss.dual), -1)
+    run.record(objective.certified_by(evaluation, program.dual_point(residual)))
+
+
+def _with_zero(program: Any, violations: Float) -> Float:
+    """Violations (n, K − 1) in their groups, before each the zero with which they compete, (n, G, 1 + members)."""
+    groups = violations.reshape(len(violations), *program.group_shape)
+    return np.concatenate([np.zeros((*groups.shape[:2], 1)), groups], axis=2)
+
+
+def _both_signs(theta: Float) -> Float:
+    """(w, −w) of every weight, (K, D, 2)."""
+    weight = theta[:, :-1]
+    return np.stack([weight, -weight], axis=-1)
+
+
+def sparse_and_kinked(objective: Objective) -> Method[Any]:
+    """The method for a loss with kinks and an L1 part."""
+    return Smoothing(Proximal) if objective.program is None else InteriorPoint()

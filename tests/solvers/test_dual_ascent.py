@@ -1,0 +1,190 @@
+"""Dual coordinate ascent: its kernel, the readable twin, one row in closed form, and the optima of other solvers."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import optimize, sparse
+
+from crosshead.engines import TrainingData, make_engine
+from crosshead.engines.dual_ascent import Ascent
+from crosshead.losses import LOSSES, get_loss
+from crosshead.objective import Objective
+from crosshead.penalties import ElasticNet
+from crosshead.solvers import Result, minimise
+from crosshead.solvers.dual_ascent import DualAscent
+from crosshead.solvers.loop import minimise_with
+from crosshead.solvers.smoothing import PathFollowing
+
+KINKED = [name for name in LOSSES if not get_loss(name).smooth]
+ENGINES = ["reference", *(["native"] if importlib.util.find_spec("crosshead._native") else [])]
+native = pytest.mark.skipif("native" not in ENGINES, reason="the native engine is not built")
+CLASSES = 4
+
+
+def rows(n: int = 61, columns: int = 19, *, seed: int = 0, missing: bool = False, dtype: Any = np.float64) -> Any:
+    """Overlapping classes; some weights are zero, some rows are zero."""
+    random = np.random.default_rng(seed)
+    y = random.integers(0, CLASSES, n).astype(np.int32)
+    if missing:
+        y[y == 2] = 0
+    X = random.normal(size=(n, columns)) + 2 * np.eye(CLASSES, columns)[y] + 0.3
+    X[::17] = 0
+    s = random.integers(0, 4, n).astype(np.float64)
+    return TrainingData(X.astype(dtype), y, CLASSES, s)
+
+
+def objective_of(
+    data: TrainingData, name: str, alpha: float, *, engine: str = "auto", fit_intercept: bool = True, **options: Any
+) -> Objective:
+    loss = get_loss(name, **options)
+    return Objective(make_engine(engine, data), loss, ElasticNet(alpha), fit_intercept=fit_intercept)
+
+
+def ascend_to(objective: Objective, tol: float, **options: Any) -> Result:
+    """By dual ascent, however small the problem is."""
+    start = np.zeros(objective.size)
+    return minimise_with(DualAscent(), objective, start, **{"tol": tol, "max_iter": 100, **options})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("case", ["plain", "missing class", "no bias", "single", "margin"])
+def test_the_optimum_is_that_of_path_following(engine: str, name: str, case: str) -> None:
+    data = rows(missing=case in ("missing class", "no bias"), dtype=np.float32 if case == "single" else np.float64)
+    options = {"margin": 3.0} if case == "margin" else {}
+    objective = objective_of(data, name, 0.05, engine=engine, fit_intercept=case != "no bias", **options)
+    truth = minimise_with(PathFollowing(), objective, np.zeros(objective.size), tol=1e-6, max_iter=500)
+    assert truth.status == "converged"
+    result = ascend_to(objective, 1e-4)
+    assert result.status == "converged"
+    assert truth.value * (1 - 1e-6) <= result.value <= truth.value * (1 + 1.1e-4)
+    assert result.bound <= truth.value
+
+
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("alpha", [1e-4, 1e-2])
+def test_small_gaps_are_left_to_path_following(name: str, alpha: float) -> None:
+    """Sweeps in single precision end near 1e-6, and are slow where alpha is small; the path goes on from there."""
+    objective = objective_of(rows(300, dtype=np.float32), name, alpha)
+    result = ascend_to(objective, 1e-7, max_iter=400)
+    assert result.status == "converged"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("classes", [2, 7, 13])
+def test_one_row_is_maximised_in_closed_form(engine: str, name: str, classes: int) -> None:
+    """One sweep over one row against SciPy's maximum of the dual over the row's residuals."""
+    random = np.random.default_rng(classes)
+    X, y = random.normal(size=(1, 3)), np.array([classes // 2], dtype=np.int32)
+    objective = objective_of(TrainingData(X, y, classes), name, 0.3, engine=engine, fit_intercept=False)
+    ascent = objective.ascent()
+    assert ascent is not None
+    ascent.weight[:] = random.normal(size=(classes, 3))  # as if other rows had been there
+    scores, others = ascent.weight @ X[0], np.arange(classes) != y[0]
+    objective.ascend(ascent, 1)
+    curvature = float(X[0] @ X[0]) / 0.3
+
+    def negative(r: Any) -> float:
+        gain = float(r @ (scores[others] - scores[y[0]] + 1))
+        return curvature / 2 * float(r @ r + r.sum() ** 2) - gain
+
+    cap = [{"type": "ineq", "fun": lambda r: 1 - r.sum()}] if name == "crammer_singer" else []
+    options = {"ftol": 1e-14, "maxiter": 500}
+    best = optimize.minimize(
+        negative, np.full(classes - 1, 0.5 / classes), bounds=[(0, 1)] * (classes - 1), constraints=cap,
+        method="SLSQP", options=options,
+    )  # fmt: skip
+    found = ascent.residual[0]
+    np.testing.assert_allclose(found[others], best.x, atol=1e-5)
+    assert negative(found[others]) <= negative(best.x) + 1e-12
+    assert found.sum() == pytest.approx(0, abs=1e-14)
+
+
+@native
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("columns", [1, 15, 16, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_kernel_is_its_twin(name: str, isa: str, columns: int, dtype: Any) -> None:
+    """Row by row in one order: a sweep over a single row leaves no choice of it."""
+    from crosshead import _native
+    from crosshead.engines.native import NativeEngine
+
+    if not _native.has_instruction_set(isa):
+        pytest.skip(f"this processor has no {isa}")
+    all_rows = rows(9, columns, dtype=dtype)
+    for i in range(9):
+        one = TrainingData(all_rows.features[i : i + 1], all_rows.target[i : i + 1], CLASSES)
+        loss = get_loss(name)
+        results = []
+        for engine in (NativeEngine(one, instruction_set=isa), make_engine("reference", one)):
+            objective = Objective(engine, loss, ElasticNet(0.1))
+            ascent = objective.ascent()
+            assert ascent is not None
+            ascent.weight[:] = np.random.default_rng(i).normal(size=ascent.weight.shape)
+            for _ in range(3):
+                objective.ascend(ascent, 1)
+            results.append((ascent.weight, ascent.bias, ascent.residual))
+        tolerance = 1e-4 if dtype is np.float32 else 1e-11
+        for ours, twin in zip(*results, strict=True):
+            np.testing.assert_allclose(ours, twin, atol=tolerance * 10)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+def test_every_sweep_raises_the_dual_and_stays_in_its_domain(engine: str, name: str) -> None:
+    data = rows()
+    objective = objective_of(data, name, 0.01, engine=engine, fit_intercept=False)
+    ascent = objective.ascent()
+    assert ascent is not None
+    last = -np.inf
+    for _ in range(12):
+        objective.ascend(ascent, 1)
+        weight, point = ascent.settle()
+        conjugate = objective.loss.conjugate(ascent.residual, data.target)
+        assert point.value == pytest.approx(-float(ascent.share @ conjugate), rel=1e-12)
+        dual = point.value - 0.005 * float(np.vdot(weight, weight))
+        assert dual >= last - 1e-12
+        last = dual
+    value = objective.evaluate(objective.pack(weight, np.zeros(CLASSES))).value
+    assert last <= value
+
+
+@native
+def test_it_is_taken_for_dense_rows_with_an_l2_penalty_alone() -> None:
+    data = rows(6000, dtype=np.float32)
+    assert all(objective_of(data, name, 0.1).ascends == (name in KINKED) for name in LOSSES)
+    assert not objective_of(data, "hinge", 0.0).ascends
+    assert not objective_of(data, "hinge", 0.1, engine="reference").ascends
+    lasso = Objective(make_engine("auto", data), get_loss("hinge"), ElasticNet(0.1, 0.5))
+    assert not lasso.ascends
+    compressed = TrainingData(sparse.csr_matrix(data.features), data.target, CLASSES)
+    columns_first = TrainingData(np.asfortranarray(data.features), data.target, CLASSES)
+    every_other = TrainingData(np.repeat(data.features, 2, axis=0)[::2], data.target, CLASSES)
+    assert [Ascent.fits(each) for each in (compressed, columns_first, every_other)] == [False, False, True]
+    assert ascend_to(objective_of(every_other, "hinge", 0.5), 1e-3).status == "converged"
+
+
+@native
+@pytest.mark.parametrize("name", KINKED)
+def test_the_result_is_the_same_with_any_number_of_threads(name: str) -> None:
+    data = rows(700, dtype=np.float32)
+    points = []
+    for threads in (1, 2, 3):
+        objective = Objective(make_engine("auto", data, threads), get_loss(name), ElasticNet(0.05))
+        points.append(ascend_to(objective, 1e-3).point)
+    np.testing.assert_array_equal(points[0], points[1])
+    np.testing.assert_array_equal(points[0], points[2])
+
+
+@pytest.mark.parametrize("name", KINKED)
+def test_a_start_that_is_better_is_kept(name: str) -> None:
+    objective = objective_of(rows(), name, 0.05)
+    best = ascend_to(objective, 1e-6)
+    again = minimise(objective, best.point, tol=1e-12, max_iter=1)
+    assert again.value <= best.value
