@@ -54,8 +54,14 @@ def test_nothing_is_copied() -> None:
 @pytest.mark.parametrize("sparsely", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["labels", "missing class", "nobody's", "distributions", "fractions", "any numbers"])
-def test_moments_are_weighted_means(kind: str, weighted: bool, sparsely: bool, engine: str) -> None:
+@pytest.mark.parametrize("by_class", [False, True])
+def test_moments_are_weighted_means(
+    by_class: bool, kind: str, weighted: bool, sparsely: bool, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Means of whatever the targets are: the balance of squared error needs those of negative ones as well."""
+    if by_class:  # as with many classes, in blocks of seven rows
+        monkeypatch.setattr("crosshead.engines.moments.MANY_CLASSES", 1)
+        monkeypatch.setattr("crosshead.engines.moments.BLOCK_BYTES", 8 * 4 * 7)
     random = np.random.default_rng(3)
     X = features()
     s = random.uniform(size=30) * (random.uniform(size=30) < 0.8) if weighted else None

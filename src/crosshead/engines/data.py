@@ -65,6 +65,15 @@ class TrainingData:
         """The sᵢ, (N,)."""
         return np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
 
+    def rows_in(self, size: int) -> int:
+        """How many rows, at least one, hold about ``size`` bytes."""
+        features = self.features
+        if isinstance(features, np.ndarray):
+            row = features.dtype.itemsize * self.n_features
+        else:
+            row = (features.dtype.itemsize + features.indices.itemsize) * features.nnz // max(1, self.n_rows)
+        return int(max(1, size // max(1, row)))
+
     def block(self, first: int, last: int) -> TrainingData:
         """Rows first … last − 1, as views where the storage allows."""
         weight = None if self.sample_weight is None else self.sample_weight[first:last]

@@ -86,6 +86,7 @@ class QuadraticLoss(PassLoss, Protocol):
     """½ vᵀ H v with coefficients of H (n, C) in place of a target; see `crosshead.losses.quadratic`."""
 
     def curvature(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
+    def traces(self, coefficients: Float) -> Float: ...  # noqa: D102
     def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 
 

@@ -74,9 +74,12 @@ class CentredQuadratic(_Quadratic):
         """Σ sᵢ (diag a − a aᵀ/Σa) and the traces, for weights sᵢ (n,)."""
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
         shared = coefficients.T @ (coefficients * (weight / total)[:, None])
-        return Curvature(
-            np.diag(weight @ coefficients) - shared, total - np.einsum("ic,ic->i", coefficients, coefficients) / total
-        )
+        return Curvature(np.diag(weight @ coefficients) - shared, self.traces(coefficients))
+
+    def traces(self, coefficients: Float) -> Float:
+        """Σ_c a_c − ‖a‖²/Σa of each row, (n,)."""
+        total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
+        return np.asarray(total - np.einsum("ic,ic->i", coefficients, coefficients) / total)
 
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every pair of classes, with a_a a_b/Σa."""
@@ -108,7 +111,11 @@ class DiagonalQuadratic(_Quadratic):
 
     def curvature(self, coefficients: Float, weight: Float) -> Curvature:
         """Σ sᵢ diag a and the traces, for weights sᵢ (n,)."""
-        return Curvature(np.diag(weight @ coefficients), coefficients.sum(axis=1))
+        return Curvature(np.diag(weight @ coefficients), self.traces(coefficients))
+
+    def traces(self, coefficients: Float) -> Float:
+        """Σ_c a_c of each row, (n,)."""
+        return np.asarray(coefficients.sum(axis=1))
 
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every class by itself, with its coefficient."""
@@ -145,7 +152,11 @@ class StarQuadratic(_Quadratic):
         weighted = others * weight[:, None]
         pairs = weighted.T @ own.astype(np.float64)  # (j, y)
         classes = np.diag(weighted.sum(axis=0) + pairs.sum(axis=0)) - pairs - pairs.T
-        return Curvature(classes, 2 * others.sum(axis=1))
+        return Curvature(classes, self.traces(coefficients))
+
+    def traces(self, coefficients: Float) -> Float:
+        """2 Σ_j a_j over j ≠ y of each row, (n,)."""
+        return np.asarray(2 * np.maximum(coefficients, 0).sum(axis=1))
 
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every pair of classes, with the other's coefficient where one of them is the target."""

@@ -91,7 +91,7 @@ class RowSampler:
         """min(1, c·qᵢ) with c such that they add up to ``count``."""
         wanted = self._leverage * self.pool.weights
         for part, scores in self._blocks(weight, bias):
-            wanted[part] *= _curvature(loss, scores, self.pool.target[part], None, share)[2].rows
+            wanted[part] *= _traces(loss, scores, self.pool.target[part], share)
         wanted += LEAST_SHARE * float(wanted.mean()) + np.finfo(np.float64).tiny
         factor = count / float(wanted.sum())
         for _ in range(CHANCE_STEPS):  # what those at 1 do not use goes to the others
@@ -134,24 +134,31 @@ def _described(loss: Loss, rows: TrainingData, weight: Float, scores: Array, sha
 
 
 def _curvature(
-    loss: Loss, scores: Array, target: Array, weight: Float | None, share: float
+    loss: Loss, scores: Array, target: Array, weight: Float, share: float
 ) -> tuple[QuadraticLoss | None, Float | None, Curvature]:
     """The loss's model at the scores, if it has one, and the curvature with that of the origin mixed in."""
-    sums = np.zeros(len(scores)) if weight is None else weight
     model = loss.quadratic(scores, target, share)
     if model is not None:
         quadratic, coefficients = model
-        return quadratic, coefficients, quadratic.curvature(coefficients, sums)
-    here = loss.curvature(scores, target, sums)
-    origin = loss.curvature(np.zeros_like(scores), target, sums)
+        return quadratic, coefficients, quadratic.curvature(coefficients, weight)
+    here = loss.curvature(scores, target, weight)
+    origin = loss.curvature(np.zeros_like(scores), target, weight)
     mixed = Curvature(here.classes + share * origin.classes, here.rows + share * origin.rows)
     return None, None, mixed
+
+
+def _traces(loss: Loss, scores: Array, target: Array, share: float) -> Float:
+    """The traces of that curvature alone, which cost no product of classes with classes, (n,)."""
+    model = loss.quadratic(scores, target, share)
+    if model is not None:
+        return model[0].traces(model[1])
+    return _curvature(loss, scores, target, np.zeros(len(scores)), share)[2].rows
 
 
 def _mean(data: TrainingData, values: Any) -> Float:
     """The weighted mean of some function of the features, (D,)."""
     total = np.zeros(data.n_features)
-    step = max(1, VARIANCE_BYTES // max(1, data.features.dtype.itemsize * data.n_features))
+    step = data.rows_in(VARIANCE_BYTES)
     for first in range(0, data.n_rows, step):
         block = data.block(first, first + step)
         total += np.asarray(block.weights.astype(block.features.dtype) @ values(block), dtype=np.float64).ravel()

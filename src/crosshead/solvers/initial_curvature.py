@@ -23,6 +23,7 @@ FEW_ROWS, MANY_ROWS = 8192, 16384
 MANY_AFTER = 30  # iterations: who needs more of them has a problem that needs a better model
 ROUGH_FORCING, ROUGH_PRODUCTS = 0.4, 10
 FINE_FORCING, FINE_PRODUCTS = 0.3, 20
+OVERFITTED_PRODUCTS = 5  # where rows are few for the parameters: the equation's solution is no better than its start
 INTERVAL, LONGEST_INTERVAL = 5, 25  # iterations to the first renewal, and between the last ones
 FIRST_SHARE, SHARE_FACTOR = 0.1, 5.0
 ENOUGH_PARAMETERS, LEAST_SCALE = 8, 0.05  # for each row of a model; the shortest that a step of fewer rows is made
@@ -88,7 +89,7 @@ class RoughNewton:
 
         The step was made short of curvature in these rows, so that they have less of it there than the rest.
         """
-        if self.model.n_rows * ENOUGH_PARAMETERS >= len(step):
+        if not overfitted(self.model, objective):
             return self
         size = float(step @ self.model.multiply(step)) / float(step @ change)
         return replace(self, scale=float(np.clip(size, LEAST_SCALE, 1.0)))
@@ -104,7 +105,13 @@ def look(objective: Objective, here: Any, iteration: int, share: float) -> Initi
     model = objective.model(here, rows=MANY_ROWS if far else FEW_ROWS, share=share)
     if model is None:
         return ScaledMetric(objective.metric(here))
-    return RoughNewton(model, *((FINE_FORCING, FINE_PRODUCTS) if far else (ROUGH_FORCING, ROUGH_PRODUCTS)))
+    forcing, products = (FINE_FORCING, FINE_PRODUCTS) if far else (ROUGH_FORCING, ROUGH_PRODUCTS)
+    return RoughNewton(model, forcing, OVERFITTED_PRODUCTS if overfitted(model, objective) else products)
+
+
+def overfitted(model: Any, objective: Objective) -> bool:
+    """Whether a model's rows are too few for the parameters."""
+    return bool(model.n_rows * ENOUGH_PARAMETERS < objective.size)
 
 
 @dataclass

@@ -49,6 +49,8 @@ class Objective(Protocol):
     """What a solver may ask; see `crosshead.objective.Objective`."""
 
     @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
     def smooth(self) -> bool: ...  # noqa: D102
     @property
     def small(self) -> bool: ...  # noqa: D102
