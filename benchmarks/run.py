@@ -140,7 +140,8 @@ def note_run(options: argparse.Namespace, solvers: list[str]) -> None:
     path = options.results / "metadata.json"
     runs = json.loads(path.read_text())["runs"] if path.is_file() else []
     environments = sorted({PEERS[solver].environment for solver in solvers})
-    runs.append({"arguments": sys.argv[1:], **describe_run(environments, options.threads)})
+    limits = {name: getattr(options, name) for name in ("repeats", "max_seconds", "solver_seconds", "optimum_seconds")}
+    runs.append({"solvers": solvers, "limits": limits, **describe_run(environments, options.threads)})
     path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
 
 

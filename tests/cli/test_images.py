@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -98,6 +99,18 @@ def test_predict_photos_and_folders(crosshead, photos, network, tmp_path):
     assert entry["top"] == [{"class": rows[0][2], "probability": pytest.approx(float(rows[0][3]), rel=1e-4)}]
     assert len(entry["probabilities"]) == 2
     assert document["rows"] == 1
+
+
+@pytest.mark.parametrize("words", [("check", "--size", "8"), ("path", "--size", "8", "--alphas", "3", "--cv", "0")])
+def test_broken_images_in_checks_and_paths(crosshead, photos, tmp_path, words):
+    shutil.copytree(photos, tmp_path / "copies")
+    (tmp_path / "copies" / "dark" / "broken.png").write_bytes(b"no image")
+    refused = crosshead(words[0], "copies", *words[1:])
+    assert refused.code == 2
+    assert "--skip-broken" in refused.err.splitlines()[-1]
+    done = crosshead(words[0], "copies", *words[1:], "--skip-broken", "--json")
+    assert "1 image could not be read and was left out" in done.err
+    json.loads(done.out)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])

@@ -37,9 +37,9 @@ def objective_of(
 def hessian_of(objective: Objective, point: Any, level: float) -> tuple[Any, list[int]]:
     calls: list[int] = []
     here = objective.evaluate(point)
-    factored = objective.factored(here, level, 0)
+    factored = objective.levels.factored(here.point, level, 0)
     assert factored is not None
-    hessian = objective.products(here, level, factored, exact=True, count=lambda: calls.append(1))
+    hessian = objective.levels.products(here.point, level, factored, exact=True, count=lambda: calls.append(1))
     assert hessian is not None
     return hessian, calls
 
@@ -66,7 +66,7 @@ def test_products_and_solutions_with_all_rows(loss: Any, intercept: bool, monkey
     level = 0.05
     step = 1e-6
     after, before = (objective.evaluate(point + sign * step * direction).gradient for sign in (1, -1))
-    extra = objective.charge(level) - objective.charge(0.0)
+    extra = objective.levels.charge(level) - objective.levels.charge(0.0)
     hessian, calls = hessian_of(objective, point, level)
     product = hessian.multiply(direction)
     assert len(calls) == 1
@@ -131,7 +131,7 @@ def test_what_has_no_factor_costs_infinitely_many_passes(monkeypatch: pytest.Mon
         objective = Objective(
             make_engine("auto", TrainingData(features, y, 2)), get_loss(loss), ElasticNet(alpha, l1_ratio)
         )
-        assert expected(objective.factor_passes)
+        assert expected(objective.levels.factor_passes)
     objective = Objective(make_engine("auto", TrainingData(X, y, 2)), get_loss("softmax"), ElasticNet(0.1))
-    monkeypatch.setattr("crosshead.objective.objective.MOST_PARAMETERS", 7)
-    assert np.isinf(objective.factor_passes)
+    monkeypatch.setattr("crosshead.objective.penalty_levels.MOST_PARAMETERS", 7)
+    assert np.isinf(objective.levels.factor_passes)

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
-from crosshead.solvers.initial_curvature import FIRST_SHARE, INTERVAL, LONGEST_INTERVAL, SHARE_FACTOR, Renewal
+import numpy as np
+import pytest
+
+from crosshead.solvers.initial_curvature import (
+    ENOUGH_PARAMETERS,
+    FIRST_SHARE,
+    INTERVAL,
+    LEAST_SCALE,
+    LONGEST_INTERVAL,
+    SHARE_FACTOR,
+    Renewal,
+    RoughNewton,
+)
 
 
 def walk(renewal: Renewal, iterations: int, evaluations: int) -> list[int]:
@@ -41,3 +56,38 @@ def test_the_share_is_never_more_than_all() -> None:
     renewal = Renewal()
     walk(renewal, 100, 5)
     assert renewal.share == 1.0
+
+
+@dataclass
+class Isotropic:
+    """A model whose curvature is the same in every direction."""
+
+    size: float
+    n_rows: int
+
+    def multiply(self, direction: Any) -> Any:
+        return self.size * direction
+
+    def precondition(self, vector: Any) -> Any:
+        return vector / self.size
+
+
+PARAMETERS = 160
+PLAIN: Any = SimpleNamespace(size=PARAMETERS, without_shift=lambda step: step)
+
+
+@pytest.mark.parametrize(("truth", "scale"), [(4.0, 0.25), (1.0, 1.0), (0.5, 1.0), (1000.0, LEAST_SCALE)])
+def test_few_rows_are_held_to_what_all_rows_said(truth: float, scale: float) -> None:
+    """The curvature met along the last step was ``truth``; the model says 1, and may only be found too small."""
+    step = np.random.default_rng(0).normal(size=PARAMETERS)
+    known = RoughNewton(Isotropic(1.0, PARAMETERS // ENOUGH_PARAMETERS - 1), 0.1, 10)
+    fitted = known.match(PLAIN, step, truth * step)
+    np.testing.assert_allclose(fitted.apply(PLAIN, step), scale * step, rtol=1e-12)
+    again = fitted.match(PLAIN, step, step)  # each time from the model as it is
+    np.testing.assert_allclose(again.apply(PLAIN, step), step, rtol=1e-12)
+
+
+def test_enough_rows_are_believed() -> None:
+    step = np.random.default_rng(0).normal(size=PARAMETERS)
+    known = RoughNewton(Isotropic(1.0, PARAMETERS // ENOUGH_PARAMETERS), 0.1, 10)
+    assert known.match(PLAIN, step, 4.0 * step) is known

@@ -100,8 +100,7 @@ def test_the_tangent_is_the_derivative_of_the_path(monkeypatch: pytest.MonkeyPat
         ends.append(objective.pack(weight / scale, bias))
     objective = objective_of(X, y, get_loss("softmax"), 1e-3)
     middle = (ends[0] + ends[1]) / 2
-    here = objective.evaluate(middle)
-    factored = objective.factored(here, 0.3, 0)
+    factored = objective.levels.factored(middle, 0.3, 0)
     assert factored is not None
     moved = factored.precondition(tangent(objective, middle, 0.3 * np.exp(step / 2), 0.3 * np.exp(-step / 2)))
     np.testing.assert_allclose(moved, ends[1] - ends[0], atol=2e-3 * float(np.abs(moved).max()))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from crosshead.cli import options
 from crosshead.cli.command import Says
+from crosshead.cli.image_options import SkipBroken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class CheckOptions:
     l1_ratio: options.L1Ratio = 0.0
     scale: Annotated[options.Scale, Says("Scale the features first, as in `crosshead fit`.")] = "none"
     size: options.PixelSize = None
+    skip_broken: SkipBroken = False
     no_intercept: options.NoIntercept = False
     seed: Annotated[options.Seed, Says("Chooses weights, directions and rows.")] = 0
     engine: options.Engine = "auto"

@@ -25,7 +25,13 @@ def run(options: CheckOptions) -> int:
     check_engine(options.engine)
     with Monitor() as monitor:
         monitor.stage(f"reading {options.source}")
-        dataset = load(options.source, target=options.target, size=options.size, ignore=options.ignore)
+        dataset = load(
+            options.source,
+            target=options.target,
+            size=options.size,
+            ignore=options.ignore,
+            skip_broken=options.skip_broken,
+        )
         show_notes(dataset)
         classes = training_classes(dataset)
         indices = class_indices(dataset, classes)

@@ -11,6 +11,7 @@ import typer
 from crosshead.cli import options, values
 from crosshead.cli.command import Reads, Says
 from crosshead.cli.errors import UsageError
+from crosshead.cli.image_options import SkipBroken
 
 PICTURES = (".svg", ".png")
 MOST_ALPHAS = 10_000
@@ -71,6 +72,7 @@ class PathOptions:
     ] = False
     scale: options.Scale = "none"
     size: options.PixelSize = None
+    skip_broken: SkipBroken = False
     class_weight: options.ClassWeight = None
     no_intercept: options.NoIntercept = False
     tol: Annotated[options.Tol, Says("Relative duality gap at which each fit is certified.")] = 1e-4

@@ -38,7 +38,13 @@ def run(options: PathOptions) -> int:
         model_folder_for(options.output, options.source)
     with Monitor(options.tol) as monitor:
         monitor.stage(f"reading {options.source}")
-        dataset = load(options.source, target=options.target, size=options.size, ignore=options.ignore)
+        dataset = load(
+            options.source,
+            target=options.target,
+            size=options.size,
+            ignore=options.ignore,
+            skip_broken=options.skip_broken,
+        )
         show_notes(dataset)
         classes = training_classes(dataset)
         target = class_indices(dataset, classes)

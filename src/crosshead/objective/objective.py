@@ -13,7 +13,6 @@ The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
@@ -24,17 +23,11 @@ from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
-from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments, QuadraticLoss
+from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.bias import BiasCurvature
-from crosshead.objective.factored_hessian import (
-    MOST_PARAMETERS,
-    AllRowsHessian,
-    FactoredHessian,
-    factor_passes,
-    factorise,
-)
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import KroneckerMetric, build_metric
+from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.objective.program import Program, build_program
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
@@ -45,7 +38,6 @@ MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
 PROBE_ROWS = 1024
 ROUNDINGS = 4
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
-MOST_COEFFICIENTS = 1 << 24  # of all rows' second-order models
 
 
 @dataclass(frozen=True)
@@ -229,64 +221,9 @@ class Objective:
         )
 
     @property
-    def factor_passes(self) -> float:
-        """What a factorised Hessian costs, in passes; inf where there is none to be had."""
-        data = self.engine.data
-        fits = not data.sparse and self.size <= MOST_PARAMETERS and data.n_rows * self.n_classes <= MOST_COEFFICIENTS
-        if not (fits and self.smooth and self.penalty.l2_weight > 0 and self.l1_weight == 0):
-            return np.inf
-        return factor_passes(data.n_rows, data.n_features, self.n_classes)
-
-    def charge(self, level: float) -> Float:
-        """The penalty's curvature were no feature charged less than ``level`` times its variance, flat."""
-        features = np.maximum(self.penalty.l2_weight, level * self._sampler.variance)
-        return self.pack(np.tile(features, (self.n_classes, 1)), np.zeros(self.n_classes))
-
-    @property
-    def last_level(self) -> float:
-        """The level from which on `charge` is the penalty's own."""
-        return self.penalty.l2_weight / max(float(self._sampler.variance.max(initial=0.0)), np.finfo(np.float64).tiny)
-
-    @property
-    def row_share(self) -> float:
-        """The share of a typical row in the mean over all rows."""
-        data = self.engine.data
-        return float(np.sum(data.weights**2)) / data.total_weight**2
-
-    def factored(self, evaluation: Evaluation, level: float, seed: int) -> FactoredHessian | None:
-        """The Hessian at a point, charged as `charge` says and factorised; None where it cannot be."""
-        model = self._quadratic(evaluation)
-        if model is None:
-            return None
-        return factorise(
-            self.engine,
-            *model,
-            self._sampler.leverage,
-            self._sampler.center,
-            np.maximum(self.penalty.l2_weight, level * self._sampler.variance),
-            fit_intercept=self.fit_intercept,
-            shift_invariant=self.loss.shift_invariant,
-            seed=self.seed + seed,
-        )
-
-    def products(
-        self, evaluation: Evaluation, level: float, factored: FactoredHessian, *, exact: bool, count: Callable[[], None]
-    ) -> AllRowsHessian | None:
-        """Products with the same Hessian over all rows; ``count`` is called for each, which costs a pass."""
-        model = self._quadratic(evaluation)
-        if model is None:
-            return None
-        data = self.engine.data
-        rows = TrainingData(data.features, model[1], self.n_classes, data.sample_weight)
-        return AllRowsHessian(
-            self.engine.over(rows), model[0], factored, self.charge(level), self.loss.shift_invariant, exact, count
-        )
-
-    def _quadratic(self, evaluation: Evaluation) -> tuple[QuadraticLoss, Float] | None:
-        """The loss's second-order model at every row."""
-        data = self.engine.data
-        scores = self.engine.scores(*self.unpack(evaluation.point), 0, data.n_rows)
-        return self.loss.quadratic(scores, data.target, 0.0)
+    def levels(self) -> PenaltyLevels:
+        """The same objective beside stronger penalties."""
+        return PenaltyLevels(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.seed)
 
     def _drawn(self, evaluation: Evaluation, rows: int, share: float) -> CurvedSample:
         weight, bias = self.unpack(evaluation.point)

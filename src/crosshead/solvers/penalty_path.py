@@ -52,7 +52,7 @@ class Charged:
 
 def charged(objective: Objective, evaluation: Any, level: float) -> Charged:
     """F and its gradient at a point, with the penalty of a level."""
-    extra = (objective.charge(level) - objective.charge(0.0)) * evaluation.point
+    extra = (objective.levels.charge(level) - objective.levels.charge(0.0)) * evaluation.point
     return Charged(evaluation, evaluation.surrogate + float(extra @ evaluation.point) / 2, evaluation.gradient + extra)
 
 
@@ -73,39 +73,35 @@ class PenaltyPath:
 
     def start(self, run: Run, point: Float) -> PathState:
         """Evaluate the start, which should be near the path's strong end."""
-        return PathState(run.evaluate(point), max(FIRST_LEVEL, run.objective.last_level))
+        return PathState(run.evaluate(point), max(FIRST_LEVEL, run.objective.levels.last))
 
     def step(self, run: Run, state: PathState) -> PathState:
         """One Newton step, to the same level or to the next."""
-        objective = run.objective
-        evaluation = run.current(state.evaluation)
-        fresh = state.factor is None
-        if fresh:
-            factor = objective.factored(evaluation, state.level, run.factorisations)
+        objective, levels = run.objective, run.objective.levels
+        evaluation, factor = run.current(state.evaluation), state.factor
+        state = replace(state, evaluation=evaluation)
+        if factor is None:
+            factor = levels.factored(evaluation.point, state.level, run.factorisations)
             run.factorisations += 1
-            state = replace(state, factor=factor)
             if factor is None:
-                return replace(state, evaluation=evaluation, stuck=True)
-        here = charged(objective, evaluation, state.level)
-        level, right = state.level, -here.gradient
-        decrement = float(right @ state.factor.precondition(right))
-        near = decrement <= NEAR * objective.row_share
-        if near and level > objective.last_level:
-            level = max(level / LEVEL_FACTOR, objective.last_level)
+                return replace(state, stuck=True)
+        level, right = state.level, -charged(objective, evaluation, state.level).gradient
+        near = float(right @ factor.precondition(right)) <= NEAR * levels.row_share
+        if near and level > levels.last:
+            level = max(level / LEVEL_FACTOR, levels.last)
             right = right + tangent(objective, evaluation.point, state.level, level)
         spent = run.passes
-        hessian = objective.products(evaluation, state.level, state.factor, exact=run.exact, count=run.count)
+        hessian = levels.products(evaluation.point, state.level, factor, exact=run.exact, count=run.count)
         direction = objective.without_shift(conjugate_gradients(hessian, right, FORCING, MOST_PRODUCTS))
         products = run.passes - spent
-        start = charged(objective, evaluation, level)
-        there = search(lambda point: charged(objective, run.evaluate(point), level), start, direction, exact=run.exact)
+        here = charged(objective, evaluation, level)
+        there = search(lambda point: charged(objective, run.evaluate(point), level), here, direction, exact=run.exact)
         if there is None:
-            if fresh and level == state.level:
-                return replace(state, evaluation=evaluation, stuck=True)
-            return replace(state, evaluation=evaluation, factor=None)
+            # At the same level with a new factor nothing is left to try.
+            return replace(state, factor=None, stuck=state.factor is None and level == state.level)
         whole = np.array_equal(there.point, evaluation.point + direction)
         stale = products > STALE_PRODUCTS or not whole or level != state.level
-        return replace(state, evaluation=there.evaluation, level=level, factor=None if stale else state.factor)
+        return PathState(there.evaluation, level, None if stale else factor)
 
     def stuck(self, state: PathState) -> bool:
         """Whether no point along the last direction was better."""
@@ -114,7 +110,7 @@ class PenaltyPath:
 
 def tangent(objective: Objective, point: Float, level: float, next_level: float) -> Float:
     """What the path's tangent adds to Newton's equation on the way to another level, in its logarithm."""
-    before, after = objective.charge(level), objective.charge(next_level)
+    before, after = objective.levels.charge(level), objective.levels.charge(next_level)
     ratio = np.ones_like(before)
     np.divide(before, after, out=ratio, where=after > 0)
     return np.asarray(np.log(ratio) * before * point)
@@ -142,7 +138,7 @@ class GuardedLBFGS:
         if isinstance(state.inner, PathState):
             return replace(state, inner=PenaltyPath().step(run, state.inner))
         state.seen.append((run.passes, run.gap))
-        if hopeless(state.seen, run.tol, run.objective.factor_passes):
+        if hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
             if not run.exact:
                 run.go_exact()  # values of different levels are compared to less than single precision
             return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))

@@ -70,14 +70,7 @@ class Objective(Protocol):
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     @property
-    def factor_passes(self) -> float: ...  # noqa: D102
-    @property
-    def last_level(self) -> float: ...  # noqa: D102
-    @property
-    def row_share(self) -> float: ...  # noqa: D102
-    def charge(self, level: float) -> Float: ...  # noqa: D102
-    def factored(self, evaluation: Any, level: float, seed: int) -> Any: ...  # noqa: D102
-    def products(self, evaluation: Any, level: float, factored: Any, *, exact: bool, count: Any) -> Any: ...  # noqa: D102
+    def levels(self) -> Any: ...  # noqa: D102
     def bias_curvature(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
     @property

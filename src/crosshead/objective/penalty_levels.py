@@ -1,0 +1,105 @@
+"""An objective beside stronger penalties than its own: what following the path of the penalty asks for.
+
+At a level μ no feature j is charged less than μ vⱼ, with vⱼ its variance: F(W) + ½ Σ (μ vⱼ − α)₊ ‖W_·j‖².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from crosshead.engines.data import TrainingData
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import Float, Loss, QuadraticLoss
+from crosshead.objective.factored_hessian import (
+    MOST_PARAMETERS,
+    AllRowsHessian,
+    FactoredHessian,
+    factor_passes,
+    factorise,
+)
+from crosshead.objective.sampling import RowSampler
+from crosshead.penalties import ElasticNet
+
+MOST_COEFFICIENTS = 1 << 24  # of all rows' second-order models
+
+
+@final
+@dataclass(frozen=True)
+class PenaltyLevels:
+    """The penalty and the Hessian of an objective at levels of the penalty; points are flat parameters."""
+
+    engine: Engine
+    loss: Loss
+    penalty: ElasticNet
+    sampler: RowSampler
+    fit_intercept: bool
+    seed: int
+
+    @property
+    def factor_passes(self) -> float:
+        """What a factorised Hessian costs, in passes; inf where there is none to be had."""
+        data = self.engine.data
+        size = data.n_classes * (data.n_features + 1)
+        fits = not data.sparse and size <= MOST_PARAMETERS and data.n_rows * data.n_classes <= MOST_COEFFICIENTS
+        if not (fits and self.loss.smooth and self.penalty.l2_weight > 0 and self.penalty.l1_weight == 0):
+            return np.inf
+        return factor_passes(data.n_rows, data.n_features, data.n_classes)
+
+    def charge(self, level: float) -> Float:
+        """The penalty's curvature at a level, flat; at 0 it is the penalty's own."""
+        classes = self.engine.data.n_classes
+        return np.concatenate([np.tile(self._charges(level), classes), np.zeros(classes)])
+
+    @property
+    def last(self) -> float:
+        """The level from which on `charge` is the penalty's own."""
+        return self.penalty.l2_weight / max(float(self.sampler.variance.max(initial=0.0)), np.finfo(np.float64).tiny)
+
+    @property
+    def row_share(self) -> float:
+        """The share of a typical row in the mean over all rows."""
+        data = self.engine.data
+        return float(np.sum(data.weights**2)) / data.total_weight**2
+
+    def factored(self, point: Float, level: float, draw: int) -> FactoredHessian | None:
+        """The Hessian at a point and a level, factorised; None where it cannot be. ``draw`` chooses the rows."""
+        model = self._quadratic(point)
+        if model is None:
+            return None
+        return factorise(
+            self.engine,
+            *model,
+            self.sampler.leverage,
+            self.sampler.center,
+            self._charges(level),
+            fit_intercept=self.fit_intercept,
+            shift_invariant=self.loss.shift_invariant,
+            seed=self.seed + draw,
+        )
+
+    def products(
+        self, point: Float, level: float, factored: FactoredHessian, *, exact: bool, count: Callable[[], None]
+    ) -> AllRowsHessian | None:
+        """Products with the same Hessian over all rows; ``count`` is called for each, which costs a pass."""
+        model = self._quadratic(point)
+        if model is None:
+            return None
+        data = self.engine.data
+        rows = TrainingData(data.features, model[1], data.n_classes, data.sample_weight)
+        return AllRowsHessian(
+            self.engine.over(rows), model[0], factored, self.charge(level), self.loss.shift_invariant, exact, count
+        )
+
+    def _charges(self, level: float) -> Float:
+        return np.maximum(self.penalty.l2_weight, level * self.sampler.variance)
+
+    def _quadratic(self, point: Float) -> tuple[QuadraticLoss, Float] | None:
+        """The loss's second-order model at every row."""
+        data = self.engine.data
+        split = data.n_classes * data.n_features
+        scores = self.engine.scores(point[:split].reshape(data.n_classes, -1), point[split:], 0, data.n_rows)
+        return self.loss.quadratic(scores, data.target, 0.0)
