@@ -28,6 +28,7 @@ ROUNDING = 2.0**-8  # of bfloat16, relative
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch):
     monkeypatch.setattr(bfloat16, "LEAST_WORK", 0)
+    monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 0)
 
 
 def case(rows, features, classes, pixels):
@@ -141,3 +142,27 @@ def test_the_same_optimum_and_certificate(pixels, l1_ratio, loss):
     weight = fits["auto"].coef_
     charge = 1e-2 * (l1_ratio * np.abs(weight).sum() + (1 - l1_ratio) / 2 * (weight**2).sum())
     assert fits["auto"].objective_ == pytest.approx(exact.loss / 2000 + charge, rel=1e-12)
+
+
+def test_a_copy_begun_beside_other_work_is_the_same(monkeypatch):
+    data, weight, bias = case(300, 33, 3, pixels=True)
+    wanted = NativeEngine(data, 1).coarse.evaluate(weight, bias, get_loss("softmax"))
+    made = []
+
+    def counted(*arguments, copying):
+        made.append(copying)
+        return bfloat16.bfloat16_passes(*arguments, copying=copying)
+
+    monkeypatch.setattr("crosshead.engines.native.bfloat16_passes", counted)
+    for threads in (1, 2):
+        engine = NativeEngine(data, threads)
+        engine.begin_coarse()
+        engine.begin_coarse()
+        found = engine.coarse.evaluate(weight, bias, get_loss("softmax"))
+        assert engine.coarse is engine.coarse
+        assert found.loss == wanted.loss
+        np.testing.assert_array_equal(found.weight_gradient, wanted.weight_gradient)
+    assert made == [1, 1]
+    full = NativeEngine(data, 2, precision="full")
+    full.begin_coarse()
+    assert full.coarse is None

@@ -24,6 +24,7 @@ PADDING = 32  # features that one instruction takes
 ROW_MULTIPLE = 16
 SAMPLED_ROWS = 256
 LEAST_WORK = 1 << 27  # N·D·C below which passes are too cheap to be made cheaper
+LEAST_CLASSES = 32  # with fewer, a pass costs little more than reading X, and a fit's passes less than the copy
 EXACT_RESOLUTION, ROUNDED_RESOLUTION = 1e-7, 1e-5  # of F, as measured on pixels and on pixels taken as rounded
 MEMORY_SHARE = 0.5  # of the memory that is free, at most, for the copy
 
@@ -66,11 +67,17 @@ def to_bfloat16(values: Float) -> Float:
     return np.asarray(rounded.view(np.float32).astype(np.float64))
 
 
-def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Passes | None:
-    """Passes over a copy of dense features; None where processor, size or memory do not allow or repay it."""
+def bfloat16_passes(
+    data: TrainingData, features: Any, instruction_set: str, threads: int, *, copying: int | None = None
+) -> BFloat16Passes | None:
+    """Passes over a copy of dense features; None where processor, size or memory do not allow or repay it.
+
+    The copy is made on ``copying`` threads where these are to be fewer.
+    """
+    copying = copying or threads
     if data.sparse or not _native.has_bfloat16(instruction_set):
         return None
-    if data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
+    if data.n_classes < LEAST_CLASSES or data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
         return None
     stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not fall onto the same cache lines
     shape = (-(-data.n_rows // ROW_MULTIPLE) * ROW_MULTIPLE, stride * PADDING)
@@ -80,9 +87,9 @@ def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, thr
     unit = common_unit(data.features)
     copy = None
     if unit is not None:  # what the sample says may not hold for all rows
-        copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=threads)
+        copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=copying)
     if copy is None:
-        copy = _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=threads)
+        copy = _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=copying)
     return None if copy is None else BFloat16Passes(data, copy, threads, instruction_set)
 
 

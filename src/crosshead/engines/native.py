@@ -5,6 +5,7 @@ Its readable twin is `reference.py`; every test of engines runs on both.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
@@ -12,6 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
+from crosshead.engines.background import in_background
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
@@ -47,12 +49,23 @@ class NativeEngine:
         """The engine's name and instruction set."""
         return f"native ({self.instruction_set or _native.instruction_set()})"
 
+    def begin_coarse(self) -> None:
+        """Have the bfloat16 copy made on a thread beside work that does not keep all threads busy."""
+        known = "coarse" in self.__dict__ or "_copying" in self.__dict__
+        if self.precision != "full" and self._threads > 1 and not known:
+            self.__dict__["_copying"] = in_background(lambda: self._coarse_passes(1))
+
     @cached_property
     def coarse(self) -> BFloat16Passes | None:
         """Passes on a bfloat16 copy of the features, made when first asked for; None where they are not to be had."""
         if self.precision == "full":
             return None
-        return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads)
+        copying: Future[BFloat16Passes | None] | None = self.__dict__.pop("_copying", None)
+        return self._coarse_passes(self._threads) if copying is None else copying.result()
+
+    def _coarse_passes(self, copying: int) -> BFloat16Passes | None:
+        """The passes, on all threads; the copy is made on so many."""
+        return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads, copying=copying)
 
     def over(self, data: TrainingData) -> NativeEngine:
         """The same engine over other rows."""

@@ -65,6 +65,10 @@ class Engine(Protocol):
         """Cheaper, more coarsely rounded passes over the same rows, if there are any."""
         ...
 
+    def begin_coarse(self) -> None:
+        """Have those passes made ready beside other work; `coarse` waits for them."""
+        ...
+
     def over(self, data: TrainingData) -> Engine:
         """The same engine over other rows, without coarse passes."""
         ...

@@ -42,6 +42,9 @@ class RecallingEngine:
         """None: from the solution of one alpha to that of the next is too short a way for coarse passes."""
         return None
 
+    def begin_coarse(self) -> None:
+        """Nothing: there are no coarse passes."""
+
     def over(self, data: TrainingData) -> Engine:
         """The other engine over other rows: nothing is remembered of those."""
         return self._engine.over(data)

@@ -33,6 +33,9 @@ class ReferenceEngine:
         """No engine is coarser."""
         return None
 
+    def begin_coarse(self) -> None:
+        """Nothing: there are no coarse passes."""
+
     def over(self, data: TrainingData) -> ReferenceEngine:
         """The same engine over other rows."""
         return ReferenceEngine(data, self.n_threads)

@@ -25,12 +25,11 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float
 
 DENSE_FEATURES = 2048
-DENSE_CLASSES = 2048
+DENSE_CLASSES = 256
 BASIS_ROWS = 1024
 BASIS_ELEMENTS = 1 << 25
 MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
-ALIKE = 1.5  # ratio of eigenvalues that share one: a preconditioner need not be exact
-SINGLE_CLASSES = 256
+ALIKE = 6.0  # ratio of eigenvalues that share one: a preconditioner need not be exact
 SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
 RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
 LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
@@ -58,13 +57,6 @@ class ClassFactor:
     def leave(self, gradient: Float) -> Float:
         """Back again: V G."""
         return gradient if self.vectors is None else self.vectors @ gradient
-
-    @cached_property
-    def rough(self) -> ClassFactor:
-        """Itself for a preconditioner, which need not be exact: in single precision where that saves time."""
-        if self.vectors is None or len(self.values) <= SINGLE_CLASSES:
-            return self
-        return ClassFactor(np.asarray(self.vectors, dtype=np.float32), self.values)
 
     def solve(self, gradient: Float) -> Float:
         """B⁺ applied to a bias gradient (C,): the step that moves the bias alone."""
@@ -132,16 +124,30 @@ class Inverse:
         matrix *= scale[:, None]
         matrix *= scale
         diagonal[:] = 1 + RIDGE
-        factor, failed = linalg.lapack.dpotrf(matrix, lower=0, overwrite_a=1, clean=0)
-        if failed:
+        dtype = np.float32 if len(scale) > SINGLE_FEATURES else np.float64
+        inverse = _inverted(np.asarray(matrix, dtype=dtype, order="F"))
+        if inverse is None and dtype == np.float32:
+            inverse = _inverted(matrix)
+        if inverse is None:
             return None
-        inverse, _ = linalg.lapack.dpotri(factor, lower=0, overwrite_c=1)
-        upper = np.triu(inverse).astype(np.float32 if len(scale) > SINGLE_FEATURES else np.float64)
+        upper = np.triu(inverse).astype(dtype, copy=False)
         return cls(scale, upper + np.triu(upper, 1).T)
 
     def apply(self, rows: Float) -> Float:
         """(A + αI)⁻¹ applied to each row, (n, D)."""
         return np.asarray(((rows * self.scale).astype(self.inner.dtype) @ self.inner) * self.scale)
+
+
+def _inverted(matrix: Array) -> Array | None:
+    """The upper half of a symmetric matrix's inverse in its own precision; None where it is not positive definite."""
+    single = matrix.dtype == np.float32
+    factorise = linalg.lapack.spotrf if single else linalg.lapack.dpotrf
+    invert = linalg.lapack.spotri if single else linalg.lapack.dpotri
+    factor, failed = factorise(matrix, lower=0, overwrite_a=1, clean=0)
+    if failed:
+        return None
+    inverse, failed = invert(factor, lower=0, overwrite_c=1)
+    return None if failed else np.asarray(inverse)
 
 
 @final
@@ -177,12 +183,11 @@ class KroneckerMetric:
             return self.solve(weight, bias)
         if self.fit_intercept:
             weight = weight - np.outer(bias, self.center)
-        classes = self.classes.rough
-        rotated = classes.enter(weight if classes is self.classes else weight.astype(np.float32))
+        rotated = self.classes.enter(weight)
         divided = rotated / self._flat
         for rows, inverse in self._inverses:
             divided[rows] = inverse.apply(rotated[rows])
-        step = classes.leave(divided).astype(np.float64, copy=False)
+        step = self.classes.leave(divided)
         if not self.fit_intercept:
             return step, np.zeros_like(bias)
         return step, self.classes.solve(bias) - step @ self.center
@@ -231,7 +236,7 @@ def alike(values: Float) -> list[Array]:
     """Indices of the values (n,), all ≥ 0, in groups whose largest is at most `ALIKE` times the smallest; no zeros.
 
     Example:
-        >>> [group.tolist() for group in alike(np.array([0.0, 1.0, 1.4, 1.6, 0.7]))]
+        >>> [group.tolist() for group in alike(np.array([0.0, 1.0, 5.0, 9.0, 0.7]))]
         [[4, 1], [2, 3]]
     """
     order = np.argsort(values, kind="stable")

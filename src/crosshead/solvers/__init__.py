@@ -29,9 +29,10 @@ def minimise(
     """Minimise an objective to a certified relative duality gap of ``tol``.
 
     The method follows from what the objective says of itself: quasi-Newton where it is differentiable (Newton where it
-    is small), proximal quasi-Newton with an L1 part, continuation in a smoothing width where the loss has kinks (by
-    Newton's method once few rows are curved). ``max_time`` is in seconds; ``callback`` gets a `Progress` after each
-    iteration and stops the fit by returning something true; ``after`` is a result that this run takes further.
+    is small, or where quasi-Newton gets nowhere), proximal quasi-Newton with an L1 part; where the loss has kinks, dual
+    coordinate ascent, an interior point, or continuation in a smoothing width. docs/solvers.md has the table.
+    ``max_time`` is in seconds; ``callback`` gets a `Progress` after each iteration and stops the fit by returning
+    something true; ``after`` is a result that this run takes further.
     """
     method: Method[Any]
     if objective.l1_weight > 0:

@@ -70,6 +70,7 @@ class Run:
     first_gradient: float = 0.0
     active: Any = None
     coarse: bool = False
+    coarse_ahead: bool = False
     slow: int = 0
     bias_attempts: int = 0
     next_bias_attempt: int = 0
@@ -95,6 +96,8 @@ class Run:
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
         """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
         self.active = objective or self.objective
+        if self.coarse_ahead:
+            self.coarse_ahead, self.coarse = False, self.objective.coarse_resolution is not None
         evaluation = self.active.evaluate(point, exact=self.exact, coarse=self.coarse)
         if self.coarse:
             least = SLOW_SHARE * self.active.coarse_resolution * abs(evaluation.value)
@@ -114,9 +117,11 @@ class Run:
         return self.best if self.best.point is here.point else self.evaluate(here.point, objective)
 
     def coarsen(self) -> None:
-        """Go on by coarse passes, where the objective is smooth and has them, and far is still to go."""
+        """Go on by coarse passes from the next one on, where the objective is smooth and far is still to go."""
         far = self.gap > max(COARSE_GAP, self.tol)
-        self.coarse = far and not self.exact and self.objective.smooth and self.objective.coarse_resolution is not None
+        self.coarse_ahead = far and not self.exact and self.objective.smooth
+        if self.coarse_ahead:
+            self.objective.begin_coarse()
 
     def refine(self) -> None:
         """No more coarse passes; forget what they made look better or worse than it is."""
@@ -172,7 +177,7 @@ class Run:
 
     def go_exact(self) -> None:
         """From here on compute in float64, and forget what float32 made look better than it is."""
-        self.exact, self.coarse = True, False
+        self.exact, self.coarse, self.coarse_ahead = True, False, False
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
         self.best, self.bound = self.certified, self.certified_bound
