@@ -9,6 +9,7 @@ data, so that an iteration costs one pass.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -23,7 +24,7 @@ MEMORY = 12
 REBUILD_AFTER = (4, 12, 40)
 COUPLED_CLASSES = 128  # beyond, the model's class factor is taken as diagonal
 RIDGE = 1e-3  # of B's mean diagonal: B alone does not see what all classes have in common
-MODEL_TOLERANCE, MOST_SWEEPS = 1e-2, 60
+MODEL_TOLERANCE, MOST_SWEEPS = 5e-2, 60
 HALVINGS, HIDDEN_TRIALS = 25, 6  # in all, and of those whose gain rounding may hide
 DECREASE = 1e-4
 
@@ -75,10 +76,31 @@ class Frame:
         return step[:, :-1], step[:, -1] - step[:, :-1] @ self.metric.center
 
     def multiply(self, step: Float) -> Float:
-        """The metric applied to a step of the frame."""
+        """The metric applied to a step of the frame, without the L2 part."""
         left = self.class_matrix @ step if self.class_matrix.ndim == 2 else self.class_matrix[:, None] * step
-        right = left @ self.feature_matrix if self.feature_matrix.ndim == 2 else left * self.feature_matrix
-        return np.asarray(right + self.l2 * step)
+        return np.asarray(left @ self.feature_matrix if self.feature_matrix.ndim == 2 else left * self.feature_matrix)
+
+
+@dataclass(frozen=True)
+class FramedPairs:
+    """The last pairs in a frame, flat: steps s, changes y, and the metric applied to the steps."""
+
+    frame: Frame
+    pairs: deque[tuple[Float, Float, Float]]
+
+    @classmethod
+    def of(cls, frame: Frame, objective: Objective, pairs: Iterable[tuple[Float, Float]]) -> FramedPairs:
+        """From pairs of parameters and gradients."""
+        framed = cls(frame, deque(maxlen=MEMORY))
+        for step, change in pairs:
+            framed.add(objective, step, change)
+        return framed
+
+    def add(self, objective: Objective, step: Float, change: Float) -> None:
+        """One more pair; the oldest goes."""
+        entered = self.frame.enter(*objective.unpack(step))
+        gradient = self.frame.enter_gradient(*objective.unpack(change))
+        self.pairs.append((entered.ravel(), gradient.ravel(), self.frame.multiply(entered).ravel()))
 
 
 @dataclass
@@ -89,6 +111,7 @@ class ProximalState:
     frame: Frame | None  # made by the first step
     pairs: deque[tuple[Float, Float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
     iteration: int = 0
+    framed: FramedPairs | None = None
     stuck: bool = False
 
 
@@ -111,13 +134,16 @@ class Proximal:
             state = replace(state, evaluation=here)
         if state.frame is None or state.iteration in REBUILD_AFTER:
             state.frame = Frame.of(objective.metric(here), objective.l1_weight)
-        direction = _direction(objective, state, state.frame)
+        if state.framed is None or state.framed.frame is not state.frame:
+            state.framed = FramedPairs.of(state.frame, objective, state.pairs)
+        direction = _direction(objective, here, state.framed)
         there = _backtrack(run, objective, here, direction)
         if there is None:
             return _recover(run, objective, state)
         step, change = there.point - here.point, there.gradient - here.gradient
         if float(step @ change) > 1e-12 * float(np.linalg.norm(step) * np.linalg.norm(change)):
             state.pairs.append((step, change))
+            state.framed.add(objective, step, change)
         return replace(state, evaluation=there, iteration=state.iteration + 1)
 
     def stuck(self, state: ProximalState) -> bool:
@@ -125,15 +151,12 @@ class Proximal:
         return state.stuck
 
 
-def _direction(objective: Objective, state: ProximalState, frame: Frame) -> Float:
-    weight, bias = objective.unpack(state.evaluation.point)
-    gradient = frame.enter_gradient(*objective.unpack(state.evaluation.gradient))
-    steps = [frame.enter(*objective.unpack(s)) for s, _ in state.pairs]
-    changes = [frame.enter_gradient(*objective.unpack(y)) for _, y in state.pairs]
-    scale, low_rank, scaled = _corrections(frame, steps, changes)
+def _direction(objective: Objective, here: Any, framed: FramedPairs) -> Float:
+    frame = framed.frame
+    scale, low_rank, scaled = _corrections(framed)
     model = QuadraticModel(
-        weight=frame.enter(weight, bias),
-        gradient=gradient,
+        weight=frame.enter(*objective.unpack(here.point)),
+        gradient=frame.enter_gradient(*objective.unpack(here.gradient)),
         class_matrix=scale * frame.class_matrix,
         feature_matrix=frame.feature_matrix,
         l1=frame.l1,
@@ -144,16 +167,16 @@ def _direction(objective: Objective, state: ProximalState, frame: Frame) -> Floa
     return objective.pack(*frame.leave(coordinate_descent(model, MODEL_TOLERANCE, MOST_SWEEPS)))
 
 
-def _corrections(frame: Frame, steps: list[Float], changes: list[Float]) -> tuple[float, Float, Float]:
+def _corrections(framed: FramedPairs) -> tuple[float, Float, Float]:
     """The metric's scale σ, and Q, Q K with quasi-Newton Hessian = σ-scaled metric − Q K Qᵀ."""
-    size = len(frame.class_matrix) * len(frame.l1)
-    if not steps:
+    frame = framed.frame
+    classes = len(frame.class_matrix)
+    if not framed.pairs:
+        size = classes * len(frame.l1)
         return 1.0, np.zeros((size, 0)), np.zeros((size, 0))
-    S = np.array([s.ravel() for s in steps]).T
-    Y = np.array([y.ravel() for y in changes]).T
+    S, Y, plain = (np.array(columns).T for columns in zip(*framed.pairs, strict=True))
     products = S.T @ Y
-    ridge = np.array([(frame.l2 * s).ravel() for s in steps]).T
-    plain = np.array([frame.multiply(s).ravel() for s in steps]).T - ridge
+    ridge = np.tile(frame.l2, classes)[:, None] * S
     last_curvature = float(S[:, -1] @ plain[:, -1])
     wanted = float(products[-1, -1] - S[:, -1] @ ridge[:, -1])
     scale = float(np.clip(wanted / last_curvature, 0.1, 10.0)) if last_curvature > 0 else 1.0
@@ -201,7 +224,7 @@ def _recover(run: Run, objective: Objective, state: ProximalState) -> ProximalSt
         return replace(state, iteration=state.iteration + 1)
     if state.pairs:
         state.pairs.clear()
-        return replace(state, iteration=state.iteration + 1)
+        return replace(state, framed=None, iteration=state.iteration + 1)
     if not run.exact:
         run.exact = True
         evaluation = run.evaluate(state.evaluation.point, objective)
