@@ -13,6 +13,7 @@ The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales th
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
@@ -124,6 +125,13 @@ class Objective:
         )
         for shared in ("moments", "floor", "_sampler", "_feature_size"):
             other.__dict__[shared] = getattr(self, shared)
+        return other
+
+    def with_penalty(self, penalty: ElasticNet) -> Objective:
+        """The same objective with another penalty; what has been computed of the data alone is shared."""
+        other = copy.copy(self)
+        other.penalty = penalty
+        other.__dict__.pop("program", None)  # holds the penalty's weights
         return other
 
     @property
