@@ -67,7 +67,7 @@ class Run:
     bound: float = -np.inf
     certified: Any = None
     certified_bound: float = -np.inf
-    first_gradient: float = 0.0
+    first_gradient: float | None = None
     active: Any = None
     coarse: bool = False
     slow: int = 0
@@ -121,14 +121,16 @@ class Run:
     def refine(self) -> None:
         """No more coarse passes; forget what they made look better or worse than it is."""
         self.coarse = False
-        point = self.best.point
+        # While the coarse one is kept: this pass may be interrupted.
+        fine = self.active.evaluate(self.best.point, exact=self.exact)
+        self.passes += 1
         self.best, self.bound = None, -np.inf
         self.idle, self.progress_value, self.progress_gap = 0, np.inf, np.inf
-        self.evaluate(point, self.active)
+        self.record(fine)
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep what is better than before."""
-        if self.best is None:
+        if self.first_gradient is None:
             self.first_gradient = float(np.abs(evaluation.gradient).max(initial=0.0))
         if self.best is None or evaluation.value < self.best.value:
             self.best = evaluation
@@ -214,7 +216,7 @@ class Run:
     def flat(self, share: float) -> bool:
         """Without a certificate: whether the gradient is ``share`` times tol below the first."""
         size = float(np.abs(self.best.gradient).max(initial=0.0))
-        return size <= share * self.tol * self.first_gradient
+        return size <= share * self.tol * (self.first_gradient or 0.0)
 
 
 def minimise_with(
@@ -289,7 +291,9 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
         if run.certify():
             return "converged"
     elif run.objective.smooth and run.flat(FLAT_GRADIENT):
-        return "no_certificate"
+        if not run.coarse:
+            return "no_certificate"
+        run.refine()  # rounded features are flat elsewhere
     if stuck and run.exact:
         flat = not run.objective.has_certificate and run.objective.smooth and run.flat(1.0)
         return "no_certificate" if flat else "stalled"
