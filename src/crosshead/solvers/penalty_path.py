@@ -73,7 +73,10 @@ class PenaltyPath:
 
     def start(self, run: Run, point: Float) -> PathState:
         """Evaluate the start, which should be near the path's strong end."""
-        return PathState(run.evaluate(point), max(FIRST_LEVEL, run.objective.levels.last))
+        evaluation = run.evaluate(point)
+        if not run.exact:
+            run.go_exact()  # values of different levels are compared to less than single precision
+        return PathState(evaluation, max(FIRST_LEVEL, run.objective.levels.last))
 
     def step(self, run: Run, state: PathState) -> PathState:
         """One Newton step, to the same level or to the next."""
@@ -96,9 +99,11 @@ class PenaltyPath:
         products = run.passes - spent
         here = charged(objective, evaluation, level)
         there = search(lambda point: charged(objective, run.evaluate(point), level), here, direction, exact=run.exact)
+        if there is None and state.factor is None and level != state.level:
+            return PathState(evaluation, level)  # the tangent led nowhere: Newton's steps go on at the next level
         if there is None:
             # At the same level with a new factor nothing is left to try.
-            return replace(state, factor=None, stuck=state.factor is None and level == state.level)
+            return replace(state, factor=None, stuck=state.factor is None)
         whole = np.array_equal(there.point, evaluation.point + direction)
         stale = products > STALE_PRODUCTS or not whole or level != state.level
         return PathState(there.evaluation, level, None if stale else factor)
