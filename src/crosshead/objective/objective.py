@@ -149,10 +149,12 @@ class Objective:
         return np.concatenate([weight.ravel(), bias])
 
     def without_shift(self, step: Float) -> Float:
-        """A step with what only adds one number to all scores taken out of its bias part."""
+        """A step without what only adds one number to all scores of a row: of its bias, and of W where that is free."""
         if not self.loss.shift_invariant:
             return step
         weight, bias = self.unpack(step)
+        if self.penalty.alpha == 0:  # no curvature at all: any rounding of the gradient would be blown up
+            weight = weight - weight.mean(axis=0)
         return self.pack(weight, bias - bias.mean())
 
     @cached_property
