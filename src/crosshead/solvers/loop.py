@@ -210,6 +210,8 @@ class Run:
 
     def finish(self) -> None:
         """Make sure that what is reported was computed in float64."""
+        if self.coarse:
+            self.refine()
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
 
@@ -265,9 +267,13 @@ def minimise_with(
         if run.best is None:
             raise
         status = "interrupted"
-    if run.coarse:
-        run.refine()
-    run.finish()
+    try:
+        run.finish()
+    except KeyboardInterrupt:
+        if status == "interrupted":  # asked a second time
+            raise
+        status = "interrupted"
+        run.finish()
     certified = run.certified
     gap = relative_gap(certified.value, run.certified_bound)
     if gap <= tol:
