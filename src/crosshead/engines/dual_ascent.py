@@ -22,6 +22,7 @@ from crosshead.losses.protocol import Array, DualPoint, Float, Pieces
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
 BIAS_SHARE = 0.1  # the bias's part of a row's curvature, relative to that of its features on average
 BLOCK_ELEMENTS = 1 << 21
+LONGEST_STEP = 1e150  # of the bias: what no product takes out of the numbers
 LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is looked at: others overflow
 
 
@@ -64,7 +65,7 @@ class Ascent:
             l2=l2,
             share=share,
             squares=squares,
-            bias_step=(BIAS_SHARE * size if size > 0 else 1.0) / l2 if fit_intercept else 0.0,
+            bias_step=min((BIAS_SHARE * size if size > 0 else 1.0) / l2, LONGEST_STEP) if fit_intercept else 0.0,
             weight=np.zeros((C, data.n_features), dtype=X.dtype),
             bias=np.zeros(C),
             residual=np.zeros((n, C)),
@@ -124,7 +125,7 @@ def ascend(ascent: Ascent, sweeps: int) -> None:
         np.random.default_rng(ascent.sweeps).shuffle(ascent.order)
         ascent.sweeps += 1
         for i in ascent.order:
-            curvature = float(ascent.share[i] * (ascent.squares[i] / ascent.l2 + ascent.bias_step))
+            curvature = float(ascent.share[i]) * (float(ascent.squares[i]) / ascent.l2 + ascent.bias_step)
             if not LEAST_CURVATURE < curvature < MOST_CURVATURE:
                 continue
             own = int(ascent.data.target[i])

@@ -187,6 +187,8 @@ class Objective:
         g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
         charge = self.penalty.value(weight)
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
+        if not (np.isfinite(charge) and np.isfinite(bias).all()):
+            value = surrogate = np.inf  # comparisons within a hinge may take what is no number for a margin that is met
         bound = self._bound(DualPoint(sums.dual / total, G, g)) - self._rounding(weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
