@@ -197,7 +197,7 @@ def test_a_start_that_is_better_is_kept(name: str) -> None:
 def test_rows_of_any_size_leave_the_dual_point_in_its_domain(
     engine: str, name: str, fit_intercept: bool, scale: float
 ) -> None:
-    """Where the curvature of a row was 1e-16, the sums over the simplex cancelled, and a bound was above every value."""
+    """Where a row's curvature was 1e-16, the sums over the simplex cancelled, and a bound was above every value."""
     data = rows(41, 3)
     X = data.features.copy()
     X[::2] *= scale

@@ -1,4 +1,4 @@
-"""Fits that something ends: at any pass, any sweep, by the clock, by the caller. What is kept is the best, and certified."""
+"""Fits that something ends: at any pass or sweep, by the clock, by the caller. What is kept is the best, certified."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ by_method = pytest.mark.parametrize("kind", METHODS)
 
 
 class Coarse:
-    """Passes on features rounded to half precision, at weights rounded alike: as inexact as bfloat16, on any machine."""
+    """Passes on features rounded to half precision, at weights rounded alike: bfloat16's part, on any machine."""
 
     resolution = 1e-5
 
@@ -204,7 +204,7 @@ def test_histories_only_improve_in_double_precision(kind: str) -> None:
     history = fit(kind, objective_of(kind)).history
     for series in ("objective", "gap"):
         values = [getattr(progress, series) for progress in history]
-        assert all(after <= before for before, after in zip(values, values[1:], strict=False)), series
+        assert all(after <= before for before, after in itertools.pairwise(values)), series
     for series in ("iteration", "passes", "seconds", "factorisations"):
         values = [getattr(progress, series) for progress in history]
         assert values == sorted(values), series
