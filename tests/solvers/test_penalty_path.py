@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import crosshead.objective.factored_hessian as factored_hessian
+import crosshead.objective.penalty_levels as penalty_levels
 import crosshead.solvers.penalty_path as penalty_path
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
@@ -75,6 +76,16 @@ def test_quasi_newton_hands_over_where_the_gap_does_not_fall(monkeypatch: pytest
         assert (result.history[-1].factorisations > 0) == handed_over
         values.append(result.value)
     assert values[0] == pytest.approx(values[1], rel=1e-4)
+
+
+def test_quasi_newton_takes_over_again_where_nothing_can_be_factorised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(penalty_path, "hopeless", lambda seen, *_: len(seen) > 3)
+    monkeypatch.setattr(penalty_levels, "factorise", lambda *_, **__: None)
+    X, y = digits(0, every=2)
+    objective = objective_of(X, y, get_loss("softmax"), 1e-2)
+    result = minimise(objective, np.zeros(objective.size), tol=1e-6)
+    assert result.status == "converged"
+    assert result.history[-1].factorisations == 1
 
 
 def test_well_scaled_features_are_left_to_quasi_newton(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,16 +123,20 @@ def tangent(objective: Objective, point: Float, level: float, next_level: float)
 
 @dataclass
 class GuardedState:
-    """The state of whichever method is at work, and the passes and gaps so far."""
+    """The state of whichever method is at work, the passes and gaps so far, and whether the path has led nowhere."""
 
     inner: LBFGSState | PathState
     seen: list[tuple[int, float]] = field(default_factory=list)
+    returned: bool = False
 
 
 @final
 @dataclass(frozen=True)
 class GuardedLBFGS:
-    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`."""
+    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`.
+
+    Where that is stuck, `LBFGS` goes on from the best point and is not left again.
+    """
 
     def start(self, run: Run, point: Float) -> GuardedState:
         """Evaluate the start."""
@@ -141,17 +145,19 @@ class GuardedLBFGS:
     def step(self, run: Run, state: GuardedState) -> GuardedState:
         """One step of the method at work."""
         if isinstance(state.inner, PathState):
+            if state.inner.stuck:
+                return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
             return replace(state, inner=PenaltyPath().step(run, state.inner))
         state.seen.append((run.passes, run.gap))
-        if hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
+        if not state.returned and hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
             if not run.exact:
                 run.go_exact()  # values of different levels are compared to less than single precision
             return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))
         return replace(state, inner=LBFGS().step(run, state.inner))
 
     def stuck(self, state: GuardedState) -> bool:
-        """Whether the method at work is stuck."""
-        return state.inner.stuck
+        """Whether `LBFGS` is stuck."""
+        return state.inner.stuck and not isinstance(state.inner, PathState)
 
 
 def hopeless(seen: list[tuple[int, float]], tol: float, factor_passes: float) -> bool:
