@@ -92,7 +92,8 @@ class Ascent:
             weighted = residual * self.share[first : first + step, None]
             gradient += weighted.T @ data.features[first : first + step].astype(np.float64)
         weight = -gradient / self.l2
-        self.weight[:] = weight
+        with np.errstate(over="ignore"):  # of an infinite weight no score is a number, and no row moves
+            self.weight[:] = weight
         rows = np.arange(data.n_rows)
         # Of a residual, −r_y is the sum over the other classes.
         value = -self.pieces.margin * float(self.share @ self.residual[rows, data.target])
