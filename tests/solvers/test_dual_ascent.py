@@ -266,3 +266,24 @@ def test_one_class_and_one_row_and_labels_that_are_every_other(engine: str, name
     assert ascend_to(strided, 1e-3).value == ascend_to(copied, 1e-3).value
     alone = objective_of(TrainingData(X[:1], labels[:1], 2), name, 0.1, engine=engine, fit_intercept=False)
     assert ascend_to(alone, 1e-3).status == "converged"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_read_where_they_lie(engine: str, dtype: Any) -> None:
+    """Backwards, within wider rows, all the same one, and read-only: what a copy gives."""
+    wide = np.random.default_rng(0).normal(size=(12, 23)).astype(dtype)
+    frozen = wide[:, :17].copy()
+    frozen.flags.writeable = False
+    y = (np.arange(12) % 3).astype(np.int32)
+    for view in (wide[::-1, 3:20], wide[:, 5:], wide[::2][:, 1:3], np.broadcast_to(wide[:1], (12, 23)), frozen):
+        found = []
+        for features in (view, view.copy()):
+            data = TrainingData(features, y[: len(features)], 3)
+            assert Ascent.fits(data)
+            objective = objective_of(data, "crammer_singer", 0.1, engine=engine)
+            ascent = objective.ascent()
+            assert ascent is not None
+            objective.ascend(ascent, 4)
+            found.append(ascent.residual)
+        np.testing.assert_allclose(*found, atol=1e-5 if dtype is np.float32 else 1e-12)
