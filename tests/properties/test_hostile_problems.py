@@ -165,7 +165,7 @@ def test_bounds_are_below_and_results_are_what_they_say(batch: int, monkeypatch:
         for result, value in zip(results, values, strict=True):
             said = f"seed {seed}: {result.status}, value {value}, lowest {lowest}, bound {result.bound}"
             assert result.bound <= lowest * (1 + Long(1e-17)) + (2e-16 if problem.classes == 1 else 0), said
-            size = float(np.linalg.norm(result.point) * np.linalg.norm(problem.X, axis=1).max())
+            size = float(np.linalg.norm(result.point) * (1 + np.linalg.norm(problem.X, axis=1).max()))
             assert abs(result.value - value) <= 1e-12 * value + 1e-15 * (problem.classes + size), said
             assert (result.status == "converged") == (result.gap <= problem.tol), said
             assert value - lowest <= max(result.gap, 1e-15) * value * (1 + 1e-9) + 1e-300, said

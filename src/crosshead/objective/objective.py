@@ -37,7 +37,7 @@ from crosshead.penalties import ElasticNet
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
 PROBE_ROWS = 1024
-ROUNDINGS = 16  # scores differ by twice that size; four were seen to be too few for sums over 70 classes
+ROUNDINGS = 8  # and half of one for each class: so much may the sum over the classes lose at every addition
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 
 
@@ -328,7 +328,7 @@ class Objective:
         """
         with np.errstate(over="ignore"):  # infinite rounding makes an infinite gap
             size = float(np.linalg.norm(weight)) * self._feature_size + float(np.abs(bias).max(initial=0.0))
-        return ROUNDINGS * float(np.finfo(np.float64).eps) * (size + abs(value))
+        return (ROUNDINGS + self.n_classes / 2) * float(np.finfo(np.float64).eps) * (size + abs(value))
 
     @cached_property
     def _feature_size(self) -> float:
