@@ -18,6 +18,7 @@ constexpr std::uint8_t kMostPause = 16;
 constexpr double kUnmoved = 1e-9;      // of a residual, whose size is at most about one
 constexpr int kMostRoots = 60;
 constexpr double kRoot = 1e-13;        // of the same, at the end of Newton's method
+constexpr double kLeastCurvature = 1e-200, kMostCurvature = 1e300;  // of a row that is looked at: others overflow
 
 // SplitMix64 (Steele, Lea and Flood, 2014).
 class Random {
@@ -95,7 +96,7 @@ class Sweeper {
   // Maximises over the residuals of row i; whether they moved.
   bool visit(std::int64_t i) {
     const double curvature = t_.share[i] * (t_.squares[i] / t_.l2 + t_.bias_step);
-    if (!(curvature > 0)) return false;
+    if (!(curvature > kLeastCurvature && curvature < kMostCurvature)) return false;
     const std::int64_t own = t_.labels[i], classes = t_.classes;
     const T* x = row(i);
     T* weight = static_cast<T*>(t_.weight);
@@ -104,7 +105,12 @@ class Sweeper {
     for (; c + kAscentClasses <= classes; c += kAscentClasses)
       ascent_dots<T, kAscentClasses>(x, weight + c * t_.columns, t_.columns, scores_.data() + c);
     for (; c < classes; ++c) ascent_dots<T, 1>(x, weight + c * t_.columns, t_.columns, scores_.data() + c);
-    for (c = 0; c < classes; ++c) scores_[at(c)] += t_.bias[c];
+    double size = 0;
+    for (c = 0; c < classes; ++c) {
+      scores_[at(c)] += t_.bias[c];
+      size += std::fabs(scores_[at(c)]);
+    }
+    if (!std::isfinite(size)) return false;  // what is no number has no order to be sorted in
     if (t_.worst) want_worst(residual, own, curvature);
     else want_each(residual, own, curvature);
     double moved = 0;
@@ -126,6 +132,9 @@ class Sweeper {
       const double bound = c == own ? 1.0 : 0.0;
       wanted_[at(c)] = residual[c] + bound + (scores_[at(c)] + (1 - bound) * t_.margin - scores_[at(own)]) / curvature;
     }
+    // A common shift changes nothing, and keeps the digits of the sums where the row's curvature is tiny.
+    const double top = *std::max_element(wanted_.begin(), wanted_.end());
+    for (double& value : wanted_) value -= top;
     sorted_ = wanted_;
     std::sort(sorted_.begin(), sorted_.end(), std::greater<double>());
     double sum = 0, threshold = 0;

@@ -51,6 +51,10 @@ def test_what_may_have_been_written_to_stays(tmp_path: Path, rows: np.ndarray) -
     private[:] = 1.0
     release(private)
     assert (private == 1.0).all()
+    for_reading = private[:]
+    for_reading.flags.writeable = False
+    release(for_reading)
+    assert (private == 1.0).all()
     plain = np.full((3, 2), 2.0)
     plain.flags.writeable = False
     release(plain)

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from crosshead.engines import TrainingData, has_native
-from crosshead.linear import LinearClassifier
+from crosshead.linear import LinearClassifier, regularisation_path
 
 
 def separable(rows: int = 60) -> Any:
@@ -89,3 +89,18 @@ def test_the_scale_of_a_column_costs_few_passes(decades: int) -> None:
     plain, scaled = (LinearClassifier(alpha=1 / len(X), tol=1e-4).fit(Z.astype(np.float32), y) for Z in (X, X * scale))
     assert scaled.status_ == "converged"
     assert scaled.n_passes_ <= 3 * plain.n_passes_ + 10
+
+
+def test_probabilities_rounded_to_single_precision_are_certified():
+    """Sums of 1 ± 1e-7 left the loss without a minimum, and the gap at 1e-5 however long one fitted."""
+    random = np.random.default_rng(0)
+    X, P = random.normal(size=(40, 3)), random.dirichlet(np.ones(4), size=40)
+    exact = LinearClassifier(alpha=1e-3, tol=1e-9).fit(X, P)
+    for rounded in (P.astype(np.float32), P * (1 + 9e-7), P * (1 - 9e-7)):
+        model = LinearClassifier(alpha=1e-3, tol=1e-9).fit(X, rounded)
+        assert model.status_ == "converged"
+        assert model.objective_ == pytest.approx(exact.objective_, rel=1e-6)
+    path = regularisation_path(X, P.astype(np.float32), [1e-2, 1e-3], tol=1e-9)
+    assert path.certified
+    with pytest.raises(ValueError, match=r"row 0 sums to 1\.01"):
+        LinearClassifier().fit(X, 1.01 * P)

@@ -34,7 +34,10 @@ def iris():
 
 @pytest.mark.parametrize(
     ("loss", "l1_ratio"),
-    [*((loss, ratio) for loss in SMOOTH for ratio in (0.0, 0.5)), ("hinge", 0.0), ("crammer_singer", 0.0)],
+    [
+        *((loss, ratio) for loss in SMOOTH for ratio in (0.0, 0.5)),
+        *((loss, ratio) for loss in ("hinge", "crammer_singer") for ratio in (0.0, 0.5, 1.0)),
+    ],
 )
 def test_every_point_is_the_optimum_that_a_cold_fit_finds(iris, loss, l1_ratio):
     X, y = iris

@@ -182,3 +182,16 @@ def test_features_that_never_change_give_finite_steps() -> None:
     W, b = metric.solve(np.ones((3, 3)), np.ones(3))
     assert np.isfinite(W).all()
     assert np.isfinite(b).all()
+
+
+@pytest.mark.parametrize("classes", [40, 70, 128])
+def test_stars_of_very_different_weight_have_eigenvectors(classes: int) -> None:
+    """A few rows of hinges: the default of LAPACK's drivers gave up on most of these, with an internal error."""
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        weight, y = 10 ** random.uniform(-12, 0, 7), random.integers(0, classes, 7)
+        matrix = get_loss("hinge").smoothed(2.0).curvature(np.zeros((7, classes)), y, weight / weight.sum()).classes
+        matrix *= 0.02
+        factor = module.ClassFactor.of(matrix)
+        assert factor.vectors is not None
+        np.testing.assert_allclose(factor.vectors * factor.values @ factor.vectors.T, matrix, atol=1e-16 * classes)

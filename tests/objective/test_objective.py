@@ -175,3 +175,32 @@ def test_packing_is_the_inverse_of_unpacking() -> None:
     assert W.shape == (3, 4)
     assert np.shares_memory(W, point)
     np.testing.assert_array_equal(objective.pack(W, b), point)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_a_point_that_is_no_number_is_never_a_better_one(variant: Any, broken: float, alpha: float) -> None:
+    """Comparisons within a hinge took what is no number for a margin that is met: a loss of zero."""
+    name, parameters = variant
+    objective = problem(get_loss(name, **parameters), alpha=alpha)
+    for place in (0, objective.size - 1):
+        point = point_for(objective)
+        point[place] = broken
+        with np.errstate(invalid="ignore"):
+            evaluation = objective.evaluate(point)
+        assert not evaluation.value < np.inf
+        assert not evaluation.surrogate < np.inf
+        assert not evaluation.bound > objective.evaluate(point_for(objective)).value
+
+
+def test_another_penalty_has_a_program_of_its_own() -> None:
+    """Whatever was computed before: only what the data alone decide is shared."""
+    objective = problem(get_loss("hinge"), l1_ratio=0.5)
+    assert objective.program is not None
+    assert objective.moments is not None
+    other = objective.with_penalty(ElasticNet(7.0, 1.0))
+    assert other.program is not None
+    assert (other.program.l1_weight, other.program.l2_weight) == (7.0, 0.0)
+    assert other.moments is objective.moments
+    assert (objective.program.l1_weight, objective.program.l2_weight) == (0.05, 0.05)

@@ -188,3 +188,102 @@ def test_a_start_that_is_better_is_kept(name: str) -> None:
     best = ascend_to(objective, 1e-6)
     again = minimise(objective, best.point, tol=1e-12, max_iter=1)
     assert again.value <= best.value
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("scale", [1e-160, 1e-8, 1e-6, 1e6, 1e150])
+def test_rows_of_any_size_leave_the_dual_point_in_its_domain(
+    engine: str, name: str, fit_intercept: bool, scale: float
+) -> None:
+    """Where a row's curvature was 1e-16, the sums over the simplex cancelled, and a bound was above every value."""
+    data = rows(41, 3)
+    X = data.features.copy()
+    X[::2] *= scale
+    for features in (X, X * (X[:, :1] < 0), np.zeros_like(X)):
+        mixed = TrainingData(features, data.target, CLASSES, data.sample_weight)
+        for alpha in (1e-9, 1.0, 1e4):
+            objective = objective_of(mixed, name, alpha, engine=engine, fit_intercept=fit_intercept)
+            ascent = objective.ascent()
+            assert ascent is not None
+            for _ in range(3):
+                objective.ascend(ascent, 2)
+                weight, point = ascent.settle()
+                assert np.isfinite(objective.loss.conjugate(ascent.residual, data.target)).all()
+                zero = objective.evaluate(np.zeros(objective.size))
+                there = objective.evaluate(objective.pack(weight, ascent.bias))
+                bound = objective.certified_by(zero, point).bound
+                assert not bound > min(zero.value, there.value if np.isfinite(there.value) else np.inf)
+                ascent.follow_bias(point.bias_gradient)
+
+
+def test_a_fit_on_rows_of_tiny_curvature_says_what_is_true() -> None:
+    """It was called converged, with a bound of 3.5e15 beside a value of 1."""
+    data = rows(41, 3)
+    mixed = TrainingData(1e-6 * data.features, data.target, CLASSES, data.sample_weight)
+    for name in KINKED:
+        objective = objective_of(mixed, name, 1e3, fit_intercept=False)
+        result = ascend_to(objective, 1e-6)
+        assert result.status == "converged"
+        assert result.value == pytest.approx(1.0 if name == "crammer_singer" else CLASSES - 1.0, rel=1e-6)
+        assert result.bound <= result.value
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_what_is_no_number_moves_nothing_and_certifies_nothing(engine: str, name: str, broken: float) -> None:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 40, 50).astype(np.int32)
+    objective = objective_of(TrainingData(random.normal(size=(50, 3)), y, 40), name, 0.1, engine=engine)
+    ascent = objective.ascent()
+    assert ascent is not None
+    with np.errstate(invalid="ignore"):
+        ascent.weight[3] = broken
+        objective.ascend(ascent, 2)
+    assert not ascent.residual.any()
+    ascent.residual[7, 5] = broken
+    _, point = ascent.settle()
+    assert np.isfinite(point.value)
+    assert np.isfinite(point.weight_gradient).all()
+    assert np.isfinite(ascent.weight).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+def test_one_class_and_one_row_and_labels_that_are_every_other(engine: str, name: str) -> None:
+    """A single class has no violations, so that all weights stay zero; strided labels are read where they are."""
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    single = objective_of(TrainingData(X, np.zeros(6, dtype=np.int32), 1), name, 0.1, engine=engine)
+    ascent = single.ascent()
+    assert ascent is not None
+    single.ascend(ascent, 3)
+    assert not ascent.settle()[0].any()
+    labels = np.array([0, 9, 1, 9, 1, 9, 0, 9, 1, 9, 0, 9], dtype=np.int32)
+    strided = objective_of(TrainingData(X, labels[::2], 2), name, 0.1, engine=engine)
+    copied = objective_of(TrainingData(X, labels[::2].copy(), 2), name, 0.1, engine=engine)
+    assert ascend_to(strided, 1e-3).value == ascend_to(copied, 1e-3).value
+    alone = objective_of(TrainingData(X[:1], labels[:1], 2), name, 0.1, engine=engine, fit_intercept=False)
+    assert ascend_to(alone, 1e-3).status == "converged"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_read_where_they_lie(engine: str, dtype: Any) -> None:
+    """Backwards, within wider rows, all the same one, and read-only: what a copy gives."""
+    wide = np.random.default_rng(0).normal(size=(12, 23)).astype(dtype)
+    frozen = wide[:, :17].copy()
+    frozen.flags.writeable = False
+    y = (np.arange(12) % 3).astype(np.int32)
+    for view in (wide[::-1, 3:20], wide[:, 5:], wide[::2][:, 1:3], np.broadcast_to(wide[:1], (12, 23)), frozen):
+        found = []
+        for features in (view, view.copy()):
+            data = TrainingData(features, y[: len(features)], 3)
+            assert Ascent.fits(data)
+            objective = objective_of(data, "crammer_singer", 0.1, engine=engine)
+            ascent = objective.ascent()
+            assert ascent is not None
+            objective.ascend(ascent, 4)
+            found.append(ascent.residual)
+        np.testing.assert_allclose(*found, atol=1e-5 if dtype is np.float32 else 1e-12)

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import crosshead.objective.factored_hessian as factored_hessian
+import crosshead.objective.penalty_levels as penalty_levels
 import crosshead.solvers.penalty_path as penalty_path
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
@@ -77,6 +78,16 @@ def test_quasi_newton_hands_over_where_the_gap_does_not_fall(monkeypatch: pytest
     assert values[0] == pytest.approx(values[1], rel=1e-4)
 
 
+def test_quasi_newton_takes_over_again_where_nothing_can_be_factorised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(penalty_path, "hopeless", lambda seen, *_: len(seen) > 3)
+    monkeypatch.setattr(penalty_levels, "factorise", lambda *_, **__: None)
+    X, y = digits(0, every=2)
+    objective = objective_of(X, y, get_loss("softmax"), 1e-2)
+    result = minimise(objective, np.zeros(objective.size), tol=1e-6)
+    assert result.status == "converged"
+    assert result.history[-1].factorisations == 1
+
+
 def test_well_scaled_features_are_left_to_quasi_newton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(penalty_path, "LEAST_PASSES", 15)
     X, y = digits(0, every=2)
@@ -114,3 +125,34 @@ def test_hopeless_is_what_the_last_half_of_the_passes_says() -> None:
     assert not hopeless(stalled, 1e-4, 1000.0)
     assert not hopeless(stalled, 1e-4, np.inf)
     assert not hopeless(stalled, 0.0, 100.0)
+
+
+def test_a_path_without_a_better_point_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no search finds anything the levels still fall, once each, and then it is stuck."""
+    X, y = digits(1, every=8)
+    objective = objective_of(X, y, get_loss("softmax"), 1e-2)
+    result = minimise_with(PenaltyPath(), objective, np.zeros(objective.size), tol=1e-9, max_iter=1)
+    monkeypatch.setattr(penalty_path, "search", lambda *_, **__: None)
+    stuck = minimise_with(PenaltyPath(), objective, result.point, tol=1e-9, max_iter=200)
+    assert stuck.status == "stalled"
+    assert stuck.iterations < 20
+    assert stuck.value == result.value
+
+
+@pytest.mark.parametrize("loss", ["softmax", "squared_hinge", "binary"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_features_that_do_not_vary(loss: str, fit_intercept: bool) -> None:
+    """Their variance of zero decides no level, and a single class has nothing to factorise."""
+    y = np.array([0, 1, 2, 1, 1])
+    for X in (np.zeros((5, 2)), np.full((5, 2), 3.0)):
+        objective = objective_of(X, y, get_loss(loss), 0.1, fit_intercept=fit_intercept)
+        result = minimise_with(PenaltyPath(), objective, np.zeros(objective.size), tol=1e-6, max_iter=60)
+        assert result.status == "converged"
+    single = objective_of(np.ones((5, 2)), np.zeros(5), get_loss(loss), 0.1, fit_intercept=fit_intercept)
+    result = minimise_with(PenaltyPath(), single, np.zeros(single.size), tol=1e-6, max_iter=60)
+    assert result.status != "max_iter"
+
+
+def test_no_feature_at_all_costs_nothing() -> None:
+    objective = objective_of(np.zeros((7, 0)), np.arange(7) % 2, get_loss("softmax"), 0.1)
+    assert np.isfinite(objective.levels.factor_passes)

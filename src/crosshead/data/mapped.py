@@ -33,10 +33,13 @@ def release(rows: Any) -> None:
 
 
 def _mapping(rows: Any) -> mmap.mmap | None:
-    """The mapping that an array views and may only read; what has been written to could be lost."""
+    """The mapping that an array views and nobody may write to; what has been written to could be lost."""
     if not isinstance(rows, np.ndarray) or rows.flags.writeable or not rows.flags.c_contiguous:
         return None
     base: Any = rows
     while isinstance(base, np.ndarray):
         base = base.base
-    return base if isinstance(base, mmap.mmap) else None
+    if not isinstance(base, mmap.mmap):
+        return None
+    with memoryview(base) as pages:  # a view for reading may be of pages that another one has written to
+        return base if pages.readonly else None

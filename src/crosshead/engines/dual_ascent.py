@@ -22,6 +22,8 @@ from crosshead.losses.protocol import Array, DualPoint, Float, Pieces
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
 BIAS_SHARE = 0.1  # the bias's part of a row's curvature, relative to that of its features on average
 BLOCK_ELEMENTS = 1 << 21
+LONGEST_STEP = 1e150  # of the bias: what no product takes out of the numbers
+LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is looked at: others overflow
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Ascent:
             l2=l2,
             share=share,
             squares=squares,
-            bias_step=(BIAS_SHARE * size if size > 0 else 1.0) / l2 if fit_intercept else 0.0,
+            bias_step=min((BIAS_SHARE * size if size > 0 else 1.0) / l2, LONGEST_STEP) if fit_intercept else 0.0,
             weight=np.zeros((C, data.n_features), dtype=X.dtype),
             bias=np.zeros(C),
             residual=np.zeros((n, C)),
@@ -83,22 +85,38 @@ class Ascent:
         """W in float64 from the residuals, which ``weight`` is set to as well, and the dual point that they are."""
         data, C = self.data, self.data.n_classes
         gradient = np.zeros((C, data.n_features))
-        step = max(1, BLOCK_ELEMENTS // max(1, data.n_features))
+        step = max(1, BLOCK_ELEMENTS // max(C, data.n_features))
         for first in range(0, data.n_rows, step):
-            weighted = self.residual[first : first + step] * self.share[first : first + step, None]
+            residual = self.residual[first : first + step]
+            _contain(residual, data.target[first : first + step], self.pieces)
+            weighted = residual * self.share[first : first + step, None]
             gradient += weighted.T @ data.features[first : first + step].astype(np.float64)
         weight = -gradient / self.l2
-        self.weight[:] = weight
+        with np.errstate(over="ignore"):  # of an infinite weight no score is a number, and no row moves
+            self.weight[:] = weight
         rows = np.arange(data.n_rows)
         # Of a residual, −r_y is the sum over the other classes.
         value = -self.pieces.margin * float(self.share @ self.residual[rows, data.target])
-        total = self.share @ self.residual if self.bias_step > 0 else np.zeros(C)
-        return weight, DualPoint(value, gradient, total)
+        return weight, DualPoint(value, gradient, self.share @ self.residual)
 
     def follow_bias(self, total: Float) -> None:
         """Move b₀ to where b is; ``total`` is Σ sᵢ rᵢ."""
         self.bias -= self.bias_step * total
         self.waiting[:] = 0
+
+
+def _contain(residual: Float, target: Array, pieces: Pieces) -> None:
+    """Put residuals (n, C) into the hinge's domain, in place: a bound is worth nothing whose dual point is not there.
+
+    Sweeps leave it by rounding alone; this does not take their word for it.
+    """
+    rows = np.arange(len(residual))
+    residual[rows, target] = 0.0
+    np.fmax(residual, 0.0, out=residual)  # not `maximum`: what is no number becomes zero
+    np.fmin(residual, 1.0, out=residual)
+    if pieces.worst:
+        residual /= np.maximum(residual.sum(axis=1), 1.0)[:, None]
+    residual[rows, target] = -residual.sum(axis=1)
 
 
 def ascend(ascent: Ascent, sweeps: int) -> None:
@@ -108,11 +126,13 @@ def ascend(ascent: Ascent, sweeps: int) -> None:
         np.random.default_rng(ascent.sweeps).shuffle(ascent.order)
         ascent.sweeps += 1
         for i in ascent.order:
-            curvature = float(ascent.share[i] * (ascent.squares[i] / ascent.l2 + ascent.bias_step))
-            if not curvature > 0:
+            curvature = float(ascent.share[i]) * (float(ascent.squares[i]) / ascent.l2 + ascent.bias_step)
+            if not LEAST_CURVATURE < curvature < MOST_CURVATURE:
                 continue
             own = int(ascent.data.target[i])
             scores = (ascent.weight @ X[i]).astype(np.float64) + ascent.bias
+            if not np.isfinite(scores).all():
+                continue
             violation = scores - scores[own] + pieces.margin
             violation[own] = 0.0
             wanted = _worst if pieces.worst else _each
@@ -127,6 +147,7 @@ def _worst(residual: Float, step: Float, own: int) -> Float:
     """The projection of r + e_y + step on the simplex, less e_y."""
     point = residual + step
     point[own] += 1
+    point -= point.max()  # changes nothing, and keeps the digits of the sums where the row's curvature is tiny
     ordered = np.sort(point)[::-1]
     thresholds = (np.cumsum(ordered) - 1) / np.arange(1, len(point) + 1)
     after = np.maximum(point - thresholds[ordered > thresholds][-1], 0)
@@ -138,6 +159,8 @@ def _worst(residual: Float, step: Float, own: int) -> Float:
 def _each(residual: Float, step: Float, own: int) -> Float:
     """clip(r_j + step_j − S, 0, 1) for j ≠ y, where S = Σ_j of their growth."""
     others = np.arange(len(residual)) != own
+    if not others.any():
+        return np.zeros_like(residual)
     point, before = (residual + step)[others], float(residual[others].sum())
     # Σ clip(point − S, 0, 1) − before − S falls and is linear between its kinks.
     kinks = np.sort(np.concatenate([point, point - 1]))

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_random_state, validate_data
 
 from crosshead.linear.base import FEATURE_TYPES, LinearScores
-from crosshead.linear.preparation import prepare
+from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.training import train
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Float, Loss
@@ -143,7 +143,7 @@ class LinearClassifier(LinearScores):
         X, y = checked_training_data(self, X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        prepared = prepare(X, y, sample_weight, self.class_weight)
+        prepared = prepare(X, normalised(y, loss), sample_weight, self.class_weight)
         weight, bias, result = train(
             prepared.data,
             loss,

@@ -15,7 +15,7 @@ from crosshead.linear.base import LinearScores
 from crosshead.linear.classifier import check_budget, checked_training_data, seed_of
 from crosshead.linear.folds import FoldOutcome, make_folds, run_fold
 from crosshead.linear.path import Walked, walk_path, warn_uncertified
-from crosshead.linear.preparation import prepare
+from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.walk import WalkOptions
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Float, Loss
@@ -135,6 +135,7 @@ class LinearClassifierCV(LinearScores):
         X, y = checked_training_data(self, X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        y = normalised(y, options.loss)
         prepared = prepare(X, y, sample_weight, self.class_weight)
         folds = make_folds(self.cv, X, y, sample_weight, self.class_weight)
         walked = walk_path(prepared.data, prepared.classes, self.alphas, options)

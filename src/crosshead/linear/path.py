@@ -15,7 +15,7 @@ from crosshead.engines import TrainingData
 from crosshead.linear.base import FEATURE_TYPES
 from crosshead.linear.classifier import check_budget, seed_of
 from crosshead.linear.grid import alpha_max, best_bias, count_of, given_alphas, grid
-from crosshead.linear.preparation import prepare
+from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.walk import Point, Walk, WalkOptions
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import get_loss
@@ -142,9 +142,10 @@ def regularisation_path(
     X, y = check_X_y(X, y, accept_sparse="csr", dtype=FEATURE_TYPES, multi_output=several, ensure_min_samples=2)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    prepared = prepare(X, y, sample_weight, class_weight)
+    loss = get_loss(loss) if isinstance(loss, str) else loss
+    prepared = prepare(X, normalised(y, loss), sample_weight, class_weight)
     options = WalkOptions(
-        loss=get_loss(loss) if isinstance(loss, str) else loss,
+        loss=loss,
         l1_ratio=l1_ratio,
         fit_intercept=fit_intercept,
         tol=tol,

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from crosshead.engines import TrainingData
-from crosshead.losses.protocol import Array, Float
+from crosshead.losses.protocol import Array, Float, Loss
+
+ROUNDED_SUM = 1e-6  # how far from one the sum of given probabilities may be
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,19 @@ def prepare(
             return _without_absent(features, indices, classes, weight, present)
     data = TrainingData(features, indices.astype(np.int32), len(classes), weight)
     return Prepared(data, classes)
+
+
+def normalised(target: Array, loss: Loss) -> Array:
+    """Rows of probabilities (N, C) whose sums are one to the last bits, where the loss takes them for distributions.
+
+    With a sum of 1.000001 the loss has no minimum: all biases together may rise without end, and no bound is tight.
+    Rows that are further off stay as they are; the loss refuses them by their number.
+    """
+    if np.ndim(target) != 2 or not (loss.accepts_probabilities and loss.shift_invariant):
+        return target
+    rows = np.asarray(target, dtype=np.float64)
+    sums = rows.sum(axis=1, keepdims=True)
+    return rows / sums if (np.abs(sums - 1) <= ROUNDED_SUM).all() else target
 
 
 def _without_absent(features: Any, indices: Array, classes: Array, weight: Float, present: Array) -> Prepared:

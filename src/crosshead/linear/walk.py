@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -147,9 +146,7 @@ def _family(data: TrainingData, options: WalkOptions) -> Objective:
 
 def _at(family: Objective, penalty: ElasticNet) -> Objective:
     """The objective at another alpha; what it has computed of the data is shared."""
-    objective = copy.copy(family)
-    objective.penalty = penalty
-    return objective
+    return family.with_penalty(penalty)
 
 
 def _log(alpha: float) -> float:

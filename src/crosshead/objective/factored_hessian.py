@@ -38,7 +38,7 @@ def factor_passes(rows: int, features: int, classes: int) -> float:
     """What assembling and factorising cost, in passes over the data."""
     parameters = classes * (features + 1)
     drawn = min(DRAWN_PER_PARAMETER * parameters, rows * classes * classes / 2)
-    return PASS_RATE * (drawn * features**2 + parameters**3 / 3) / (4.0 * rows * features * classes)
+    return PASS_RATE * (drawn * features**2 + parameters**3 / 3) / (4.0 * rows * max(1, features) * classes)
 
 
 @final

@@ -47,7 +47,7 @@ class ClassFactor:
         """The factor of a symmetric positive semidefinite B (C, C)."""
         if matrix.shape[0] > DENSE_CLASSES:
             return cls(None, np.maximum(np.diag(matrix), 0.0))
-        values, vectors = linalg.eigh(matrix, check_finite=False)
+        values, vectors = linalg.eigh(matrix, driver="evd", check_finite=False)
         return cls(vectors, np.maximum(values, 0.0))
 
     def enter(self, gradient: Float) -> Float:
@@ -88,7 +88,7 @@ class DenseFactor:
 
     @cached_property
     def _eigen(self) -> tuple[Float, Float]:
-        values, vectors = linalg.eigh(self.matrix, check_finite=False, overwrite_a=False)
+        values, vectors = linalg.eigh(self.matrix, driver="evd", check_finite=False)
         return np.maximum(values, 0.0), vectors
 
     @property
@@ -306,7 +306,7 @@ def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
     share = float(weight.sum()) / max(float(weight[chosen].sum()), 1e-300)
     sample, root = rows[chosen], np.sqrt(weight[chosen] * share)
     centred = (sample - center) * root[:, None]
-    values, left = linalg.eigh(centred @ centred.T, check_finite=False)
+    values, left = linalg.eigh(centred @ centred.T, driver="evd", check_finite=False)
     usable = values > max(float(values[-1]), 0.0) * 1e-10
     values, left = values[usable], left[:, usable]
     vectors = centred.T @ left / np.sqrt(values)

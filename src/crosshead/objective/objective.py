@@ -13,6 +13,7 @@ The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales th
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
@@ -36,7 +37,7 @@ from crosshead.penalties import ElasticNet
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
 PROBE_ROWS = 1024
-ROUNDINGS = 4
+ROUNDINGS = 8  # and half of one for each class: so much may the sum over the classes lose at every addition
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 
 
@@ -126,6 +127,13 @@ class Objective:
             other.__dict__[shared] = getattr(self, shared)
         return other
 
+    def with_penalty(self, penalty: ElasticNet) -> Objective:
+        """The same objective with another penalty; what has been computed of the data alone is shared."""
+        other = copy.copy(self)
+        other.penalty = penalty
+        other.__dict__.pop("program", None)  # holds the penalty's weights
+        return other
+
     @property
     def coarse_resolution(self) -> float | None:
         """The relative difference of two values that coarse passes tell apart; None where there are no such passes."""
@@ -145,10 +153,12 @@ class Objective:
         return np.concatenate([weight.ravel(), bias])
 
     def without_shift(self, step: Float) -> Float:
-        """A step with what only adds one number to all scores taken out of its bias part."""
+        """A step without what only adds one number to all scores of a row: of its bias, and of W where that is free."""
         if not self.loss.shift_invariant:
             return step
         weight, bias = self.unpack(step)
+        if self.penalty.alpha == 0:  # no curvature at all: any rounding of the gradient would be blown up
+            weight = weight - weight.mean(axis=0)
         return self.pack(weight, bias - bias.mean())
 
     @cached_property
@@ -181,6 +191,8 @@ class Objective:
         g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
         charge = self.penalty.value(weight)
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
+        if not (np.isfinite(charge) and np.isfinite(bias).all()):
+            value = surrogate = np.inf  # comparisons within a hinge may take what is no number for a margin that is met
         bound = self._bound(DualPoint(sums.dual / total, G, g)) - self._rounding(weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
@@ -318,8 +330,9 @@ class Objective:
         A loss close to zero is a difference of scores, each rounded to a relative 2⁻⁵³; a bound that ignored this
         could lie above the optimum, and a gap of exactly zero mean nothing.
         """
-        size = float(np.linalg.norm(weight)) * self._feature_size + float(np.abs(bias).max(initial=0.0))
-        return ROUNDINGS * float(np.finfo(np.float64).eps) * (size + abs(value))
+        with np.errstate(over="ignore"):  # infinite rounding makes an infinite gap
+            size = float(np.linalg.norm(weight)) * self._feature_size + float(np.abs(bias).max(initial=0.0))
+        return (ROUNDINGS + self.n_classes / 2) * float(np.finfo(np.float64).eps) * (size + abs(value))
 
     @cached_property
     def _feature_size(self) -> float:

@@ -24,6 +24,7 @@ from crosshead.objective.factored_hessian import (
 from crosshead.objective.sampling import RowSampler
 from crosshead.penalties import ElasticNet
 
+HIGHEST_LEVEL = 1e300  # its product with any variance is a number
 MOST_COEFFICIENTS = 1 << 24  # of all rows' second-order models
 
 
@@ -57,7 +58,8 @@ class PenaltyLevels:
     @property
     def last(self) -> float:
         """The level from which on `charge` is the penalty's own."""
-        return self.penalty.l2_weight / max(float(self.sampler.variance.max(initial=0.0)), np.finfo(np.float64).tiny)
+        largest = float(self.sampler.variance.max(initial=0.0))
+        return min(self.penalty.l2_weight / largest, HIGHEST_LEVEL) if largest > 0 else self.penalty.l2_weight
 
     @property
     def row_share(self) -> float:
@@ -68,7 +70,7 @@ class PenaltyLevels:
     def factored(self, point: Float, level: float, draw: int) -> FactoredHessian | None:
         """The Hessian at a point and a level, factorised; None where it cannot be. ``draw`` chooses the rows."""
         model = self._quadratic(point)
-        if model is None:
+        if model is None or (self.loss.shift_invariant and self.engine.data.n_classes == 1):
             return None
         return factorise(
             self.engine,

@@ -58,7 +58,7 @@ def reduce_features(data: TrainingData) -> Reduction | None:
     for first in range(0, data.n_features, BLOCK):
         block = features[:, first : first + BLOCK].astype(np.float64)
         inner += block @ block.T
-    values, vectors = linalg.eigh(inner, check_finite=False)
+    values, vectors = linalg.eigh(inner, driver="evd", check_finite=False)
     usable = values > NEGLIGIBLE * max(float(values[-1]), np.finfo(np.float64).tiny)
     if not usable.any():
         return None

@@ -21,6 +21,11 @@ def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: i
 
     Ends when the residual, measured by the preconditioner as √(rᵀ M r), is ``forcing`` times what it was.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves the numbers ends the loop before it counts
+        return _iterate(matrix, right, forcing, most)
+
+
+def _iterate(matrix: Curvature, right: Float, forcing: float, most: int) -> Float:
     solution, residual = np.zeros_like(right), right.copy()
     scaled = matrix.precondition(residual)
     along, product = scaled, float(residual @ scaled)
@@ -33,7 +38,10 @@ def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: i
         if not curvature > 0:
             break
         length = product / curvature
-        solution = solution + length * along
+        there = solution + length * along
+        if not np.isfinite(there).all():
+            break
+        solution = there
         residual = residual - length * image
         scaled = matrix.precondition(residual)
         previous, product = product, float(residual @ scaled)

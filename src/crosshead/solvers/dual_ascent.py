@@ -51,7 +51,7 @@ class DualAscent:
         if state.path is not None:
             return _along(run, state.path, state.wide)
         ascent, objective, before = state.ascent, run.objective, run.gap
-        objective.ascend(ascent, round(state.sweeps))
+        _sweep(run, ascent, round(state.sweeps))
         weight, dual = ascent.settle()
         width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
         evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
@@ -64,6 +64,14 @@ class DualAscent:
     def stuck(self, state: AscentState) -> bool:
         """Whether the path has ended."""
         return state.wide and state.path is not None and PathFollowing().stuck(state.path)
+
+
+def _sweep(run: Run, ascent: Any, sweeps: int) -> None:
+    """Sweeps one by one: nothing interrupts one that is under way, nor looks at the clock."""
+    for _ in range(sweeps):
+        run.objective.ascend(ascent, 1)
+        if run.out_of_time:
+            return
 
 
 def _along(run: Run, path: PathState, wide: bool) -> AscentState:

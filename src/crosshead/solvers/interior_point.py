@@ -28,6 +28,7 @@ SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero a
 AIM = 0.05  # of tol: a smaller gap of the method's own would only cost digits of the duals' sums
 LEAST_STEP, MOST_SHORT = 1e-4, 6  # so many steps in turn that are shorter, or at a gap of AIM, get nowhere
 LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss that a point is evaluated with
+LEAST_PRODUCT = 1e-150  # of τ: less is far below every rounding, and its quotients overflow
 MOST_ITERATIONS = 200
 
 
@@ -99,6 +100,13 @@ class InteriorState:
         return total / max(1, self.loss.slack.size + self.weights.slack.size)
 
     @property
+    def inside(self) -> bool:
+        """Whether all slacks and duals are positive numbers: rounding may have left no way to stay there."""
+        groups = (self.loss.slack, self.loss.dual, self.weights.slack, self.weights.dual)
+        finite = all(np.isfinite(each).all() for each in (self.theta, *groups))
+        return bool(finite and all((each > 0).all() for each in groups))
+
+    @property
     def gap(self) -> float:
         """Σ ω u·r, the duality gap but for what is not yet stationary."""
         rows = (self.loss.slack * self.loss.dual).sum(axis=(1, 2))
@@ -128,9 +136,14 @@ class InteriorPoint:
 
     def step(self, run: Run, state: InteriorState) -> InteriorState:
         """A predictor and a corrector by one factorisation, and a pass at the new point."""
+        if not (state.width > LEAST_PRODUCT and state.gap > 0):
+            return replace(state, stuck=True)
         try:
-            after = _step(state, AIM * 0.1**state.short * run.tol * abs(run.best.value))
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # where this happens, it is the end
+                after = _step(state, AIM * 0.1**state.short * run.tol * abs(run.best.value))
         except LinAlgError:
+            return replace(state, stuck=True)
+        if not after.inside:
             return replace(state, stuck=True)
         if after.iteration >= MOST_ITERATIONS or after.short >= MOST_SHORT:
             after = replace(after, stuck=True)

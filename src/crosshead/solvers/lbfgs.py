@@ -20,6 +20,7 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
 MOST_PAIRS, LEAST_PAIRS = 100, 8
+LEAST_CURVATURE = 1e-250  # of a pair, whose inverse and its products are still numbers
 PAIR_ELEMENTS = 1 << 23  # numbers that the pairs hold together, beyond LEAST_PAIRS of them
 
 
@@ -38,7 +39,7 @@ class Memory:
     def add(self, objective: Objective, step: Float, change: Float) -> None:
         """Remember a pair of positive curvature; others would make the model indefinite."""
         curvature = float(step @ change)
-        if curvature > 1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)):
+        if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
             self.pairs.append((step, change, 1.0 / curvature))
         self.match(objective)
 

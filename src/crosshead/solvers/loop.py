@@ -67,7 +67,7 @@ class Run:
     bound: float = -np.inf
     certified: Any = None
     certified_bound: float = -np.inf
-    first_gradient: float = 0.0
+    first_gradient: float | None = None
     active: Any = None
     coarse: bool = False
     coarse_ahead: bool = False
@@ -126,14 +126,16 @@ class Run:
     def refine(self) -> None:
         """No more coarse passes; forget what they made look better or worse than it is."""
         self.coarse = False
-        point = self.best.point
+        # While the coarse one is kept: this pass may be interrupted.
+        fine = self.active.evaluate(self.best.point, exact=self.exact)
+        self.passes += 1
         self.best, self.bound = None, -np.inf
         self.idle, self.progress_value, self.progress_gap = 0, np.inf, np.inf
-        self.evaluate(point, self.active)
+        self.record(fine)
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep what is better than before."""
-        if self.best is None:
+        if self.first_gradient is None:
             self.first_gradient = float(np.abs(evaluation.gradient).max(initial=0.0))
         if self.best is None or evaluation.value < self.best.value:
             self.best = evaluation
@@ -213,13 +215,15 @@ class Run:
 
     def finish(self) -> None:
         """Make sure that what is reported was computed in float64."""
+        if self.coarse:
+            self.refine()
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
 
     def flat(self, share: float) -> bool:
         """Without a certificate: whether the gradient is ``share`` times tol below the first."""
         size = float(np.abs(self.best.gradient).max(initial=0.0))
-        return size <= share * self.tol * self.first_gradient
+        return size <= share * self.tol * (self.first_gradient or 0.0)
 
 
 def minimise_with(
@@ -268,9 +272,13 @@ def minimise_with(
         if run.best is None:
             raise
         status = "interrupted"
-    if run.coarse:
-        run.refine()
-    run.finish()
+    try:
+        run.finish()
+    except KeyboardInterrupt:
+        if status == "interrupted":  # asked a second time
+            raise
+        status = "interrupted"
+        run.finish()
     certified = run.certified
     gap = relative_gap(certified.value, run.certified_bound)
     if gap <= tol:
@@ -294,7 +302,9 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
         if run.certify():
             return "converged"
     elif run.objective.smooth and run.flat(FLAT_GRADIENT):
-        return "no_certificate"
+        if not run.coarse:
+            return "no_certificate"
+        run.refine()  # rounded features are flat elsewhere
     if stuck and run.exact:
         flat = not run.objective.has_certificate and run.objective.smooth and run.flat(1.0)
         return "no_certificate" if flat else "stalled"

@@ -73,7 +73,10 @@ class PenaltyPath:
 
     def start(self, run: Run, point: Float) -> PathState:
         """Evaluate the start, which should be near the path's strong end."""
-        return PathState(run.evaluate(point), max(FIRST_LEVEL, run.objective.levels.last))
+        evaluation = run.evaluate(point)
+        if not run.exact:
+            run.go_exact()  # values of different levels are compared to less than single precision
+        return PathState(evaluation, max(FIRST_LEVEL, run.objective.levels.last))
 
     def step(self, run: Run, state: PathState) -> PathState:
         """One Newton step, to the same level or to the next."""
@@ -96,9 +99,11 @@ class PenaltyPath:
         products = run.passes - spent
         here = charged(objective, evaluation, level)
         there = search(lambda point: charged(objective, run.evaluate(point), level), here, direction, exact=run.exact)
+        if there is None and state.factor is None and level != state.level:
+            return PathState(evaluation, level)  # the tangent led nowhere: Newton's steps go on at the next level
         if there is None:
             # At the same level with a new factor nothing is left to try.
-            return replace(state, factor=None, stuck=state.factor is None and level == state.level)
+            return replace(state, factor=None, stuck=state.factor is None)
         whole = np.array_equal(there.point, evaluation.point + direction)
         stale = products > STALE_PRODUCTS or not whole or level != state.level
         return PathState(there.evaluation, level, None if stale else factor)
@@ -118,16 +123,20 @@ def tangent(objective: Objective, point: Float, level: float, next_level: float)
 
 @dataclass
 class GuardedState:
-    """The state of whichever method is at work, and the passes and gaps so far."""
+    """The state of whichever method is at work, the passes and gaps so far, and whether the path has led nowhere."""
 
     inner: LBFGSState | PathState
     seen: list[tuple[int, float]] = field(default_factory=list)
+    returned: bool = False
 
 
 @final
 @dataclass(frozen=True)
 class GuardedLBFGS:
-    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`."""
+    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`.
+
+    Where that is stuck, `LBFGS` goes on from the best point and is not left again.
+    """
 
     def start(self, run: Run, point: Float) -> GuardedState:
         """Evaluate the start."""
@@ -136,17 +145,19 @@ class GuardedLBFGS:
     def step(self, run: Run, state: GuardedState) -> GuardedState:
         """One step of the method at work."""
         if isinstance(state.inner, PathState):
+            if state.inner.stuck:
+                return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
             return replace(state, inner=PenaltyPath().step(run, state.inner))
         state.seen.append((run.passes, run.gap))
-        if hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
+        if not state.returned and hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
             if not run.exact:
                 run.go_exact()  # values of different levels are compared to less than single precision
             return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))
         return replace(state, inner=LBFGS().step(run, state.inner))
 
     def stuck(self, state: GuardedState) -> bool:
-        """Whether the method at work is stuck."""
-        return state.inner.stuck
+        """Whether `LBFGS` is stuck."""
+        return state.inner.stuck and not isinstance(state.inner, PathState)
 
 
 def hopeless(seen: list[tuple[int, float]], tol: float, factor_passes: float) -> bool:
