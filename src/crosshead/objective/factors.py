@@ -18,6 +18,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.objective.eigenvectors import eigenvectors
 
 DENSE_PARAMETERS = 1500
 DENSE_FACTORS = 6000
@@ -102,7 +103,7 @@ class RowFactors:
             values, sensitivity = np.split(solved, [free.shape[1]], axis=1)
             coupling = l2_weight * (self.vectors.T @ sensitivity)
             # Where no row holds the bias it still has to move; how far, a line search decides.
-            sizes, axes = linalg.eigh((coupling + coupling.T) / 2, driver="evd", check_finite=False)
+            sizes, axes = eigenvectors((coupling + coupling.T) / 2)
             sizes = np.maximum(sizes, BIAS_RIDGE * float(sizes.max(initial=0.0)) + np.finfo(np.float64).tiny)
             moved = axes @ ((axes.T @ (bias - self.vectors.T @ values)) / sizes[:, None])
             values = values + l2_weight * (sensitivity @ moved)

@@ -23,6 +23,7 @@ from scipy import linalg
 
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float
+from crosshead.objective.eigenvectors import eigenvectors
 
 DENSE_FEATURES = 2048
 DENSE_CLASSES = 256
@@ -47,7 +48,7 @@ class ClassFactor:
         """The factor of a symmetric positive semidefinite B (C, C)."""
         if matrix.shape[0] > DENSE_CLASSES:
             return cls(None, np.maximum(np.diag(matrix), 0.0))
-        values, vectors = linalg.eigh(matrix, driver="evd", check_finite=False)
+        values, vectors = eigenvectors(matrix)
         return cls(vectors, np.maximum(values, 0.0))
 
     def enter(self, gradient: Float) -> Float:
@@ -88,7 +89,7 @@ class DenseFactor:
 
     @cached_property
     def _eigen(self) -> tuple[Float, Float]:
-        values, vectors = linalg.eigh(self.matrix, driver="evd", check_finite=False)
+        values, vectors = eigenvectors(self.matrix)
         return np.maximum(values, 0.0), vectors
 
     @property
@@ -306,7 +307,7 @@ def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
     share = float(weight.sum()) / max(float(weight[chosen].sum()), 1e-300)
     sample, root = rows[chosen], np.sqrt(weight[chosen] * share)
     centred = (sample - center) * root[:, None]
-    values, left = linalg.eigh(centred @ centred.T, driver="evd", check_finite=False)
+    values, left = eigenvectors(centred @ centred.T)
     usable = values > max(float(values[-1]), 0.0) * 1e-10
     values, left = values[usable], left[:, usable]
     vectors = centred.T @ left / np.sqrt(values)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from scipy import linalg
 
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float
+from crosshead.objective.eigenvectors import eigenvectors
 
 MOST_ROWS = 2048  # the factorisation takes of the order of N³ operations
 LEAST_FEATURES = 512
@@ -58,7 +58,7 @@ def reduce_features(data: TrainingData) -> Reduction | None:
     for first in range(0, data.n_features, BLOCK):
         block = features[:, first : first + BLOCK].astype(np.float64)
         inner += block @ block.T
-    values, vectors = linalg.eigh(inner, driver="evd", check_finite=False)
+    values, vectors = eigenvectors(inner)
     usable = values > NEGLIGIBLE * max(float(values[-1]), np.finfo(np.float64).tiny)
     if not usable.any():
         return None
