@@ -13,6 +13,7 @@ def eigenvectors(matrix: Float) -> tuple[Float, Float]:
     Relatively robust representations tell small eigenvalues from zero better than divide and conquer does, but fail
     with an internal error on matrices whose eigenvalues cluster, such as the class matrices of a few hinge rows.
 
+    >>> import numpy as np
     >>> eigenvectors(np.array([[2.0, 0.0], [0.0, 1.0]]))[0].tolist()
     [1.0, 2.0]
     """
