@@ -16,7 +16,7 @@ from crosshead.cli.monitor import Monitor
 from crosshead.cli.path_options import PathOptions
 from crosshead.data import Dataset
 from crosshead.data.dataset import Array
-from crosshead.linear import ConvergenceWarning, LinearClassifier
+from crosshead.linear import ConvergenceWarning, LinearClassifier, LinearClassifierCV
 from crosshead.models import Model
 from crosshead.scaling import Scaler
 from crosshead.solvers import Progress
@@ -92,27 +92,38 @@ def model_of(
     split_from: str | None,
 ) -> Model:
     """The model of a fit, with what its document says of the training."""
+    told = {"seconds": seconds(classifier), "history": history_columns(classifier.history_)}
+    return trained_model(options, training, scaler, classifier, classifier.alpha, {"split_from": split_from, **told})
+
+
+def trained_model(
+    options: FitOptions | PathOptions,
+    training: Dataset,
+    scaler: Scaler,
+    estimator: LinearClassifier | LinearClassifierCV,
+    alpha: float,
+    told: dict[str, Any],
+) -> Model:
+    """The model of an estimator; ``told`` is what its document says of the training beside what all of them say."""
     return Model(
-        weight=classifier.coef_,
-        bias=classifier.intercept_,
-        classes=classifier.classes_,
+        weight=estimator.coef_,
+        bias=estimator.intercept_,
+        classes=estimator.classes_,
         loss=options.loss,
         scaling=scaler,
         encoding=training.encoding,
         feature_names=training.feature_names,
-        hyperparameters=hyperparameters(options, classifier.alpha),
+        hyperparameters=hyperparameters(options, alpha),
         training={
             "source": Path(options.source).name,
             "rows": training.n_rows,
-            "split_from": split_from,
-            "objective": classifier.objective_,
-            "gap": classifier.gap_,
-            "status": classifier.status_,
-            "iterations": classifier.n_iter_,
-            "passes": classifier.n_passes_,
-            "seconds": seconds(classifier),
+            "objective": estimator.objective_,
+            "gap": estimator.gap_,
+            "status": estimator.status_,
+            "iterations": estimator.n_iter_,
+            "passes": estimator.n_passes_,
             "engine": engine_name(options.engine),
-            "history": history_columns(classifier.history_),
+            **told,
         },
         fingerprint=training.fingerprint(),
     )

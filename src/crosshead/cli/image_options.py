@@ -109,13 +109,19 @@ Cache = Annotated[
 
 
 @dataclass(frozen=True)
-class OwnImages:
+class StreamedImages:
     """What is said of images that a model takes through the backbone it remembers, or as pixels."""
 
     backbone: OwnBackbone = None
     batch_size: OwnBatchSize = None
     workers: Workers = None
     skip_broken: SkipBroken = False
+
+
+@dataclass(frozen=True)
+class OwnImages(StreamedImages):
+    """The same where their features are kept."""
+
     cache: Cache = None
 
     @property
@@ -128,16 +134,6 @@ class OwnImages:
         named = [option for option in self.given if option != allowed]
         if named:
             raise UsageError(f"{named[0]}: {reason}")
-
-
-@dataclass(frozen=True)
-class StreamedImages:
-    """The same for images of which no features are kept."""
-
-    backbone: OwnBackbone = None
-    batch_size: OwnBatchSize = None
-    workers: Workers = None
-    skip_broken: SkipBroken = False
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path as File
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from crosshead.cli import path_report
-from crosshead.cli.engine import check_engine, engine_name
+from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED, UsageError
-from crosshead.cli.fitted import hyperparameters
+from crosshead.cli.fitted import trained_model
 from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.monitor import Monitor
@@ -115,29 +114,11 @@ def _train(
 
 
 def _model(outcome: PathOutcome, chosen: LinearClassifierCV, dataset: Dataset, scaler: Scaler) -> Model:
-    options = outcome.options
-    return Model(
-        weight=chosen.coef_,
-        bias=chosen.intercept_,
-        classes=chosen.classes_,
-        loss=options.loss,
-        scaling=scaler,
-        encoding=dataset.encoding,
-        feature_names=dataset.feature_names,
-        hyperparameters=hyperparameters(options, chosen.alpha_),
-        training={
-            "source": File(options.source).name,
-            "rows": dataset.n_rows,
-            "split_from": None,
-            "objective": chosen.objective_,
-            "gap": chosen.gap_,
-            "status": chosen.status_,
-            "iterations": chosen.n_iter_,
-            "passes": chosen.n_passes_,
-            "seconds": float(outcome.path.seconds[chosen.best_index_]),
-            "engine": engine_name(options.engine),
-            "chosen_from": len(outcome.path),
-            "folds": options.cv,
-        },
-        fingerprint=dataset.fingerprint(),
-    )
+    path, options = outcome.path, outcome.options
+    told = {
+        "split_from": None,
+        "seconds": float(path.seconds[chosen.best_index_]),
+        "chosen_from": len(path),
+        "folds": options.cv,
+    }
+    return trained_model(options, dataset, scaler, chosen, chosen.alpha_, told)
