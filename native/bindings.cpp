@@ -11,6 +11,7 @@
 #include <string>
 #include <tuple>
 
+#include "binding_checks.hpp"
 #include "coordinate_descent.hpp"
 #include "dual_ascent.hpp"
 #include "head_bindings.hpp"
@@ -22,8 +23,10 @@ namespace {
 
 using crosshead::Element;
 using crosshead::Kernels;
-using crosshead::LossName;
 using crosshead::PassTask;
+using crosshead::kernels_of;
+using crosshead::loss_of;
+using crosshead::require;
 
 using AnyArray = nb::ndarray<nb::ro, nb::device::cpu>;
 using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -35,10 +38,6 @@ using OutPairs = nb::ndarray<std::uint16_t, nb::ndim<2>, nb::c_contig, nb::devic
 using OutBytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutIndices = nb::ndarray<std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutScores = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-void require(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
 
 Element element_of(nb::dlpack::dtype type) {
   if (type == nb::dtype<float>()) return Element::float32;
@@ -133,25 +132,6 @@ std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutP
   handle.view.split = made.multiples;
   handle.copy = std::move(copy);
   return handle;
-}
-
-LossName loss_of(const std::string& name) {
-  if (name == "softmax") return LossName::softmax;
-  if (name == "binary") return LossName::binary;
-  if (name == "hinge") return LossName::hinge;
-  if (name == "squared_hinge") return LossName::squared_hinge;
-  if (name == "crammer_singer") return LossName::crammer_singer;
-  if (name == "squared_error") return LossName::squared_error;
-  if (name == "centred_quadratic") return LossName::centred_quadratic;
-  if (name == "diagonal_quadratic") return LossName::diagonal_quadratic;
-  if (name == "star_quadratic") return LossName::star_quadratic;
-  throw std::invalid_argument("the native engine has no loss called '" + name + "'");
-}
-
-const Kernels& kernels_of(const std::string& name) {
-  const Kernels* kernels = crosshead::find_kernels(name.c_str());
-  if (kernels == nullptr) throw std::invalid_argument("instruction set '" + name + "' is not available here");
-  return *kernels;
 }
 
 void require_parameters(const FeatureHandle& features, const Matrix& weight, const Vector& bias) {

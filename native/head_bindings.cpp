@@ -9,8 +9,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "binding_checks.hpp"
 #include "head_schedule.hpp"
-#include "schedule.hpp"
 
 namespace nb = nanobind;
 
@@ -19,14 +19,12 @@ namespace {
 using crosshead::Element;
 using crosshead::HeadTask;
 using crosshead::Number;
+using crosshead::kernels_of;
+using crosshead::require;
 
 using Array = nb::ndarray<nb::ro, nb::device::cpu>;
 using Out = nb::ndarray<nb::device::cpu>;
 using Labels = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-void require(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
 
 Number number_of(const std::string& name) {
   if (name == "float64") return Number::float64;
@@ -38,21 +36,11 @@ Number number_of(const std::string& name) {
 
 std::size_t bytes_of(Number number) { return number == Number::float64 ? 8 : (number == Number::float32 ? 4 : 2); }
 
+// The second-order models are for features alone.
 crosshead::LossName head_loss_of(const std::string& name) {
-  using crosshead::LossName;
-  if (name == "softmax") return LossName::softmax;
-  if (name == "binary") return LossName::binary;
-  if (name == "hinge") return LossName::hinge;
-  if (name == "squared_hinge") return LossName::squared_hinge;
-  if (name == "crammer_singer") return LossName::crammer_singer;
-  if (name == "squared_error") return LossName::squared_error;
-  throw std::invalid_argument("the native heads have no loss called '" + name + "'");
-}
-
-const crosshead::Kernels& kernels_of(const std::string& name) {
-  const crosshead::Kernels* kernels = crosshead::find_kernels(name.c_str());
-  if (kernels == nullptr) throw std::invalid_argument("instruction set '" + name + "' is not available here");
-  return *kernels;
+  const crosshead::LossName loss = crosshead::loss_of(name);
+  require(loss <= crosshead::LossName::squared_error, "the native heads have no second-order models");
+  return loss;
 }
 
 // A matrix of this many bytes a number whose rows are contiguous.
