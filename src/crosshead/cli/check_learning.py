@@ -13,6 +13,7 @@ from crosshead.cli.check_finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.data.dataset import Array
 from crosshead.engines import TrainingData, make_engine
 from crosshead.linear import ConvergenceWarning, LinearClassifier
+from crosshead.losses import get_loss
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
@@ -25,7 +26,7 @@ INITIAL: Mapping[str, str] = {
     "crammer_singer": "1",
     "squared_error": "1",
 }
-"""What each loss is at equal scores of zero, as a formula."""
+"""What each loss is at equal scores of zero, as a formula, where its parameters are not given."""
 
 SMALL_WEIGHT = 1e-3
 NEAR = 0.05  # how far from its start, relatively, small random weights may bring the loss
@@ -76,8 +77,8 @@ def initial_loss(learning: Learning) -> Finding:
     """The loss at W = 0, as the engine computes it, against the loss's value at equal scores."""
     objective, expected = learning.objective(), equal_scores_loss(learning)
     found = objective.evaluate(np.zeros(objective.size)).value
-    formula = INITIAL[learning.loss.name]
-    value = f"{expected:.6g}" if formula == "1" else f"{formula} = {expected:.6g}"
+    formula, plain = INITIAL[learning.loss.name], learning.loss == get_loss(learning.loss.name)
+    value = f"{formula} = {expected:.6g}" if plain and formula != "1" else f"{expected:.6g}"
     return Finding(
         "initial_loss",
         "first loss, W = 0",

@@ -18,6 +18,7 @@ class CheckOptions:
     target: options.Target = None
     ignore: options.Ignore = ()
     loss: options.Loss = "softmax"
+    loss_parameter: options.LossParameters = None
     alpha: options.Alpha = 1e-4
     l1_ratio: options.L1Ratio = 0.0
     scale: Annotated[options.Scale, Says("Scale the features first, as in `crosshead fit`.")] = "none"

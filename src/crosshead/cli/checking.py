@@ -12,10 +12,10 @@ from crosshead.cli.display import show_json, show_pairs
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED
 from crosshead.cli.labels import class_indices, training_classes
+from crosshead.cli.losses import chosen_loss
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
 from crosshead.data import load
-from crosshead.losses import get_loss
 from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler
 
@@ -23,6 +23,7 @@ from crosshead.scaling import Scaler
 def run(options: CheckOptions) -> int:
     """Check and show; exit code 1 where a check failed."""
     check_engine(options.engine)
+    chosen_loss(options)
     with Monitor() as monitor:
         monitor.stage(f"reading {options.source}")
         dataset = load(
@@ -44,7 +45,7 @@ def run(options: CheckOptions) -> int:
             features=features,
             indices=indices,
             n_classes=len(classes),
-            loss=get_loss(options.loss),
+            loss=chosen_loss(options),
             penalty=ElasticNet(options.alpha, options.l1_ratio),
             intercept=options.intercept,
             engine=options.engine,
@@ -66,6 +67,7 @@ def _document(options: CheckOptions, shape: tuple[int, ...], classes: int, findi
         "features": shape[1],
         "classes": classes,
         "loss": options.loss,
+        "loss_parameters": options.loss_parameter or {},
         "scale": options.scale,
         **_counts(findings),
         "checks": [finding.to_dict() for finding in findings],

@@ -59,15 +59,18 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join([row[0] + padding[0], *numbers]))
 
 
-def loss_title(loss: str) -> str:
-    """What the mean loss is called.
+def loss_title(loss: str, parameters: Mapping[str, Any] | None = None) -> str:
+    """What the mean loss is called, with its parameters.
 
     Examples
     --------
     >>> loss_title("softmax"), loss_title("squared_hinge")
     ('cross-entropy', 'squared hinge loss')
+    >>> loss_title("hinge", {"margin": 2.0})
+    'hinge loss (margin 2)'
     """
-    return LOSS_TITLES.get(loss, f"{loss.replace('_', ' ').removesuffix(' loss')} loss")
+    title = LOSS_TITLES.get(loss, f"{loss.replace('_', ' ').removesuffix(' loss')} loss")
+    return loss_words(title, parameters or {})
 
 
 def percent(share: float) -> str:
@@ -79,3 +82,15 @@ def percent(share: float) -> str:
     '7.41 %'
     """
     return f"{100 * share:.2f} %"
+
+
+def loss_words(loss: str, parameters: Mapping[str, Any]) -> str:
+    """The name of a loss, and its parameters.
+
+    Examples
+    --------
+    >>> loss_words("softmax", {}), loss_words("hinge", {"margin": 2.0})
+    ('softmax', 'hinge (margin 2)')
+    """
+    told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items())
+    return f"{loss} ({told})" if told else loss

@@ -132,7 +132,8 @@ def _run_model(request: Request, model: Model, source: str) -> int:
         found = evaluate_model(model, dataset.features, indices, computing, **asdict(request.measuring))
     known = note_known_rows(model, dataset)
     head = {"model": request.model, "source": source, "loss": model.loss, **known}
-    _show(request, found, head, model.loss, row_names_of(dataset))
+    title = loss_title(model.loss, model.loss_parameters)
+    _show(request, found, head, title, row_names_of(dataset))
     return DONE
 
 
@@ -159,18 +160,18 @@ def _run_predictions(request: Request) -> int:
     loss = (request.predictions.loss or "softmax") if predictions.kind == "scores" else None
     if loss is not None:
         head |= {"loss": loss}
-    _show(request, found, head, loss, predictions.row_name)
+    _show(request, found, head, None if loss is None else loss_title(loss), predictions.row_name)
     return DONE
 
 
 def _show(
-    request: Request, found: Evaluation, head: dict[str, Any], loss: str | None, row_name: Callable[[int], str]
+    request: Request, found: Evaluation, head: dict[str, Any], title: str | None, row_name: Callable[[int], str]
 ) -> None:
     report.warn(found, row_name)
     if request.shown.as_json:
         show_json({**head, **found.to_dict()})
         return
-    show_pairs(report.pairs(found, None if loss is None else loss_title(loss)))
+    show_pairs(report.pairs(found, title))
     report.show_classes(found)
     if request.shown.confusion:
         report.show_confusion(found)

@@ -227,13 +227,9 @@ def _on_scores(options: ExplainOptions) -> dict[str, Any]:
 def _class_weight(options: ExplainOptions) -> dict[Any, float] | None:
     if not options.class_weight:
         return None
-    weights: dict[Any, float] = {}
-    for text in options.class_weight:
-        name, sign, factor = text.rpartition("=")
-        if not sign or not name:
-            raise UsageError(f"--class-weight {text}: give a class and a number, such as 0=2.5")
-        weights[name] = values.number("--class-weight", factor)
-    return weights
+    return dict(
+        values.named_numbers("--class-weight", options.class_weight, like="a class and a number, such as 0=2.5")
+    )
 
 
 def _penalty(options: ExplainOptions) -> ElasticNet | None:

@@ -25,6 +25,7 @@ class FitOptions:
     target: options.Target = None
     ignore: options.Ignore = ()
     loss: options.Loss = "softmax"
+    loss_parameter: options.LossParameters = None
     alpha: Annotated[
         float | None,
         options.option(

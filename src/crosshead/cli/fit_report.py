@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from crosshead.cli.display import loss_title, percent, show_json, show_pairs
+from crosshead.cli.display import loss_title, loss_words, percent, show_json, show_pairs
 from crosshead.cli.embedding import backbone_title
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import tell
@@ -61,9 +61,9 @@ def pairs(fitted: Fitted) -> list[tuple[str, str]]:
         *([] if BACKBONE not in model.encoding else [("backbone", backbone_title(model.encoding[BACKBONE]))]),
         *([] if fitted.network is None else fitted.network.pairs()),
         ("classes", str(len(model.classes))),
-        ("loss", f"{model.loss}, {penalty}"),
+        ("loss", f"{loss_words(model.loss, model.loss_parameters)}, {penalty}"),
         (
-            loss_title(model.loss),
+            loss_title(model.loss, model.loss_parameters),
             ", ".join(f"{part.mean_loss:.6g} {name}" for name, part in parts) + unit,
         ),
         ("error", ", ".join(f"{percent(part.error)} {name}" for name, part in parts)),
@@ -86,6 +86,7 @@ def document(fitted: Fitted) -> dict[str, Any]:
         "backbone": model.encoding.get(BACKBONE),
         "classes": model.classes,
         "loss": model.loss,
+        "loss_parameters": dict(model.loss_parameters),
         "alpha": fitted.alpha,
         "l1_ratio": options.l1_ratio,
         "scale": options.scale,

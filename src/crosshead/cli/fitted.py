@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError
 from crosshead.cli.fit_options import FitOptions
+from crosshead.cli.losses import chosen_loss
 from crosshead.cli.measures import Measures
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.path_options import PathOptions
@@ -58,7 +59,7 @@ def train(
 ) -> LinearClassifier:
     """The certified fit of scaled features, from ``start`` on: W, b and classes, of which it is never worse."""
     classifier = LinearClassifier(
-        options.loss,
+        chosen_loss(options),
         alpha=alpha,
         l1_ratio=options.l1_ratio,
         fit_intercept=options.intercept,
@@ -110,6 +111,7 @@ def trained_model(
         bias=estimator.intercept_,
         classes=estimator.classes_,
         loss=options.loss,
+        loss_parameters=options.loss_parameter or {},
         scaling=scaler,
         encoding=training.encoding,
         feature_names=training.feature_names,

@@ -14,6 +14,7 @@ from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.fitted import Fitted, model_of, train
 from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
+from crosshead.cli.losses import chosen_loss
 from crosshead.cli.measures import Computing, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
@@ -24,6 +25,7 @@ from crosshead.scaling import Scaler
 def run(options: FitOptions) -> int:
     """Train, save and show; returns the exit code."""
     check_engine(options.engine)
+    chosen_loss(options)
     folder = model_folder_for(options.output, options.source)
     report = report_page_for(options, folder)
     with Monitor(options.tol) as monitor:

@@ -12,11 +12,11 @@ from crosshead.cli.display import percent
 from crosshead.cli.errors import UsageError
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.labels import class_indices
+from crosshead.cli.losses import chosen_loss
 from crosshead.cli.measures import Computing, measure, model_loss, scores_of
 from crosshead.data import Dataset
 from crosshead.linear import ConvergenceWarning
 from crosshead.linear.path import regularisation_path
-from crosshead.losses import get_loss
 from crosshead.models import Model
 from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler
@@ -106,7 +106,7 @@ def choose_alpha(
                 features,
                 target,
                 N_ALPHAS,
-                loss=options.loss,
+                loss=chosen_loss(options),
                 l1_ratio=options.l1_ratio,
                 fit_intercept=options.intercept,
                 class_weight=options.class_weight,
@@ -119,7 +119,7 @@ def choose_alpha(
             )
         except ValueError as error:
             raise UsageError(f"{options.source}: {error}") from error
-    loss, tried = get_loss(options.loss), list[tuple[float, float]]()
+    loss, tried = chosen_loss(options), list[tuple[float, float]]()
     assert path.coef is not None  # it was not asked to leave them out
     index = np.searchsorted(path.classes, own)
     for alpha, weight, bias in zip(path.alphas, path.coef, path.intercepts, strict=True):

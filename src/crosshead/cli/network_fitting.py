@@ -115,7 +115,9 @@ def _train_network(
     try:
         loss = options.loss if "m1" not in chosen.network else "margin"
         bias: dict[str, Any] = {} if loss == "margin" else {"bias": options.intercept}
-        network = CNN(tuple(images.pixels.shape[1:]), len(parts.classes), loss, **bias, **chosen.network)
+        own = {} if loss == "margin" else options.loss_parameter or {}
+        head = {**own, **bias, **chosen.network}
+        network = CNN(tuple(images.pixels.shape[1:]), len(parts.classes), loss, **head)
         training = TrainingOptions(
             **chosen.training,
             augmentation=Augmentation(**chosen.augmentation),
@@ -180,7 +182,7 @@ def _fit_last_layer(
     monitor.stage("measuring")
     # Validation rows were held out of the source, too: a later evaluation on all of it is told so.
     model = replace(model_of(options, learning, scaler, classifier, whole.fingerprint()), network=content)
-    as_trained = Model(*own, model.classes, model.loss, encoding=model.encoding)
+    as_trained = Model(*own, model.classes, model.loss, loss_parameters=model.loss_parameters, encoding=model.encoding)
     judged, title = learning if test is None else test, "row" if images.source.names is None else "file"
     sides = {"learning": learning, "validation": choosing} | ({} if test is None else {"test": test})
     fit = NetworkFit(

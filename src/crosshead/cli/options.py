@@ -57,6 +57,11 @@ PixelSize = Annotated[
 Loss = Annotated[
     str, typer.Option(metavar="NAME", help=f"What a wrong score costs: {', '.join(LOSSES)}."), one_of(LOSSES)
 ]
+LossParameters = Annotated[
+    dict[str, float] | None,
+    option("NAME=NUMBER", "A parameter of the loss: margin (hinges), label_smoothing (softmax); may be repeated."),
+    Reads(partial(values.named_numbers, like="a parameter and a number, such as margin=2"), list[str]),
+]
 Alpha = Annotated[
     float,
     typer.Option(metavar="NUMBER", help="Strength of the penalty on the weights; also as 1/60000."),

@@ -54,6 +54,7 @@ class PathOptions:
     target: options.Target = None
     ignore: options.Ignore = ()
     loss: options.Loss = "softmax"
+    loss_parameter: options.LossParameters = None
     l1_ratio: options.L1Ratio = 0.0
     alphas: Annotated[
         int | list[float],

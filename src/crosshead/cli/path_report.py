@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosshead.cli.display import loss_title, show_json, show_pairs, show_table
+from crosshead.cli.display import loss_title, loss_words, show_json, show_pairs, show_table
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError, tell
 
@@ -64,7 +64,8 @@ def series(outcome: PathOutcome) -> list[Series]:
     folds = [] if outcome.chosen is None else [fold.measures for fold in outcome.chosen.folds_]
     nats = outcome.training.log_loss is not None
     found = []
-    title = "cross-entropy" if nats else loss_title(outcome.options.loss)
+    options = outcome.options
+    title = "cross-entropy" if nats else loss_title(options.loss, options.loss_parameter)
     for name, key, take in (
         (title, "cross_entropy_nats" if nats else "mean_loss", _log_loss if nats else _loss),
         ("error", "error", _error),
@@ -135,6 +136,7 @@ def document(outcome: PathOutcome) -> dict[str, Any]:
         "rows": outcome.rows,
         "classes": path.classes,
         "loss": options.loss,
+        "loss_parameters": options.loss_parameter or {},
         "l1_ratio": options.l1_ratio,
         "scale": options.scale,
         "tol": options.tol,
@@ -167,6 +169,7 @@ def draw(outcome: PathOutcome, file: str) -> None:
 
     path, options = outcome.path, outcome.options
     assert path.coef is not None
+    loss = loss_words(options.loss, options.loss_parameter or {})
     curves = []
     for one in series(outcome):
         unit, factor = (" (%)", 100.0) if one.key == "error" else (" (nats)" if "nats" in one.key else "", 1.0)
@@ -175,7 +178,7 @@ def draw(outcome: PathOutcome, file: str) -> None:
         curves.append(Curve(one.title + unit, factor * one.train, mean, spread))
     draw_path(
         PathDisplay(
-            title=f"{options.source}: {options.loss}, l1 ratio {options.l1_ratio:g}",
+            title=f"{options.source}: {loss}, l1 ratio {options.l1_ratio:g}",
             alphas=path.alphas,
             curves=curves,
             nonzero=path.nnz,

@@ -15,6 +15,7 @@ from crosshead.cli.errors import DONE, FAILED, UsageError
 from crosshead.cli.fitted import trained_model
 from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
+from crosshead.cli.losses import chosen_loss
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.path_options import PathOptions
 from crosshead.cli.path_report import PathOutcome
@@ -23,7 +24,6 @@ from crosshead.data import Dataset, load
 from crosshead.engines import TrainingData
 from crosshead.linear import ConvergenceWarning, LinearClassifierCV, Path, regularisation_path
 from crosshead.linear.held_out import measure_path
-from crosshead.losses import get_loss
 from crosshead.models import Model
 from crosshead.scaling import Scaler
 
@@ -31,6 +31,7 @@ from crosshead.scaling import Scaler
 def run(options: PathOptions) -> int:
     """Train along the path and show; returns the exit code."""
     check_engine(options.engine)
+    chosen_loss(options)
     if options.picture is not None:
         path_report.check_picture(options.picture)
     if options.output is not None:
@@ -56,7 +57,7 @@ def run(options: PathOptions) -> int:
         assert path.coef is not None
         data = TrainingData(features, target, len(classes))
         training = measure_path(
-            get_loss(options.loss),
+            chosen_loss(options),
             path.coef,
             path.intercepts,
             data,
@@ -82,7 +83,7 @@ def _train(
     options: PathOptions, features: Any, dataset: Dataset, monitor: Monitor
 ) -> tuple[Path, LinearClassifierCV | None]:
     shared: dict[str, Any] = {
-        "loss": options.loss,
+        "loss": chosen_loss(options),
         "l1_ratio": options.l1_ratio,
         "fit_intercept": options.intercept,
         "class_weight": options.class_weight,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from crosshead.cli.display import loss_words
 from crosshead.data import Dataset
 from crosshead.models import Model
 from crosshead.models.document import package_version
@@ -57,6 +58,8 @@ def commands_for(model: Model, source: str, folder: str, test: str | None) -> li
         "--alpha",
         repr(float(settings["alpha"])),
     ]
+    for name, value in model.loss_parameters.items():
+        words += ["--loss-parameter", f"{name}={value!r}"]
     words += _option("--l1-ratio", settings.get("l1_ratio"), 0.0) + _option("--scale", model.scaling.kind, "none")
     words += _data_options(model.encoding)
     words += [] if test is None else ["--test", test]
@@ -93,7 +96,7 @@ def _data_options(encoding: Mapping[str, Any]) -> list[str]:
 def model_facts(model: Model, dataset: Dataset, engine: str, resamples: int, seed: int) -> list[tuple[str, str]]:
     """Settings, fingerprints and versions."""
     said = model.training
-    facts = [("loss", model.loss)]
+    facts = [("loss", loss_words(model.loss, model.loss_parameters))]
     facts += [(name.replace("_", " "), _plain(value)) for name, value in model.hyperparameters.items()]
     facts.append(("scaling", model.scaling.kind))
     if model.temperature is not None:

@@ -89,7 +89,7 @@ def _costliest(model: Model, blocks: Iterable[tuple[int, Array]], indices: Array
 
 
 def _costly(model: Model, dataset: Dataset, found: TopLosses) -> Listing:
-    loss = model.loss if model.temperature is None else "softmax"
+    loss, parameters = (model.loss, model.loss_parameters) if model.temperature is None else ("softmax", {})
     columns: dict[str, list[Any]] = {
         row_title(dataset): row_names(dataset, found.rows.tolist()),
         "true": model.classes[found.target].tolist(),
@@ -101,7 +101,7 @@ def _costly(model: Model, dataset: Dataset, found: TopLosses) -> Listing:
     unit = "" if found.probability is None else " (nats)"
     pairs = [
         ("rows", str(found.n_rows)),
-        (f"total {loss_title(loss)}", f"{found.total_loss:.6g}{unit}"),
+        (f"total {loss_title(loss, parameters)}", f"{found.total_loss:.6g}{unit}"),
         ("shown", f"{len(found)} rows, {percent(float(found.share.sum()))} of the total"),
     ]
     facts = {"rows": found.n_rows, "loss": loss, "total_loss": found.total_loss}

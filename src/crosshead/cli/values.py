@@ -58,6 +58,26 @@ def numbers(option: str, text: str) -> list[float]:
     return values
 
 
+def named_numbers(option: str, texts: Sequence[str], *, like: str) -> dict[str, float]:
+    """Numbers by name; ``like`` says what is wanted where something else stands there.
+
+    Examples
+    --------
+    >>> named_numbers("--class-weight", ["cat=2", "dog=1/2"], like="a class and a number")
+    {'cat': 2.0, 'dog': 0.5}
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, sign, said = text.rpartition("=")
+        if not sign or not name.strip():
+            raise UsageError(f"{option} {text}: give {like}")
+        name = name.strip()
+        if name in found:
+            raise UsageError(f"{option} {text}: {name!r} was given before; give it once")
+        found[name] = number(option, said)
+    return found
+
+
 def above_zero(option: str, text: str, *, highest: float = math.inf) -> float:
     """A number above 0, and no higher than ``highest``.
 
