@@ -94,7 +94,7 @@ struct Binary {
       const Lane<T> small = exponential<T>(-size);
       const Lane<T> soft_plus = log1p_unit<T>(small);
       const Lane<T> sure = static_cast<T>(1) / (static_cast<T>(1) + small);
-      loss += maximum(score, fill<T>(0)) + soft_plus;
+      loss += maximum(fill<T>(0), score) + soft_plus;
       entropy += soft_plus + size * (small * sure);
       Lane<T> residual = score < 0 ? small * sure : sure;
       if (target.soft) {
@@ -152,7 +152,7 @@ struct Hinge {
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> m = load(z + c * kLanes) + offset;
       const Lane<T> r = mu > 0 ? minimum(maximum(m * inverse, zero), one) : (m > 0 ? one : zero);
-      loss += maximum(m, zero);
+      loss += maximum(zero, m);
       surrogate += r > 0 ? r * (m - r * (mu / 2)) : zero;
       total += r;
       store(z + c * kLanes, r);
@@ -170,7 +170,7 @@ struct SquaredHinge {
     const Lane<T> zero = fill<T>(0);
     Lane<T> loss = zero, total = zero;
     for (std::int64_t c = 0; c < classes; ++c) {
-      const Lane<T> m = maximum(load(z + c * kLanes) + offset, zero);
+      const Lane<T> m = maximum(zero, load(z + c * kLanes) + offset);
       loss += m * m;
       total += m * static_cast<T>(2);
       store(z + c * kLanes, m * static_cast<T>(2));
@@ -186,12 +186,17 @@ struct CrammerSinger {
   static TileSums<T> run(T* z, std::int64_t classes, TileTarget<T> target, const LossParameters& parameters) {
     const Lane<T> offset = begin_margins(z, target, parameters);
     Lane<T> top = load(z) + offset;
-    for (std::int64_t c = 1; c < classes; ++c) top = maximum(top, load(z + c * kLanes) + offset);
+    Lane<T> unknown = top - top;  // 0, or NaN where a margin is no number, which a maximum would pass over
+    for (std::int64_t c = 1; c < classes; ++c) {
+      const Lane<T> m = load(z + c * kLanes) + offset;
+      unknown += m - m;
+      top = maximum(top, m);
+    }
     const TileSums<T> sums = parameters.smoothing > 0 ? smooth(z, classes, offset, top, parameters)
                                                       : sharp(z, classes, offset, top);
     const Lane<T> total = sums.dual;
     set_at_labels(z, target.label, -total);
-    return {maximum(top, fill<T>(0)), sums.surrogate, total * static_cast<T>(parameters.margin)};
+    return {maximum(top, fill<T>(0)) + unknown, sums.surrogate, total * static_cast<T>(parameters.margin)};
   }
 
  private:

@@ -61,11 +61,13 @@ inline void store(T* p, Lane<T> v) {
   *reinterpret_cast<typename Unaligned<T>::Vector*>(p) = v;
 }
 
+// b where either is NaN.
 template <class V>
 inline V maximum(V a, V b) {
   return a > b ? a : b;
 }
 
+// b where either is NaN.
 template <class V>
 inline V minimum(V a, V b) {
   return a < b ? a : b;

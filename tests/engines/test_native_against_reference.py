@@ -282,6 +282,20 @@ def test_scores_of_ten_thousand_stay_finite(loss: Any, dtype: Any, isa: str) -> 
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("loss", ALL, ids=repr)
+def test_a_score_that_is_no_number_costs_no_finite_amount(loss: Any, place: int, isa: str) -> None:
+    """∞ − ∞ in one class: a solver that is told of a finite loss there would follow it."""
+    X = np.array([[1e30, 1e30], [0.0, 1.0]], dtype=np.float32)
+    W = np.zeros((3, 2))
+    W[place] = [1e30, -1e30]
+    for label in range(3):
+        engine = NativeEngine(TrainingData(X, np.array([label, 0], dtype=np.int32), 3), 1, isa)
+        found = engine.evaluate(W, np.zeros(3), loss, exact=False)
+        assert not np.isfinite(found.loss) or not np.isfinite(found.dual)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("name", ["hinge", "crammer_singer"])
 def test_narrow_smoothing_keeps_its_precision(name: str, exact: bool, isa: str) -> None:
