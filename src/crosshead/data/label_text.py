@@ -43,6 +43,7 @@ def labels_of_text(column: Any, name: str, place: Place, learned_type: str | Non
     digits than an integer holds: two labels that are written differently never become one. ``learned_type`` is what the
     labels of training were.
     """
+    source = place.source
     compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
     distinct = [str(text) for text in column.unique().to_pylist()]
     _refuse_blanks(column, distinct, name, place)
@@ -53,11 +54,9 @@ def labels_of_text(column: Any, name: str, place: Place, learned_type: str | Non
         absent = next(text for text in distinct if text.strip() in missing)
         row = column.to_pylist().index(absent)
         if kind != "str":
-            raise DataError(
-                f"{place.source}: column {name!r} has no label at {place.row(row)}; fill it in or remove the row"
-            )
+            raise DataError(f"{source}: column {name!r} has no label at {place.row(row)}; fill it in or remove the row")
         notes.append(
-            f"{place.source}: {absent!r} at {place.row(row)}, column {name!r}, is taken for a class of that name; "
+            f"{source}: {absent!r} at {place.row(row)}, column {name!r}, is taken for a class of that name; "
             "remove such rows if the label is missing"
         )
     if kind == "date":
@@ -65,12 +64,12 @@ def labels_of_text(column: Any, name: str, place: Place, learned_type: str | Non
             f"{place.source}: column {name!r} holds dates, which cannot be labels; give integers or strings"
         )
     if kind == "str":
-        return column.to_numpy().astype(np.str_)  # type: ignore[no-any-return]
+        return np.asarray(column.to_numpy().astype(np.str_))
     bare = compute.utf8_trim_whitespace(column)
     if kind == "bool":
         return np.asarray(compute.equal(compute.utf8_lower(bare), "true").to_numpy())
     values = bare.to_numpy().astype(np.str_)
-    return values.astype(np.int64 if kind == "int" else np.float64)
+    return np.asarray(values, dtype=np.int64 if kind == "int" else np.float64)
 
 
 def _refuse_blanks(column: Any, distinct: Sequence[str], name: str, place: Place) -> None:
@@ -84,10 +83,10 @@ def _refuse_blanks(column: Any, distinct: Sequence[str], name: str, place: Place
                 f"{place.source}: label {name!r} is empty at {place.row(row)}; fill it in or remove the row"
             )
         if seen.setdefault(bare, text) != text and not _NUMBER.fullmatch(bare):
-            row = column.to_pylist().index(text)
+            row = place.row(column.to_pylist().index(text))
             raise DataError(
-                f"{place.source}: labels {seen[bare]!r} and {text!r} ({place.row(row)}) in column {name!r} differ only in "
-                "blanks; make them the same"
+                f"{place.source}: labels {seen[bare]!r} and {text!r} ({row}) in column {name!r} differ only in blanks; "
+                "make them the same"
             )
 
 

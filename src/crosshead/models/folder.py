@@ -29,6 +29,7 @@ from crosshead.models.content import (
     WEIGHTS,
     document_of,
     fields_of,
+    plain_classes,
     tensors_of,
     weights_bytes,
     with_network_at,
@@ -80,6 +81,9 @@ class Model:
     temperature: float | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
     network: bytes = b""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", plain_classes(self.classes))
 
     def save(self, folder: str | Path) -> None:
         """Write the folder beside its place and move it there; a model folder of ours is replaced.
