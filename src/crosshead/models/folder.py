@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from crosshead.disk import writing
 from crosshead.models.card import model_card
 from crosshead.models.checks import check_model
 from crosshead.models.content import (
@@ -102,12 +103,13 @@ class Model:
         document = document_of(self, weights)
         temporary = temporary_sibling(place)
         try:
-            write_file(temporary / WEIGHTS, weights)
-            if self.network:
-                write_file(temporary / NETWORK, self.network)
-            write_file(temporary / DOCUMENT, document_bytes(document))
-            write_file(temporary / CARD, model_card(document).encode("utf-8", "replace"))
-            put_in_place(temporary, place)
+            with writing(str(folder)):
+                write_file(temporary / WEIGHTS, weights)
+                if self.network:
+                    write_file(temporary / NETWORK, self.network)
+                write_file(temporary / DOCUMENT, document_bytes(document))
+                write_file(temporary / CARD, model_card(document).encode("utf-8", "replace"))
+                put_in_place(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
