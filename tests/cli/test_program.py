@@ -127,3 +127,33 @@ def test_main_reads_the_command_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["crosshead", "--version"])
     assert main() == 0
     assert capsys.readouterr().out.startswith("crosshead ")
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_failure(tmp_path: Path, redirection: str):
+    """Whatever is opened next must not take the closed stream's number, or messages end up in a file of ours."""
+    (tmp_path / "t.csv").write_text("a,y\n1,u\n2,v\n3,u\n4,v\n")
+    command = f"{sys.executable} -m crosshead fit t.csv --output model {redirection}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
+        "model.json",
+        "model.safetensors",
+    ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_under_stdout(tmp_path: Path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "crosshead", "explain", "--scores", "1,2", "--target", "0"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("crosshead: error: No space left on device; free some space")
+    assert len(done.stderr.splitlines()) == 1

@@ -175,3 +175,10 @@ def test_split_refusals() -> None:
         split(Dataset(np.eye(3)), 1.0, seed=0)
     with pytest.raises(DataError, match=r"tiny\.csv: 1 row\(s\) cannot be split"):
         split(Dataset(np.ones((1, 2)), source="tiny.csv"), 0.5, seed=0)
+
+
+def test_neither_files_nor_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the source has no name"):
+        load("")
+    with pytest.raises(DataError, match="neither a file nor a folder but a pipe or device; save what it gives"):
+        load("/dev/null")

@@ -118,7 +118,7 @@ BAD = {
     "named": ("id,a,b,y\nx7,0.5,0.75,a\n", "row 1 below the header (x7) sums to 1.25"),
     "empty": ("a,b,y\n0.5,,a\n", "NaN, or an empty cell, at row 1 below the header, column 'b'"),
     "unseen": ("a,b,y\n0.5,0.5,a\n0.5,0.5,c\n", "label 'c' at row 2 below the header is none of the classes a, b"),
-    "no label": ("a,b,y\n0.5,0.5,\n", "column 'y' has no label at row 1 below the header"),
+    "no label": ("a,b,y\n0.5,0.5,\n", "label 'y' is empty at row 1 below the header"),
     "no target": ("a,b\n0.5,0.5\n", "say --target NAME"),
     "one column": ("p,y\n0.5,a\n", "only one column of numbers, 'p'"),
     "predicted only": ("row,predicted,y\n1,a,a\n", "crosshead predict writes them with --proba"),

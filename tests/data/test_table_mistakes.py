@@ -58,9 +58,10 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
         ("a,b,y\n1,u,x\n3,,x\n", r"empty cell at row 2 below the header, column 'b'"),
         ("a,b,y\n1,,x\n3,,x\n", r"column 'b' is empty in every row; leave it out with --ignore b"),
         ("a,y\n1,x\n2,\n", r"label 'y' is empty at row 2 below the header"),
-        ("a,y\n1,0\n2,\n", r"column 'y' has no label at row 2 below the header"),
+        ("a,y\n1,0\n2,\n", r"label 'y' is empty at row 2 below the header"),
+        ("a,y\n1,0\n2,NA\n", r"column 'y' has no label at row 2 below the header"),
         ("a,when,y\n1,2020-01-31,x\n", r"column 'when' holds values of type date32"),
-        ("a,y\n1,2020-01-31\n", r"column 'y' holds date32.* cannot be labels"),
+        ("a,y\n1,2020-01-31\n", r"column 'y' holds dates, which cannot be labels"),
     ],
 )
 def test_csv_refusals(tmp_path: Path, text: str, message: str) -> None:

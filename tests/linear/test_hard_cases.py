@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from scipy import sparse
 
 from crosshead.engines import TrainingData, has_native
-from crosshead.linear import LinearClassifier, regularisation_path
+from crosshead.linear import LinearClassifier, LinearClassifierCV, LogisticRegression, regularisation_path
+from crosshead.losses import Softmax
+from crosshead.models import Model
 
 
 def separable(rows: int = 60) -> Any:
@@ -104,3 +107,57 @@ def test_probabilities_rounded_to_single_precision_are_certified():
     assert path.certified
     with pytest.raises(ValueError, match=r"row 0 sums to 1\.01"):
         LinearClassifier().fit(X, 1.01 * P)
+
+
+@pytest.mark.parametrize("estimator", [LinearClassifier, LogisticRegression, LinearClassifierCV])
+@pytest.mark.parametrize("factor", [1e308, 5e-324])
+def test_weights_whose_sum_cannot_be_divided_by_are_refused(estimator: Any, factor: float) -> None:
+    X, y = separable()
+    with pytest.raises(ValueError, match="weights of the rows add up to"):
+        estimator().fit(X, y, np.full(len(y), factor))
+    with pytest.raises(ValueError, match="weights of the rows add up to"):
+        estimator(class_weight=dict.fromkeys(np.unique(y), factor)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"loss": None},
+        {"loss": Softmax},
+        {"loss": "SOFTMAX"},
+        {"tol": 1.0},
+        {"n_threads": "a"},
+        {"n_threads": np.nan},
+        {"n_threads": 10**20},
+        {"class_weight": {0: "a"}},
+        {"class_weight": {0: None}},
+    ],
+)
+def test_what_no_fit_can_use_is_named(parameters: Any) -> None:
+    X, y = separable()
+    with pytest.raises(ValueError, match=next(iter(parameters)).replace("_", "[_ ]")):
+        LinearClassifier(**parameters).fit(X, y)
+
+
+def test_masked_values_are_no_numbers() -> None:
+    X, y = separable()
+    with pytest.raises(ValueError, match="masked values"):
+        LinearClassifier().fit(np.ma.masked_greater(X, 1.0), y)
+    assert LinearClassifier().fit(np.ma.masked_array(X), y).status_ == "converged"
+
+
+def test_no_folds_at_all() -> None:
+    X, y = separable()
+    with pytest.raises(ValueError, match="no folds"):
+        LinearClassifierCV(alphas=2, cv=[]).fit(X, y)
+
+
+def test_labels_of_a_data_frame_keep_their_type(tmp_path: Path) -> None:
+    """scikit-learn makes floats of pandas' Int64 and boolean; strings arrive as Python objects."""
+    pandas = pytest.importorskip("pandas")
+    X, y = separable()
+    for labels, kind in [(y, "Int64"), (y > 0, "boolean"), (np.array(["no", "yes"])[y % 2], "string")]:
+        model = LinearClassifier(alpha=1e-2).fit(X, pandas.Series(labels, dtype=kind))
+        assert [str(label) for label in model.classes_] == [str(label) for label in np.unique(labels)]
+        Model(model.coef_, model.intercept_, model.classes_, "softmax").save(tmp_path / kind)
+        np.testing.assert_array_equal(Model.load(tmp_path / kind).classes, np.unique(labels))

@@ -26,6 +26,7 @@ from crosshead.data.feature_files import (
     write_table,
 )
 from crosshead.data.image_source import Broken, ImageBatch, ImageSource, refusal_of
+from crosshead.disk import writing
 from crosshead.models.document import package_version
 
 BATCH_SIZE = 32
@@ -186,7 +187,8 @@ def _write(
             partial = PartialFeatures(folder, name, backbone.n_features)
             resumed += partial.progress.stop
             try:
-                _gather(part, backbone, partial, how, _Counter(watch, done, total))
+                with writing(folder):
+                    _gather(part, backbone, partial, how, _Counter(watch, done, total))
             finally:
                 partial.close()
             done += len(part)
@@ -195,7 +197,8 @@ def _write(
         temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
         try:
             test = written[1] if len(written) > 1 else None
-            WRITERS[suffix](temporary, written[0], test, described(backbone, how))
+            with writing(output):
+                WRITERS[suffix](temporary, written[0], test, described(backbone, how))
             os.replace(temporary, output)
         finally:
             temporary.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
@@ -74,7 +76,9 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _system_error(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error.strerror)
+    advice = "; free some space, or write elsewhere" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{place}{error.strerror}{advice}"
 
 
 def _where_help_is(error: Exception) -> str:

@@ -22,6 +22,7 @@ from crosshead.data.dataset import Array
 from crosshead.data.decoding import Pixels
 from crosshead.data.feature_files import BACKBONE, KIND
 from crosshead.data.open_images import holds_images
+from crosshead.disk import writing
 from crosshead.export import Check, build_onnx, check_export
 from crosshead.export.check import Runner
 from crosshead.export.graph import Exported
@@ -137,7 +138,8 @@ def _ours(model: Model, features: Array) -> tuple[Array, Array | None]:
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write_file(temporary, content)
+        with writing(path):
+            write_file(temporary, content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, TextIO
@@ -20,6 +20,7 @@ import numpy as np
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
+from crosshead.disk import writing
 
 SUFFIXES = (".csv", ".parquet", ".npz")
 
@@ -233,6 +234,13 @@ class NpzWriter:
                 np.lib.format.write_array(member, values, allow_pickle=False)
         self._archive.close()
 
+    def abandon(self) -> None:
+        """Let go of a file that will not be finished, without a word: what ended it is said elsewhere."""
+        for part in (self._proba, self._waiting, self._archive):
+            if part is not None:
+                with suppress(OSError, ValueError):
+                    part.close()
+
 
 def check_output(text: str, suffixes: Sequence[str] = SUFFIXES, option: str = "--output") -> Path:
     """The path to write to; UsageError where its kind is unknown or it cannot lie there."""
@@ -251,7 +259,10 @@ def text_file(path: Path) -> Iterator[TextIO]:
     """A text file to write to, which appears, or replaces the old one, once it is complete."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        with (
+            writing(path),
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
             yield stream
         os.replace(temporary, path)
     finally:
@@ -263,14 +274,26 @@ def file_writer(path: Path, columns: Columns) -> Iterator[Writer]:
     """A writer for the file's kind. The file appears, or replaces the old one, once it is complete."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        if path.suffix.lower() == ".csv":
-            with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                yield CsvWriter(stream, columns)
-        else:
-            kind = ParquetWriter if path.suffix.lower() == ".parquet" else NpzWriter
-            writer = kind(temporary, columns)
+        with writing(path), _open_writer(temporary, path.suffix.lower(), columns) as writer:
             yield writer
-            writer.finish()
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _open_writer(temporary: Path, suffix: str, columns: Columns) -> Iterator[Writer]:
+    if suffix == ".csv":
+        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            yield CsvWriter(stream, columns)
+    elif suffix == ".parquet":
+        table = ParquetWriter(temporary, columns)
+        yield table
+        table.finish()
+    else:
+        archive = NpzWriter(temporary, columns)
+        try:
+            yield archive
+            archive.finish()
+        finally:
+            archive.abandon()

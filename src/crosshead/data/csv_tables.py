@@ -11,16 +11,24 @@ from typing import Any
 from crosshead.data.checks import Place
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import UNPACKING_ERRORS, is_gzipped, open_unpacked
+from crosshead.data.label_text import likely_target
 
 DELIMITERS = (",", ";", "\t")
 
+_LINE_BREAK = re.compile(r"\r\n?|\n")
+
 
 def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) -> Any:
-    """Read the whole table; `learned` is the encoding of an earlier one, whose column types are kept."""
+    """Read the whole table; `learned` is the encoding of an earlier one, whose column types are kept.
+
+    The column of labels stays text: only `labels_of_text` knows what two labels have in common.
+    """
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     arrow_csv = load_package("pyarrow.csv", "pyarrow", "reading CSV")
     header, delimiter = _csv_header(path)
-    types = _learned_types(pyarrow, learned, target)
+    types = _learned_types(pyarrow, learned)
+    labels = likely_target(header, target, learned)
+    types |= {} if labels is None else {labels: pyarrow.string()}
     types = {name: arrow_type for name, arrow_type in types.items() if name in header}
 
     def read(column_types: Mapping[str, Any], use_threads: bool) -> Any:
@@ -29,7 +37,11 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
             return arrow_csv.read_csv(
                 stream,
                 read_options=arrow_csv.ReadOptions(use_threads=use_threads),
-                parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=len(header) > 1,  # of one column, an empty line is an empty cell
+                ),
                 convert_options=arrow_csv.ConvertOptions(column_types=column_types),
             )
 
@@ -37,6 +49,8 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
         return read(types, use_threads=True)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = first_line(error)
+    if "invalid UTF8" in reason:
+        raise _not_utf8(path, reason, header)
     if "conversion error" in reason:
         as_text = read({name: pyarrow.string() for name in header}, use_threads=True)
         return _cast_columns(pyarrow, as_text, types, str(path))
@@ -45,6 +59,12 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
         return read(types, use_threads=False)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _csv_error(path, first_line(error), delimiter) from error
+
+
+def _not_utf8(path: Path, reason: str, header: list[str]) -> DataError:
+    found = re.search(r"column #(\d+)", reason)
+    where = f"column {header[int(found[1])]!r} is" if found is not None else "it holds text that is"
+    return DataError(f"{path}: {where} not UTF-8; save the file as UTF-8")
 
 
 def _csv_error(path: Path, reason: str, delimiter: str) -> DataError:
@@ -59,16 +79,12 @@ def _csv_error(path: Path, reason: str, delimiter: str) -> DataError:
     )
 
 
-def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None, target: str | None) -> dict[str, Any]:
+def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None) -> dict[str, Any]:
     """Column types as in training: words must stay words in a file where all of them look like numbers."""
     if learned is None:
         return {}
     arrow_types = {"category": pyarrow.string(), "number": pyarrow.float64(), "boolean": pyarrow.bool_()}
-    types = {str(column["name"]): arrow_types[column["kind"]] for column in learned["columns"]}
-    target_name = target if target is not None else learned.get("target")
-    if target_name is not None and learned.get("target_type") == "str":
-        types[str(target_name)] = pyarrow.string()
-    return types
+    return {str(column["name"]): arrow_types[column["kind"]] for column in learned["columns"]}
 
 
 def _cast_columns(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> Any:
@@ -92,7 +108,7 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     """The column names and the delimiter, read from the first line."""
     try:
         with open_unpacked(path) as stream:
-            line = stream.readline(1 << 20).decode("utf-8-sig")
+            line = _LINE_BREAK.split(stream.readline(1 << 20).decode("utf-8-sig"), maxsplit=1)[0]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the header is not UTF-8 text; save the file as UTF-8") from error
     except UNPACKING_ERRORS as error:

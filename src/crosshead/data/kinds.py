@@ -41,7 +41,7 @@ _TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 def recognise(source: str) -> tuple[str, Path]:
     """The kind of a source and its path; DataError where there is none, or none that can be read."""
     path = Path(source)
-    if path.is_dir():
+    if source.strip() and path.is_dir():
         return "images", path
     if path.is_file():
         return kind_of_file(path), path
@@ -49,6 +49,10 @@ def recognise(source: str) -> tuple[str, Path]:
         return "pair", path
     if source in builtin.NAMES:
         return "builtin", path
+    if not source.strip():
+        raise DataError("the source has no name; give a file, a folder, or a built-in data set")
+    if path.exists():
+        raise DataError(f"{source}: neither a file nor a folder but a pipe or device; save what it gives as a file")
     raise DataError(f"{source}: no such file or folder{_similar_name(path)}")
 
 

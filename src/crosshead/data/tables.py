@@ -15,8 +15,7 @@ from crosshead.data.columns import column_features, encode_columns, learn_column
 from crosshead.data.csv_tables import first_line, read_csv
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError, load_package
-
-TARGET_NAMES = ("target", "label", "class", "y")
+from crosshead.data.label_text import TARGET_NAMES, labels_of_text
 
 
 def read_table(
@@ -54,7 +53,9 @@ def read_table(
     features = encode_columns(table, columns, place, notes)
     feature_names = column_features(columns)
     check_finite(features, Place(source, below_header, feature_names))
-    labels = None if target_name is None else table_labels(table.column(target_name), target_name, place, learned)
+    labels = None
+    if target_name is not None:
+        labels = table_labels(table.column(target_name), target_name, place, learned, notes)
     return Dataset(
         features,
         labels,
@@ -141,7 +142,9 @@ def _listed(names: Collection[str], most: int = 20) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def table_labels(column: Any, name: str, place: Place, learned: Mapping[str, Any] | None) -> Array:
+def table_labels(
+    column: Any, name: str, place: Place, learned: Mapping[str, Any] | None, notes: list[str] | None = None
+) -> Array:
     """Labels from a column of a table; DataError names the row without one."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
@@ -159,8 +162,11 @@ def table_labels(column: Any, name: str, place: Place, learned: Mapping[str, Any
         )
     if types.is_decimal(column.type):
         column = column.cast(pyarrow.float64())
-    as_text = learned is not None and learned.get("target_type") == "str"
-    if as_text and types.is_integer(column.type):
+    learned_type = None if learned is None else learned.get("target_type")
+    if place.below_header and types.is_string(column.type):
+        values = labels_of_text(column, name, place, learned_type, [] if notes is None else notes)
+        return as_labels(values, name, place)
+    if learned_type == "str" and types.is_integer(column.type):
         column = column.cast(pyarrow.string())
     values = column.to_numpy()
     return as_labels(values.astype(np.str_) if values.dtype.kind == "O" else values, name, place)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from numbers import Real
 from pathlib import Path
+from typing import Any
+
+MOST_THREADS = 1 << 16
+"""More than any machine has CPUs; the engine creates no more threads than it has work for."""
 
 
 def resolve_threads(n_threads: int | None = None) -> int:
@@ -13,18 +18,24 @@ def resolve_threads(n_threads: int | None = None) -> int:
     None means OMP_NUM_THREADS where it is set, else `available_cpus()`. Negative numbers count back from the
     available CPUs, as scikit-learn's ``n_jobs`` does: −1 is all of them, −2 all but one.
 
-    Raises ValueError for 0 and for what is no whole number.
+    Raises ValueError for 0, for more than `MOST_THREADS` and for what is no whole number.
 
     >>> resolve_threads(3)
     3
     """
     if n_threads is None:
         return _from_environment() or available_cpus()
-    if int(n_threads) != n_threads:
+    if not _is_whole(n_threads):
         raise ValueError(f"n_threads must be None or a whole number, not {n_threads!r}")
     if n_threads == 0:
         raise ValueError("n_threads must not be 0; use None for the default or a positive number")
+    if n_threads > MOST_THREADS:
+        raise ValueError(f"n_threads is {n_threads}; it must be at most {MOST_THREADS}")
     return int(n_threads) if n_threads > 0 else max(1, available_cpus() + 1 + int(n_threads))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Real) and float(value).is_integer()
 
 
 def available_cpus() -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crosshead.evaluation import _checks
 from crosshead.evaluation.bootstrap import checked_weights
 from crosshead.evaluation.samples import outcomes_of_probabilities, outcomes_of_scores
-from crosshead.losses import get_loss
+from crosshead.losses import as_loss
 from crosshead.losses._samples import nats_to
 from crosshead.losses.protocol import Array, Float, Loss
 
@@ -113,7 +113,7 @@ def mean_loss(
     >>> round(mean_loss(scores, [0, 1, 2]), 4)  # (2.9 + 0 + 12.9)/3
     5.2667
     """
-    charged = get_loss(loss) if isinstance(loss, str) else loss
+    charged = as_loss(loss)
 
     def cost(block: Any, indices: NDArray[np.intp], first: int) -> Array:
         return charged.value(_checks.as_score_block(block, first), indices)

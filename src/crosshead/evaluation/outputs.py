@@ -16,9 +16,9 @@ class Outputs:
     """How outputs become outcomes: as probabilities, or as scores of a loss, with a temperature or without."""
 
     def __init__(self, loss: Loss | str | None, temperature: float | None, tolerance: float | None) -> None:
-        from crosshead.losses import get_loss
+        from crosshead.losses import as_loss
 
-        self.loss = get_loss(loss) if isinstance(loss, str) else loss
+        self.loss = None if loss is None else as_loss(loss)
         self.temperature, self.tolerance = temperature, tolerance
         if temperature is not None and self.loss is None:
             raise ValueError("a temperature is for scores: name their loss too, as loss='softmax'")

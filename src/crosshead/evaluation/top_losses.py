@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.losses import get_loss
+from crosshead.losses import as_loss
 from crosshead.losses.protocol import Loss
 
 Float = NDArray[np.float64]
@@ -83,7 +83,7 @@ def top_losses(
     labels = np.asarray(target)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"target must be class indices (N,), not {labels.dtype} of shape {labels.shape}")
-    cost = None if probabilities else (get_loss(loss) if isinstance(loss, str) else loss)
+    cost = None if probabilities else as_loss(loss)
     best: TopLosses | None = None
     for first, block in _blocks(scores):
         own = labels[first : first + len(block)]

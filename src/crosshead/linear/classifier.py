@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_random_state, v
 from crosshead.linear.base import FEATURE_TYPES, LinearScores
 from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.training import train
-from crosshead.losses import get_loss
+from crosshead.losses import as_loss
 from crosshead.losses.protocol import Float, Loss
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress
@@ -168,7 +168,7 @@ class LinearClassifier(LinearScores):
         return self
 
     def _loss(self) -> Loss:
-        return get_loss(self.loss) if isinstance(self.loss, str) else self.loss
+        return as_loss(self.loss)
 
     def _parameters(self) -> tuple[Float, Float]:
         return self.coef_, self.intercept_
@@ -189,12 +189,33 @@ def checked_training_data(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
     shape = () if y is None else np.asarray(y).shape
     several = len(shape) == 2 and shape[1] > 1
     X, y = validate_data(
-        estimator, X, y, accept_sparse="csr", dtype=FEATURE_TYPES, multi_output=several, ensure_min_samples=2
+        estimator,
+        _without_mask(X),
+        _as_numpy_type(y),
+        accept_sparse="csr",
+        dtype=FEATURE_TYPES,
+        multi_output=several,
+        ensure_min_samples=2,
     )
     if several:
         return X, np.asarray(y, dtype=np.float64)
     check_classification_targets(y)
     return X, y
+
+
+def _without_mask(X: Any) -> Any:
+    """X; ValueError where it is a masked array with masked values, which NumPy would take for numbers."""
+    if np.ma.is_masked(X):
+        raise ValueError("X holds masked values: fill them in (X.filled(…)) or remove their rows")
+    return X
+
+
+def _as_numpy_type(y: Any) -> Any:
+    """Labels of pandas' own integers and truth values as NumPy's: scikit-learn would make floats of them."""
+    numpy_dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if numpy_dtype is None or numpy_dtype.kind not in "biu" or y.isna().any():
+        return y
+    return y.to_numpy(dtype=numpy_dtype)
 
 
 def check_number(name: str, value: Any) -> float:
@@ -206,7 +227,8 @@ def check_number(name: str, value: Any) -> float:
 
 def check_budget(tol: float, max_iter: int, max_time: float | None) -> None:
     """ValueError where a stopping rule makes no sense."""
-    check_number("tol", tol)
+    if check_number("tol", tol) >= 1:
+        raise ValueError(f"tol must be below 1, not {tol!r}: a gap of 1 is what any weights have, trained or not")
     if not isinstance(max_iter, (int, np.integer)) or max_iter < 1:
         raise ValueError(f"max_iter must be a whole number of at least 1, not {max_iter!r}")
     if max_time is not None:

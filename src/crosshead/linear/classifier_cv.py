@@ -17,7 +17,7 @@ from crosshead.linear.folds import FoldOutcome, make_folds, run_fold
 from crosshead.linear.path import Walked, walk_path, warn_uncertified
 from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.walk import WalkOptions
-from crosshead.losses import get_loss
+from crosshead.losses import as_loss
 from crosshead.losses.protocol import Float, Loss
 from crosshead.solvers import Progress
 from crosshead.solvers.protocol import MEANING
@@ -171,7 +171,7 @@ class LinearClassifierCV(LinearScores):
         self.total_passes_ = int(path.passes.sum()) + sum(int(fold.passes.sum()) for fold in self.folds_)
 
     def _loss(self) -> Loss:
-        return get_loss(self.loss) if isinstance(self.loss, str) else self.loss
+        return as_loss(self.loss)
 
     def _parameters(self) -> tuple[Float, Float]:
         return self.coef_, self.intercept_

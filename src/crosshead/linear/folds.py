@@ -62,6 +62,8 @@ def make_folds(
                 f"fold {number} has no training row of class {missing[0]}: give it more rows, or use fewer folds"
             )
         folds.append(Fold(training, held_out))
+    if not folds:
+        raise ValueError(f"cv holds no folds: {cv!r}")
     return folds
 
 

@@ -15,7 +15,7 @@ from crosshead.linear.folds import Fold, make_folds
 from crosshead.linear.held_out import BLOCK_ELEMENTS
 from crosshead.linear.predictor import score_blocks
 from crosshead.linear.training import train
-from crosshead.losses import get_loss
+from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress
@@ -66,7 +66,7 @@ def out_of_fold_probabilities(
     >>> p.shape, float((classes[p.argmax(axis=1)] == y).mean().round(2))
     ((150, 3), 0.97)
     """
-    cost = get_loss(loss) if isinstance(loss, str) else loss
+    cost = as_loss(loss)
     if not cost.has_probabilities:
         raise ValueError(f"the loss {cost.name!r} has no probabilities: use 'softmax' or 'binary'")
     check_budget(tol, max_iter, max_time)

@@ -18,7 +18,7 @@ from crosshead.linear.grid import alpha_max, best_bias, count_of, given_alphas, 
 from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.walk import Point, Walk, WalkOptions
 from crosshead.linear.warnings import ConvergenceWarning
-from crosshead.losses import get_loss
+from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.objective.reduction import Reduction, reduce_features
 from crosshead.penalties import ElasticNet
@@ -142,7 +142,7 @@ def regularisation_path(
     X, y = check_X_y(X, y, accept_sparse="csr", dtype=FEATURE_TYPES, multi_output=several, ensure_min_samples=2)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    loss = get_loss(loss) if isinstance(loss, str) else loss
+    loss = as_loss(loss)
     prepared = prepare(X, normalised(y, loss), sample_weight, class_weight)
     options = WalkOptions(
         loss=loss,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from crosshead.engines import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
 
+LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # one over a smaller sum of weights is infinite
 ROUNDED_SUM = 1e-6  # how far from one the sum of given probabilities may be
 
 
@@ -92,7 +94,18 @@ def _checked(sample_weight: Float) -> Float:
         raise ValueError(f"sample_weight must not be negative, but row {row} has {sample_weight[row]}")
     if not (sample_weight > 0).any():
         raise ValueError("sample_weight is zero for every row")
-    return sample_weight
+    return _summable(sample_weight)
+
+
+def _summable(weight: Float) -> Float:
+    """The weights, if one can divide by their sum."""
+    with np.errstate(over="ignore"):
+        total = float(weight.sum())
+    if not LEAST_TOTAL <= total < np.inf:
+        raise ValueError(
+            f"the weights of the rows add up to {total:g}; multiply them all by one number, to add up to N"
+        )
+    return weight
 
 
 def _combined(indices: Array, classes: Array, sample_weight: Float | None, class_weight: Any) -> Float | None:
@@ -101,7 +114,9 @@ def _combined(indices: Array, classes: Array, sample_weight: Float | None, class
     if class_weight is None:
         return sample_weight
     own = np.ones(len(indices)) if sample_weight is None else sample_weight
-    return np.asarray(own * _class_weights(indices, classes, own, class_weight)[indices])
+    with np.errstate(over="ignore"):
+        combined = np.asarray(own * _class_weights(indices, classes, own, class_weight)[indices])
+    return _summable(combined) if combined.any() else combined
 
 
 def _class_weights(indices: Array, classes: Array, own: Float, class_weight: Any) -> Float:
@@ -118,7 +133,10 @@ def _class_weights(indices: Array, classes: Array, own: Float, class_weight: Any
     unknown = [label for label in class_weight if label not in known]
     if unknown:
         raise ValueError(f"class_weight names the label {unknown[0]!r}, which is not in the training data")
-    weights = np.array([float(class_weight.get(label, 1.0)) for label in classes.tolist()])
+    given = [class_weight.get(label, 1.0) for label in classes.tolist()]
+    if not all(isinstance(weight, Real) for weight in given):
+        raise ValueError(f"class weights must be numbers, not {next(w for w in given if not isinstance(w, Real))!r}")
+    weights = np.array([float(weight) for weight in given])
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("class weights must be finite and not negative")
     return weights

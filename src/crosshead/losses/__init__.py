@@ -50,6 +50,21 @@ def get_loss(name: str, **parameters: float) -> Loss:
     return LOSSES[name](**parameters)
 
 
+def as_loss(loss: str | Loss) -> Loss:
+    """The loss itself, or the one of this name; ValueError for anything else.
+
+    Examples
+    --------
+    >>> as_loss("hinge") == as_loss(Hinge())
+    True
+    """
+    if isinstance(loss, str):
+        return get_loss(loss)
+    if isinstance(loss, type) or not hasattr(loss, "has_probabilities"):
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or a loss object such as Softmax(), not {loss!r}")
+    return loss
+
+
 __all__ = [
     "LOSSES",
     "Binary",
@@ -62,5 +77,6 @@ __all__ = [
     "Softmax",
     "SquaredError",
     "SquaredHinge",
+    "as_loss",
     "get_loss",
 ]

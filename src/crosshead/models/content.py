@@ -82,6 +82,26 @@ def _schema_version(model: Model) -> int:
     return SCHEMA_VERSION if model.temperature is None else TEMPERATURE_VERSION
 
 
+def plain_classes(classes: Array) -> Array:
+    """Classes that are strings, integers or integral floats as such, whatever array they came in.
+
+    An estimator fitted to a column of a data frame has its labels as Python objects.
+
+    Examples
+    --------
+    >>> plain_classes(np.array(["no", "yes"], dtype=object)).dtype.kind, plain_classes(np.array([0.0, 2.0])).tolist()
+    ('U', [0, 2])
+    """
+    labels = classes.tolist()
+    if classes.dtype.kind in "OT" and all(isinstance(label, str) for label in labels):
+        return np.array(labels, dtype=np.str_)
+    if classes.dtype.kind == "O" and all(type(label) is int for label in labels):
+        return np.array(labels)
+    if classes.dtype.kind == "f" and all(label.is_integer() and abs(label) <= 2**53 for label in np.ravel(labels)):
+        return classes.astype(np.int64)
+    return classes
+
+
 def tensors_of(content: bytes, name: str) -> dict[str, Array]:
     """The arrays of a safetensors file; ModelError where it is none or lacks some."""
     from safetensors import SafetensorError

@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from crosshead.disk import writing
 from crosshead.models.card import model_card
 from crosshead.models.checks import check_model
 from crosshead.models.content import (
@@ -29,6 +30,7 @@ from crosshead.models.content import (
     WEIGHTS,
     document_of,
     fields_of,
+    plain_classes,
     tensors_of,
     weights_bytes,
     with_network_at,
@@ -81,6 +83,9 @@ class Model:
     calibration: Mapping[str, Any] = field(default_factory=dict)
     network: bytes = b""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", plain_classes(self.classes))
+
     def save(self, folder: str | Path) -> None:
         """Write the folder beside its place and move it there; a model folder of ours is replaced.
 
@@ -98,12 +103,13 @@ class Model:
         document = document_of(self, weights)
         temporary = temporary_sibling(place)
         try:
-            write_file(temporary / WEIGHTS, weights)
-            if self.network:
-                write_file(temporary / NETWORK, self.network)
-            write_file(temporary / DOCUMENT, document_bytes(document))
-            write_file(temporary / CARD, model_card(document).encode("utf-8", "replace"))
-            put_in_place(temporary, place)
+            with writing(str(folder)):
+                write_file(temporary / WEIGHTS, weights)
+                if self.network:
+                    write_file(temporary / NETWORK, self.network)
+                write_file(temporary / DOCUMENT, document_bytes(document))
+                write_file(temporary / CARD, model_card(document).encode("utf-8", "replace"))
+                put_in_place(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

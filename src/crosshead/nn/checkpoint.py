@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from crosshead.disk import writing
+
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 FORMAT = "crosshead training 1"
 DIGEST = "digest"
@@ -123,14 +125,14 @@ def write_history(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def append_history(folder: Path, line: Mapping[str, Any]) -> None:
     """Add one line to the history file."""
-    with (folder / HISTORY).open("a", encoding="utf-8") as stream:
+    with writing(folder / HISTORY), (folder / HISTORY).open("a", encoding="utf-8") as stream:
         stream.write(f"{json.dumps(line)}\n")
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file under another name, wait until it is on the disk, and move it into place."""
     temporary = path.with_name(f".{path.name}.tmp")  # always the same name: a killed run leaves one at most
-    with temporary.open("wb") as stream:
+    with writing(path), temporary.open("wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

@@ -17,6 +17,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from crosshead.disk import writing
+
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b5628f"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE)
 INK, MUTED, GRID = "#1f2328", "#6a737d", "#d8dce1"
@@ -205,11 +207,12 @@ def save_figure(figure: Any, file: str | Path, *, dpi: int = 150) -> None:
         raise ValueError(f"{path}: a picture is written as one of {', '.join(FORMATS)}")
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if kind == ".svg":
-            partial.write_text(_rendered(figure, GROUND), encoding="utf-8")
-        else:
-            metadata = {"CreationDate": None} if kind == ".pdf" else None
-            figure.savefig(partial, format=kind[1:], dpi=dpi, metadata=metadata, facecolor=GROUND)
+        with writing(path):
+            if kind == ".svg":
+                partial.write_text(_rendered(figure, GROUND), encoding="utf-8")
+            else:
+                metadata = {"CreationDate": None} if kind == ".pdf" else None
+                figure.savefig(partial, format=kind[1:], dpi=dpi, metadata=metadata, facecolor=GROUND)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
