@@ -85,7 +85,7 @@ class OrderedSum {
 
 // Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small.
 int slots_for(int threads, std::int64_t elements) {
-  constexpr std::int64_t kSmallSums = 1 << 19;
+  constexpr std::int64_t kSmallSums = 1 << 17;
   if (threads == 1) return 1;
   return elements <= kSmallSums ? 4 * threads : threads + 1;
 }

@@ -116,6 +116,22 @@ def test_the_copy_takes_half_the_memory_of_float32():
     assert peak <= 0.75 * data.features.nbytes  # half, the sample for the unit, and padding
 
 
+def test_the_copy_is_given_back():
+    data, weight, bias = case(20000, 96, 3, pixels=False)
+    engine = NativeEngine(data, 1)
+    tracemalloc.start()
+    try:
+        wanted = engine.coarse.evaluate(weight, bias, get_loss("softmax"))
+        engine.end_coarse()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 0.01 * data.features.nbytes
+    assert engine.coarse.evaluate(weight, bias, get_loss("softmax")).loss == wanted.loss  # made again
+    engine.begin_coarse()
+    engine.end_coarse()
+
+
 def test_a_unit_that_only_the_sample_has():
     data, weight, _ = case(700, 9, 3, pixels=True)
     data.features[1, 2] = 0.123456  # a row that the sample of every second leaves out
