@@ -40,7 +40,8 @@ class ChosenRows:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The features' own type."""
-        return np.dtype(self.features.dtype)
+        dtype: np.dtype[Any] = self.features.dtype
+        return dtype
 
     def __getitem__(self, which: Any) -> Any:
         """Some of the rows, copied."""

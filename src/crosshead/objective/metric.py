@@ -176,7 +176,7 @@ class KroneckerMetric:
         there would let rounding grow from one iteration to the next.
         """
         if self.fit_intercept:
-            weight = weight - np.outer(bias, self.center)
+            weight = _centred(weight, bias, self.center)
         rotated = self.classes.enter(weight)
         lam = self.classes.values[:, None] / scale
         step = self.classes.leave(self._divide(rotated, lam))
@@ -189,7 +189,7 @@ class KroneckerMetric:
         if self._inverses is None:
             return self.solve(weight, bias)
         if self.fit_intercept:
-            weight = weight - np.outer(bias, self.center)
+            weight = _centred(weight, bias, self.center)
         rotated = self.classes.enter(weight)
         divided = rotated / self._flat
         for rows, inverse in self._inverses:
@@ -226,7 +226,9 @@ class KroneckerMetric:
         """(λ_c A + α I)⁻¹ applied to row c, for the eigenvalues λ (C, 1) of B."""
         vectors, values = self.features.vectors, self.features.values
         if vectors is None:
-            return rotated / self._floored(lam * values + self.l2_weight)
+            denominator = lam * values  # in place from here: there may be as many numbers as in X
+            denominator += self.l2_weight
+            return np.asarray(np.divide(rotated, self._floored(denominator), out=denominator))
         inside = rotated @ vectors
         scaled = (inside / self._floored(lam * values + self.l2_weight)) @ vectors.T
         if vectors.shape[1] == vectors.shape[0]:
@@ -236,7 +238,13 @@ class KroneckerMetric:
 
     def _floored(self, denominator: Float) -> Float:
         floor = LEAST_DENOMINATOR * float(np.max(denominator, initial=0.0))
-        return np.maximum(denominator, floor if floor > 0 else 1.0)
+        return np.maximum(denominator, floor if floor > 0 else 1.0, out=np.asarray(denominator))
+
+
+def _centred(weight: Float, bias: Float, center: Float) -> Float:
+    """W − b x̄ᵀ."""
+    shift = np.outer(bias, center)
+    return np.asarray(np.subtract(weight, shift, out=shift))
 
 
 def alike(values: Float) -> list[Array]:

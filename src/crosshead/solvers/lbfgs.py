@@ -13,10 +13,11 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.freed_memory import give_back
 from crosshead.losses.protocol import Array
 from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, look
 from crosshead.solvers.line_search import search
-from crosshead.solvers.long_vectors import add_multiple, dot, remembered
+from crosshead.solvers.long_vectors import LONG, add_multiple, dot, remembered
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
@@ -42,7 +43,9 @@ class Memory:
         curvature = float(step @ change)
         if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
             self.pairs.append((remembered(step), remembered(change), 1.0 / curvature))
-        self.match(objective)
+            self.initial = self.initial.match(objective, step, change)
+        else:
+            self.match(objective)
 
     def renew(self, objective: Objective, here: Any, iteration: int, share: float) -> None:
         """Look at the curvature again; what was known of it makes room first."""
@@ -107,8 +110,11 @@ class LBFGS:
         if not float(direction @ here.gradient) < 0:
             memory.pairs.clear()
             direction = memory.direction(objective, here.gradient)
+        if objective.size >= LONG:  # conjugate gradients have left as much as some ten vectors
+            give_back()
         passes = run.passes
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
+        del direction  # vectors may be as large as X
         renewal.count(run.passes - passes)
         after = replace(state, memory=memory, iteration=state.iteration + 1)
         if there is None:
