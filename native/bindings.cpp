@@ -124,8 +124,7 @@ FeatureHandle chosen_rows(const FeatureHandle& features, RowNumbers rows) {
 // Null where it would not do: a number is too large, or (unless `rounded` will do) is no multiple of the unit.
 std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutPairs copy, double unit, bool rounded,
                                                int threads) {
-  require(!source.view.sparse && source.view.element != Element::bfloat16 && source.view.chosen == nullptr,
-          "bfloat16 copies are of all rows of dense float features");
+  require(!source.view.sparse && source.view.element != Element::bfloat16, "bfloat16 copies are of dense float features");
   const std::int64_t rows = static_cast<std::int64_t>(copy.shape(0)), stride = static_cast<std::int64_t>(copy.shape(1));
   require(rows == (source.view.rows + 15) / 16 * 16, "the copy has other rows than the features");
   require(stride % 32 == 0 && stride >= source.view.columns, "the copy's rows are too short");

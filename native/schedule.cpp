@@ -259,7 +259,7 @@ std::uint16_t copy_rows_to_bfloat16(const Features& f, std::int64_t first, std::
                                     std::uint16_t* copy, std::int64_t stride) {
   std::uint16_t flaws = 0;
   for (std::int64_t i = first; i < last; ++i) {
-    const S* from = static_cast<const S*>(f.values) + i * f.row_stride;
+    const S* from = static_cast<const S*>(f.values) + (f.chosen ? f.chosen[i] : i) * f.row_stride;
     std::uint16_t* to = copy + i * stride;
     // The same loop, once with a stride that the compiler knows, so that it becomes vectors.
     flaws |= f.column_stride == 1 ? round_row(from, 1, f.columns, inverse_unit, to)

@@ -99,8 +99,6 @@ def test_rows_that_are_not_there_are_an_error() -> None:
     assert (some.rows, some.columns) == (2, 2)
     with pytest.raises(ValueError, match="choose among the rows"):
         _native.chosen_rows(some, np.array([0]))
-    with pytest.raises(ValueError, match="all rows of dense float features"):
-        _native.bfloat16_features(some, np.empty((16, 32), np.uint16), unit=1.0, rounded=True, threads=1)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -14,7 +14,7 @@ import numpy as np
 
 from crosshead import _native
 from crosshead.engines.background import in_background
-from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes
+from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
@@ -39,6 +39,7 @@ class NativeEngine:
     instruction_set: str = ""
     precision: str = "auto"
     _features: Any = field(default=None, repr=False, compare=False)
+    _steering: BFloat16Passes | None = field(default=None, init=False, repr=False, compare=False)
     _threads: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +79,16 @@ class NativeEngine:
         """The same engine over other rows."""
         return NativeEngine(data, self.n_threads, self.instruction_set, "full", self._handle_of(data.features))
 
+    def steering_over(self, data: TrainingData) -> NativeEngine:
+        """The same engine over other rows, by a bfloat16 copy of them where that pays."""
+        engine = self.over(data)
+        if self.precision != "full":
+            passes = sample_passes(
+                data, engine._features, self.instruction_set, self._threads, all_rows=self.data.n_rows
+            )
+            object.__setattr__(engine, "_steering", passes)
+        return engine
+
     def _handle_of(self, features: Any) -> Any:
         """The kernels' view of features; of rows of this engine's own, by what it has checked already."""
         if features is self.data.features:
@@ -88,6 +99,8 @@ class NativeEngine:
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
+        if self._steering is not None and not exact:
+            return self._steering.evaluate(self._steering.on_grid(weight), bias, loss)
         double = exact or self.data.features.dtype == np.float64
         return native_pass(
             self.data, self._features, self.instruction_set, self._threads, weight, bias, loss, double_precision=double

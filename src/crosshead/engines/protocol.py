@@ -78,6 +78,10 @@ class Engine(Protocol):
         """The same engine over other rows, without coarse passes."""
         ...
 
+    def steering_over(self, data: TrainingData) -> Engine:
+        """The same engine over other rows, whose passes that need not be exact steer and certify nothing."""
+        ...
+
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; ``exact`` computes in float64, otherwise in the features' own type."""
         ...

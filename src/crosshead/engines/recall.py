@@ -53,6 +53,10 @@ class RecallingEngine:
         """The other engine over other rows: nothing is remembered of those."""
         return self._engine.over(data)
 
+    def steering_over(self, data: TrainingData) -> Engine:
+        """Likewise."""
+        return self._engine.steering_over(data)
+
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """The sums at W (C, D), b (C,); an exact pass also answers for one that need not be exact."""
         for kept in (True,) if exact else (True, False):

@@ -44,6 +44,10 @@ class ReferenceEngine:
         """The same engine over other rows."""
         return ReferenceEngine(data, self.n_threads)
 
+    def steering_over(self, data: TrainingData) -> ReferenceEngine:
+        """The same: passes are never rounded."""
+        return self.over(data)
+
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data, always in float64."""
         sharp = loss.smoothed(0.0)

@@ -236,7 +236,7 @@ class Objective:
             return None
         data = TrainingData(sample.features, sample.coefficients, self.n_classes, sample.weight)
         return SampledHessian(
-            self.engine.over(data),
+            self.engine.steering_over(data),
             sample.quadratic,
             self._metric(sample, share),
             l2_weight=self.penalty.l2_weight,

@@ -13,11 +13,10 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.freed_memory import give_back
 from crosshead.losses.protocol import Array
 from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, look
 from crosshead.solvers.line_search import search
-from crosshead.solvers.long_vectors import LONG, add_multiple, dot, remembered
+from crosshead.solvers.long_vectors import add_multiple, dot, remembered
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
@@ -110,8 +109,6 @@ class LBFGS:
         if not float(direction @ here.gradient) < 0:
             memory.pairs.clear()
             direction = memory.direction(objective, here.gradient)
-        if objective.size >= LONG:  # conjugate gradients have left as much as some ten vectors
-            give_back()
         passes = run.passes
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
         del direction  # vectors may be as large as X
