@@ -32,17 +32,19 @@ using AnyArray = nb::ndarray<nb::ro, nb::device::cpu>;
 using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Labels = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using RowNumbers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutPairs = nb::ndarray<std::uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutBytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutIndices = nb::ndarray<std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using SoftTarget = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutScores = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 Element element_of(nb::dlpack::dtype type) {
   if (type == nb::dtype<float>()) return Element::float32;
   if (type == nb::dtype<double>()) return Element::float64;
-  throw std::invalid_argument("features must be float32 or float64");
+  throw std::invalid_argument("numbers must be float32 or float64");
 }
 
 // Features keep the arrays alive and describe them to the kernels.
@@ -50,6 +52,7 @@ struct FeatureHandle {
   crosshead::Features view;
   AnyArray values, indices, row_starts;
   OutPairs copy;  // of bfloat16 features
+  RowNumbers chosen;
 };
 
 FeatureHandle dense_features(AnyArray x) {
@@ -105,6 +108,18 @@ FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_start
   return handle;
 }
 
+// Some rows of features, which are not copied.
+FeatureHandle chosen_rows(const FeatureHandle& features, RowNumbers rows) {
+  require(features.view.chosen == nullptr && features.view.element != Element::bfloat16, "choose among the rows of float features");
+  for (std::size_t i = 0; i < rows.shape(0); ++i)
+    require(rows.data()[i] >= 0 && rows.data()[i] < features.view.rows, "a chosen row lies outside the features");
+  FeatureHandle handle = features;
+  handle.view.rows = static_cast<std::int64_t>(rows.shape(0));
+  handle.view.chosen = rows.data();
+  handle.chosen = std::move(rows);
+  return handle;
+}
+
 // A bfloat16 copy of dense features, divided by `unit`, in `copy`, which must hold their rows up to a multiple of 16.
 // Null where it would not do: a number is too large, or (unless `rounded` will do) is no multiple of the unit.
 std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutPairs copy, double unit, bool rounded,
@@ -140,7 +155,7 @@ void require_parameters(const FeatureHandle& features, const Matrix& weight, con
 }
 
 std::tuple<double, double, double> evaluate(const std::string& isa, const FeatureHandle& features,
-                                            std::optional<Labels> labels, std::optional<Matrix> soft_target,
+                                            std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
                                             std::optional<Vector> sample_weight, Matrix weight, Vector bias,
                                             const std::string& loss, double margin, double smoothing,
                                             double label_smoothing, bool double_precision, int threads,
@@ -165,7 +180,10 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   task.features = features.view;
   task.classes = static_cast<std::int64_t>(bias.shape(0));
   task.labels = labels ? labels->data() : nullptr;
-  task.soft_target = soft_target ? soft_target->data() : nullptr;
+  if (soft_target) {
+    task.soft_target = soft_target->data();
+    task.soft_element = element_of(soft_target->dtype());
+  }
   task.sample_weight = sample_weight ? sample_weight->data() : nullptr;
   task.loss = loss_of(loss);
   task.parameters = {margin, smoothing, label_smoothing};
@@ -264,7 +282,8 @@ void ascend(const std::string& isa, const FeatureHandle& features, Labels labels
             OutBytes pause, OutBytes waiting, OutIndices order, int sweeps, std::uint64_t seed) {
   const crosshead::Features& view = features.view;
   const std::size_t rows = static_cast<std::size_t>(view.rows), classes = bias.shape(0);
-  require(!view.sparse && view.element != Element::bfloat16, "dual ascent needs dense float features");
+  require(!view.sparse && view.element != Element::bfloat16 && view.chosen == nullptr,
+          "dual ascent needs all rows of dense float features");
   require(view.column_stride == 1 || view.columns <= 1, "dual ascent needs rows whose columns lie side by side");
   require(element_of(weight.dtype()) == view.element, "weight has another type than the features");
   require(weight.shape(0) == classes && weight.shape(1) == static_cast<std::size_t>(view.columns),
@@ -313,6 +332,7 @@ NB_MODULE(_native, module) {
       .def_prop_ro("columns", [](const FeatureHandle& f) { return f.view.columns; });
   module.def("dense_features", &dense_features);
   module.def("csr_features", &csr_features);
+  module.def("chosen_rows", &chosen_rows);
   module.def("bfloat16_features", &bfloat16_features, nb::arg("source"), nb::arg("copy"),
              nb::arg("unit"), nb::arg("rounded"), nb::arg("threads"));
   module.def("has_bfloat16", [](const std::string& isa) { return kernels_of(isa).has_bfloat16; });

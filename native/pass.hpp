@@ -67,7 +67,10 @@ struct Block {
 template <class T, class S>
 inline void copy_rows(const S* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t rows,
                       std::int64_t columns, T* to) {
-  if (row_stride >= column_stride) {
+  if (column_stride == 1) {  // a stride that the compiler knows: the loop becomes vectors
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t d = 0; d < columns; ++d) to[i * columns + d] = static_cast<T>(from[i * row_stride + d]);
+  } else if (row_stride >= column_stride) {
     for (std::int64_t i = 0; i < rows; ++i)
       for (std::int64_t d = 0; d < columns; ++d)
         to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
@@ -78,14 +81,27 @@ inline void copy_rows(const S* from, std::int64_t row_stride, std::int64_t colum
   }
 }
 
+// Chosen rows, side by side in the scratch.
+template <class T, class S>
+inline void gather_rows(const Features& f, std::int64_t first, std::int64_t last, T* to) {
+  for (std::int64_t i = first; i < last; ++i, to += f.columns) {
+    const S* from = static_cast<const S*>(f.values) + f.chosen[i] * f.row_stride;
+    copy_rows(from, f.row_stride, f.column_stride, 1, f.columns, to);
+  }
+}
+
 template <class T, class S>
 inline Block<T> dense_block(const Features& f, std::int64_t first, std::int64_t last, T* scratch) {
-  const S* from = static_cast<const S*>(f.values) + first * f.row_stride;
   const std::int64_t rows = last - first, padded = round_up(rows, kLanes);
-  if constexpr (sizeof(T) == sizeof(S)) {
-    if (f.column_stride == 1 && rows == padded) return {from, f.row_stride, rows};
+  if (f.chosen != nullptr) {
+    gather_rows<T, S>(f, first, last, scratch);
+  } else {
+    const S* from = static_cast<const S*>(f.values) + first * f.row_stride;
+    if constexpr (sizeof(T) == sizeof(S)) {
+      if (f.column_stride == 1 && rows == padded) return {from, f.row_stride, rows};
+    }
+    copy_rows(from, f.row_stride, f.column_stride, rows, f.columns, scratch);
   }
-  copy_rows(from, f.row_stride, f.column_stride, rows, f.columns, scratch);
   for (std::int64_t k = rows * f.columns; k < padded * f.columns; ++k) scratch[k] = static_cast<T>(0);
   return {scratch, f.columns, padded};
 }
@@ -103,6 +119,13 @@ struct TileRows {
   T weight[kLanes];
 };
 
+template <class T, class S>
+inline void soft_tile(const S* target, std::int64_t classes, std::int64_t first, std::int64_t last, T* soft) {
+  for (std::int64_t c = 0; c < classes; ++c)
+    for (int i = 0; i < kLanes; ++i)
+      soft[c * kLanes + i] = first + i < last ? static_cast<T>(target[(first + i) * classes + c]) : static_cast<T>(0);
+}
+
 template <class T>
 inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::int64_t last, TileRows<T>& rows,
                                  T* soft) {
@@ -112,10 +135,10 @@ inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::
     rows.weight[i] = static_cast<T>(inside ? (task.sample_weight ? task.sample_weight[first + i] : 1.0) : 0.0);
   }
   if (task.soft_target == nullptr) return {rows.label, nullptr};
-  for (std::int64_t c = 0; c < task.classes; ++c)
-    for (int i = 0; i < kLanes; ++i)
-      soft[c * kLanes + i] =
-          first + i < last ? static_cast<T>(task.soft_target[(first + i) * task.classes + c]) : static_cast<T>(0);
+  if (task.soft_element == Element::float32)
+    soft_tile(static_cast<const float*>(task.soft_target), task.classes, first, last, soft);
+  else
+    soft_tile(static_cast<const double*>(task.soft_target), task.classes, first, last, soft);
   return {rows.label, soft};
 }
 
@@ -188,11 +211,17 @@ struct Csr {
   const S* values;
   const I* indices;
   const I* starts;
+  const std::int64_t* chosen;
 
   explicit Csr(const Features& f)
       : values(static_cast<const S*>(f.values)),
         indices(static_cast<const I*>(f.indices)),
-        starts(static_cast<const I*>(f.row_starts)) {}
+        starts(static_cast<const I*>(f.row_starts)),
+        chosen(f.chosen) {}
+
+  // Where the entries of a row begin and end.
+  I begin(std::int64_t row) const { return starts[chosen ? chosen[row] : row]; }
+  I end(std::int64_t row) const { return starts[(chosen ? chosen[row] : row) + 1]; }
 };
 
 template <class T, class S, class I>
@@ -201,7 +230,7 @@ inline void sparse_scores(const Csr<S, I>& csr, std::int64_t row, const T* packe
   using R = Register<T>;
   const T* bias = packed + columns * padded;
   for (std::int64_t c = 0; c < padded; ++c) z[c] = bias[c];
-  for (I k = csr.starts[row]; k < csr.starts[row + 1]; ++k) {
+  for (I k = csr.begin(row), end = csr.end(row); k < end; ++k) {
     const T* w = packed + static_cast<std::int64_t>(csr.indices[k]) * padded;
     const T value = static_cast<T>(csr.values[k]);
     for (std::int64_t c = 0; c < padded; c += R::width)
@@ -213,7 +242,7 @@ template <class T, class S, class I>
 inline void sparse_gradient(const Csr<S, I>& csr, std::int64_t row, const T* residual, std::int64_t padded,
                             T* gradient) {
   using R = Register<T>;
-  for (I k = csr.starts[row]; k < csr.starts[row + 1]; ++k) {
+  for (I k = csr.begin(row), end = csr.end(row); k < end; ++k) {
     T* g = gradient + static_cast<std::int64_t>(csr.indices[k]) * padded;
     const T value = static_cast<T>(csr.values[k]);
     for (std::int64_t c = 0; c < padded; c += R::width)

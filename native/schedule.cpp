@@ -85,7 +85,7 @@ class OrderedSum {
 
 // Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small.
 int slots_for(int threads, std::int64_t elements) {
-  constexpr std::int64_t kSmallSums = 1 << 19;
+  constexpr std::int64_t kSmallSums = 1 << 17;
   if (threads == 1) return 1;
   return elements <= kSmallSums ? 4 * threads : threads + 1;
 }
@@ -259,7 +259,7 @@ std::uint16_t copy_rows_to_bfloat16(const Features& f, std::int64_t first, std::
                                     std::uint16_t* copy, std::int64_t stride) {
   std::uint16_t flaws = 0;
   for (std::int64_t i = first; i < last; ++i) {
-    const S* from = static_cast<const S*>(f.values) + i * f.row_stride;
+    const S* from = static_cast<const S*>(f.values) + (f.chosen ? f.chosen[i] : i) * f.row_stride;
     std::uint16_t* to = copy + i * stride;
     // The same loop, once with a stride that the compiler knows, so that it becomes vectors.
     flaws |= f.column_stride == 1 ? round_row(from, 1, f.columns, inverse_unit, to)

@@ -28,6 +28,7 @@ struct Features {
   bool wide_indices = false;
   const void* indices = nullptr;  // CSR
   const void* row_starts = nullptr;
+  const std::int64_t* chosen = nullptr;  // the numbers, in what is described above, of these `rows`; or null for all
   // bfloat16: the features are `unit` times what is stored, and `split` says that W needs more digits than bfloat16's.
   double unit = 1.0;
   bool split = false;
@@ -44,7 +45,8 @@ struct PassTask {
   Features features;
   std::int64_t classes = 0;
   const std::int32_t* labels = nullptr;      // (rows,) or null
-  const double* soft_target = nullptr;       // (rows, classes) or null
+  const void* soft_target = nullptr;         // (rows, classes) or null
+  Element soft_element = Element::float64;
   const double* sample_weight = nullptr;     // (rows,) or null for ones
   LossName loss = LossName::softmax;
   LossParameters parameters;

@@ -10,6 +10,7 @@ import pytest
 from crosshead import LinearClassifier
 from crosshead.engines import ReferenceEngine, TrainingData, has_native
 from crosshead.losses import LOSSES, get_loss
+from crosshead.losses.quadratic import CentredQuadratic
 
 if not has_native():
     pytest.skip("the native engine is not built", allow_module_level=True)
@@ -116,6 +117,22 @@ def test_the_copy_takes_half_the_memory_of_float32():
     assert peak <= 0.75 * data.features.nbytes  # half, the sample for the unit, and padding
 
 
+def test_the_copy_is_given_back():
+    data, weight, bias = case(20000, 96, 3, pixels=False)
+    engine = NativeEngine(data, 1)
+    tracemalloc.start()
+    try:
+        wanted = engine.coarse.evaluate(weight, bias, get_loss("softmax"))
+        engine.end_coarse()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 0.01 * data.features.nbytes
+    assert engine.coarse.evaluate(weight, bias, get_loss("softmax")).loss == wanted.loss  # made again
+    engine.begin_coarse()
+    engine.end_coarse()
+
+
 def test_a_unit_that_only_the_sample_has():
     data, weight, _ = case(700, 9, 3, pixels=True)
     data.features[1, 2] = 0.123456  # a row that the sample of every second leaves out
@@ -166,3 +183,40 @@ def test_a_copy_begun_beside_other_work_is_the_same(monkeypatch):
     full = NativeEngine(data, 2, precision="full")
     full.begin_coarse()
     assert full.coarse is None
+
+
+def sample(classes: int, *, pixels: bool):
+    """Chosen rows with coefficients, enough of them for a copy."""
+    data, weight, _ = case(15_100, 260, classes, pixels=pixels)
+    rows = np.random.default_rng(0).permutation(15_100)[:3001]
+    chosen = data.choose(rows)
+    coefficients = np.random.default_rng(1).dirichlet(np.ones(classes), 3001).astype(np.float32)
+    return data, TrainingData(chosen.features, coefficients, classes, chosen.sample_weight), weight
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+@pytest.mark.parametrize("classes", [11, 40])
+def test_products_that_steer_are_near_the_others(classes, pixels):
+    data, rows, weight = sample(classes, pixels=pixels)
+    engine = NativeEngine(data, 2)
+    steering, plain = engine.steering_over(rows), engine.over(rows)
+    assert steering._steering is not None
+    bias = np.linspace(-1, 1, classes)
+    found = steering.evaluate(weight, bias, CentredQuadratic(), exact=False).weight_gradient
+    wanted = plain.evaluate(weight, bias, CentredQuadratic(), exact=False).weight_gradient
+    assert 0 < np.linalg.norm(found - wanted) < 0.01 * np.linalg.norm(wanted)
+    one = NativeEngine(data, 1).steering_over(rows).evaluate(weight, bias, CentredQuadratic(), exact=False)
+    np.testing.assert_array_equal(one.weight_gradient, found)
+    exact = [which.evaluate(weight, bias, CentredQuadratic()).weight_gradient for which in (steering, plain)]
+    np.testing.assert_array_equal(*exact)
+
+
+def test_products_that_are_not_rounded():
+    data, rows, _ = sample(11, pixels=True)
+    assert NativeEngine(data, 2, precision="full").steering_over(rows)._steering is None
+    assert NativeEngine(data, 2, "plain").steering_over(rows)._steering is None
+    few = TrainingData(rows.features[:100], rows.target[:100], 11)
+    assert NativeEngine(data, 2).steering_over(few)._steering is None
+    assert NativeEngine(data.take(np.arange(15_000)), 2).steering_over(rows)._steering is None  # more than a fifth
+    double = TrainingData(rows.features[:].astype(np.float64), rows.target, 11)
+    assert NativeEngine(double, 2).steering_over(double)._steering is None

@@ -106,6 +106,9 @@ def test_the_quadratic_is_the_hessian(loss: Any, classes: int) -> None:
     mine, theirs = quadratic.curvature(coefficients, weight), loss.curvature(scores, target, weight)
     np.testing.assert_allclose(mine.classes, theirs.classes, atol=1e-10)
     np.testing.assert_allclose(mine.rows, theirs.rows, atol=1e-10)
+    alone = quadratic.diagonal(coefficients, weight)
+    np.testing.assert_allclose(alone.classes, np.diag(theirs.classes), atol=1e-10)
+    np.testing.assert_array_equal(alone.rows, mine.rows)
 
 
 @pytest.mark.parametrize("loss", [loss for loss in ALL if loss.name != "crammer_singer"], ids=repr)

@@ -15,6 +15,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
@@ -24,6 +25,7 @@ PADDING = 32  # features that one instruction takes
 ROW_MULTIPLE = 16
 SAMPLED_ROWS = 256
 LEAST_WORK = 1 << 27  # N·D·C below which passes are too cheap to be made cheaper
+LEAST_SAMPLE_WORK, SAMPLE_SHARE = 1 << 23, 0.2  # the copy has half as many bytes as its rows in X
 LEAST_CLASSES = 32  # with fewer, a pass costs little more than reading X, and a fit's passes less than the copy
 EXACT_RESOLUTION, ROUNDED_RESOLUTION = 1e-7, 1e-5  # of F, as measured on pixels and on pixels taken as rounded
 MEMORY_SHARE = 0.5  # of the memory that is free, at most, for the copy
@@ -74,10 +76,30 @@ def bfloat16_passes(
 
     The copy is made on ``copying`` threads where these are to be fewer.
     """
-    copying = copying or threads
-    if data.sparse or not _native.has_bfloat16(instruction_set):
-        return None
     if data.n_classes < LEAST_CLASSES or data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
+        return None
+    return _on_copy(data, features, instruction_set, threads, copying or threads)
+
+
+def sample_passes(
+    data: TrainingData, features: Any, instruction_set: str, threads: int, *, all_rows: int
+) -> BFloat16Passes | None:
+    """Passes over a copy of a sample of single-precision rows, which are passed over so often that it repays itself.
+
+    None where processor or memory do not allow it, of so few rows that nothing would be gained, and of more than
+    `SAMPLE_SHARE` of ``all_rows``: beyond X little is to be held.
+    """
+    if data.features.dtype != np.float32 or data.n_rows * data.n_features * data.n_classes < LEAST_SAMPLE_WORK:
+        return None
+    if data.n_rows > SAMPLE_SHARE * all_rows:
+        return None
+    return _on_copy(data, features, instruction_set, threads, threads)
+
+
+def _on_copy(
+    data: TrainingData, features: Any, instruction_set: str, threads: int, copying: int
+) -> BFloat16Passes | None:
+    if data.sparse or not _native.has_bfloat16(instruction_set):
         return None
     stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not fall onto the same cache lines
     shape = (-(-data.n_rows // ROW_MULTIPLE) * ROW_MULTIPLE, stride * PADDING)
@@ -93,7 +115,7 @@ def bfloat16_passes(
     return None if copy is None else BFloat16Passes(data, copy, threads, instruction_set)
 
 
-def common_unit(features: Array) -> float | None:
+def common_unit(features: Array | ChosenRows) -> float | None:
     """A number of which a sample of the features are multiples, at most 256 times it; None if there is no such.
 
     Pixels are multiples of 1 or 1/255, and bfloat16 holds all whole numbers up to 256.
@@ -104,7 +126,7 @@ def common_unit(features: Array) -> float | None:
         >>> common_unit(np.array([[0.3, 0.7853, 1.0]])) is None
         True
     """
-    sample = np.abs(features[:: max(1, len(features) // SAMPLED_ROWS)].astype(np.float64))
+    sample = np.abs(features[:: max(1, features.shape[0] // SAMPLED_ROWS)].astype(np.float64))
     nonzero = sample[sample > 0]
     if not nonzero.size:
         return None

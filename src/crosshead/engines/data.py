@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Float
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -16,8 +17,10 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 class TrainingData:
     """Features with what belongs to each row.
 
-    * ``features``: (N, D) float32 or float64, a NumPy array in any memory order or a SciPy CSR matrix
-    * ``target``: class indices (N,) int32 (−1: no class, for losses that allow it) or probabilities (N, C) float64
+    * ``features``: (N, D) float32 or float64, a NumPy array in any memory order or a SciPy CSR matrix, or `ChosenRows`
+      of one
+    * ``target``: class indices (N,) int32 (−1: no class, for losses that allow it) or probabilities (N, C) float64;
+      second-order models have their coefficients here, which may be float32
     * ``n_classes``: C, the number of score columns
     * ``sample_weight``: (N,) float64, or None for ones
     """
@@ -31,8 +34,9 @@ class TrainingData:
         rows = self.features.shape[0]
         if self.features.dtype not in FLOATS:
             raise ValueError(f"features must be float32 or float64, not {self.features.dtype}")
-        if self.sparse and self.features.format != "csr":
-            raise ValueError(f"sparse features must be CSR, not {self.features.format.upper()}: use .tocsr()")
+        stored = self._stored
+        if self.sparse and stored.format != "csr":
+            raise ValueError(f"sparse features must be CSR, not {stored.format.upper()}: use .tocsr()")
         if self.target.shape[0] != rows:
             raise ValueError(f"{rows} rows of features but {self.target.shape[0]} targets")
         if self.target.ndim == 2 and self.target.shape[1] != self.n_classes:
@@ -53,7 +57,11 @@ class TrainingData:
     @property
     def sparse(self) -> bool:
         """Whether the features are a CSR matrix."""
-        return not isinstance(self.features, np.ndarray)
+        return is_sparse(self.features)
+
+    @property
+    def _stored(self) -> Any:
+        return self.features.features if isinstance(self.features, ChosenRows) else self.features
 
     @property
     def total_weight(self) -> float:
@@ -67,11 +75,11 @@ class TrainingData:
 
     def rows_in(self, size: int) -> int:
         """How many rows, at least one, hold about ``size`` bytes."""
-        features = self.features
+        features = self._stored
         if isinstance(features, np.ndarray):
             row = features.dtype.itemsize * self.n_features
         else:
-            row = (features.dtype.itemsize + features.indices.itemsize) * features.nnz // max(1, self.n_rows)
+            row = (features.dtype.itemsize + features.indices.itemsize) * features.nnz // max(1, features.shape[0])
         return int(max(1, size // max(1, row)))
 
     def block(self, first: int, last: int) -> TrainingData:
@@ -81,5 +89,12 @@ class TrainingData:
 
     def take(self, rows: Array) -> TrainingData:
         """The given rows, copied."""
+        return self._of(self.features[rows], rows)
+
+    def choose(self, rows: Array) -> TrainingData:
+        """The given rows, read where they lie: only their targets and weights are copied."""
+        return self._of(ChosenRows.of(self.features, rows), rows)
+
+    def _of(self, features: Any, rows: Array) -> TrainingData:
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return TrainingData(self.features[rows], self.target[rows], self.n_classes, weight)
+        return TrainingData(features, self.target[rows], self.n_classes, weight)

@@ -30,16 +30,16 @@ def weighted_moments(engine: Engine) -> Moments:
     if data.target.ndim == 1:
         bias = np.append(np.full(classes, -CERTAIN), CERTAIN)
         sums = engine.evaluate(np.zeros((classes + 1, data.n_features)), bias, Binary())
-        target, target_features = -sums.bias_gradient[:classes], -sums.weight_gradient[:classes]
+        target, target_features = -sums.bias_gradient[:classes], sums.weight_gradient[:classes] / -total
         features = sums.weight_gradient[classes]
     else:
         zero = np.zeros((classes, data.n_features))
         sums = engine.evaluate(zero, np.zeros(classes), SquaredError())
         shifted = engine.evaluate(zero, np.full(classes, 0.5), SquaredError())
-        target, target_features = sums.bias_gradient / -2, sums.weight_gradient / -2
+        target, target_features = sums.bias_gradient / -2, sums.weight_gradient / (-2 * total)
         features = shifted.weight_gradient[0] - sums.weight_gradient[0]
     # + 0.0 turns the negative zero of a class without rows into a positive one.
-    return Moments(target / total + 0.0, features / total, target_features / total)
+    return Moments(target / total + 0.0, features / total, target_features)
 
 
 def _means_by_class(data: TrainingData) -> Moments:

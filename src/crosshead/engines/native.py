@@ -14,7 +14,8 @@ import numpy as np
 
 from crosshead import _native
 from crosshead.engines.background import in_background
-from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes
+from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.native_pass import native_pass
@@ -37,11 +38,13 @@ class NativeEngine:
     n_threads: int | None = None
     instruction_set: str = ""
     precision: str = "auto"
-    _features: Any = field(init=False, repr=False, compare=False)
+    _features: Any = field(default=None, repr=False, compare=False)
+    _steering: BFloat16Passes | None = field(default=None, init=False, repr=False, compare=False)
     _threads: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_features", _handle(self.data.features))
+        if self._features is None:
+            object.__setattr__(self, "_features", _handle(self.data.features))
         object.__setattr__(self, "_threads", resolve_threads(self.n_threads))
 
     @property
@@ -63,16 +66,41 @@ class NativeEngine:
         copying: Future[BFloat16Passes | None] | None = self.__dict__.pop("_copying", None)
         return self._coarse_passes(self._threads) if copying is None else copying.result()
 
+    def end_coarse(self) -> None:
+        """Drop the bfloat16 copy."""
+        for name in ("coarse", "_copying"):
+            self.__dict__.pop(name, None)
+
     def _coarse_passes(self, copying: int) -> BFloat16Passes | None:
         """The passes, on all threads; the copy is made on so many."""
         return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads, copying=copying)
 
     def over(self, data: TrainingData) -> NativeEngine:
         """The same engine over other rows."""
-        return NativeEngine(data, self.n_threads, self.instruction_set, precision="full")
+        return NativeEngine(data, self.n_threads, self.instruction_set, "full", self._handle_of(data.features))
+
+    def steering_over(self, data: TrainingData) -> NativeEngine:
+        """The same engine over other rows, by a bfloat16 copy of them where that pays."""
+        engine = self.over(data)
+        if self.precision != "full":
+            passes = sample_passes(
+                data, engine._features, self.instruction_set, self._threads, all_rows=self.data.n_rows
+            )
+            object.__setattr__(engine, "_steering", passes)
+        return engine
+
+    def _handle_of(self, features: Any) -> Any:
+        """The kernels' view of features; of rows of this engine's own, by what it has checked already."""
+        if features is self.data.features:
+            return self._features
+        if isinstance(features, ChosenRows) and features.features is self.data.features:
+            return _native.chosen_rows(self._features, features.rows)
+        return _handle(features)
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
+        if self._steering is not None and not exact:
+            return self._steering.evaluate(self._steering.on_grid(weight), bias, loss)
         double = exact or self.data.features.dtype == np.float64
         return native_pass(
             self.data, self._features, self.instruction_set, self._threads, weight, bias, loss, double_precision=double
@@ -85,12 +113,12 @@ class NativeEngine:
         _native.scores(self.instruction_set, self._features, first, last, weight, bias, self._threads, out)
         return out
 
-    def gram(self, features: Array, row_weight: Float) -> Float:
+    def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ in the features' own type, (D, D)."""
         out = np.empty((features.shape[1], features.shape[1]))
         _native.gram(
             isa=self.instruction_set,
-            features=_handle(features),
+            features=self._handle_of(features),
             sample_weight=np.ascontiguousarray(row_weight, dtype=np.float64),
             double_precision=features.dtype == np.float64,
             threads=self._threads,
@@ -128,6 +156,8 @@ class NativeEngine:
 
 
 def _handle(features: Any) -> Any:
+    if isinstance(features, ChosenRows):
+        return _native.chosen_rows(_handle(features.features), features.rows)
     if isinstance(features, np.ndarray):
         return _native.dense_features(np.asarray(features))
     indices, starts = features.indices, features.indptr

@@ -50,4 +50,5 @@ def native_pass(
 def _targets(target: Array) -> tuple[Array | None, Array | None]:
     if target.ndim == 1:
         return np.ascontiguousarray(target, dtype=np.int32), None
-    return None, np.ascontiguousarray(target, dtype=np.float64)
+    # Coefficients of second-order models may be single; targets of a loss are double, as the losses say.
+    return None, np.ascontiguousarray(target, dtype=target.dtype if target.dtype == np.float32 else np.float64)

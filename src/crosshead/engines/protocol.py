@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.losses.protocol import Array, Float, PassLoss
@@ -69,8 +70,16 @@ class Engine(Protocol):
         """Have those passes made ready beside other work; `coarse` waits for them."""
         ...
 
+    def end_coarse(self) -> None:
+        """Give back what those passes hold in memory; asked for again, they are made again."""
+        ...
+
     def over(self, data: TrainingData) -> Engine:
         """The same engine over other rows, without coarse passes."""
+        ...
+
+    def steering_over(self, data: TrainingData) -> Engine:
+        """The same engine over other rows, whose passes that need not be exact steer and certify nothing."""
         ...
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
@@ -81,7 +90,7 @@ class Engine(Protocol):
         """Scores of rows first … last − 1, (last − first, C)."""
         ...
 
-    def gram(self, features: Array, row_weight: Float) -> Float:
+    def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ over the rows of dense ``features`` with weights v, (D, D)."""
         ...
 

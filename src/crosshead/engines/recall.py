@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine, PassSums
@@ -45,9 +46,16 @@ class RecallingEngine:
     def begin_coarse(self) -> None:
         """Nothing: there are no coarse passes."""
 
+    def end_coarse(self) -> None:
+        """Nothing, likewise."""
+
     def over(self, data: TrainingData) -> Engine:
         """The other engine over other rows: nothing is remembered of those."""
         return self._engine.over(data)
+
+    def steering_over(self, data: TrainingData) -> Engine:
+        """Likewise."""
+        return self._engine.steering_over(data)
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """The sums at W (C, D), b (C,); an exact pass also answers for one that need not be exact."""
@@ -63,7 +71,7 @@ class RecallingEngine:
         """Scores of rows first … last − 1."""
         return self._engine.scores(weight, bias, first, last)
 
-    def gram(self, features: Array, row_weight: Float) -> Float:
+    def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
         return self._engine.gram(features, row_weight)
 

@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent, ascend
 from crosshead.engines.protocol import PassSums
@@ -36,9 +37,16 @@ class ReferenceEngine:
     def begin_coarse(self) -> None:
         """Nothing: there are no coarse passes."""
 
+    def end_coarse(self) -> None:
+        """Nothing, likewise."""
+
     def over(self, data: TrainingData) -> ReferenceEngine:
         """The same engine over other rows."""
         return ReferenceEngine(data, self.n_threads)
+
+    def steering_over(self, data: TrainingData) -> ReferenceEngine:
+        """The same: passes are never rounded."""
+        return self.over(data)
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data, always in float64."""
@@ -53,10 +61,15 @@ class ReferenceEngine:
         """Scores of rows first … last − 1 in float64."""
         return _scores(self.data.features[first:last], weight, bias)
 
-    def gram(self, features: Array, row_weight: Float) -> Float:
+    def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
-        scaled = features * row_weight[:, None]
-        return np.asarray(scaled.T @ features, dtype=np.float64)
+        rows, columns = features.shape
+        gram = np.zeros((columns, columns))
+        step = max(1, BLOCK_BYTES // (8 * max(1, columns)))
+        for first in range(0, rows, step):
+            block = features[first : first + step]
+            gram += (block * row_weight[first : first + step, None]).T @ block
+        return gram
 
     @property
     def ascends(self) -> bool:

@@ -52,7 +52,8 @@ class DualPoint:
 class Curvature:
     """The Hessian with respect to the scores, Hᵢ (C, C), condensed to what a Kronecker preconditioner uses.
 
-    * ``classes`` = Σ sᵢ Hᵢ, shape (C, C), with the sᵢ given (normalised by the caller)
+    * ``classes`` = Σ sᵢ Hᵢ, shape (C, C), with the sᵢ given (normalised by the caller); its diagonal (C,) where only
+      that was asked for
     * ``rows`` = trace Hᵢ, shape (n,), without sᵢ
     """
 
@@ -86,6 +87,7 @@ class QuadraticLoss(PassLoss, Protocol):
     """½ vᵀ H v with coefficients of H (n, C) in place of a target; see `crosshead.losses.quadratic`."""
 
     def curvature(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
+    def diagonal(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
     def traces(self, coefficients: Float) -> Float: ...  # noqa: D102
     def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 

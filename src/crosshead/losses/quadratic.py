@@ -76,6 +76,12 @@ class CentredQuadratic(_Quadratic):
         shared = coefficients.T @ (coefficients * (weight / total)[:, None])
         return Curvature(np.diag(weight @ coefficients) - shared, self.traces(coefficients))
 
+    def diagonal(self, coefficients: Float, weight: Float) -> Curvature:
+        """The same with the diagonal alone in place of the sum, (C,)."""
+        total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
+        shared = (weight / total) @ (coefficients * coefficients)
+        return Curvature(np.asarray(weight @ coefficients - shared), self.traces(coefficients))
+
     def traces(self, coefficients: Float) -> Float:
         """Σ_c a_c − ‖a‖²/Σa of each row, (n,)."""
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
@@ -112,6 +118,10 @@ class DiagonalQuadratic(_Quadratic):
     def curvature(self, coefficients: Float, weight: Float) -> Curvature:
         """Σ sᵢ diag a and the traces, for weights sᵢ (n,)."""
         return Curvature(np.diag(weight @ coefficients), self.traces(coefficients))
+
+    def diagonal(self, coefficients: Float, weight: Float) -> Curvature:
+        """The same with the diagonal alone in place of the sum, (C,)."""
+        return Curvature(np.asarray(weight @ coefficients), self.traces(coefficients))
 
     def traces(self, coefficients: Float) -> Float:
         """Σ_c a_c of each row, (n,)."""
@@ -153,6 +163,13 @@ class StarQuadratic(_Quadratic):
         pairs = weighted.T @ own.astype(np.float64)  # (j, y)
         classes = np.diag(weighted.sum(axis=0) + pairs.sum(axis=0)) - pairs - pairs.T
         return Curvature(classes, self.traces(coefficients))
+
+    def diagonal(self, coefficients: Float, weight: Float) -> Curvature:
+        """The same with the diagonal alone in place of the sum, (C,)."""
+        own = coefficients < 0
+        others = np.where(own, 0, coefficients)
+        sums = weight @ others + (weight * others.sum(axis=1)) @ own
+        return Curvature(np.asarray(sums), self.traces(coefficients))
 
     def traces(self, coefficients: Float) -> Float:
         """2 Σ_j a_j over j ≠ y of each row, (n,)."""

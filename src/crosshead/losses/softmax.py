@@ -125,7 +125,8 @@ class Softmax:
         """Σ sᵢ (diag p − ppᵀ) and the traces 1 − ‖p‖², whatever the target."""
         p = self.predict_proba(scores)
         weighted = p * np.asarray(weight)[:, None].astype(p.dtype)
-        classes = np.diag(weighted.sum(axis=0, dtype=np.float64)) - weighted.T @ p
+        classes = np.negative(weighted.T @ p, dtype=np.float64)
+        np.einsum("cc->c", classes)[:] += weighted.sum(axis=0, dtype=np.float64)
         return Curvature(classes, (p * (1 - p)).sum(axis=1, dtype=np.float64))
 
     def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
@@ -171,7 +172,9 @@ class Softmax:
         anchor = np.maximum(mean - excess / share, 0)
         anchor /= anchor.sum()
         entropy = -float(_numerics.x_log_x(anchor).sum())
-        return mixed(point, share, entropy, np.outer(anchor, moments.features) - target_features)
+        anchored = np.outer(anchor, moments.features)
+        anchored -= target_features
+        return mixed(point, share, entropy, anchored)
 
     def predict_proba(self, scores: Array) -> Array:
         """softmax(z), (n, C)."""

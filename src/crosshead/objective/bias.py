@@ -21,7 +21,7 @@ from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Float, Loss
 
 ROWS_A_CLASS, LEAST_ROWS = 64, 1024  # rows that the curvature is summed over, at most a pass's worth
-BLOCK_SCORES = 1 << 22
+BLOCK_SCORES = 1 << 20
 DENSE_CLASSES = 2048  # beyond, the diagonal alone
 ORIGIN_SHARE = 1e-3  # of the curvature at zero scores: none must vanish
 RIDGE = 1e-12
@@ -43,13 +43,15 @@ class BiasCurvature:
         largest = float(diagonal.max(initial=0.0))
         diagonal += RIDGE * largest if largest > 0 else 1.0  # no row is curved: a hinge far from its kinks
         if data.n_classes > DENSE_CLASSES:
-            return cls(np.array(diagonal), loss.shift_invariant)
+            return cls(diagonal.copy(), loss.shift_invariant)
         if loss.shift_invariant:  # its null vector; any curvature along it will do
             matrix += float(diagonal.mean()) / len(matrix)
-        try:
-            return cls(linalg.cholesky(matrix, lower=True, check_finite=False), loss.shift_invariant)
+        alone = diagonal.copy()
+        try:  # in place: seen from LAPACK, the transpose of a symmetric matrix is the matrix
+            factor = linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
         except linalg.LinAlgError:
-            return cls(np.array(np.diag(matrix)), loss.shift_invariant)
+            return cls(alone, loss.shift_invariant)
+        return cls(factor, loss.shift_invariant)
 
     def step(self, gradient: Float) -> Float:
         """−(∂²F/∂b²)⁻¹ g of a bias gradient (C,)."""
@@ -83,4 +85,5 @@ def _summed(loss: Loss, data: TrainingData, weight: Float, bias: Float) -> Float
         matrix += loss.curvature(scores, block.target, share).classes
     target = data.target[:LEAST_ROWS]
     even = np.full(len(target), ORIGIN_SHARE / len(target))
-    return np.asarray(matrix + loss.curvature(np.zeros((len(target), data.n_classes)), target, even).classes)
+    matrix += loss.curvature(np.zeros((len(target), data.n_classes)), target, even).classes
+    return matrix

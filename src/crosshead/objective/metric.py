@@ -21,8 +21,10 @@ from typing import Any, final
 import numpy as np
 from scipy import linalg
 
+from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float
+from crosshead.objective.column_means import column_sums, squares
 from crosshead.objective.eigenvectors import eigenvectors
 
 DENSE_FEATURES = 2048
@@ -45,7 +47,9 @@ class ClassFactor:
 
     @classmethod
     def of(cls, matrix: Float) -> ClassFactor:
-        """The factor of a symmetric positive semidefinite B (C, C)."""
+        """The factor of a symmetric positive semidefinite B (C, C), or of its diagonal (C,)."""
+        if matrix.ndim == 1:
+            return cls(None, np.maximum(matrix, 0.0))
         if matrix.shape[0] > DENSE_CLASSES:
             return cls(None, np.maximum(np.diag(matrix), 0.0))
         values, vectors = eigenvectors(matrix)
@@ -131,8 +135,10 @@ class Inverse:
             inverse = _inverted(matrix)
         if inverse is None:
             return None
-        upper = np.triu(inverse).astype(dtype, copy=False)
-        return cls(scale, upper + np.triu(upper, 1).T)
+        whole = inverse.astype(dtype, copy=False)
+        for column in range(1, len(scale)):  # the upper half is all that LAPACK has written
+            whole[column, :column] = whole[:column, column]
+        return cls(scale, whole)
 
     def apply(self, rows: Float) -> Float:
         """(A + αI)⁻¹ applied to each row, (n, D)."""
@@ -170,7 +176,7 @@ class KroneckerMetric:
         there would let rounding grow from one iteration to the next.
         """
         if self.fit_intercept:
-            weight = weight - np.outer(bias, self.center)
+            weight = _centred(weight, bias, self.center)
         rotated = self.classes.enter(weight)
         lam = self.classes.values[:, None] / scale
         step = self.classes.leave(self._divide(rotated, lam))
@@ -183,7 +189,7 @@ class KroneckerMetric:
         if self._inverses is None:
             return self.solve(weight, bias)
         if self.fit_intercept:
-            weight = weight - np.outer(bias, self.center)
+            weight = _centred(weight, bias, self.center)
         rotated = self.classes.enter(weight)
         divided = rotated / self._flat
         for rows, inverse in self._inverses:
@@ -220,7 +226,9 @@ class KroneckerMetric:
         """(λ_c A + α I)⁻¹ applied to row c, for the eigenvalues λ (C, 1) of B."""
         vectors, values = self.features.vectors, self.features.values
         if vectors is None:
-            return rotated / self._floored(lam * values + self.l2_weight)
+            denominator = lam * values  # in place from here: there may be as many numbers as in X
+            denominator += self.l2_weight
+            return np.asarray(np.divide(rotated, self._floored(denominator), out=denominator))
         inside = rotated @ vectors
         scaled = (inside / self._floored(lam * values + self.l2_weight)) @ vectors.T
         if vectors.shape[1] == vectors.shape[0]:
@@ -230,7 +238,13 @@ class KroneckerMetric:
 
     def _floored(self, denominator: Float) -> Float:
         floor = LEAST_DENOMINATOR * float(np.max(denominator, initial=0.0))
-        return np.maximum(denominator, floor if floor > 0 else 1.0)
+        return np.maximum(denominator, floor if floor > 0 else 1.0, out=np.asarray(denominator))
+
+
+def _centred(weight: Float, bias: Float, center: Float) -> Float:
+    """W − b x̄ᵀ."""
+    shift = np.outer(bias, center)
+    return np.asarray(np.subtract(weight, shift, out=shift))
 
 
 def alike(values: Float) -> list[Array]:
@@ -261,7 +275,7 @@ def build_metric(
     fit_intercept: bool,
     least: Float | None = None,
 ) -> KroneckerMetric:
-    """The metric from the curvature of a sample: ``rows`` (n, D) dense or CSR with weights ``row_weight`` (n,).
+    """The metric from the curvature of a sample: ``rows`` (n, D), dense, CSR or chosen, weights ``row_weight`` (n,).
 
     ``least`` (D,) are variances below which no feature is taken: one that is rarely anything but constant may be
     constant in all these rows, and a step along it would have no measure.
@@ -269,15 +283,12 @@ def build_metric(
     weight = row_weight * curvature.rows
     total = float(weight.sum())
     weight = weight / total if total > 0 else row_weight / float(row_weight.sum())
-    # In the rows' own type, or NumPy would widen all of them; a metric need not be exact.
-    center = np.asarray(weight.astype(rows.dtype) @ rows, dtype=np.float64).ravel()
-    if not fit_intercept:
-        center = np.zeros(rows.shape[1])
+    center = column_sums(rows, weight) if fit_intercept else np.zeros(rows.shape[1])
     n_rows, n_features = rows.shape
     factor: FeatureFactor | DenseFactor
-    if n_features <= DENSE_FEATURES and (n_rows >= n_features or not isinstance(rows, np.ndarray)):
+    if n_features <= DENSE_FEATURES and (n_rows >= n_features or is_sparse(rows)):
         factor = _dense_factor(engine, rows, weight, center, least)
-    elif not isinstance(rows, np.ndarray):
+    elif is_sparse(rows):
         variances = np.maximum(variances_of(rows, weight, center), 0.0 if least is None else least)
         factor = FeatureFactor(None, variances, 0.0, variances)
     else:
@@ -288,11 +299,13 @@ def build_metric(
 
 
 def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float, least: Float | None) -> DenseFactor:
-    if isinstance(rows, np.ndarray):
-        gram = engine.gram(rows, weight)
-    else:
+    if is_sparse(rows):
+        rows = rows[:] if isinstance(rows, ChosenRows) else rows
         gram = (rows.T @ rows.multiply(weight[:, None])).toarray().astype(np.float64)
-    gram -= np.outer(center, center)
+    else:
+        gram = engine.gram(rows, weight)
+    for row, mean in zip(gram, center, strict=True):  # not one more matrix of that size
+        row -= mean * center
     if least is not None:
         diagonal = np.einsum("ii->i", gram)  # a view
         np.maximum(diagonal, least, out=diagonal)
@@ -320,6 +333,4 @@ def _basis_factor(rows: Array, weight: Float, center: Float) -> FeatureFactor:
 
 def variances_of(rows: Any, weight: Float, center: Float) -> Float:
     """Weighted variances of the columns, (D,)."""
-    squared = rows**2 if isinstance(rows, np.ndarray) else rows.multiply(rows)
-    means = np.asarray(weight.astype(squared.dtype) @ squared, dtype=np.float64).ravel()
-    return np.maximum(means - center**2, 0.0)
+    return np.maximum(column_sums(rows, weight, squares) - center**2, 0.0)

@@ -143,6 +143,10 @@ class Objective:
         """Have coarse passes made ready beside other work."""
         self.engine.begin_coarse()
 
+    def end_coarse(self) -> None:
+        """Give back what coarse passes hold."""
+        self.engine.end_coarse()
+
     def unpack(self, point: Float) -> tuple[Float, Float]:
         """W (C, D) and b (C,) of a flat vector, as views."""
         split = self.n_classes * self.n_features
@@ -187,8 +191,10 @@ class Objective:
         else:
             sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
         total = self.engine.data.total_weight
-        G = sums.weight_gradient / total
-        g = sums.bias_gradient / total if self.fit_intercept else np.zeros_like(bias)
+        gradient = self.pack(sums.weight_gradient, sums.bias_gradient if self.fit_intercept else np.zeros_like(bias))
+        gradient /= total
+        sums = replace(sums, weight_gradient=np.empty((0, 0)))  # as large as X may be: nobody asks for it again
+        G, g = self.unpack(gradient)
         charge = self.penalty.value(weight)
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
         if not (np.isfinite(charge) and np.isfinite(bias).all()):
@@ -196,13 +202,15 @@ class Objective:
         bound = self._bound(DualPoint(sums.dual / total, G, g)) - self._rounding(weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
+        surrogate_bound = self._scaled_bound(surrogate_dual, G) if self.smooths else bound
+        G += self.penalty.gradient(weight)
         return Evaluation(
             point=point,
             value=value,
             bound=bound,
             surrogate=surrogate,
-            surrogate_bound=self._scaled_bound(surrogate_dual, G) if self.smooths else bound,
-            gradient=self.pack(G + self.penalty.gradient(weight), g),
+            surrogate_bound=surrogate_bound,
+            gradient=gradient,
             free_value=sums.dual / total + float(g @ bias),
             exact=(exact or not self.inexact_passes) and not coarse,
             coarse=coarse,
@@ -228,7 +236,7 @@ class Objective:
             return None
         data = TrainingData(sample.features, sample.coefficients, self.n_classes, sample.weight)
         return SampledHessian(
-            self.engine.over(data),
+            self.engine.steering_over(data),
             sample.quadratic,
             self._metric(sample, share),
             l2_weight=self.penalty.l2_weight,
@@ -247,7 +255,8 @@ class Objective:
 
     def _metric(self, sample: CurvedSample, share: float) -> KroneckerMetric:
         curvature = sample.curvature
-        if not float(np.trace(curvature.classes)) > 0:
+        classes = curvature.classes
+        if not float(np.sum(np.diag(classes) if classes.ndim == 2 else classes)) > 0:
             # No row of the sample sits where the loss is curved: a hinge far from its kinks.
             curvature = Curvature(np.eye(self.n_classes), np.ones(len(sample.weight)))
         return build_metric(

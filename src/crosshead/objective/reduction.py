@@ -23,7 +23,7 @@ MOST_ROWS = 2048  # the factorisation takes of the order of N³ operations
 LEAST_FEATURES = 512
 LEAST_RATIO = 1.5  # features per row from which it pays
 NEGLIGIBLE = 1e-13  # share of the largest eigenvalue below which a direction holds only rounding
-BLOCK = 4096  # features that are widened to float64 at a time
+BLOCK = 1024  # features that are widened to float64 at a time
 
 
 @final

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, QuadraticLoss
@@ -48,12 +49,14 @@ class SampledHessian:
             sums = self.engine.evaluate(weight - weight.mean(axis=0), bias - bias.mean(), self.quadratic, exact=False)
         else:
             sums = self.engine.evaluate(weight, bias, self.quadratic, exact=False)
-        G, g = sums.weight_gradient, sums.bias_gradient
+        G, g = sums.weight_gradient, sums.bias_gradient  # of this product alone, so that they may be changed
         if self.shift_invariant:
-            G, g = G - G.mean(axis=0), g - g.mean()
+            G -= G.mean(axis=0)
+            g -= g.mean()
         if not self.fit_intercept:
             g = np.zeros_like(g)
-        return np.concatenate([(G + self.l2_weight * weight).ravel(), g])
+        daxpy(direction[: G.size], G.ravel(), a=self.l2_weight)  # in place
+        return np.concatenate([G.ravel(), g])
 
     def precondition(self, vector: Float) -> Float:
         """A flat vector through the inverse of the rows' Kronecker metric."""

@@ -21,28 +21,30 @@ import numpy as np
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float, Loss, QuadraticLoss
+from crosshead.objective.column_means import column_sums, squares
+from crosshead.objective.metric import DENSE_CLASSES
 
 POOL_SCORES = 1 << 23  # at most so many scores are looked at; of more rows a part is drawn first
 BLOCK_SCORES = 1 << 16
 LEAST_SHARE = 1e-3  # of the mean chance, for every row: an unbiased sum needs all to have one
 SIGNS = 8  # random projections that estimate a row's norm: a chance need not be exact
-VARIANCE_BYTES = 1 << 17
 CHANCE_STEPS = 8
 
 
 @final
 @dataclass(frozen=True)
 class CurvedSample:
-    """Rows, their share sᵢ/chance in the mean over all rows (n,), and their curvature there.
+    """Rows where they lie, their share sᵢ/chance in the mean over all rows (n,), and their curvature there.
 
-    ``quadratic`` and ``coefficients`` (n, C) are the loss's second-order model, where it has one.
+    ``quadratic`` and ``coefficients`` (n, C) are the loss's second-order model, where it has one. Of more than
+    `DENSE_CLASSES` classes the curvature has the diagonal alone.
     """
 
     features: Any
     weight: Float
     curvature: Curvature
     quadratic: QuadraticLoss | None
-    coefficients: Float | None
+    coefficients: Array | None
 
 
 @final
@@ -63,29 +65,32 @@ class RowSampler:
             return data
         if len(positive) > count:
             positive = np.sort(np.random.default_rng(self._seed).choice(positive, size=count, replace=False))
-        return data.take(positive)
+        return data.choose(positive)
 
     @cached_property
     def center(self) -> Float:
         """x̄ over all rows, (D,)."""
-        return _mean(self._engine.data, lambda block: block.features)
+        data = self._engine.data
+        return column_sums(data.features, data.weights) / data.total_weight
 
     @cached_property
     def variance(self) -> Float:
         """The features' variances over all rows, (D,)."""
-        return np.maximum(_mean(self._engine.data, lambda block: _squared(block.features)) - self.center**2, 0.0)
+        data = self._engine.data
+        means = column_sums(data.features, data.weights, squares) / data.total_weight
+        return np.maximum(means - self.center**2, 0.0)
 
     def draw(self, loss: Loss, weight: Float, bias: Float, count: int, share: float) -> CurvedSample:
         """About ``count`` rows by their curvature at W (C, D), b (C,), of which ``share`` is that at zero scores."""
         pool = self.pool
         total = pool.total_weight
         if pool.n_rows <= count:
-            return _described(loss, pool, pool.weights / total, self._scores(pool, weight, bias), share)
+            return self._described(loss, pool, pool.weights / total, weight, bias, share)
         chance = self._chances(loss, weight, bias, count, share)
         self._draws += 1
         drawn = np.flatnonzero(np.random.default_rng([self._seed, self._draws]).random(len(chance)) < chance)
-        rows = pool.take(drawn)
-        return _described(loss, rows, rows.weights / (total * chance[drawn]), self._scores(rows, weight, bias), share)
+        rows = pool.choose(drawn)
+        return self._described(loss, rows, rows.weights / (total * chance[drawn]), weight, bias, share)
 
     def _chances(self, loss: Loss, weight: Float, bias: Float, count: int, share: float) -> Float:
         """min(1, c·qᵢ) with c such that they add up to ``count``."""
@@ -116,35 +121,51 @@ class RowSampler:
             leverage[part] += (found.astype(np.float64) ** 2).mean(axis=1) / max(1, int(usable.sum()))
         return leverage
 
-    def _blocks(self, weight: Float, bias: Float) -> Iterator[tuple[slice, Array]]:
-        """Slices of the pool's rows with their scores."""
-        engine = self._engine if self.pool is self._engine.data else self._engine.over(self.pool)
+    def _blocks(self, weight: Float, bias: Float, rows: TrainingData | None = None) -> Iterator[tuple[slice, Array]]:
+        """Slices of rows, else of the pool's, with their scores."""
+        rows = self.pool if rows is None else rows
+        engine = self._engine if rows is self._engine.data else self._engine.over(rows)
         step = max(1, BLOCK_SCORES // len(bias))
-        for first in range(0, self.pool.n_rows, step):
-            last = min(first + step, self.pool.n_rows)
+        for first in range(0, rows.n_rows, step):
+            last = min(first + step, rows.n_rows)
             yield slice(first, last), engine.scores(weight, bias, first, last)
 
-    def _scores(self, rows: TrainingData, weight: Float, bias: Float) -> Array:
-        return self._engine.over(rows).scores(weight, bias, 0, rows.n_rows)
-
-
-def _described(loss: Loss, rows: TrainingData, weight: Float, scores: Array, share: float) -> CurvedSample:
-    quadratic, coefficients, curvature = _curvature(loss, scores, rows.target, weight, share)
-    return CurvedSample(rows.features, weight, curvature, quadratic, coefficients)
+    def _described(
+        self, loss: Loss, rows: TrainingData, shares: Float, weight: Float, bias: Float, share: float
+    ) -> CurvedSample:
+        """Rows with their model, block by block: only their coefficients are kept, in the features' own type."""
+        classes = len(bias)
+        dense = classes <= DENSE_CLASSES
+        total, traces = np.zeros((classes, classes) if dense else classes), np.empty(rows.n_rows)
+        quadratic: QuadraticLoss | None = None
+        kept: Array | None = None
+        for part, scores in self._blocks(weight, bias, rows):
+            quadratic, coefficients, found = _curvature(loss, scores, rows.target[part], shares[part], share, dense)
+            total += found.classes
+            traces[part] = found.rows
+            if coefficients is not None:
+                kept = np.empty((rows.n_rows, classes), dtype=rows.features.dtype) if kept is None else kept
+                kept[part] = coefficients
+        return CurvedSample(rows.features, shares, Curvature(total, traces), quadratic, kept)
 
 
 def _curvature(
-    loss: Loss, scores: Array, target: Array, weight: Float, share: float
+    loss: Loss, scores: Array, target: Array, weight: Float, share: float, dense: bool
 ) -> tuple[QuadraticLoss | None, Float | None, Curvature]:
-    """The loss's model at the scores, if it has one, and the curvature with that of the origin mixed in."""
+    """The loss's model at the scores, if it has one, and the curvature with that of the origin mixed in.
+
+    Of the classes' curvature the diagonal alone where it is not to be ``dense``.
+    """
     model = loss.quadratic(scores, target, share)
     if model is not None:
         quadratic, coefficients = model
-        return quadratic, coefficients, quadratic.curvature(coefficients, weight)
+        if dense:
+            return quadratic, coefficients, quadratic.curvature(coefficients, weight)
+        return quadratic, coefficients, quadratic.diagonal(coefficients, weight)
     here = loss.curvature(scores, target, weight)
     origin = loss.curvature(np.zeros_like(scores), target, weight)
-    mixed = Curvature(here.classes + share * origin.classes, here.rows + share * origin.rows)
-    return None, None, mixed
+    classes = here.classes + share * origin.classes
+    return None, None, Curvature(classes if dense else np.diag(classes), here.rows + share * origin.rows)
 
 
 def _traces(loss: Loss, scores: Array, target: Array, share: float) -> Float:
@@ -152,18 +173,4 @@ def _traces(loss: Loss, scores: Array, target: Array, share: float) -> Float:
     model = loss.quadratic(scores, target, share)
     if model is not None:
         return model[0].traces(model[1])
-    return _curvature(loss, scores, target, np.zeros(len(scores)), share)[2].rows
-
-
-def _mean(data: TrainingData, values: Any) -> Float:
-    """The weighted mean of some function of the features, (D,)."""
-    total = np.zeros(data.n_features)
-    step = data.rows_in(VARIANCE_BYTES)
-    for first in range(0, data.n_rows, step):
-        block = data.block(first, first + step)
-        total += np.asarray(block.weights.astype(block.features.dtype) @ values(block), dtype=np.float64).ravel()
-    return total / data.total_weight
-
-
-def _squared(features: Any) -> Any:
-    return features * features if isinstance(features, np.ndarray) else features.multiply(features)
+    return _curvature(loss, scores, target, np.zeros(len(scores)), share, True)[2].rows

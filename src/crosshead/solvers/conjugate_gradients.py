@@ -28,8 +28,9 @@ def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: i
 def _iterate(matrix: Curvature, right: Float, forcing: float, most: int) -> Float:
     solution, residual = np.zeros_like(right), right.copy()
     scaled = matrix.precondition(residual)
-    along, product = scaled, float(residual @ scaled)
+    along, product = scaled.copy(), float(residual @ scaled)
     enough = forcing**2 * product
+    del scaled
     for _ in range(most):
         if not product > enough:
             break
@@ -42,8 +43,12 @@ def _iterate(matrix: Curvature, right: Float, forcing: float, most: int) -> Floa
         if not np.isfinite(there).all():
             break
         solution = there
-        residual = residual - length * image
+        image *= length
+        residual -= image
+        del there, image  # vectors may be as large as X
         scaled = matrix.precondition(residual)
         previous, product = product, float(residual @ scaled)
-        along = scaled + (product / previous) * along
+        along *= product / previous
+        along += scaled
+        del scaled
     return solution

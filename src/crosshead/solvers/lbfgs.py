@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
-from scipy.linalg.blas import daxpy
 
+from crosshead.losses.protocol import Array
 from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, look
 from crosshead.solvers.line_search import search
+from crosshead.solvers.long_vectors import add_multiple, dot, remembered
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
@@ -34,19 +35,27 @@ class Memory:
     """The last steps s with the changes y of the gradient, and the curvature they correct."""
 
     initial: InitialCurvature
-    pairs: deque[tuple[Float, Float, float]]
+    pairs: deque[tuple[Array, Array, float]]
 
     def add(self, objective: Objective, step: Float, change: Float) -> None:
         """Remember a pair of positive curvature; others would make the model indefinite."""
         curvature = float(step @ change)
         if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
-            self.pairs.append((step, change, 1.0 / curvature))
+            self.pairs.append((remembered(step), remembered(change), 1.0 / curvature))
+            self.initial = self.initial.match(objective, step, change)
+        else:
+            self.match(objective)
+
+    def renew(self, objective: Objective, here: Any, iteration: int, share: float) -> None:
+        """Look at the curvature again; what was known of it makes room first."""
+        del self.initial
+        self.initial = look(objective, here, iteration, share)
         self.match(objective)
 
     def match(self, objective: Objective) -> None:
         """Fit the initial curvature to the last pair."""
         if self.pairs:
-            step, change, _ = self.pairs[-1]
+            step, change = (kept.astype(np.float64, copy=False) for kept in self.pairs[-1][:2])
             self.initial = self.initial.match(objective, step, change)
 
     def direction(self, objective: Objective, gradient: Float) -> Float:
@@ -54,12 +63,12 @@ class Memory:
         q = -gradient
         factors = []
         for step, change, inverse in reversed(self.pairs):
-            factor = inverse * float(step @ q)
+            factor = inverse * dot(step, q)
             factors.append(factor)
-            q = daxpy(change, q, a=-factor)  # in place
+            add_multiple(change, -factor, q)
         q = self.initial.apply(objective, q)
         for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
-            q = daxpy(step, q, a=factor - inverse * float(change @ q))
+            add_multiple(step, factor - inverse * dot(change, q), q)
         return q
 
 
@@ -95,14 +104,14 @@ class LBFGS:
             known = look(objective, here, state.iteration, renewal.share)
             memory = Memory(known, deque(maxlen=pairs_for(here.point.size)))
         elif renewal.due():
-            memory.initial = look(objective, here, state.iteration, renewal.share)
-            memory.match(objective)
+            memory.renew(objective, here, state.iteration, renewal.share)
         direction = memory.direction(objective, here.gradient)
         if not float(direction @ here.gradient) < 0:
             memory.pairs.clear()
             direction = memory.direction(objective, here.gradient)
         passes = run.passes
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
+        del direction  # vectors may be as large as X
         renewal.count(run.passes - passes)
         after = replace(state, memory=memory, iteration=state.iteration + 1)
         if there is None:

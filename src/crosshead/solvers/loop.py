@@ -126,6 +126,7 @@ class Run:
     def refine(self) -> None:
         """No more coarse passes; forget what they made look better or worse than it is."""
         self.coarse = False
+        self.objective.end_coarse()
         # While the coarse one is kept: this pass may be interrupted.
         fine = self.active.evaluate(self.best.point, exact=self.exact)
         self.passes += 1
@@ -180,6 +181,7 @@ class Run:
     def go_exact(self) -> None:
         """From here on compute in float64, and forget what float32 made look better than it is."""
         self.exact, self.coarse, self.coarse_ahead = True, False, False
+        self.objective.end_coarse()
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
         self.best, self.bound = self.certified, self.certified_bound

@@ -43,9 +43,9 @@ class Frame:
     def of(cls, metric: Any, l1_weight: float) -> Frame:
         """The frame of a metric, with the bias as one more, unpenalised column."""
         B = metric.class_matrix
-        ridge = RIDGE * float(np.mean(np.diag(B)))
-        coupled = B.shape[0] <= COUPLED_CLASSES
-        B = B + ridge * np.eye(len(B)) if coupled else np.diag(B) + ridge
+        diagonal = np.diag(B) if B.ndim == 2 else B
+        ridge = RIDGE * float(np.mean(diagonal))
+        B = B + ridge * np.eye(len(B)) if len(B) <= COUPLED_CLASSES else diagonal + ridge
         A = metric.features.diagonal if metric.features.matrix is None else metric.features.matrix
         columns = len(A)
         l1, l2 = np.full(columns, l1_weight), np.full(columns, metric.l2_weight)
@@ -133,6 +133,7 @@ class Proximal:
         if here is not state.evaluation:
             state = replace(state, evaluation=here)
         if state.frame is None or state.iteration in REBUILD_AFTER:
+            state.frame = state.framed = None  # what was known makes room first
             state.frame = Frame.of(objective.metric(here), objective.l1_weight)
         if state.framed is None or state.framed.frame is not state.frame:
             state.framed = FramedPairs.of(state.frame, objective, state.pairs)

@@ -1,0 +1,53 @@
+"""Some rows of a feature matrix, by their numbers: what is drawn of X is read where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from crosshead.losses.protocol import Array
+
+
+@final
+@dataclass(frozen=True)
+class ChosenRows:
+    """Rows ``rows`` (n,) int64 of ``features``, (N, D) dense or CSR, without a copy of them.
+
+    Indexing copies, as fancy indexing of an array does; so whoever runs over blocks holds one block.
+
+    Example:
+        >>> chosen = ChosenRows(np.arange(8.0).reshape(4, 2), np.array([3, 1]))
+        >>> chosen.shape, chosen[:1]
+        ((2, 2), array([[6., 7.]]))
+    """
+
+    features: Any
+    rows: Array
+
+    @classmethod
+    def of(cls, features: Any, rows: Array) -> ChosenRows:
+        """Rows of features that may themselves be chosen."""
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        return cls(features.features, features.rows[rows]) if isinstance(features, cls) else cls(features, rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, D)."""
+        return len(self.rows), int(self.features.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The features' own type."""
+        dtype: np.dtype[Any] = self.features.dtype
+        return dtype
+
+    def __getitem__(self, which: Any) -> Any:
+        """Some of the rows, copied."""
+        return self.features[self.rows[which]]
+
+
+def is_sparse(features: Any) -> bool:
+    """Whether features, or those they are chosen from, are a CSR matrix."""
+    return not isinstance(features.features if isinstance(features, ChosenRows) else features, np.ndarray)
