@@ -27,7 +27,7 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.hessian import Hessian, build_hessian
-from crosshead.objective.metric import KroneckerMetric, build_metric
+from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.objective.program import Program, build_program
 from crosshead.objective.row_model import ActiveModel, build_active_model
@@ -240,20 +240,27 @@ class Objective:
     def active_model(self, evaluation: Evaluation, coordinates: Array, *, share: float) -> ActiveModel | None:
         """The second-order model of F over some weights, positions in W row by row, and the bias.
 
-        ``share`` of the curvature is that at zero scores. None where the loss has no second-order model of rows.
+        ``share`` of the curvature is that at zero scores; above 1, all of it is, so many times. None where the loss has
+        no second-order model of rows.
         """
         rows = max(256, min(self.engine.data.n_rows, MODEL_SCORES // self.n_classes))
         weight, _ = self.unpack(evaluation.point)
         gradient, bias = self.unpack(evaluation.gradient)
         return build_active_model(
-            self._drawn(evaluation, rows, share),
+            self._drawn(evaluation, rows, min(share, 1.0)),
             weight,
             gradient,
             bias if self.fit_intercept else None,
             coordinates,
             l1=self.penalty.l1_weight,
             l2=self.penalty.l2_weight,
+            stretch=max(share, 1.0),
         )
+
+    @property
+    def wide(self) -> bool:
+        """Whether there are more features than rows, or than a matrix of all pairs of them should have."""
+        return self.n_features > min(self.engine.data.n_rows, DENSE_FEATURES)
 
     @property
     def levels(self) -> PenaltyLevels:

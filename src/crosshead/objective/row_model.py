@@ -156,10 +156,11 @@ def build_active_model(
     *,
     l1: float,
     l2: float,
+    stretch: float = 1.0,
 ) -> ActiveModel | None:
     """The model over ``coordinates`` (m,), positions in W (C, D) row by row, and the bias where it has a gradient (C,).
 
-    None where the loss has no second-order model of rows.
+    The loss's curvature counts ``stretch`` times. None where the loss has no second-order model of rows.
     """
     if sample.quadratic is None or sample.coefficients is None:
         return None
@@ -177,7 +178,7 @@ def build_active_model(
         column = np.append(column, np.full(classes, len(chosen)))
         here, class_of = np.append(here, np.zeros(classes)), np.append(class_of, np.arange(classes))
         l1s, l2s = np.append(l1s, np.zeros(classes)), np.append(l2s, np.zeros(classes))
-    factors = sample.quadratic.factors(sample.coefficients, sample.weight)
+    factors = sample.quadratic.factors(sample.coefficients, stretch * sample.weight)
     tables = np.ascontiguousarray([factor.T for factor in factors], dtype=sample.features.dtype)
     rows = RowModel(columns, tables, column.astype(np.int64), class_of.astype(np.int64), here, slope, l1s, l2s)
     return ActiveModel(rows, feature, middle, bias_gradient is not None)

@@ -53,6 +53,8 @@ class Objective(Protocol):
     @property
     def smooth(self) -> bool: ...  # noqa: D102
     @property
+    def wide(self) -> bool: ...  # noqa: D102
+    @property
     def small(self) -> bool: ...  # noqa: D102
     @property
     def has_certificate(self) -> bool: ...  # noqa: D102

@@ -53,8 +53,8 @@ class ProximalNewton:
         if there is None:
             return _recover(run, replace(state, evaluation=here))
         easy = run.passes == passes + 1
-        share = state.share / SHARE_FACTOR if easy else min(run.objective.n_classes / 2, state.share * SHARE_FACTOR)
-        return replace(state, evaluation=there, share=max(share, LEAST_SHARE))
+        share = state.share / SHARE_FACTOR if easy else state.share * SHARE_FACTOR
+        return replace(state, evaluation=there, share=float(np.clip(share, LEAST_SHARE, _most_share(run.objective))))
 
     def stuck(self, state: NewtonState) -> bool:
         """Whether no point along the last direction was better."""
@@ -81,6 +81,12 @@ def _recover(run: Run, state: NewtonState) -> NewtonState:
     if not run.exact:
         run.go_exact()
         return replace(state, evaluation=run.evaluate(state.evaluation.point))
-    if state.share < 1:
-        return replace(state, share=min(1.0, 100 * state.share))
+    most = _most_share(run.objective)
+    if state.share < most:
+        return replace(state, share=min(most, 100 * state.share))
     return replace(state, stuck=True)
+
+
+def _most_share(objective: Objective) -> float:
+    """At which no loss is more curved than its model: softmax is, by C/2 times what it is at zero scores (Böhning)."""
+    return max(1.0, objective.unpack(np.empty(objective.size))[1].size / 2)
