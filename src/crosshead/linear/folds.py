@@ -71,9 +71,7 @@ def run_fold(fold: Fold, scored: TrainingData, walked: Walked) -> FoldOutcome:
     ``scored`` are all rows with the weights they are measured by. The fold takes over the looks of all rows' fits, and
     is guided by their solutions.
     """
-    walk = Walk(
-        fold.training.data, walked.options, reduction=walked.reduction, looks=walked.looks, guide=walked.points
-    )
+    walk = Walk(fold.training.data, walked.options, reduction=walked.reduction, looks=walked.looks, guide=walked.points)
     points, measures = [], []
     for batch in _batches(walk.solve(alpha) for alpha in walked.path.alphas.tolist()):
         coef, intercepts = np.stack([p.weight for p in batch]), np.stack([p.bias for p in batch])
