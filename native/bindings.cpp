@@ -15,6 +15,7 @@
 #include "coordinate_descent.hpp"
 #include "dual_ascent.hpp"
 #include "head_bindings.hpp"
+#include "row_descent.hpp"
 #include "schedule.hpp"
 
 namespace nb = nanobind;
@@ -266,6 +267,81 @@ int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feat
   return crosshead::coordinate_descent(model, tolerance, most_sweeps, to);
 }
 
+crosshead::DescendRows descend_rows_of(const std::string& isa) {
+#ifdef CROSSHEAD_X86
+  const std::string name = kernels_of(isa).name;
+  if (name == "avx2") return crosshead::descend_rows_avx2;
+  if (name != "plain") return crosshead::descend_rows_avx512;
+#else
+  kernels_of(isa);
+#endif
+  return crosshead::descend_rows_plain;
+}
+
+// Columns are dense (columns, rows), or the entries of a CSC matrix with its row indices and column starts.
+int descend_rows(const std::string& isa, AnyArray features, std::optional<Labels> indices, std::optional<RowNumbers> starts,
+                 nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu> factors, RowNumbers column,
+                 RowNumbers class_of, Vector weight, Vector gradient, Vector l1, Vector l2, double tolerance,
+                 int most_sweeps, OutVector step) {
+  const std::size_t count = step.shape(0), classes = factors.shape(1), rows = factors.shape(2);
+  const Element element = element_of(factors.dtype());
+  require(factors.shape(0) >= 1 && factors.shape(0) <= 3, "a row's curvature has one to three factors");
+  require(element_of(features.dtype()) == element, "features have another type than the factors");
+  require(indices.has_value() == starts.has_value(), "sparse columns need indices and starts");
+  require(column.shape(0) == count && class_of.shape(0) == count && weight.shape(0) == count &&
+              gradient.shape(0) == count && l1.shape(0) == count && l2.shape(0) == count,
+          "arrays of another length than the coordinates");
+  crosshead::RowModel model;
+  model.sparse = indices.has_value();
+  std::size_t columns = 0;
+  bool valid = true;
+  if (model.sparse) {
+    require(features.ndim() == 1 && (features.shape(0) <= 1 || features.stride(0) == 1) &&
+                features.shape(0) == indices->shape(0) && starts->shape(0) >= 1, "sparse columns have another shape");
+    columns = starts->shape(0) - 1;
+    std::int64_t last = 0;
+    for (std::size_t d = 0; d <= columns; ++d) {
+      valid = valid && starts->data()[d] >= last;
+      last = starts->data()[d];
+    }
+    valid = valid && starts->data()[0] == 0 && last == static_cast<std::int64_t>(features.shape(0));
+    for (std::size_t k = 0; k < indices->shape(0); ++k)
+      valid = valid && indices->data()[k] >= 0 && static_cast<std::size_t>(indices->data()[k]) < rows;
+    model.indices = indices->data();
+    model.starts = starts->data();
+  } else {
+    require(features.ndim() == 2 && features.shape(1) == rows && (rows <= 1 || features.stride(1) == 1) &&
+                (features.shape(0) <= 1 || features.stride(0) == static_cast<std::int64_t>(rows)),
+            "columns have another shape");
+    columns = features.shape(0);
+  }
+  for (std::size_t k = 0; k < count; ++k)
+    valid = valid && column.data()[k] >= 0 && static_cast<std::size_t>(column.data()[k]) < columns &&
+            class_of.data()[k] >= 0 && static_cast<std::size_t>(class_of.data()[k]) < classes;
+  require(valid, "an index is out of range");
+  const std::size_t table = classes * rows * (element == Element::float32 ? 4 : 8);
+  const char* first = static_cast<const char*>(factors.data());
+  model.rows = static_cast<std::int64_t>(rows);
+  model.classes = static_cast<std::int64_t>(classes);
+  model.coordinates = static_cast<std::int64_t>(count);
+  model.rank = static_cast<int>(factors.shape(0)) - 1;
+  model.single = element == Element::float32;
+  model.features = features.data();
+  model.p = first;
+  model.q = model.rank > 0 ? first + table : nullptr;
+  model.r = model.rank > 1 ? first + 2 * table : nullptr;
+  model.column = column.data();
+  model.class_of = class_of.data();
+  model.weight = weight.data();
+  model.gradient = gradient.data();
+  model.l1 = l1.data();
+  model.l2 = l2.data();
+  const crosshead::DescendRows run = descend_rows_of(isa);
+  double* to = step.data();
+  const nb::gil_scoped_release release;
+  return run(model, tolerance, most_sweeps, to);
+}
+
 crosshead::Ascend ascend_of(const std::string& isa) {
 #ifdef CROSSHEAD_X86
   const std::string name = kernels_of(isa).name;
@@ -346,6 +422,10 @@ NB_MODULE(_native, module) {
   module.def("coordinate_descent", &descend, nb::arg("weight"), nb::arg("gradient"), nb::arg("class_matrix"),
              nb::arg("feature_matrix"), nb::arg("l1"), nb::arg("l2"), nb::arg("low_rank"), nb::arg("low_rank_scaled"),
              nb::arg("tolerance"), nb::arg("most_sweeps"), nb::arg("step"));
+  module.def("descend_rows", &descend_rows, nb::arg("isa"), nb::arg("features"), nb::arg("indices").none(),
+             nb::arg("starts").none(), nb::arg("factors"), nb::arg("column"), nb::arg("class_of"), nb::arg("weight"),
+             nb::arg("gradient"), nb::arg("l1"), nb::arg("l2"), nb::arg("tolerance"), nb::arg("most_sweeps"),
+             nb::arg("step"));
   module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels"), nb::arg("share"),
              nb::arg("squares"), nb::arg("worst"), nb::arg("margin"), nb::arg("l2"), nb::arg("bias_step"),
              nb::arg("weight"), nb::arg("bias"), nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"),

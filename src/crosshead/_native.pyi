@@ -57,6 +57,23 @@ def coordinate_descent(
     most_sweeps: int,
     step: Float,
 ) -> int: ...
+def descend_rows(
+    *,
+    isa: str,
+    features: Array,
+    indices: Array | None,
+    starts: Array | None,
+    factors: Array,
+    column: Array,
+    class_of: Array,
+    weight: Float,
+    gradient: Float,
+    l1: Float,
+    l2: Float,
+    tolerance: float,
+    most_sweeps: int,
+    step: Float,
+) -> int: ...
 def ascend(
     *,
     isa: str,

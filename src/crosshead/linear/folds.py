@@ -70,10 +70,10 @@ def make_folds(
 def run_fold(fold: Fold, scored: TrainingData, walked: Walked) -> FoldOutcome:
     """Walk one fold along the path of all rows and measure it.
 
-    ``scored`` are all rows with the weights they are measured by. The fold takes over the looks of all rows' fits.
-    Its own last solutions are the better start: from those of all rows a fit takes more passes where alpha is small.
+    ``scored`` are all rows with the weights they are measured by. The fold takes over the looks of all rows' fits, and
+    is guided by their solutions.
     """
-    walk = Walk(fold.training.data, walked.options, reduction=walked.reduction, looks=walked.looks)
+    walk = Walk(fold.training.data, walked.options, reduction=walked.reduction, looks=walked.looks, guide=walked.points)
     points, measures = [], []
     for batch in _batches(walk.solve(alpha) for alpha in walked.path.alphas.tolist()):
         coef, intercepts = np.stack([p.weight for p in batch]), np.stack([p.bias for p in batch])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -56,7 +57,9 @@ class Point:
 class Walk:
     """Fits of falling alpha over one `TrainingData`.
 
-    ``looks`` may be shared with walks over other weights of the same rows, and so may ``reduction``.
+    ``looks`` may be shared with walks over other weights of the same rows, and so may ``reduction``. A ``guide`` is
+    such a walk's solution at every alpha to come: what differs from it changes less from alpha to alpha than the
+    solution itself, and so is better foretold.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class Walk:
         *,
         reduction: Reduction | None = None,
         looks: dict[float, Any] | None = None,
+        guide: Iterable[Point] = (),
     ) -> None:
         self.options, self._reduction = options, reduction
+        self._guide, self._guided = iter(guide), deque[Float](maxlen=2)
         self._full = _family(data, options)
         self._solved = self._full
         if reduction is not None:
@@ -119,10 +124,29 @@ class Walk:
         if start is not None:
             weight = start[0] if self._reduction is None else self._reduction.lower(start[0])
             return objective.pack(weight, start[1])
+        guide = next(self._guide, None)
+        if guide is not None:
+            return self._beside(objective, guide)
         if not self._points:
             return np.zeros(objective.size)
         sparse = objective.n_classes * objective.n_features if objective.l1_weight > 0 else 0
         return extrapolate(self._points, self._logs, _log(alpha), keep_signs=sparse)
+
+    def _beside(self, objective: Objective, guide: Point) -> Float:
+        """The guide's solution, and what this walk's last two differed from it."""
+        weight = guide.weight if self._reduction is None else self._reduction.lower(guide.weight)
+        there = objective.pack(weight, guide.bias)
+        apart = [own - other for own, other in zip(self._points, self._guided, strict=True)]
+        self._guided.append(there)
+        if not apart:
+            return there
+        start = there + extrapolate(apart, self._logs, _log(guide.alpha))
+        if objective.l1_weight > 0:  # what is zero in both stays so, and no weight passes zero
+            signed = start[: weight.size]
+            signs = np.sign(signed)
+            known = (signs == np.sign(there[: weight.size])) | (signs == np.sign(self._points[-1][: weight.size]))
+            signed[~known] = 0.0
+        return start
 
     def _budget(self) -> dict[str, Any]:
         deadline = self.options.deadline

@@ -89,6 +89,7 @@ class QuadraticLoss(PassLoss, Protocol):
     def curvature(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
     def diagonal(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
     def traces(self, coefficients: Float) -> Float: ...  # noqa: D102
+    def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]: ...  # noqa: D102
     def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 
 

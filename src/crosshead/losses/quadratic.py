@@ -87,6 +87,11 @@ class CentredQuadratic(_Quadratic):
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
         return np.asarray(total - np.einsum("ic,ic->i", coefficients, coefficients) / total)
 
+    def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
+        """wᵢ H = diag p − q qᵀ by p and q, (n, C) each."""
+        total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
+        return coefficients * weight[:, None], coefficients * np.sqrt(weight / total)[:, None]
+
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every pair of classes, with a_a a_b/Σa."""
         root = np.sqrt(np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny))
@@ -126,6 +131,10 @@ class DiagonalQuadratic(_Quadratic):
     def traces(self, coefficients: Float) -> Float:
         """Σ_c a_c of each row, (n,)."""
         return np.asarray(coefficients.sum(axis=1))
+
+    def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
+        """wᵢ H = diag p by p, (n, C)."""
+        return (coefficients * weight[:, None],)
 
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every class by itself, with its coefficient."""
@@ -174,6 +183,12 @@ class StarQuadratic(_Quadratic):
     def traces(self, coefficients: Float) -> Float:
         """2 Σ_j a_j over j ≠ y of each row, (n,)."""
         return np.asarray(2 * np.maximum(coefficients, 0).sum(axis=1))
+
+    def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
+        """wᵢ H = diag p − q rᵀ − r qᵀ by p, q and r, (n, C) each: r is one at the target, q zero there."""
+        own = coefficients < 0
+        others = np.where(own, 0.0, coefficients) * weight[:, None]
+        return np.where(own, others.sum(axis=1, keepdims=True), others), others, own.astype(np.float64)
 
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every pair of classes, with the other's coefficient where one of them is the target."""

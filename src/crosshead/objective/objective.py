@@ -24,12 +24,13 @@ from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
-from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.hessian import Hessian, build_hessian
-from crosshead.objective.metric import KroneckerMetric, build_metric
+from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.objective.program import Program, build_program
+from crosshead.objective.row_model import ActiveModel, build_active_model
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
@@ -243,6 +244,31 @@ class Objective:
             fit_intercept=self.fit_intercept,
             shift_invariant=self.loss.shift_invariant,
         )
+
+    def active_model(self, evaluation: Evaluation, coordinates: Array, *, share: float) -> ActiveModel | None:
+        """The second-order model of F over some weights, positions in W row by row, and the bias.
+
+        ``share`` of the curvature is that at zero scores; above 1, all of it is, so many times. None where the loss has
+        no second-order model of rows.
+        """
+        rows = max(256, min(self.engine.data.n_rows, MODEL_SCORES // self.n_classes))
+        weight, _ = self.unpack(evaluation.point)
+        gradient, bias = self.unpack(evaluation.gradient)
+        return build_active_model(
+            self._drawn(evaluation, rows, min(share, 1.0)),
+            weight,
+            gradient,
+            bias if self.fit_intercept else None,
+            coordinates,
+            l1=self.penalty.l1_weight,
+            l2=self.penalty.l2_weight,
+            stretch=max(share, 1.0),
+        )
+
+    @property
+    def wide(self) -> bool:
+        """Whether there are more features than rows, or than a matrix of all pairs of them should have."""
+        return self.n_features > min(self.engine.data.n_rows, DENSE_FEATURES)
 
     @property
     def levels(self) -> PenaltyLevels:

@@ -12,6 +12,7 @@ from crosshead.solvers.newton import Newton
 from crosshead.solvers.penalty_path import GuardedLBFGS
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
+from crosshead.solvers.proximal_newton import ProximalNewton
 
 __all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
 
@@ -29,14 +30,15 @@ def minimise(
     """Minimise an objective to a certified relative duality gap of ``tol``.
 
     The method follows from what the objective says of itself: quasi-Newton where it is differentiable (Newton where it
-    is small, or where quasi-Newton gets nowhere), proximal quasi-Newton with an L1 part; where the loss has kinks, dual
+    is small, or where quasi-Newton gets nowhere), proximal quasi-Newton with an L1 part (Newton
+    over a working set where features are many); where the loss has kinks, dual
     coordinate ascent, an interior point, or continuation in a smoothing width. docs/solvers.md has the table.
     ``max_time`` is in seconds; ``callback`` gets a `Progress` after each iteration and stops the fit by returning
     something true; ``after`` is a result that this run takes further.
     """
     method: Method[Any]
     if objective.l1_weight > 0:
-        method = Proximal() if objective.smooth else sparse_and_kinked(objective)
+        method = _proximal(objective) if objective.smooth else sparse_and_kinked(objective)
     elif objective.smooth:
         method = Newton() if objective.small else GuardedLBFGS()
     else:
@@ -47,3 +49,7 @@ def minimise(
         return minimise_with(
             method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
         )
+
+
+def _proximal(objective: Objective) -> Method[Any]:
+    return ProximalNewton() if objective.wide else Proximal()

@@ -25,6 +25,7 @@ from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.proximal import MEMORY, Frame, Proximal, ProximalState
+from crosshead.solvers.proximal_newton import ProximalNewton
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
@@ -136,6 +137,8 @@ def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight:
     """The method for the next alpha. Losses with kinks have no pairs to carry: their stages start anew."""
     if not objective.smooth:
         return kinked(objective) if objective.l1_weight == 0 else sparse_and_kinked(objective)
+    if objective.l1_weight > 0 and objective.wide:
+        return ProximalNewton()  # its model is that of the rows, made anew at every step
     kind = CarriedLBFGS if objective.l1_weight == 0 else CarriedProximal
     return kind(carried, alpha, l2_weight)
 

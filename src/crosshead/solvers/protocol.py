@@ -53,6 +53,8 @@ class Objective(Protocol):
     @property
     def smooth(self) -> bool: ...  # noqa: D102
     @property
+    def wide(self) -> bool: ...  # noqa: D102
+    @property
     def small(self) -> bool: ...  # noqa: D102
     @property
     def has_certificate(self) -> bool: ...  # noqa: D102
@@ -70,6 +72,7 @@ class Objective(Protocol):
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
+    def active_model(self, evaluation: Any, coordinates: Any, *, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     @property
     def levels(self) -> Any: ...  # noqa: D102

@@ -138,7 +138,7 @@ class Proximal:
         if state.framed is None or state.framed.frame is not state.frame:
             state.framed = FramedPairs.of(state.frame, objective, state.pairs)
         direction = _direction(objective, here, state.framed)
-        there = _backtrack(run, objective, here, direction)
+        there = backtrack(run, objective, here, direction)
         if there is None:
             return _recover(run, objective, state)
         step, change = there.point - here.point, there.gradient - here.gradient
@@ -190,7 +190,7 @@ def _corrections(framed: FramedPairs) -> tuple[float, Float, Float]:
     return scale, Q, Q @ K
 
 
-def _backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> Any | None:
+def backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> Any | None:
     """The first of the steps 1, ½, ¼, … that decreases the objective by enough."""
     weight, _ = objective.unpack(here.point)
     along, _ = objective.unpack(direction)
