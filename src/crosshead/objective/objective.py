@@ -25,6 +25,7 @@ from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
+from crosshead.objective.augmented import AugmentedLagrangian
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import KroneckerMetric, build_metric
@@ -299,6 +300,17 @@ class Objective:
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Take an ascent further by so many sweeps over the rows."""
         self.engine.ascend(ascent, sweeps)
+
+    @property
+    def augmented(self) -> AugmentedLagrangian | None:
+        """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
+        data = self.engine.data
+        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate:
+            return None
+        if not AugmentedLagrangian.fits(data):
+            return None
+        center = self._sampler.center if self.fit_intercept else np.zeros(self.n_features)
+        return AugmentedLagrangian(self.engine, self.loss.pieces, self.penalty.l2_weight, self.fit_intercept, center)
 
     def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
         """An evaluation whose bound is that of another dual point, where this one is better."""

@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.multipliers import Multipliers, MultiplierState
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.smoothing import FIRST_WIDTH, PathFollowing, PathState
 
@@ -30,6 +31,7 @@ class AscentState:
     ascent: Any
     sweeps: float = FIRST_SWEEPS
     last: float = np.inf
+    newton: MultiplierState | None = None
     path: PathState | None = None
     wide: bool = False
 
@@ -50,14 +52,20 @@ class DualAscent:
         """Some sweeps and a certificate, or a step along the path."""
         if state.path is not None:
             return _along(run, state.path, state.wide)
+        if state.newton is not None:
+            return _by_newton(run, state.newton)
         ascent, objective, before = state.ascent, run.objective, run.gap
         _sweep(run, ascent, round(state.sweeps))
         weight, dual = ascent.settle()
         width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
         evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
         run.record(objective.certified_by(evaluation, dual))
-        if ascent.sweeps >= PATIENCE and not run.gap <= ENOUGH * state.last:
-            return AscentState(None, path=_path(run))
+        import os
+        if ascent.sweeps >= int(os.environ.get('SW','33')):
+            lagrangian = objective.augmented
+            if lagrangian is None:
+                return AscentState(None, path=_path(run))
+            return AscentState(None, newton=Multipliers().begin(run, lagrangian, evaluation.point, ascent.residual))
         ascent.follow_bias(dual.bias_gradient)
         return AscentState(ascent, min(GROWTH * state.sweeps, MOST_SWEEPS), before)
 
@@ -72,6 +80,13 @@ def _sweep(run: Run, ascent: Any, sweeps: int) -> None:
         run.objective.ascend(ascent, 1)
         if run.out_of_time:
             return
+
+
+def _by_newton(run: Run, newton: MultiplierState) -> AscentState:
+    """A Newton step; the path takes over where there are no more."""
+    if Multipliers().stuck(newton):
+        return AscentState(None, path=_path(run))
+    return AscentState(None, newton=Multipliers().step(run, newton))
 
 
 def _along(run: Run, path: PathState, wide: bool) -> AscentState:
