@@ -304,13 +304,21 @@ class Objective:
     @property
     def augmented(self) -> AugmentedLagrangian | None:
         """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
-        data = self.engine.data
-        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate:
-            return None
-        if not AugmentedLagrangian.fits(data):
+        if not self._augments:
             return None
         center = self._sampler.center if self.fit_intercept else np.zeros(self.n_features)
         return AugmentedLagrangian(self.engine, self.loss.pieces, self.penalty.l2_weight, self.fit_intercept, center)
+
+    @property
+    def newton_sweeps(self) -> float:
+        """What minimising it costs, in sweeps of dual coordinate ascent; inf where there is none."""
+        return AugmentedLagrangian.sweeps(self.engine.data) if self._augments else np.inf
+
+    @property
+    def _augments(self) -> bool:
+        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate:
+            return False
+        return AugmentedLagrangian.fits(self.engine.data)
 
     def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
         """An evaluation whose bound is that of another dual point, where this one is better."""

@@ -2,9 +2,9 @@
 
 Each step minimises the augmented Lagrangian (`crosshead.objective.augmented`) a little further: Newton's equation is
 solved by conjugate gradients over the curved rows, preconditioned by a Hessian that was factorised some steps ago, and
-the step's length by the slope along it, for which the scores of all rows are enough. Once what is left of the gap is due
-to the residuals that the Lagrangian is built around, those that were found take their place (semismooth Newton augmented
-Lagrangian: Li, Sun and Toh, SIAM Journal on Optimization 28, 2018).
+the step's length by the slope along it, for which the scores of all rows are enough. Once what is left of the gap is
+due to the residuals that the Lagrangian is built around, those that were found take their place (semismooth Newton
+augmented Lagrangian: Li, Sun and Toh, SIAM Journal on Optimization 28, 2018).
 """
 
 from __future__ import annotations
