@@ -33,7 +33,10 @@ MOST_SCORES = 1 << 23  # of all rows, several times over
 BLOCK_ELEMENTS = 1 << 21
 BIAS_CHARGE = 1e-4  # of the bias's curvature were all rows curved: what holds it where none is
 STEP_SWEEPS = 90.0  # that 30 steps cost without the factorisations, measured on MNIST
-FACTORS, FACTOR_RATE = 4.0, 0.25  # factorisations, whose multiplications take this share of the time that a sweep's take
+FACTORS, FACTOR_RATE = (
+    4.0,
+    0.25,
+)  # factorisations, whose multiplications take this share of the time that a sweep's take
 
 
 @final
@@ -144,7 +147,7 @@ class AugmentedLagrangian:
         return DualPoint(value, sums.weight_gradient / data.total_weight, total)
 
     def slope(self, point: Float, step: Float, center: Float, width: float) -> Callable[[Float, Float, float], float]:
-        """t ↦ dφ/dt along a step, from the scores and how they move."""
+        """The slope dφ/dt along a step as a function of the scores, of how they move, and of t."""
         weight, _ = self._unpack(point)
         along, _ = self._unpack(step)
         level, bend = float(np.vdot(weight, along)), float(np.vdot(along, along))

@@ -1,8 +1,8 @@
 """Hinges with an L2 penalty on many rows: dual coordinate ascent, and Newton steps for what it does not reach.
 
 A sweep costs about one pass and brings the dual objective most of the way where α is large; every few sweeps the
-residuals are certified as they are. Where what is left would take more sweeps than Newton steps are worth, the method of
-multipliers goes on from the residuals; and where that one is out of reach or stuck, the path of smoothed problems.
+residuals are certified as they are. Where what is left would take more sweeps than Newton steps are worth, the method
+of multipliers goes on from the residuals; and where that one is out of reach or stuck, the path of smoothed problems.
 """
 
 from __future__ import annotations
