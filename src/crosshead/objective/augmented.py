@@ -21,6 +21,8 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import contain
@@ -31,7 +33,9 @@ from crosshead.objective.factored_hessian import MOST_PARAMETERS, AllRowsHessian
 
 MOST_SCORES = 1 << 23  # of all rows, several times over
 BLOCK_ELEMENTS = 1 << 21
-BIAS_CHARGE = 1e-4  # of the bias's curvature were all rows curved: what holds it where none is
+# What holds a bias that no curved row holds, and what all others get: shares of the curvature were all rows curved. With W
+# to make up for it, a bias that few rows hold is nearly free to move.
+BIAS_CHARGE, LEAST_CHARGE = 1e-4, 1e-10
 STEP_SWEEPS = 90.0  # that 30 steps cost without the factorisations, measured on MNIST
 FACTORS, FACTOR_RATE = (
     4.0,
@@ -189,24 +193,32 @@ class AugmentedLagrangian:
     def _curved_rows(self, active: Array, width: float) -> tuple[Engine, QuadraticLoss, Float]:
         """The rows with a Hessian that is not zero, in an engine of their own, and its coefficients.
 
-        With a bias another row lies at the features' centre, where all classes are bonded a little: it holds the bias
-        of classes that no curved row holds.
+        With a bias another row lies at the features' centre and bonds the classes that no curved row does.
         """
         data, total = self.engine.data, self.engine.data.total_weight
         rows = np.flatnonzero((active.sum(axis=1) > int(self.pieces.worst)) & (self._share > 0))
         held = np.concatenate([rows, np.flatnonzero(self._share > 0)[:1]])
-        features, weights = data.features[held], data.weights[held]
+        features, target, weights = data.features[held], data.target[held], data.weights[held]
         coefficients = active[held] / width
         coefficients[-1] = 0.0
         if self.fit_intercept:
             features[-1] = self.center
-            coefficients[-1] = BIAS_CHARGE * total / (weights[-1] * width)
+            charge = np.where(self._connected(active[rows], target[:-1], int(target[-1])), LEAST_CHARGE, BIAS_CHARGE)
+            charge[target[-1]] = BIAS_CHARGE
+            coefficients[-1] = charge * total / (weights[-1] * width)
         coefficients *= weights.sum() / total  # sums over these rows are divided by their weight, not by that of all
-        target = data.target[held]
         if not self.pieces.worst:
             coefficients[np.arange(len(held)), target] = -1.0
         engine = self.engine.over(TrainingData(features, target, data.n_classes, weights))
         return engine, CentredQuadratic() if self.pieces.worst else StarQuadratic(), coefficients
+
+    def _connected(self, active: Array, target: Array, first: int) -> Array:
+        """Which classes hang together with the ``first`` one by the active residuals of some rows, (C,)."""
+        members = active.astype(np.float64)
+        if not self.pieces.worst:
+            members[np.arange(len(target)), target] = 1.0
+        _, part = csgraph.connected_components(sparse.csr_matrix(members.T @ members), directed=False)
+        return np.asarray(part == part[first])
 
     def _violations(self, scores: Float) -> Float:
         """m_j = z_j − z_y + Δ, and 0 in the target's column."""
