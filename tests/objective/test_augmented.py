@@ -118,8 +118,9 @@ def test_the_hessian_is_a_difference_of_gradients_and_its_factor_the_inverse(nam
     ahead, behind = (
         lagrangian.at(p, lagrangian.scores(p), center, width).gradient for p in (point + h * step, point - h * step)
     )
-    # What holds a bias that no row holds is 1e-4 of the rows' curvature.
-    np.testing.assert_allclose(image, (ahead - behind) / (2 * h), atol=1e-3 / width * np.abs(step).max())
+    # A bias that rows do hold, however few, has no other curvature: with one, the last digits took hundreds of steps.
+    atol = 1e-3 / width if case == "missing class" else 1e-6
+    np.testing.assert_allclose(image, (ahead - behind) / (2 * h), atol=atol * np.abs(step).max())
     np.testing.assert_allclose(hessian.precondition(image), step, atol=1e-6)
 
 

@@ -304,10 +304,11 @@ class Objective:
     @property
     def augmented(self) -> AugmentedLagrangian | None:
         """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
-        if not self._augments:
+        pieces = self.loss.pieces
+        if pieces is None or not self._augments:
             return None
         center = self._sampler.center if self.fit_intercept else np.zeros(self.n_features)
-        return AugmentedLagrangian(self.engine, self.loss.pieces, self.penalty.l2_weight, self.fit_intercept, center)
+        return AugmentedLagrangian(self.engine, pieces, self.penalty.l2_weight, self.fit_intercept, center)
 
     @property
     def newton_sweeps(self) -> float:
