@@ -88,7 +88,7 @@ class Ascent:
         step = max(1, BLOCK_ELEMENTS // max(C, data.n_features))
         for first in range(0, data.n_rows, step):
             residual = self.residual[first : first + step]
-            _contain(residual, data.target[first : first + step], self.pieces)
+            contain(residual, data.target[first : first + step], self.pieces)
             weighted = residual * self.share[first : first + step, None]
             gradient += weighted.T @ data.features[first : first + step].astype(np.float64)
         weight = -gradient / self.l2
@@ -105,7 +105,7 @@ class Ascent:
         self.waiting[:] = 0
 
 
-def _contain(residual: Float, target: Array, pieces: Pieces) -> None:
+def contain(residual: Float, target: Array, pieces: Pieces) -> None:
     """Put residuals (n, C) into the hinge's domain, in place: a bound is worth nothing whose dual point is not there.
 
     Sweeps leave it by rounding alone; this does not take their word for it.

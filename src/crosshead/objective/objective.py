@@ -25,6 +25,7 @@ from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
+from crosshead.objective.augmented import AugmentedLagrangian
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
@@ -334,6 +335,26 @@ class Objective:
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Take an ascent further by so many sweeps over the rows."""
         self.engine.ascend(ascent, sweeps)
+
+    @property
+    def augmented(self) -> AugmentedLagrangian | None:
+        """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
+        pieces = self.loss.pieces
+        if pieces is None or not self._augments:
+            return None
+        center = self._sampler.center if self.fit_intercept else np.zeros(self.n_features)
+        return AugmentedLagrangian(self.engine, pieces, self.penalty.l2_weight, self.fit_intercept, center)
+
+    @property
+    def newton_sweeps(self) -> float:
+        """What minimising it costs, in sweeps of dual coordinate ascent; inf where there is none."""
+        return AugmentedLagrangian.sweeps(self.engine.data) if self._augments else np.inf
+
+    @property
+    def _augments(self) -> bool:
+        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate:
+            return False
+        return AugmentedLagrangian.fits(self.engine.data)
 
     def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
         """An evaluation whose bound is that of another dual point, where this one is better."""

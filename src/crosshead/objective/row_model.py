@@ -17,9 +17,11 @@ from typing import Any, final
 import numpy as np
 from scipy import sparse
 
+from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Float
 from crosshead.objective.sampling import CurvedSample
 
+BLOCK_ROWS = 256  # that are copied at a time, where drawn rows are read where they lie
 LEAST_CURVATURE = 1e-5  # of that without q and r, which float32 does not tell apart
 
 
@@ -187,14 +189,16 @@ def build_active_model(
 def _columns(sample: CurvedSample, chosen: Array, ones: bool) -> tuple[Any, Float]:
     """The chosen columns with one of ones after them, and what was taken off each: the mean, of dense columns."""
     features, count = sample.features, len(chosen)
-    if not isinstance(features, np.ndarray):
-        sparse_columns = features[:, chosen].tocsc()
+    n_rows = features.shape[0]
+    if is_sparse(features):
+        sparse_columns = (features[:] if isinstance(features, ChosenRows) else features)[:, chosen].tocsc()
         if ones:
-            last = np.ones((features.shape[0], 1), dtype=features.dtype)
-            sparse_columns = sparse.hstack([sparse_columns, last], format="csc")
+            sparse_columns = sparse.hstack([sparse_columns, np.ones((n_rows, 1), dtype=features.dtype)], format="csc")
         return sparse_columns, np.zeros(count)
-    columns = np.ones((count + ones, len(features)), dtype=features.dtype)
-    columns[:count] = features[:, chosen].T
+    columns = np.ones((count + ones, n_rows), dtype=features.dtype)
+    for first in range(0, n_rows, BLOCK_ROWS):
+        last = min(first + BLOCK_ROWS, n_rows)
+        columns[:count, first:last] = features[first:last][:, chosen].T
     if not ones:
         return columns, np.zeros(count)
     share = sample.weight * sample.curvature.rows

@@ -1,7 +1,8 @@
-"""Hinges with an L2 penalty on many rows: dual coordinate ascent, and path following for what it does not reach.
+"""Hinges with an L2 penalty on many rows: dual coordinate ascent, and Newton steps for what it does not reach.
 
 A sweep costs about one pass and brings the dual objective most of the way where α is large; every few sweeps the
-residuals are certified as they are. Where sweeps no longer help, the path of smoothed problems goes on from the point.
+residuals are certified as they are. Where what is left would take more sweeps than Newton steps are worth, the method
+of multipliers goes on from the residuals; and where that one is out of reach or stuck, the path of smoothed problems.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from typing import Any, final
 import numpy as np
 
 from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.multipliers import Multipliers, MultiplierState
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.smoothing import FIRST_WIDTH, PathFollowing, PathState
 
 FIRST_SWEEPS, GROWTH, MOST_SWEEPS = 4, 1.5, 60  # between two certificates
 PATIENCE, ENOUGH = 50, 0.8  # sweeps, after which a gap must be this share of the one two certificates before
+LEAST_SWEEPS = 15  # before anything is foretold
+SLOWING = 3.0  # times as many sweeps are to come as there would be if the gap went on falling as it did
 LEAST_WIDTH = 1e-6
+LEAST_TOL = 1e-15  # of what is foretold
 
 
 @dataclass(frozen=True)
 class AscentState:
-    """The ascent with the sweeps to come and the gap before its last certificate, or the path that has taken over.
+    """The ascent with the sweeps to come and the gap before its last certificate, or what has taken over.
 
     ``wide`` says that the path began at its widest stage.
     """
@@ -30,6 +35,7 @@ class AscentState:
     ascent: Any
     sweeps: float = FIRST_SWEEPS
     last: float = np.inf
+    newton: MultiplierState | None = None
     path: PathState | None = None
     wide: bool = False
 
@@ -47,17 +53,19 @@ class DualAscent:
         return AscentState(run.objective.ascent())
 
     def step(self, run: Run, state: AscentState) -> AscentState:
-        """Some sweeps and a certificate, or a step along the path."""
+        """Some sweeps and a certificate, or a step of what has taken over."""
         if state.path is not None:
             return _along(run, state.path, state.wide)
+        if state.newton is not None:
+            return _by_newton(run, state.newton)
         ascent, objective, before = state.ascent, run.objective, run.gap
         _sweep(run, ascent, round(state.sweeps))
         weight, dual = ascent.settle()
         width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
         evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
         run.record(objective.certified_by(evaluation, dual))
-        if ascent.sweeps >= PATIENCE and not run.gap <= ENOUGH * state.last:
-            return AscentState(None, path=_path(run))
+        if _slow(run, ascent, state, before):
+            return _taken_over(run, ascent, evaluation.point)
         ascent.follow_bias(dual.bias_gradient)
         return AscentState(ascent, min(GROWTH * state.sweeps, MOST_SWEEPS), before)
 
@@ -72,6 +80,34 @@ def _sweep(run: Run, ascent: Any, sweeps: int) -> None:
         run.objective.ascend(ascent, 1)
         if run.out_of_time:
             return
+
+
+def _slow(run: Run, ascent: Any, state: AscentState, before: float) -> bool:
+    """Whether another method is worth its cost: by how the gap fell, and by the rows that sweeps still look at."""
+    if ascent.sweeps >= PATIENCE and not run.gap <= ENOUGH * state.last:
+        return True
+    if ascent.sweeps < LEAST_SWEEPS or not run.gap > run.tol:
+        return False
+    worth = run.objective.newton_sweeps
+    if not (np.isfinite(worth) and np.isfinite(before)):
+        return False
+    awake = float(np.mean(ascent.waiting == 0))
+    to_come = SLOWING * awake * round(state.sweeps) * np.log(run.gap / max(run.tol, LEAST_TOL))
+    return bool(to_come > worth * np.log(before / run.gap))
+
+
+def _taken_over(run: Run, ascent: Any, point: Float) -> AscentState:
+    lagrangian = run.objective.augmented
+    if lagrangian is None:
+        return AscentState(None, path=_path(run))
+    return AscentState(None, newton=Multipliers().begin(run, lagrangian, point, ascent.residual))
+
+
+def _by_newton(run: Run, newton: MultiplierState) -> AscentState:
+    """A Newton step; the path takes over where there are no more."""
+    if Multipliers().stuck(newton):
+        return AscentState(None, path=_path(run))
+    return AscentState(None, newton=Multipliers().step(run, newton))
 
 
 def _along(run: Run, path: PathState, wide: bool) -> AscentState:

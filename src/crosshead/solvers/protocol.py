@@ -82,6 +82,10 @@ class Objective(Protocol):
     def ascends(self) -> bool: ...  # noqa: D102
     def ascent(self) -> Any: ...  # noqa: D102
     def ascend(self, ascent: Any, sweeps: int) -> None: ...  # noqa: D102
+    @property
+    def augmented(self) -> Any: ...  # noqa: D102
+    @property
+    def newton_sweeps(self) -> float: ...  # noqa: D102
     def certified_by(self, evaluation: Any, point: Any) -> Any: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
