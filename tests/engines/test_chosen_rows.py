@@ -87,6 +87,15 @@ def test_rows_chosen_from_chosen_rows() -> None:
     np.testing.assert_array_equal(again.block(1, 2).features.toarray(), copied.features[[3]].toarray())
 
 
+@pytest.mark.parametrize("how", ["C", "strided", "csr"])
+def test_columns_of_chosen_rows(how: str) -> None:
+    _, chosen, copied = both(stored(how, np.float32), 3)
+    for columns in (np.array([4, 0, 4]), slice(2, 9, 3)):
+        found, wanted = chosen.features[3:70, columns], copied.features[3:70][:, columns]
+        assert (found != wanted).sum() == 0
+        assert found.shape == wanted.shape
+
+
 @pytest.mark.skipif(not has_native(), reason="the native engine was not built")
 def test_rows_that_are_not_there_are_an_error() -> None:
     from crosshead import _native

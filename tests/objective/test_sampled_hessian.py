@@ -62,6 +62,17 @@ def test_another_penalty_beside_the_same_loss() -> None:
     np.testing.assert_allclose(model.at(0.9).precondition(direction), again.precondition(direction), rtol=1e-4)
 
 
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_the_penalty_is_in_the_product(engine: str) -> None:
+    """Whatever the memory order of an engine's gradient: two penalties differ by their multiple of W."""
+    objective = Objective(make_engine(engine, data(300)), get_loss("softmax"), ElasticNet(0.5))
+    model = objective.model(objective.evaluate(np.zeros(objective.size)), rows=1000, share=0.1)
+    assert model is not None
+    direction = np.random.default_rng(1).normal(size=objective.size)
+    difference = model.at(2.5).multiply(direction) - model.multiply(direction)
+    np.testing.assert_allclose(difference, np.append(2 * direction[:-3], np.zeros(3)), atol=1e-12)
+
+
 @pytest.mark.parametrize("loss", SECOND_ORDER, ids=repr)
 def test_the_draw_is_unbiased(loss: Any) -> None:
     """The mean over many draws of a product approaches that with all rows; every single one is near it."""

@@ -65,8 +65,12 @@ def to_bfloat16(values: Float) -> Float:
         [1.0, 1.0, 1.015625, -3.140625]
     """
     bits = values.astype(np.float32).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return np.asarray(rounded.view(np.float32).astype(np.float64))
+    carry = bits >> np.uint32(16)  # in place from here: there may be as many numbers as in X
+    carry &= np.uint32(1)
+    carry += np.uint32(0x7FFF)
+    bits += carry
+    bits &= np.uint32(0xFFFF0000)
+    return np.asarray(bits.view(np.float32).astype(np.float64))
 
 
 def bfloat16_passes(

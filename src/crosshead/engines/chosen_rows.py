@@ -44,8 +44,13 @@ class ChosenRows:
         return dtype
 
     def __getitem__(self, which: Any) -> Any:
-        """Some of the rows, copied."""
-        return self.features[self.rows[which]]
+        """Some of the rows, copied; of a pair of indices, the second numbers columns."""
+        if not isinstance(which, tuple):
+            return self.features[self.rows[which]]
+        rows, columns = self.rows[which[0]], which[1]
+        if isinstance(columns, np.ndarray) and isinstance(self.features, np.ndarray):
+            return self.features[rows[:, None], columns]  # no copy of the other columns
+        return self.features[rows][:, columns]
 
 
 def is_sparse(features: Any) -> bool:

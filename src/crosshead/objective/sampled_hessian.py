@@ -55,8 +55,9 @@ class SampledHessian:
             g -= g.mean()
         if not self.fit_intercept:
             g = np.zeros_like(g)
-        daxpy(direction[: G.size], G.ravel(), a=self.l2_weight)  # in place
-        return np.concatenate([G.ravel(), g])
+        product = np.concatenate([G.ravel(), g])
+        daxpy(direction, product, n=G.size, a=self.l2_weight)  # in place
+        return product
 
     def precondition(self, vector: Float) -> Float:
         """A flat vector through the inverse of the rows' Kronecker metric."""
