@@ -9,7 +9,7 @@ from typing import Any
 from crosshead.cli import fit_report
 from crosshead.cli.embedding import embedded_source, how_of, load_again, open_backbone
 from crosshead.cli.engine import check_engine
-from crosshead.cli.errors import DONE, FAILED, UsageError
+from crosshead.cli.errors import DONE, FAILED, UsageError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.fitted import Fitted, model_of, train
 from crosshead.cli.folders import model_folder_for
@@ -132,6 +132,8 @@ def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dat
         monitor=monitor,
     )
     show_notes(test)
+    if test.fingerprint() == dataset.fingerprint():
+        tell("warning", f"--test {options.test}: these are the training rows; new rows tell how good the model is")
     return dataset, test
 
 
