@@ -190,7 +190,8 @@ def _mean_and_deviation(features: Any, weight: Float) -> tuple[Float, Float]:
     variance = np.zeros_like(mean)
     for block, block_weight in _counted_blocks(features, weight):
         variance += _squares_about(block, mean, block_weight / total)
-    _finite(float(variance.sum()))
+    if not np.isfinite(variance.sum()):  # the mean was finite
+        raise ValueError("features are so large that their squares overflow; choose maxabs scaling, which needs none")
     deviation = np.sqrt(variance)
     # A constant column can deviate by a few units in its mean's last place; it is constant all the same.
     deviation[_constant_columns(features, weight) | (deviation == 0.0)] = 1.0

@@ -212,4 +212,4 @@ def test_a_full_disk_is_a_failure_of_the_work(crosshead, monkeypatch):
     monkeypatch.setattr("crosshead.models.Model.save", fail)
     result = crosshead("fit", "iris", "--max-iter", "500", "--scale", "standard")
     assert result.code == 1
-    assert result.line == "crosshead: error: m: No space left on device"
+    assert result.line == "crosshead: error: m: No space left on device; free some space, or write elsewhere"

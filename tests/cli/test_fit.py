@@ -198,3 +198,9 @@ def test_a_model_card_names_no_folder_of_this_machine(crosshead, flowers, tmp_pa
     crosshead("fit", flowers, "--target", "kind", "--output", "m")
     for file in Path("m").iterdir():
         assert str(tmp_path).encode() not in file.read_bytes()
+
+
+def test_measuring_on_the_training_rows_is_pointed_out(crosshead, flowers):
+    outcome = crosshead("fit", flowers, "--target", "kind", "--test", flowers)
+    assert outcome.code == 0
+    assert f"warning: --test {flowers}: these are the training rows" in outcome.err

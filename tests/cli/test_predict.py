@@ -194,3 +194,25 @@ def test_memory_does_not_grow_with_rows_times_classes(crosshead, monkeypatch, tm
     everything = n_rows * n_classes * 4
     assert (tmp_path / "o.npz").stat().st_size > everything
     assert peak < everything / 3
+
+
+def test_scores_that_overflow_are_no_predictions(crosshead, tmp_path):
+    """NaN in place of probabilities, and a class all the same, for features 1e300 times those of training."""
+    generator = np.random.default_rng(0)
+    X, y = generator.normal(size=(30, 2)) * 1e-8, np.arange(30) % 2
+    np.savez(tmp_path / "small.npz", X=X, y=y)
+    np.savez(tmp_path / "vast.npz", X=np.where(np.arange(30)[:, None] < 4, X, 1e305), y=y)
+    assert crosshead("fit", "small.npz", "--scale", "standard", "--output", "m").code == 0
+    for command in ("predict", "evaluate"):
+        outcome = crosshead(command, "m", "vast.npz", *(["--output", "p.csv"] if command == "predict" else []))
+        assert outcome.code == 2
+        assert "the scores of row 5 are beyond float64: its features are far larger" in outcome.line
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_features_that_cannot_be_standardised(crosshead, tmp_path):
+    np.savez(tmp_path / "vast.npz", X=np.eye(4) * 1e300, y=[0, 1, 0, 1])
+    outcome = crosshead("fit", "vast.npz", "--scale", "standard")
+    assert outcome.code == 2
+    assert outcome.line.endswith("their squares overflow; choose maxabs scaling, which needs none")
+    assert crosshead("fit", "vast.npz", "--scale", "maxabs", "--output", "m").code == 0

@@ -146,3 +146,13 @@ def test_truncated_gzip_and_wrong_text_encodings(tmp_path: Path) -> None:
     (tmp_path / "wide.csv").write_bytes("a,y\n1,0\n".encode("utf-16"))
     with pytest.raises(DataError, match=r"wide\.csv: text in UTF-16"):
         load(tmp_path / "wide.csv")
+
+
+@pytest.mark.parametrize(
+    "cells", [("0,5", "1,5"), ("1,000", "2,500"), ("10 %", "20 %"), ("$5", "$7.50"), ("1'000", "3")]
+)
+def test_numbers_that_are_read_as_words_are_pointed_out(tmp_path: Path, cells: tuple[str, str]) -> None:
+    (tmp_path / "a.csv").write_text("a;y\n" + "".join(f"{cell};{row % 2}\n" for row, cell in enumerate(cells * 2)))
+    notes = load(tmp_path / "a.csv").notes
+    assert len(notes) == 1
+    assert f"column 'a' is taken for 2 words, but looks like numbers, such as {min(cells)!r}" in notes[0]

@@ -161,3 +161,24 @@ def test_labels_of_a_data_frame_keep_their_type(tmp_path: Path) -> None:
         assert [str(label) for label in model.classes_] == [str(label) for label in np.unique(labels)]
         Model(model.coef_, model.intercept_, model.classes_, "softmax").save(tmp_path / kind)
         np.testing.assert_array_equal(Model.load(tmp_path / kind).classes, np.unique(labels))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e18), (np.float64, 1e160)])
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
+def test_features_whose_squares_overflow_are_refused(dtype: Any, size: float, storage: Any) -> None:
+    X, y = separable()
+    vast = storage((X * size).astype(dtype))
+    for estimator in (LinearClassifier(), LinearClassifierCV(alphas=2, cv=2), LogisticRegression()):
+        with pytest.raises(ValueError, match=rf"features reach .*more than {dtype.__name__} holds"):
+            estimator.fit(vast, y)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e14), (np.float64, 1e148), (np.float32, 1e-30)])
+def test_large_and_small_features_overflow_nowhere(dtype: Any, size: float) -> None:
+    X, y = separable()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="not certified")
+        for loss in ("softmax", "hinge", "squared_error"):
+            for l1_ratio in (0.0, 0.5):
+                model = LinearClassifier(loss, l1_ratio=l1_ratio, max_iter=50).fit((X * size).astype(dtype), y)
+                assert np.isfinite(model.objective_)

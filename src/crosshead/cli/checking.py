@@ -13,11 +13,11 @@ from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.losses import chosen_loss
+from crosshead.cli.measures import fitted_scaler
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
 from crosshead.data import load
 from crosshead.penalties import ElasticNet
-from crosshead.scaling import Scaler
 
 
 def run(options: CheckOptions) -> int:
@@ -36,8 +36,7 @@ def run(options: CheckOptions) -> int:
         show_notes(dataset)
         classes = training_classes(dataset)
         indices = class_indices(dataset, classes)
-        scale: Any = options.scale
-        features = Scaler.fit(scale, dataset.features).apply(dataset.features)
+        features = fitted_scaler(options.scale, dataset.features, options.source).apply(dataset.features)
         monitor.stage("checking features and labels")
         findings = data_findings(dataset, features, classes, indices)
         monitor.stage("checking loss and gradient, and learning a few rows by heart")

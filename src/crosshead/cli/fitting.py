@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from crosshead.cli import fit_report
 from crosshead.cli.embedding import embedded_source, how_of, load_again, open_backbone
 from crosshead.cli.engine import check_engine
-from crosshead.cli.errors import DONE, FAILED, UsageError
+from crosshead.cli.errors import DONE, FAILED, UsageError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.fitted import Fitted, model_of, train
 from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.losses import chosen_loss
-from crosshead.cli.measures import Computing, measure
+from crosshead.cli.measures import Computing, fitted_scaler, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
 from crosshead.data import Dataset, load, open_images, split
@@ -134,6 +133,8 @@ def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dat
         monitor=monitor,
     )
     show_notes(test)
+    if test.fingerprint() == dataset.fingerprint():
+        tell("warning", f"--test {options.test}: these are the training rows; new rows tell how good the model is")
     return dataset, test
 
 
@@ -149,5 +150,4 @@ def _test_target(options: FitOptions, dataset: Dataset) -> str | None:
 
 
 def _scaler(options: FitOptions, training: Dataset) -> Scaler:
-    scale: Any = options.scale
-    return Scaler.fit(scale, training.features)
+    return fitted_scaler(options.scale, training.features, options.source)

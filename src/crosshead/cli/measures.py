@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.mapped import release
 from crosshead.evaluation.evaluator import Evaluator
@@ -20,6 +21,7 @@ from crosshead.losses import get_loss
 from crosshead.losses.functions import softmax
 from crosshead.losses.protocol import Loss
 from crosshead.models import Model
+from crosshead.scaling import Scaler
 
 BLOCK_BYTES = 1 << 25
 """Features and scores of one block of rows; what is held at once does not grow with rows × classes."""
@@ -93,11 +95,33 @@ def scores_of(model: Model, features: Any, computing: Computing) -> Iterator[tup
         block = features[start : start + step]
         if model.scaling.centre is not None and sparse.issparse(block):
             block = block.toarray()  # subtracting means fills every zero; a block at a time, that is no harm
-        block = model.scaling.apply(block)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is named below
+            block = model.scaling.apply(block)
         blocks = score_blocks(weight, bias, block, n_threads=computing.n_threads, engine=computing.engine)
         for first, scores in blocks:
+            _check_scores(scores, start + first)
             yield start + first, scores
         release(features[start : start + step])
+
+
+def _check_scores(scores: Array, first: int) -> None:
+    """UsageError where a row's scores overflow: no class is the likeliest then."""
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        row = first + int(finite.argmin()) + 1
+        raise UsageError(
+            f"the scores of row {row} are beyond {scores.dtype}: its features are far larger than those of training; "
+            "give them in the same unit"
+        )
+
+
+def fitted_scaler(scale: str, features: Any, source: str) -> Scaler:
+    """The scaler of these features; UsageError where they cannot be scaled so."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Scaler.fit(scale, features)  # type: ignore[arg-type]  # one of those known, or a ValueError
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from error
 
 
 def measure(model: Model, features: Any, target: NDArray[np.int32], computing: Computing) -> Measures:

@@ -16,6 +16,7 @@ from crosshead.cli.fitted import trained_model
 from crosshead.cli.folders import model_folder_for
 from crosshead.cli.labels import class_indices, training_classes
 from crosshead.cli.losses import chosen_loss
+from crosshead.cli.measures import fitted_scaler
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.path_options import PathOptions
 from crosshead.cli.path_report import PathOutcome
@@ -49,8 +50,7 @@ def run(options: PathOptions) -> int:
         classes = training_classes(dataset)
         target = class_indices(dataset, classes)
         monitor.stage("scaling" if options.scale != "none" else "starting")
-        scale: Any = options.scale
-        scaler = Scaler.fit(scale, dataset.features)
+        scaler = fitted_scaler(options.scale, dataset.features, options.source)
         features = _floats(scaler.apply(dataset.features))
         path, chosen = _train(options, features, dataset, monitor)
         monitor.stage("measuring")

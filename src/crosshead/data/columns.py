@@ -10,6 +10,7 @@ A column is described by a small JSON document, learned in training and used aga
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ MOST_CATEGORIES = 1000
 
 NUMBERS_SHARE = 0.9
 """A string column with many values, at least this share of them numbers, is a damaged column of numbers."""
+
+_OTHER_NUMBER = re.compile(r"[-+]?[$€£]? ?\d+([.,'’ ]\d+)*( ?[%€$£])?")
+"""A number with a decimal comma, marks between thousands, a currency or a percent sign."""
 
 Column = Mapping[str, Any]
 
@@ -70,12 +74,23 @@ def _learn_column(column: Any, name: str, place: Place, notes: list[str]) -> Col
         categories = _learn_categories(_as_text(column), name, place)
         if len(categories) == len(column) > 1:
             notes.append(f"{place.source}: column {name!r} has another value in every row; is it an identifier?")
+        elif _look_like_numbers(categories):
+            notes.append(
+                f"{place.source}: column {name!r} is taken for {len(categories)} words, but looks like numbers, "
+                f"such as {categories[0]!r}; write them with digits and a point only"
+            )
         return {"name": name, "kind": "category", "categories": categories}
     what = "bytes that are not UTF-8 text" if types.is_binary(column.type) else f"values of type {column.type}"
     raise DataError(
         f"{place.source}: column {name!r} holds {what}; turn it into numbers or words, "
         f"or leave it out with --ignore {name}"
     )
+
+
+def _look_like_numbers(categories: Sequence[str]) -> bool:
+    """Whether all could be numbers that are written in some country's way; codes of mere digits are words."""
+    odd = any(not _parses(category) for category in categories)
+    return odd and all(_OTHER_NUMBER.fullmatch(category.strip()) for category in categories)
 
 
 def _learn_categories(column: Any, name: str, place: Place) -> list[str]:

@@ -8,11 +8,14 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from crosshead.engines import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
 
 LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # one over a smaller sum of weights is infinite
+LARGEST = {4: 1e15, 8: 1e150}  # by the bytes of a feature
+GLANCE = 256  # rows
 ROUNDED_SUM = 1e-6  # how far from one the sum of given probabilities may be
 
 
@@ -35,8 +38,10 @@ def prepare(
     ``target`` (N,) are labels of any type; (N, C) are probabilities (or several labels a row, for the binary loss) of
     classes 0 … C − 1. A class whose rows all weigh nothing is left out, as if its rows were not there.
 
-    Raises ValueError where fewer than two classes remain, for negative weights, or a class weight for an unknown label.
+    Raises ValueError where fewer than two classes remain, for negative weights, a class weight for an unknown label, or
+    features whose squares overflow.
     """
+    _refuse_vast(features)
     if target.ndim == 2:
         return _prepare_probabilities(features, target, sample_weight, class_weight)
     classes, indices = np.unique(target, return_inverse=True)
@@ -48,6 +53,18 @@ def prepare(
             return _without_absent(features, indices, classes, weight, present)
     data = TrainingData(features, indices.astype(np.int32), len(classes), weight)
     return Prepared(data, classes)
+
+
+def _refuse_vast(features: Any) -> None:
+    """ValueError where features are so large that sums of their squares overflow; a glance at some rows will do."""
+    some = features[:: max(1, features.shape[0] // GLANCE)]
+    values = some.data if sparse.issparse(some) else some
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest > LARGEST[values.dtype.itemsize]:
+        raise ValueError(
+            f"features reach {largest:.1e}, and their squares are more than {values.dtype} holds; divide them all by "
+            "one number first (on the command line --scale maxabs)"
+        )
 
 
 def normalised(target: Array, loss: Loss) -> Array:
