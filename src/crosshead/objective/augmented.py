@@ -37,8 +37,8 @@ BLOCK_ELEMENTS = 1 << 21
 # W to make up for it, a bias that few rows hold is nearly free to move.
 BIAS_CHARGE, LEAST_CHARGE = 1e-4, 1e-10
 STEP_SWEEPS = 90.0  # that 30 steps cost without the factorisations, measured on MNIST
-FACTORS = 4.0  # factorisations
-FACTOR_RATE = 0.25  # of the time that a multiplication of a sweep takes, one of a factorisation takes  # factorisations, whose multiplications take this share of the time that a sweep's take
+FACTORS = 4.0  # factorisations among them
+FACTOR_RATE = 0.1  # of the time of a multiplication in a sweep
 
 
 @final
