@@ -33,14 +33,12 @@ from crosshead.objective.factored_hessian import MOST_PARAMETERS, AllRowsHessian
 
 MOST_SCORES = 1 << 23  # of all rows, several times over
 BLOCK_ELEMENTS = 1 << 21
-# What holds a bias that no curved row holds, and what all others get: shares of the curvature were all rows curved. With W
-# to make up for it, a bias that few rows hold is nearly free to move.
+# What holds a bias that no curved row holds, and what all others get: shares of the curvature were all rows curved.
+# With W to make up for it, a bias that few rows hold is nearly free to move.
 BIAS_CHARGE, LEAST_CHARGE = 1e-4, 1e-10
 STEP_SWEEPS = 90.0  # that 30 steps cost without the factorisations, measured on MNIST
-FACTORS, FACTOR_RATE = (
-    4.0,
-    0.25,
-)  # factorisations, whose multiplications take this share of the time that a sweep's take
+FACTORS = 4.0  # factorisations among them
+FACTOR_RATE = 0.1  # of the time of a multiplication in a sweep
 
 
 @final
