@@ -1,0 +1,97 @@
+"""Quasi-Newton, until it shows that it will not do: then Newton's method on both problems at once.
+
+A factorised Hessian costs as much as many passes, so that passes have to have been spent without the gap coming near.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, final
+
+import numpy as np
+
+from crosshead.solvers.lbfgs import LBFGS, LBFGSState
+from crosshead.solvers.loop import Run
+from crosshead.solvers.primal_dual import PrimalDualNewton, PrimalDualState
+from crosshead.solvers.protocol import Float
+
+LEAST_PASSES, SETTLED_PASSES = 120, 60
+SETTLED = 0.01  # of the gap: where half of the passes brought F no more, it is the bound that does not follow
+LONG_WAY = 2.0  # times the passes so far: further than that is too far
+FAR, PATIENCE = 0.5, 10.0  # a gap that has hardly begun to close; else so many factorisations' worth of passes are made
+
+
+class Seen(NamedTuple):
+    """What a fit had come to after so many passes."""
+
+    passes: int
+    gap: float
+    value: float = np.inf
+
+
+@dataclass
+class GuardedState:
+    """The state of whichever method is at work, what was seen so far, and whether the other has led nowhere."""
+
+    inner: LBFGSState | PrimalDualState
+    seen: list[Seen] = field(default_factory=list)
+    returned: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class GuardedLBFGS:
+    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PrimalDualNewton`.
+
+    Where that is stuck, `LBFGS` goes on from the best point and is not left again.
+    """
+
+    def start(self, run: Run, point: Float) -> GuardedState:
+        """Evaluate the start."""
+        return GuardedState(LBFGS().start(run, point))
+
+    def step(self, run: Run, state: GuardedState) -> GuardedState:
+        """One step of the method at work."""
+        if isinstance(state.inner, PrimalDualState):
+            if state.inner.stuck:
+                return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
+            return replace(state, inner=PrimalDualNewton().step(run, state.inner))
+        state.seen.append(Seen(run.passes, run.gap, run.best.value))
+        if not state.returned and hopeless(state.seen, run.tol, run.objective.row_duals.factor_passes):
+            return replace(state, inner=PrimalDualNewton().start(run, run.best.point))
+        return replace(state, inner=LBFGS().step(run, state.inner))
+
+    def stuck(self, state: GuardedState) -> bool:
+        """Whether `LBFGS` is stuck."""
+        return state.inner.stuck and not isinstance(state.inner, PrimalDualState)
+
+
+def hopeless(seen: list[Seen], tol: float, factor_passes: float) -> bool:
+    """Whether the gap, falling on as it did in the latter half of the passes, is too far from ``tol``.
+
+    A gap that has begun to close often falls at once after a long rest. Where F has settled and the gap is wide open,
+    half as many passes say it.
+
+    >>> hopeless([Seen(50, 0.9), Seen(100, 0.9), Seen(200, 0.9)], 1e-4, 90.0)
+    True
+    >>> hopeless([Seen(30, 0.99, 0.2001), Seen(60, 0.98, 0.2)], 1e-4, 90.0)
+    True
+    >>> hopeless([Seen(50, 0.1), Seen(100, 0.1), Seen(200, 0.1)], 1e-4, 90.0)
+    False
+    >>> hopeless([Seen(50, 0.9), Seen(100, 0.9), Seen(200, 1e-3)], 1e-4, 90.0)
+    False
+    """
+    now = seen[-1]
+    passes, gap = now.passes, now.gap
+    if not gap > tol or tol <= 0 or not np.isfinite(factor_passes):
+        return False
+    half = max((one for one in seen if 2 * one.passes <= passes), default=seen[0])
+    early = passes >= max(SETTLED_PASSES, factor_passes / 2) and gap >= FAR and np.isfinite(half.value)
+    if early and half.value - now.value <= SETTLED * gap * abs(now.value):
+        return True
+    if passes < max(LEAST_PASSES, factor_passes) or (gap < FAR and passes < PATIENCE * factor_passes):
+        return False
+    if half is now or not gap < half.gap:
+        return True
+    rate = np.log(half.gap / gap) / (passes - half.passes)
+    return bool(np.log(gap / tol) / rate > LONG_WAY * passes)
