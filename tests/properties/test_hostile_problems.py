@@ -25,6 +25,7 @@ from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.newton import Newton
+from crosshead.solvers.penalty_path import PenaltyPath
 from crosshead.solvers.primal_dual import PrimalDualNewton
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
@@ -113,7 +114,7 @@ class Problem:
         if objective.smooth and objective.l1_weight > 0:
             return [Proximal()]
         if objective.smooth:
-            dense = [] if objective.engine.data.sparse else [PrimalDualNewton()]
+            dense = [] if objective.engine.data.sparse else [PenaltyPath(), PrimalDualNewton()]
             return [LBFGS(), Newton(), GuardedLBFGS(), *dense]
         if objective.l1_weight > 0:
             return [Smoothing(Proximal), *([] if objective.program is None else [InteriorPoint()])]

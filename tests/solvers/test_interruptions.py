@@ -24,6 +24,7 @@ from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.newton import Newton
+from crosshead.solvers.penalty_path import PenaltyPath
 from crosshead.solvers.primal_dual import PrimalDualNewton
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing
@@ -34,6 +35,7 @@ METHODS: dict[str, tuple[Any, str, float]] = {
     "quasi-Newton": (LBFGS(), "softmax", 0.0),
     "Newton": (Newton(), "squared_hinge", 0.0),
     "guarded": (GuardedLBFGS(), "binary", 0.0),
+    "penalty path": (PenaltyPath(), "softmax", 0.0),
     "primal and dual": (PrimalDualNewton(), "softmax", 0.0),
     "proximal": (Proximal(), "softmax", 0.5),
     "path following": (PathFollowing(), "hinge", 0.0),

@@ -10,15 +10,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import crosshead.objective.factored_hessian as factored_hessian
-import crosshead.objective.row_duals as row_duals
-import crosshead.solvers.guarded as guarded
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
 from crosshead.losses.softmax import Softmax
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
-from crosshead.solvers import minimise
-from crosshead.solvers.guarded import Seen, hopeless
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.primal_dual import PrimalDualNewton
@@ -79,39 +75,6 @@ def test_the_residuals_certify_weights_whose_own_residuals_do_not() -> None:
     assert own.value < 1.03 * result.value
 
 
-def test_quasi_newton_hands_over_where_the_gap_does_not_fall(monkeypatch: pytest.MonkeyPatch) -> None:
-    X, y = digits(3, every=2)
-    values = []
-    for handed_over in (True, False):
-        monkeypatch.setattr(guarded, "hopeless", lambda seen, *_, now=handed_over: now and len(seen) > 5)
-        objective = objective_of(X, y, get_loss("softmax"), 1 / len(X))
-        result = minimise(objective, np.zeros(objective.size), tol=1e-4)
-        assert result.status == "converged"
-        assert (result.history[-1].factorisations > 0) == handed_over
-        values.append(result.value)
-    assert values[0] == pytest.approx(values[1], rel=1e-4)
-
-
-def test_quasi_newton_takes_over_again_where_nothing_can_be_factorised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "hopeless", lambda seen, *_: len(seen) > 3)
-    monkeypatch.setattr(row_duals, "factorise", lambda *_, **__: None)
-    X, y = digits(0, every=2)
-    objective = objective_of(X, y, get_loss("softmax"), 1e-2)
-    result = minimise(objective, np.zeros(objective.size), tol=1e-6)
-    assert result.status == "converged"
-    assert result.history[-1].factorisations == 1
-
-
-def test_well_scaled_features_are_left_to_quasi_newton(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "LEAST_PASSES", 15)
-    monkeypatch.setattr(guarded, "SETTLED_PASSES", 15)
-    X, y = digits(0, every=2)
-    objective = objective_of(X, y, get_loss("softmax"), 1 / len(X))
-    result = minimise(objective, np.zeros(objective.size), tol=1e-4)
-    assert result.status == "converged"
-    assert {progress.factorisations for progress in result.history} == {0}
-
-
 @pytest.mark.parametrize("name", ["softmax", "binary"])
 def test_residuals_follow_their_derivative_and_keep_to_their_domain(name: str) -> None:
     loss = get_loss(name)
@@ -146,26 +109,6 @@ def test_small_steps_are_not_needed_where_residuals_end_tiny(monkeypatch: pytest
 
 def loss_gradient(scores: Any, y: Any) -> Any:
     return np.abs(Softmax().value_and_gradient(scores, y)[1]).max(axis=1)
-
-
-def test_hopeless_is_what_the_last_half_of_the_passes_says() -> None:
-    stalled = [Seen(passes, 0.9) for passes in range(10, 300, 10)]
-    falling = [Seen(passes, 0.9 * 10 ** (-passes / 50)) for passes in range(10, 300, 10)]
-    assert hopeless(stalled, 1e-4, 100.0)
-    assert not hopeless(falling, 1e-4, 100.0)
-    assert not hopeless(stalled, 1e-4, 1000.0)
-    assert not hopeless(stalled, 1e-4, np.inf)
-    assert not hopeless(stalled, 0.0, 100.0)
-
-
-def test_hopeless_is_known_early_where_only_the_bound_does_not_follow() -> None:
-    gaps = [(passes, 0.99) for passes in range(10, 70, 10)]
-    settled = [Seen(*one, 0.3 + 1e-3 / one[0]) for one in gaps]
-    assert hopeless(settled, 1e-4, 100.0)
-    assert not hopeless(settled[:-1], 1e-4, 100.0)
-    assert not hopeless(settled, 1e-4, 130.0)
-    assert not hopeless([Seen(*one, 0.3 + 1 / one[0]) for one in gaps], 1e-4, 100.0)
-    assert not hopeless([Seen(one.passes, 0.4, one.value) for one in settled], 1e-4, 100.0)
 
 
 def test_steps_that_lead_nowhere_end(monkeypatch: pytest.MonkeyPatch) -> None:

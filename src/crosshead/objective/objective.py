@@ -28,6 +28,7 @@ from crosshead.losses.protocol import Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import KroneckerMetric, build_metric
+from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.objective.program import Program, build_program
 from crosshead.objective.row_duals import RowDuals
 from crosshead.objective.sampled_hessian import SampledHessian
@@ -235,6 +236,11 @@ class Objective:
             fit_intercept=self.fit_intercept,
             shift_invariant=self.loss.shift_invariant,
         )
+
+    @property
+    def levels(self) -> PenaltyLevels:
+        """The same objective beside stronger penalties."""
+        return PenaltyLevels(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.seed)
 
     @property
     def row_duals(self) -> RowDuals:

@@ -1,4 +1,4 @@
-"""Quasi-Newton, until it shows that it will not do: then Newton's method on both problems at once.
+"""Quasi-Newton, until it shows that it will not do: then the path of the penalty, and residuals that certify its end.
 
 A factorised Hessian costs as much as many passes, so that passes have to have been spent without the gap coming near.
 """
@@ -12,11 +12,15 @@ import numpy as np
 
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState
 from crosshead.solvers.loop import Run
+from crosshead.solvers.penalty_path import PathState, PenaltyPath
 from crosshead.solvers.primal_dual import PrimalDualNewton, PrimalDualState
 from crosshead.solvers.protocol import Float
 
 LEAST_PASSES, SETTLED_PASSES = 120, 60
 SETTLED = 0.01  # of the gap: where half of the passes brought F no more, it is the bound that does not follow
+TURN = 30.0  # times the last level of the path: from there on the residuals are led to its end by themselves
+TURN_FACTOR = 30.0  # where that led nowhere, the next attempt is so much nearer the end
+ATTEMPT = PrimalDualNewton(patience=1)
 LONG_WAY = 2.0  # times the passes so far: further than that is too far
 FAR, PATIENCE = 0.5, 10.0  # a gap that has hardly begun to close; else so many factorisations' worth of passes are made
 
@@ -31,19 +35,25 @@ class Seen(NamedTuple):
 
 @dataclass
 class GuardedState:
-    """The state of whichever method is at work, what was seen so far, and whether the other has led nowhere."""
+    """The state of whichever method is at work, what was seen so far, and which ones have been tried.
 
-    inner: LBFGSState | PrimalDualState
+    ``path`` is where the path was left for residuals of their own, ``turn`` the level, in those of its end, at which it
+    next will be, ``returned`` whether quasi-Newton is back for good.
+    """
+
+    inner: LBFGSState | PathState | PrimalDualState
     seen: list[Seen] = field(default_factory=list)
+    path: PathState | None = None
+    turn: float = TURN
     returned: bool = False
 
 
 @final
 @dataclass(frozen=True)
 class GuardedLBFGS:
-    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PrimalDualNewton`.
+    """`LBFGS`; where it gets nowhere `PenaltyPath`, and near that one's end `PrimalDualNewton`.
 
-    Where that is stuck, `LBFGS` goes on from the best point and is not left again.
+    Where the last is stuck the path goes on, and where that is stuck, `LBFGS` from the best point.
     """
 
     def start(self, run: Run, point: Float) -> GuardedState:
@@ -52,18 +62,33 @@ class GuardedLBFGS:
 
     def step(self, run: Run, state: GuardedState) -> GuardedState:
         """One step of the method at work."""
-        if isinstance(state.inner, PrimalDualState):
-            if state.inner.stuck:
-                return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
-            return replace(state, inner=PrimalDualNewton().step(run, state.inner))
+        inner = state.inner
+        if isinstance(inner, PrimalDualState):
+            if inner.stuck and state.path is not None:
+                return replace(state, inner=state.path, path=None)
+            return replace(state, inner=ATTEMPT.step(run, inner))
+        if isinstance(inner, PathState):
+            return self._along_the_path(run, state, inner)
         state.seen.append(Seen(run.passes, run.gap, run.best.value))
         if not state.returned and hopeless(state.seen, run.tol, run.objective.row_duals.factor_passes):
-            return replace(state, inner=PrimalDualNewton().start(run, run.best.point))
-        return replace(state, inner=LBFGS().step(run, state.inner))
+            if not run.exact:
+                run.go_exact()  # values of different levels are compared to less than single precision
+            return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))
+        return replace(state, inner=LBFGS().step(run, inner))
+
+    def _along_the_path(self, run: Run, state: GuardedState, path: PathState) -> GuardedState:
+        if path.stuck:
+            return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
+        last = run.objective.levels.last
+        if path.level <= state.turn * last:
+            left = replace(path, factor=None)  # one at a time is in memory
+            turn = path.level / last / TURN_FACTOR if path.level > last else 0.0
+            return replace(state, inner=ATTEMPT.start(run, path.evaluation.point), path=left, turn=turn)
+        return replace(state, inner=PenaltyPath().step(run, path))
 
     def stuck(self, state: GuardedState) -> bool:
         """Whether `LBFGS` is stuck."""
-        return state.inner.stuck and not isinstance(state.inner, PrimalDualState)
+        return isinstance(state.inner, LBFGSState) and state.inner.stuck
 
 
 def hopeless(seen: list[Seen], tol: float, factor_passes: float) -> bool:

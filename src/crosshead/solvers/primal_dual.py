@@ -24,7 +24,7 @@ from crosshead.solvers.protocol import Float
 
 FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.03, 40, 8
 LENGTHS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001)
-LESS_GAP, LESS_VALUE, MOST_IDLE = 0.9, 1 - 1e-5, 8  # shares of the least so far; so many steps in turn without
+LESS_GAP, LESS_VALUE, MOST_IDLE = 0.9, 1 - 1e-5, 4  # shares of the least so far; so many steps in turn without
 
 
 @dataclass
@@ -46,7 +46,12 @@ class PrimalDualState:
 @final
 @dataclass(frozen=True)
 class PrimalDualNewton:
-    """Minimise a smooth objective with an L2 penalty, and find the dual point that certifies it."""
+    """Minimise a smooth objective with an L2 penalty, and find the dual point that certifies it.
+
+    So many steps in turn without a smaller gap or value, and it is stuck.
+    """
+
+    patience: int = MOST_IDLE
 
     def start(self, run: Run, point: Float) -> PrimalDualState:
         """Evaluate the start; its residuals are the first dual point."""
@@ -55,7 +60,7 @@ class PrimalDualNewton:
             run.go_exact()  # bounds are compared to less than single precision
         evaluation = run.best if run.best.point is point else run.evaluate(point)
         scores = run.objective.row_duals.scores(point, run.count)
-        return _with_bound(run, PrimalDualState(evaluation, scores, scores, None))
+        return self._with_bound(run, PrimalDualState(evaluation, scores, scores, None))
 
     def step(self, run: Run, state: PrimalDualState) -> PrimalDualState:
         """One step of both, and the bound of the new residuals."""
@@ -84,11 +89,22 @@ class PrimalDualNewton:
             evaluation = run.evaluate(state.evaluation.point + length * direction)
             state = replace(state, evaluation=evaluation, scores=state.scores + length * change)
         virtual = state.scores if virtual is None else virtual
-        return _with_bound(run, replace(state, virtual=virtual, factor=factor, stale=stale))
+        return self._with_bound(run, replace(state, virtual=virtual, factor=factor, stale=stale))
 
     def stuck(self, state: PrimalDualState) -> bool:
         """Whether steps have led nowhere for a while."""
         return state.stuck
+
+    def _with_bound(self, run: Run, state: PrimalDualState) -> PrimalDualState:
+        """The sums of the state's residuals, their bound recorded, and whether the gap has become smaller."""
+        sums = run.objective.row_duals.sums(state.virtual, state.scores, state.evaluation.point, run.count)
+        if sums is None:
+            return replace(state, stuck=True)
+        run.record(run.objective.certified_by(state.evaluation, sums.dual))
+        better = run.gap < LESS_GAP * state.least_gap or run.best.value < LESS_VALUE * state.least_value
+        idle = 0 if better else state.idle + 1
+        least = {"least_gap": min(run.gap, state.least_gap), "least_value": min(run.best.value, state.least_value)}
+        return replace(state, sums=sums, idle=idle, stuck=idle >= self.patience, **least)
 
 
 def best_length(rows: Any, state: PrimalDualState, direction: Float, change: Float) -> float:
@@ -102,15 +118,3 @@ def best_length(rows: Any, state: PrimalDualState, direction: Float, change: Flo
         if np.isfinite(value):
             found, least = length, value
     return found if least < rows.value(state.scores, here) else 0.0
-
-
-def _with_bound(run: Run, state: PrimalDualState) -> PrimalDualState:
-    """The sums of the state's residuals, their bound recorded, and whether the gap has become smaller."""
-    sums = run.objective.row_duals.sums(state.virtual, state.scores, state.evaluation.point, run.count)
-    if sums is None:
-        return replace(state, stuck=True)
-    run.record(run.objective.certified_by(state.evaluation, sums.dual))
-    better = run.gap < LESS_GAP * state.least_gap or run.best.value < LESS_VALUE * state.least_value
-    idle = 0 if better else state.idle + 1
-    least = {"least_gap": min(run.gap, state.least_gap), "least_value": min(run.best.value, state.least_value)}
-    return replace(state, sums=sums, idle=idle, stuck=idle >= MOST_IDLE, **least)
