@@ -18,7 +18,7 @@ from crosshead.solvers.protocol import Float
 
 LEAST_PASSES, SETTLED_PASSES = 120, 60
 SETTLED = 0.01  # of the gap: where half of the passes brought F no more, it is the bound that does not follow
-TURN = 30.0  # times the last level of the path: from there on the residuals are led to its end by themselves
+TURN = 120.0  # times the last level of the path: from there on the residuals are led to its end by themselves
 TURN_FACTOR = 30.0  # where that led nowhere, the next attempt is so much nearer the end
 ATTEMPT = PrimalDualNewton(patience=1)
 LONG_WAY = 2.0  # times the passes so far: further than that is too far
