@@ -34,13 +34,14 @@ def objective_of(
     return Objective(make_engine("auto", data, threads), loss, ElasticNet(0.02, 0.0), fit_intercept=intercept)
 
 
-def hessian_of(objective: Objective, point: Any) -> tuple[Any, list[int]]:
+def hessian_of(objective: Objective, point: Any, level: float) -> tuple[Any, list[int]]:
     calls: list[int] = []
-    rows = objective.row_duals
-    scores = rows.scores(point, lambda: None)
-    factored = rows.factored(scores, rows.first_leverage, 0)
+    here = objective.evaluate(point)
+    factored = objective.levels.factored(here.point, level, 0)
     assert factored is not None
-    return rows.products(scores, factored, count=lambda: calls.append(1)), calls
+    hessian = objective.levels.products(here.point, level, factored, exact=True, count=lambda: calls.append(1))
+    assert hessian is not None
+    return hessian, calls
 
 
 def directions(objective: Objective) -> Any:
@@ -62,12 +63,14 @@ def test_products_and_solutions_with_all_rows(loss: Any, intercept: bool, monkey
     monkeypatch.setattr(factored_hessian, "DRAWN_PER_PARAMETER", 1000)
     objective = objective_of(loss, intercept=intercept)
     point, direction = directions(objective)
+    level = 0.05
     step = 1e-6
     after, before = (objective.evaluate(point + sign * step * direction).gradient for sign in (1, -1))
-    hessian, calls = hessian_of(objective, point)
+    extra = objective.levels.charge(level) - objective.levels.charge(0.0)
+    hessian, calls = hessian_of(objective, point, level)
     product = hessian.multiply(direction)
     assert len(calls) == 1
-    np.testing.assert_allclose(product, (after - before) / (2 * step), atol=1e-7)
+    np.testing.assert_allclose(product, (after - before) / (2 * step) + extra * direction, atol=1e-7)
     np.testing.assert_allclose(hessian.precondition(product), direction, atol=1e-6)
 
 
@@ -76,7 +79,7 @@ def test_a_draw_is_a_good_preconditioner(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(factored_hessian, "DRAWN_PER_PARAMETER", 17)
     objective = objective_of(get_loss("softmax"), rows=2001, dtype=np.float32, decades=3)
     point = np.zeros(objective.size)
-    hessian, _ = hessian_of(objective, point)
+    hessian, _ = hessian_of(objective, point, 0.0)
     basis = np.eye(objective.size)
     columns = [hessian.precondition(hessian.multiply(one)) for one in basis]
     values = np.linalg.eigvals(np.array(columns)).real
@@ -85,30 +88,11 @@ def test_a_draw_is_a_good_preconditioner(monkeypatch: pytest.MonkeyPatch) -> Non
     assert values.max() / values.min() < 20
 
 
-def test_leverages_are_the_variances_of_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ∇²F's inverse taken column by column, without what is known before."""
-    monkeypatch.setattr(factored_hessian, "DRAWN_PER_PARAMETER", 1000)
-    monkeypatch.setattr("crosshead.objective.row_duals.PROBES", 800)
-    monkeypatch.setattr("crosshead.objective.row_duals.FIRST_SHARE", 0.0)
-    objective = objective_of(get_loss("binary"), rows=20, intercept=False)
-    point, _ = directions(objective)
-    hessian, _ = hessian_of(objective, point)
-    calls: list[int] = []
-    found = objective.row_duals.leverage(hessian.factored, 0, lambda: calls.append(1))
-    X, (weight, _) = objective.engine.data.features, objective.unpack(point)
-    p = 1 / (1 + np.exp(-X @ weight.T))
-    share = objective.engine.data.weights / objective.engine.data.total_weight
-    for c in range(4):
-        inverse = np.linalg.inv(X.T @ (X * (share * p[:, c] * (1 - p[:, c]))[:, None]) + 0.02 * np.eye(5))
-        np.testing.assert_allclose(found[:, c], np.einsum("id,de,ie->i", X, inverse, X), rtol=0.25)
-    assert len(calls) == 800
-
-
 def test_as_many_threads_as_you_like() -> None:
     found = []
     for threads in (1, 3):
         objective = objective_of(get_loss("softmax"), threads=threads, dtype=np.float32)
-        hessian, _ = hessian_of(objective, np.zeros(objective.size))
+        hessian, _ = hessian_of(objective, np.zeros(objective.size), 0.01)
         found.append(hessian.precondition(np.linspace(-1, 1, objective.size)))
     np.testing.assert_array_equal(*found)
 
@@ -117,7 +101,7 @@ def test_a_matrix_at_the_edge_of_its_precision_gets_a_ridge() -> None:
     column = np.linspace(1, 2, 30)[:, None]
     data = TrainingData(np.hstack([column, column, column]), np.arange(30, dtype=np.int32) % 3, 3)
     objective = Objective(make_engine("auto", data), get_loss("softmax"), ElasticNet(1e-18, 0.0))
-    hessian, _ = hessian_of(objective, np.zeros(objective.size))
+    hessian, _ = hessian_of(objective, np.zeros(objective.size), 0.0)
     assert np.isfinite(hessian.precondition(np.ones(objective.size))).all()
 
 
@@ -147,7 +131,7 @@ def test_what_has_no_factor_costs_infinitely_many_passes(monkeypatch: pytest.Mon
         objective = Objective(
             make_engine("auto", TrainingData(features, y, 2)), get_loss(loss), ElasticNet(alpha, l1_ratio)
         )
-        assert expected(objective.row_duals.factor_passes)
+        assert expected(objective.levels.factor_passes)
     objective = Objective(make_engine("auto", TrainingData(X, y, 2)), get_loss("softmax"), ElasticNet(0.1))
-    monkeypatch.setattr("crosshead.objective.row_duals.MOST_PARAMETERS", 7)
-    assert np.isinf(objective.row_duals.factor_passes)
+    monkeypatch.setattr("crosshead.objective.penalty_levels.MOST_PARAMETERS", 7)
+    assert np.isinf(objective.levels.factor_passes)

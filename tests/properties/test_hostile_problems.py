@@ -20,13 +20,11 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
 from crosshead.solvers.dual_ascent import DualAscent
-from crosshead.solvers.guarded import GuardedLBFGS
 from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.newton import Newton
-from crosshead.solvers.penalty_path import PenaltyPath
-from crosshead.solvers.primal_dual import PrimalDualNewton
+from crosshead.solvers.penalty_path import GuardedLBFGS, PenaltyPath
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 
@@ -114,7 +112,7 @@ class Problem:
         if objective.smooth and objective.l1_weight > 0:
             return [Proximal()]
         if objective.smooth:
-            dense = [] if objective.engine.data.sparse else [PenaltyPath(), PrimalDualNewton()]
+            dense = [] if objective.engine.data.sparse else [PenaltyPath()]
             return [LBFGS(), Newton(), GuardedLBFGS(), *dense]
         if objective.l1_weight > 0:
             return [Smoothing(Proximal), *([] if objective.program is None else [InteriorPoint()])]

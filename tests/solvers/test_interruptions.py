@@ -19,13 +19,11 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress, Result, loop
 from crosshead.solvers.dual_ascent import DualAscent
-from crosshead.solvers.guarded import GuardedLBFGS
 from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.newton import Newton
-from crosshead.solvers.penalty_path import PenaltyPath
-from crosshead.solvers.primal_dual import PrimalDualNewton
+from crosshead.solvers.penalty_path import GuardedLBFGS, PenaltyPath
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing
 
@@ -36,7 +34,6 @@ METHODS: dict[str, tuple[Any, str, float]] = {
     "Newton": (Newton(), "squared_hinge", 0.0),
     "guarded": (GuardedLBFGS(), "binary", 0.0),
     "penalty path": (PenaltyPath(), "softmax", 0.0),
-    "primal and dual": (PrimalDualNewton(), "softmax", 0.0),
     "proximal": (Proximal(), "softmax", 0.5),
     "path following": (PathFollowing(), "hinge", 0.0),
     "dual ascent": (DualAscent(), "crammer_singer", 0.0),

@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression
 
 import crosshead.objective.factored_hessian as factored_hessian
 import crosshead.objective.penalty_levels as penalty_levels
-import crosshead.solvers.guarded as guarded
 import crosshead.solvers.penalty_path as penalty_path
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
@@ -19,10 +18,9 @@ from crosshead.losses.softmax import Softmax
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
-from crosshead.solvers.guarded import Seen, hopeless
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
-from crosshead.solvers.penalty_path import PenaltyPath, tangent
+from crosshead.solvers.penalty_path import PenaltyPath, hopeless, tangent
 
 
 def digits(decades: float, dtype: Any = np.float64, *, every: int = 3) -> tuple[Any, Any]:
@@ -50,7 +48,7 @@ def test_the_optimum_of_scikit_learn(decades: float, dtype: Any) -> None:
     assert result.status == "converged"
     assert result.value == pytest.approx(truth, rel=2e-8)
     assert result.passes < 150
-    assert 0 < result.history[-1].factorisations < 20
+    assert result.history[-1].factorisations > 2
 
 
 @pytest.mark.parametrize("intercept", [True, False])
@@ -71,7 +69,7 @@ def test_quasi_newton_hands_over_where_the_gap_does_not_fall(monkeypatch: pytest
     X, y = digits(3, every=2)
     values = []
     for handed_over in (True, False):
-        monkeypatch.setattr(guarded, "hopeless", lambda seen, *_, now=handed_over: now and len(seen) > 5)
+        monkeypatch.setattr(penalty_path, "hopeless", lambda seen, *_, now=handed_over: now and len(seen) > 5)
         objective = objective_of(X, y, get_loss("softmax"), 1 / len(X))
         result = minimise(objective, np.zeros(objective.size), tol=1e-4)
         assert result.status == "converged"
@@ -81,18 +79,17 @@ def test_quasi_newton_hands_over_where_the_gap_does_not_fall(monkeypatch: pytest
 
 
 def test_quasi_newton_takes_over_again_where_nothing_can_be_factorised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "hopeless", lambda seen, *_: len(seen) > 3)
+    monkeypatch.setattr(penalty_path, "hopeless", lambda seen, *_: len(seen) > 3)
     monkeypatch.setattr(penalty_levels, "factorise", lambda *_, **__: None)
     X, y = digits(0, every=2)
     objective = objective_of(X, y, get_loss("softmax"), 1e-2)
     result = minimise(objective, np.zeros(objective.size), tol=1e-6)
     assert result.status == "converged"
-    assert result.history[-1].factorisations < 4
+    assert result.history[-1].factorisations == 1
 
 
 def test_well_scaled_features_are_left_to_quasi_newton(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "LEAST_PASSES", 15)
-    monkeypatch.setattr(guarded, "SETTLED_PASSES", 15)
+    monkeypatch.setattr(penalty_path, "LEAST_PASSES", 15)
     X, y = digits(0, every=2)
     objective = objective_of(X, y, get_loss("softmax"), 1 / len(X))
     result = minimise(objective, np.zeros(objective.size), tol=1e-4)
@@ -121,23 +118,13 @@ def test_the_tangent_is_the_derivative_of_the_path(monkeypatch: pytest.MonkeyPat
 
 
 def test_hopeless_is_what_the_last_half_of_the_passes_says() -> None:
-    stalled = [Seen(passes, 0.9) for passes in range(10, 300, 10)]
-    falling = [Seen(passes, 0.9 * 10 ** (-passes / 50)) for passes in range(10, 300, 10)]
+    stalled = [(passes, 0.9) for passes in range(10, 300, 10)]
+    falling = [(passes, 0.9 * 10 ** (-passes / 50)) for passes in range(10, 300, 10)]
     assert hopeless(stalled, 1e-4, 100.0)
     assert not hopeless(falling, 1e-4, 100.0)
     assert not hopeless(stalled, 1e-4, 1000.0)
     assert not hopeless(stalled, 1e-4, np.inf)
     assert not hopeless(stalled, 0.0, 100.0)
-
-
-def test_hopeless_is_known_early_where_only_the_bound_does_not_follow() -> None:
-    gaps = [(passes, 0.99) for passes in range(10, 70, 10)]
-    settled = [Seen(*one, 0.3 + 1e-3 / one[0]) for one in gaps]
-    assert hopeless(settled, 1e-4, 100.0)
-    assert not hopeless(settled[:-1], 1e-4, 100.0)
-    assert not hopeless(settled, 1e-4, 130.0)
-    assert not hopeless([Seen(*one, 0.3 + 1 / one[0]) for one in gaps], 1e-4, 100.0)
-    assert not hopeless([Seen(one.passes, 0.4, one.value) for one in settled], 1e-4, 100.0)
 
 
 def test_a_path_without_a_better_point_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,3 +151,8 @@ def test_features_that_do_not_vary(loss: str, fit_intercept: bool) -> None:
     single = objective_of(np.ones((5, 2)), np.zeros(5), get_loss(loss), 0.1, fit_intercept=fit_intercept)
     result = minimise_with(PenaltyPath(), single, np.zeros(single.size), tol=1e-6, max_iter=60)
     assert result.status != "max_iter"
+
+
+def test_no_feature_at_all_costs_nothing() -> None:
+    objective = objective_of(np.zeros((7, 0)), np.arange(7) % 2, get_loss("softmax"), 0.1)
+    assert np.isfinite(objective.levels.factor_passes)

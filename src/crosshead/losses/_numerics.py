@@ -9,8 +9,6 @@ from numpy.typing import DTypeLike
 
 from crosshead.losses.protocol import Array
 
-LEAST_LEFT = 0.1  # of a probability, after one step towards another
-
 
 def x_log_x(p: Array) -> Array:
     """p·log p with 0·log 0 = 0; tiny negatives, which are rounding, count as zero."""

@@ -111,12 +111,6 @@ class Binary:
         p = _numerics.sigmoid(as_scores(scores)).astype(np.float64, copy=False)
         return DiagonalQuadratic(), (1 - share) * p * (1 - p) + share / 4
 
-    def follow(self, scores: Array, target: Array, change: Array) -> Array:
-        """The logit of p + p(1 − p)v, neither side of which falls below a part of what it was."""
-        p = _numerics.sigmoid(as_scores(scores))
-        rise = np.maximum(1 + (1 - p) * change, _numerics.LEAST_LEFT)
-        return np.asarray(scores + np.log(rise) - np.log(np.maximum(1 - p * change, _numerics.LEAST_LEFT)))
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))

@@ -129,9 +129,6 @@ class Hinge:
         everywhere = share / max(self.smoothing, self.margin)
         return StarQuadratic(), _margins.star((1 - share) / self.smoothing * active + everywhere, indices)
 
-    def follow(self, scores: Array, target: Array, change: Array) -> None:
-        """None: the gradient is piecewise linear, and its domain is left by no scores."""
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−m_j/μ² over 0 < m_j < μ, closed in the target's column, (n, C); ValueError without smoothing."""
         if self.smoothing == 0:
@@ -256,9 +253,6 @@ class SquaredHinge:
         """2 over m_j > 0, and a share of 2 elsewhere off the target's column."""
         violation, indices = _margins.violations(scores, target, self.margin)
         return StarQuadratic(), _margins.star(np.where(violation > 0, 2.0, 2.0 * share), indices)
-
-    def follow(self, scores: Array, target: Array, change: Array) -> None:
-        """None: the gradient is piecewise linear, and its domain is left by no scores."""
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""

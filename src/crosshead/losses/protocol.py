@@ -175,14 +175,6 @@ class Loss(Protocol):
         """
         ...
 
-    def follow(self, scores: Array, target: Array, change: Array) -> Array | None:
-        """Scores at which the gradient is that at ``scores`` plus H · ``change``, (n, C).
-
-        Where that leaves the domain of the conjugate it goes most of the way there. None where nothing is gained
-        over the sum of the two, because the gradient is piecewise linear.
-        """
-        ...
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """∂(∇ℓ)/∂μ, how the gradient with respect to the scores changes with the smoothing width, (n, C).
 

@@ -142,12 +142,6 @@ class Softmax:
         p += share / p.shape[1]
         return CentredQuadratic(), p
 
-    def follow(self, scores: Array, target: Array, change: Array) -> Array:
-        """Log p′ + a number for each row, with p′ = p∘(1 + v − pᵀv), nowhere below a part of p."""
-        p = self.predict_proba(scores)
-        growth = 1 + change - (p * change).sum(axis=1, keepdims=True)
-        return np.asarray(scores + np.log(np.maximum(growth, _numerics.LEAST_LEFT)))
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))

@@ -99,9 +99,6 @@ class SquaredError:
         """2I, whatever scores, target and share."""
         return DiagonalQuadratic(), np.full(as_scores(scores).shape, 2.0)
 
-    def follow(self, scores: Array, target: Array, change: Array) -> None:
-        """None: the gradient is linear, and its domain is left by no scores."""
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))

@@ -27,11 +27,11 @@ from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
 MOST_PARAMETERS = 8192  # 268 MB
 DOUBLE_PARAMETERS = 1024  # at most so many are factorised in double precision
-DRAWN_PER_PARAMETER = 60  # row–bond pairs: with 20, conjugate gradients take many times as many passes
-CHANCE_STEPS = 4
+DRAWN_PER_PARAMETER = 100  # row–bond pairs: with 20, conjugate gradients take six times as many passes
+CHANCE_STEPS = 6
 PASS_RATE = 0.4  # of the operations a second that products of large matrices reach, a pass reaches
 BLOCK_BYTES = 1 << 23
-RIDGE_SINGLE, RIDGE_DOUBLE, RIDGE_FACTOR, MOST_RIDGE = 1e-7, 1e-13, 10.0, 1e-2  # of the diagonal
+RIDGE_SINGLE, RIDGE_DOUBLE, RIDGE_FACTOR, MOST_RIDGE = 1e-6, 1e-13, 10.0, 1e-2  # of the diagonal
 
 
 def factor_passes(rows: int, features: int, classes: int) -> float:
@@ -64,15 +64,7 @@ class FactoredHessian:
             weight = np.hstack([weight - np.outer(bias, self.center), bias[:, None]])
         right = weight[: self.free].ravel() * self.scale
         solved = linalg.solve_triangular(self.factor, right.astype(self.factor.dtype), lower=True, check_finite=False)
-        return self._entered(linalg.solve_triangular(self.factor, solved, lower=True, trans=1, check_finite=False))
-
-    def probe(self, random: np.random.Generator) -> Float:
-        """A flat vector of random signs in other coordinates, so that its covariance is nearly (∇²F)⁻¹."""
-        signs = random.choice(np.array([-1.0, 1.0], dtype=self.factor.dtype), size=len(self.scale))
-        return self._entered(linalg.solve_triangular(self.factor, signs, lower=True, trans=1, check_finite=False))
-
-    def _entered(self, solved: Array) -> Float:
-        """The flat parameters of the factor's own coordinates."""
+        solved = linalg.solve_triangular(self.factor, solved, lower=True, trans=1, check_finite=False)
         step = np.zeros((self.classes, len(solved) // self.free))
         step[: self.free] = (solved * self.scale).reshape(self.free, -1)
         if self.free < self.classes:
@@ -132,8 +124,6 @@ def factorise(
 ) -> FactoredHessian | None:
     """The factor at the rows' ``coefficients`` (N, C); ``charge`` (D,) is what the penalty adds for each feature.
 
-    ``leverage`` (N, C) says which rows to draw: how uncertain the rows' scores would be without them.
-
     None where the matrix is not positive definite to working precision.
     """
     data = engine.data
@@ -166,10 +156,10 @@ def _add_bonds(
 ) -> None:
     data, free = engine.data, blocks.shape[0]
     share = data.weights / data.total_weight
-    factor = _chance_factor(quadratic, coefficients, share, leverage, DRAWN_PER_PARAMETER * free * blocks.shape[1])
+    factor = _chance_factor(quadratic, coefficients, share * leverage, DRAWN_PER_PARAMETER * free * blocks.shape[1])
     chances = np.random.default_rng(seed)
     for first, second, weight in quadratic.bonds(coefficients):
-        wanted = _wanted(first, second, weight * share, leverage)
+        wanted = weight * share * leverage
         chance = np.sign(wanted) if factor is None else np.minimum(1.0, factor * wanted)
         drawn = np.flatnonzero(chances.random(len(chance)) < chance)
         moments = _moments(engine, data.features[drawn], (weight * share)[drawn] / chance[drawn], center, fit_intercept)
@@ -179,11 +169,6 @@ def _add_bonds(
         if second is not None and max(first, second) < free:
             blocks[first, :, second, :] -= moments
             blocks[second, :, first, :] -= moments
-
-
-def _wanted(first: int, second: int | None, weight: Float, leverage: Float) -> Float:
-    """What each row's bond is worth: at most twice what the classes at its ends are."""
-    return weight * (leverage[:, first] if second is None else leverage[:, first] + leverage[:, second])
 
 
 def _moments(engine: Engine, rows: Array, weight: Float, center: Float, fit_intercept: bool) -> Float:
@@ -200,21 +185,17 @@ def _moments(engine: Engine, rows: Array, weight: Float, center: Float, fit_inte
     return moments
 
 
-def _chance_factor(
-    quadratic: QuadraticLoss, coefficients: Float, share: Float, leverage: Float, wanted: int
-) -> float | None:
+def _chance_factor(quadratic: QuadraticLoss, coefficients: Float, share: Float, wanted: int) -> float | None:
     """The c for which Σ min(1, c·qᵢ) over all rows and bonds is about ``wanted``; None where all can be had."""
     sizes, present = 0.0, 0
-    for first, second, weight in quadratic.bonds(coefficients):
-        sizes += float(_wanted(first, second, weight * share, leverage).sum())
+    for _, _, weight in quadratic.bonds(coefficients):
+        sizes += float(weight @ share)
         present += int(np.count_nonzero(weight))
     if present <= wanted or not sizes > 0:
         return None
     factor = wanted / sizes
     for _ in range(CHANCE_STEPS):
-        count = 0.0
-        for first, second, weight in quadratic.bonds(coefficients):
-            count += float(np.minimum(1.0, factor * _wanted(first, second, weight * share, leverage)).sum())
+        count = sum(float(np.minimum(1.0, factor * w * share).sum()) for _, _, w in quadratic.bonds(coefficients))
         factor *= wanted / count
     return factor
 

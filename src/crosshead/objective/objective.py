@@ -30,7 +30,6 @@ from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.objective.program import Program, build_program
-from crosshead.objective.row_duals import RowDuals
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
@@ -241,11 +240,6 @@ class Objective:
     def levels(self) -> PenaltyLevels:
         """The same objective beside stronger penalties."""
         return PenaltyLevels(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.seed)
-
-    @property
-    def row_duals(self) -> RowDuals:
-        """The same objective with a dual point of its own."""
-        return RowDuals(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.seed)
 
     def _drawn(self, evaluation: Evaluation, rows: int, share: float) -> CurvedSample:
         weight, bias = self.unpack(evaluation.point)

@@ -6,10 +6,10 @@ from typing import Any
 
 from crosshead.blas import one_blas_thread
 from crosshead.solvers.dual_ascent import kinked
-from crosshead.solvers.guarded import GuardedLBFGS
 from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.newton import Newton
+from crosshead.solvers.penalty_path import GuardedLBFGS
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
 

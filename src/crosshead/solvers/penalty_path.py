@@ -11,17 +11,18 @@ or three Newton corrections suffice (predictor and corrector: Allgower and Georg
 Newton's equation is solved by conjugate gradients over all rows, preconditioned by a factorised Hessian.
 
 It costs a factorisation every few passes, and is turned to only where quasi-Newton passes have cost as much as one
-without the gap coming near (`crosshead.solvers.guarded`).
+without the gap coming near.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 
 from crosshead.solvers.conjugate_gradients import conjugate_gradients
+from crosshead.solvers.lbfgs import LBFGS, LBFGSState
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
@@ -30,6 +31,9 @@ FIRST_LEVEL = 0.1  # of the penalty beside a loss whose curvature is about 1: W 
 LEVEL_FACTOR = 6.0
 NEAR = 0.3  # Newton's decrement, in the share of one row: nearer the path than that, the penalty may fall
 FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.1, 14, 7
+LEAST_PASSES = 120
+LONG_WAY = 2.0  # times the passes so far: further than that is too far
+FAR, PATIENCE = 0.5, 10.0  # a gap that has hardly begun to close; else so many factorisations' worth of passes are made
 
 
 @dataclass(frozen=True)
@@ -115,3 +119,66 @@ def tangent(objective: Objective, point: Float, level: float, next_level: float)
     ratio = np.ones_like(before)
     np.divide(before, after, out=ratio, where=after > 0)
     return np.asarray(np.log(ratio) * before * point)
+
+
+@dataclass
+class GuardedState:
+    """The state of whichever method is at work, the passes and gaps so far, and whether the path has led nowhere."""
+
+    inner: LBFGSState | PathState
+    seen: list[tuple[int, float]] = field(default_factory=list)
+    returned: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class GuardedLBFGS:
+    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`.
+
+    Where that is stuck, `LBFGS` goes on from the best point and is not left again.
+    """
+
+    def start(self, run: Run, point: Float) -> GuardedState:
+        """Evaluate the start."""
+        return GuardedState(LBFGS().start(run, point))
+
+    def step(self, run: Run, state: GuardedState) -> GuardedState:
+        """One step of the method at work."""
+        if isinstance(state.inner, PathState):
+            if state.inner.stuck:
+                return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
+            return replace(state, inner=PenaltyPath().step(run, state.inner))
+        state.seen.append((run.passes, run.gap))
+        if not state.returned and hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
+            if not run.exact:
+                run.go_exact()  # values of different levels are compared to less than single precision
+            return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))
+        return replace(state, inner=LBFGS().step(run, state.inner))
+
+    def stuck(self, state: GuardedState) -> bool:
+        """Whether `LBFGS` is stuck."""
+        return state.inner.stuck and not isinstance(state.inner, PathState)
+
+
+def hopeless(seen: list[tuple[int, float]], tol: float, factor_passes: float) -> bool:
+    """Whether the gap, falling on as it did in the latter half of the passes, is too far from ``tol``.
+
+    A gap that has begun to close often falls at once after a long rest, and a path takes some ten factorisations.
+
+    >>> hopeless([(50, 0.9), (100, 0.9), (200, 0.9)], 1e-4, 90.0)
+    True
+    >>> hopeless([(50, 0.1), (100, 0.1), (200, 0.1)], 1e-4, 90.0)
+    False
+    >>> hopeless([(50, 0.9), (100, 0.9), (200, 1e-3)], 1e-4, 90.0)
+    False
+    """
+    passes, gap = seen[-1]
+    if passes < max(LEAST_PASSES, factor_passes) or not gap > tol or tol <= 0:
+        return False
+    if gap < FAR and passes < PATIENCE * factor_passes:
+        return False
+    half, earlier = max((one for one in seen if 2 * one[0] <= passes), default=seen[0])
+    if half == passes or not gap < earlier:
+        return True
+    rate = np.log(earlier / gap) / (passes - half)
+    return bool(np.log(gap / tol) / rate > LONG_WAY * passes)

@@ -72,8 +72,6 @@ class Objective(Protocol):
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     @property
     def levels(self) -> Any: ...  # noqa: D102
-    @property
-    def row_duals(self) -> Any: ...  # noqa: D102
     def bias_curvature(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
     @property
@@ -93,7 +91,7 @@ class Progress:
 
     ``objective`` and ``gap`` are the best so far; ``gap`` is relative, (F − D)/|F|, and inf without a bound.
     ``seconds`` count from the start of the fit, ``passes`` are full passes over the data,
-    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.primal_dual`).
+    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.penalty_path`).
     """
 
     iteration: int
