@@ -62,7 +62,7 @@ class Crosshead:
         return None
 
     def budgets(self) -> Iterator[float]:
-        return falling(1.0, 1e-8, 2)
+        return falling(0.5, 1e-8, 2)
 
     def prepare(self, problem: Problem, features: Any, labels: np.ndarray, budget: float, threads: int) -> Fit:
         return classifier(problem, features, labels, threads, tol=budget)
