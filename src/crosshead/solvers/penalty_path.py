@@ -17,7 +17,7 @@ without the gap coming near.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -27,11 +27,12 @@ from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 
-FIRST_LEVEL = 0.1  # of the penalty beside a loss whose curvature is about 1: W is nearly zero
-LEVEL_FACTOR = 6.0
+FIRST_LEVEL = 1e-3  # of the penalty beside a loss whose curvature is about 1: from zero a few steps lead there
+LEVEL_FACTOR = 3.0
 NEAR = 0.3  # Newton's decrement, in the share of one row: nearer the path than that, the penalty may fall
-FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.1, 14, 7
-LEAST_PASSES = 120
+FORCING, MOST_PRODUCTS = 0.3, 7  # steps that are shortened anyway need not be exact
+LEAST_PASSES, SETTLED_PASSES = 120, 60
+SETTLED = 0.01  # of the gap: where half of the passes brought F no more, it is the bound that does not follow
 LONG_WAY = 2.0  # times the passes so far: further than that is too far
 FAR, PATIENCE = 0.5, 10.0  # a gap that has hardly begun to close; else so many factorisations' worth of passes are made
 
@@ -93,10 +94,8 @@ class PenaltyPath:
         if near and level > levels.last:
             level = max(level / LEVEL_FACTOR, levels.last)
             right = right + tangent(objective, evaluation.point, state.level, level)
-        spent = run.passes
         hessian = levels.products(evaluation.point, state.level, factor, exact=run.exact, count=run.count)
         direction = objective.without_shift(conjugate_gradients(hessian, right, FORCING, MOST_PRODUCTS))
-        products = run.passes - spent
         here = charged(objective, evaluation, level)
         there = search(lambda point: charged(objective, run.evaluate(point), level), here, direction, exact=run.exact)
         if there is None and state.factor is None and level != state.level:
@@ -105,7 +104,7 @@ class PenaltyPath:
             # At the same level with a new factor nothing is left to try.
             return replace(state, factor=None, stuck=state.factor is None)
         whole = np.array_equal(there.point, evaluation.point + direction)
-        stale = products > STALE_PRODUCTS or not whole or level != state.level
+        stale = not whole or level != state.level
         return PathState(there.evaluation, level, None if stale else factor)
 
     def stuck(self, state: PathState) -> bool:
@@ -121,12 +120,20 @@ def tangent(objective: Objective, point: Float, level: float, next_level: float)
     return np.asarray(np.log(ratio) * before * point)
 
 
+class Seen(NamedTuple):
+    """What a fit had come to after so many passes."""
+
+    passes: int
+    gap: float
+    value: float = np.inf
+
+
 @dataclass
 class GuardedState:
-    """The state of whichever method is at work, the passes and gaps so far, and whether the path has led nowhere."""
+    """The state of whichever method is at work, what was seen so far, and whether the path has led nowhere."""
 
     inner: LBFGSState | PathState
-    seen: list[tuple[int, float]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     returned: bool = False
 
 
@@ -148,7 +155,7 @@ class GuardedLBFGS:
             if state.inner.stuck:
                 return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
             return replace(state, inner=PenaltyPath().step(run, state.inner))
-        state.seen.append((run.passes, run.gap))
+        state.seen.append(Seen(run.passes, run.gap, run.best.value))
         if not state.returned and hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
             if not run.exact:
                 run.go_exact()  # values of different levels are compared to less than single precision
@@ -160,25 +167,32 @@ class GuardedLBFGS:
         return state.inner.stuck and not isinstance(state.inner, PathState)
 
 
-def hopeless(seen: list[tuple[int, float]], tol: float, factor_passes: float) -> bool:
+def hopeless(seen: list[Seen], tol: float, factor_passes: float) -> bool:
     """Whether the gap, falling on as it did in the latter half of the passes, is too far from ``tol``.
 
-    A gap that has begun to close often falls at once after a long rest, and a path takes some ten factorisations.
+    A gap that has begun to close often falls at once after a long rest, and a path takes some ten factorisations. Where F
+    has settled and the gap is wide open, half as many passes say it.
 
-    >>> hopeless([(50, 0.9), (100, 0.9), (200, 0.9)], 1e-4, 90.0)
+    >>> hopeless([Seen(50, 0.9), Seen(100, 0.9), Seen(200, 0.9)], 1e-4, 90.0)
     True
-    >>> hopeless([(50, 0.1), (100, 0.1), (200, 0.1)], 1e-4, 90.0)
+    >>> hopeless([Seen(30, 0.99, 0.2001), Seen(60, 0.98, 0.2)], 1e-4, 90.0)
+    True
+    >>> hopeless([Seen(50, 0.1), Seen(100, 0.1), Seen(200, 0.1)], 1e-4, 90.0)
     False
-    >>> hopeless([(50, 0.9), (100, 0.9), (200, 1e-3)], 1e-4, 90.0)
+    >>> hopeless([Seen(50, 0.9), Seen(100, 0.9), Seen(200, 1e-3)], 1e-4, 90.0)
     False
     """
-    passes, gap = seen[-1]
-    if passes < max(LEAST_PASSES, factor_passes) or not gap > tol or tol <= 0:
+    now = seen[-1]
+    passes, gap = now.passes, now.gap
+    if not gap > tol or tol <= 0 or not np.isfinite(factor_passes):
         return False
-    if gap < FAR and passes < PATIENCE * factor_passes:
-        return False
-    half, earlier = max((one for one in seen if 2 * one[0] <= passes), default=seen[0])
-    if half == passes or not gap < earlier:
+    half = max((one for one in seen if 2 * one.passes <= passes), default=seen[0])
+    early = passes >= max(SETTLED_PASSES, factor_passes / 2) and gap >= FAR and np.isfinite(half.value)
+    if early and half.value - now.value <= SETTLED * gap * abs(now.value):
         return True
-    rate = np.log(earlier / gap) / (passes - half)
+    if passes < max(LEAST_PASSES, factor_passes) or (gap < FAR and passes < PATIENCE * factor_passes):
+        return False
+    if half is now or not gap < half.gap:
+        return True
+    rate = np.log(half.gap / gap) / (passes - half.passes)
     return bool(np.log(gap / tol) / rate > LONG_WAY * passes)
