@@ -170,8 +170,8 @@ class GuardedLBFGS:
 def hopeless(seen: list[Seen], tol: float, factor_passes: float) -> bool:
     """Whether the gap, falling on as it did in the latter half of the passes, is too far from ``tol``.
 
-    A gap that has begun to close often falls at once after a long rest, and a path takes some ten factorisations. Where F
-    has settled and the gap is wide open, half as many passes say it.
+    A gap that has begun to close often falls at once after a long rest, and a path takes some ten factorisations.
+    Where F has settled and the gap is wide open, half as many passes say it.
 
     >>> hopeless([Seen(50, 0.9), Seen(100, 0.9), Seen(200, 0.9)], 1e-4, 90.0)
     True
