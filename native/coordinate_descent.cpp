@@ -3,6 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "sweeps.hpp"
+
 namespace crosshead {
 namespace {
 
@@ -105,19 +107,7 @@ class Descent {
 
 int coordinate_descent(const QuadraticModel& model, double tolerance, int most_sweeps, double* step) {
   Descent descent(model, step);
-  const double first = descent.sweep(true);
-  const double enough = tolerance * tolerance * first;
-  int sweeps = 1;
-  while (sweeps < most_sweeps) {
-    double last = first;
-    while (sweeps < most_sweeps && last > enough) {
-      last = descent.sweep(false);
-      ++sweeps;
-    }
-    ++sweeps;
-    if (descent.sweep(true) <= enough) break;
-  }
-  return sweeps;
+  return sweep_until_still(descent, tolerance, most_sweeps);
 }
 
 }  // namespace crosshead

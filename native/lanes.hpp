@@ -61,6 +61,13 @@ inline void store(T* p, Lane<T> v) {
   *reinterpret_cast<typename Unaligned<T>::Vector*>(p) = v;
 }
 
+template <class T>
+inline T sum_of(Lane<T> v) {
+  T total = 0;
+  for (int i = 0; i < kLanes; ++i) total += v[i];
+  return total;
+}
+
 // b where either is NaN.
 template <class V>
 inline V maximum(V a, V b) {

@@ -6,18 +6,12 @@
 
 #include "lanes.hpp"
 #include "row_descent.hpp"
+#include "sweeps.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr double kLeastRowCurvature = 1e-5;  // of that without q and r: a difference of single precision is no better
-
-template <class T>
-inline T sum_of_lanes(Lane<T> lanes) {
-  T total = 0;
-  for (int lane = 0; lane < kLanes; ++lane) total += lanes[lane];
-  return total;
-}
 
 // A dense column: calls use(first row, value) with 16 rows at a time and with single ones at the end.
 template <class T>
@@ -99,8 +93,8 @@ class RowDescent {
           own_rest += static_cast<double>(x) * x * p[i];
           taken_rest += static_cast<double>(x) * x * q[i] * r[i];
         });
-    const double all = static_cast<double>(sum_of_lanes<T>(own)) + own_rest;
-    const double less = all - factor * (static_cast<double>(sum_of_lanes<T>(taken)) + taken_rest);
+    const double all = static_cast<double>(sum_of<T>(own)) + own_rest;
+    const double less = all - factor * (static_cast<double>(sum_of<T>(taken)) + taken_rest);
     return (less > kLeastRowCurvature * all ? less : kLeastRowCurvature * all) + m_.l2[k];
   }
 
@@ -123,7 +117,7 @@ class RowDescent {
           if constexpr (rank > 1) product -= r[i] * t[i];
           rest += static_cast<double>(x * product);
         });
-    return m_.gradient[k] + static_cast<double>(sum_of_lanes<T>(lanes)) + rest + m_.l2[k] * step_[k];
+    return m_.gradient[k] + static_cast<double>(sum_of<T>(lanes)) + rest + m_.l2[k] * step_[k];
   }
 
   // u = r^T z and t = q^T z, where r is q if the rank is 1.
@@ -172,18 +166,7 @@ class RowDescent {
 template <class T, int rank>
 int descend_rows_by(const RowModel& model, double tolerance, int most_sweeps, double* step) {
   RowDescent<T, rank> descent(model, step);
-  const double first = descent.sweep(true), enough = tolerance * tolerance * first;
-  int sweeps = 1;
-  while (sweeps < most_sweeps) {
-    double last = first;
-    while (sweeps < most_sweeps && last > enough) {
-      last = descent.sweep(false);
-      ++sweeps;
-    }
-    ++sweeps;
-    if (descent.sweep(true) <= enough) break;
-  }
-  return sweeps;
+  return sweep_until_still(descent, tolerance, most_sweeps);
 }
 
 template <class T>

@@ -19,12 +19,6 @@ constexpr std::int64_t kStretch = 1024;
 constexpr std::int64_t kFetched = 32 * kStretch;  // scores of the next row that are fetched while a row is written
 
 template <class T>
-inline T sum_of(Lane<T> v) {
-  T total = 0;
-  for (int i = 0; i < kLanes; ++i) total += v[i];
-  return total;
-}
-template <class T>
 inline T largest_of(Lane<T> v) {
   T top = v[0];
   for (int i = 1; i < kLanes; ++i) top = v[i] > top || v[i] != v[i] ? v[i] : top;

@@ -1,5 +1,6 @@
 """Loss × penalty × data: what a solver minimises, its certificate, and how it is curved."""
 
-from crosshead.objective.objective import Evaluation, Objective
+from crosshead.objective.evaluation import Evaluation
+from crosshead.objective.objective import Objective
 
 __all__ = ["Evaluation", "Objective"]

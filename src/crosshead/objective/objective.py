@@ -14,7 +14,7 @@ The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales th
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import final
 
@@ -27,6 +27,7 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.augmented import AugmentedLagrangian
 from crosshead.objective.bias import BiasCurvature
+from crosshead.objective.evaluation import Evaluation
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
@@ -41,28 +42,6 @@ MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
 PROBE_ROWS = 1024
 ROUNDINGS = 8  # and half of one for each class: so much may the sum over the classes lose at every addition
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one pass tells at a point.
-
-    * ``value``: F, with the loss as it is; ``bound``: no F is below it (−inf where alpha = 0)
-    * ``surrogate``, ``surrogate_bound``: the same for the smoothed loss (equal where nothing is smoothed)
-    * ``gradient``: of the surrogate without the L1 part, as a flat vector like ``point``
-    * ``free_value``: the dual value as it would be were the residuals' sums already zero, before the penalty's part
-    * ``exact``: computed in float64 throughout; ``coarse``: on rounded features, at a point on their grid
-    """
-
-    point: Float
-    value: float
-    bound: float
-    surrogate: float
-    surrogate_bound: float
-    gradient: Float
-    free_value: float
-    exact: bool
-    coarse: bool = False
 
 
 @final

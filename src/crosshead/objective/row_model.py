@@ -1,4 +1,4 @@
-"""The second-order model of an L1-penalised objective over some of its weights, kept as rows, and its minimiser.
+"""The second-order model of an L1-penalised objective over some of its weights, kept as rows.
 
 With the loss's Hessians Hᵢ (C, C) at the rows' scores, a step s of the weights and z_ic = Σ_d s_cd x̃_id,
 
@@ -22,7 +22,6 @@ from crosshead.losses.protocol import Array, Float
 from crosshead.objective.sampling import CurvedSample
 
 BLOCK_ROWS = 256  # that are copied at a time, where drawn rows are read where they lie
-LEAST_CURVATURE = 1e-5  # of that without q and r, which float32 does not tell apart
 
 
 @final
@@ -45,85 +44,6 @@ class RowModel:
     l1: Float
     l2: Float
 
-    def minimise(self, tolerance: float, most_sweeps: int) -> Float:
-        """The step s (m,) that nearly minimises the model.
-
-        Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
-        √Σ curvature·move²; in between, coordinates at zero are left alone.
-        """
-        try:
-            from crosshead import _native
-        except ImportError:
-            return self.descend(tolerance, most_sweeps)
-        step = np.empty(len(self.weight))
-        dense = isinstance(self.features, np.ndarray)
-        _native.descend_rows(
-            isa="",
-            features=self.features if dense else self.features.data,
-            indices=None if dense else self.features.indices.astype(np.int32, copy=False),
-            starts=None if dense else self.features.indptr.astype(np.int64, copy=False),
-            factors=self.factors,
-            column=self.column,
-            class_of=self.class_of,
-            weight=self.weight,
-            gradient=self.gradient,
-            l1=self.l1,
-            l2=self.l2,
-            tolerance=tolerance,
-            most_sweeps=most_sweeps,
-            step=step,
-        )
-        return step
-
-    def descend(self, tolerance: float, most_sweeps: int) -> Float:
-        """`minimise` in NumPy."""
-        columns = self.features if isinstance(self.features, np.ndarray) else self.features.T.toarray()
-        p, q, r = self._three_factors()
-        x = columns[self.column].astype(np.float64)
-        own, taken = x**2 * p[self.class_of], 2 * x**2 * q[self.class_of] * r[self.class_of]
-        curvature = np.maximum((own - taken).sum(axis=1), LEAST_CURVATURE * own.sum(axis=1)) + self.l2
-        step, z = np.zeros(len(self.weight)), np.zeros(p.shape)
-
-        def sweep(everywhere: bool) -> float:
-            total = 0.0
-            for k, c in enumerate(self.class_of):
-                here = self.weight[k] + step[k]
-                if not everywhere and self.l1[k] > 0 and here == 0:
-                    continue
-                product = p[c] * z[c] - q[c] * (r * z).sum(axis=0) - r[c] * (q * z).sum(axis=0)
-                slope = self.gradient[k] + float(x[k] @ product) + self.l2[k] * step[k]
-                there = _minimum(float(here), slope, float(curvature[k]), float(self.l1[k]))
-                step[k] = -self.weight[k] if there == 0 else step[k] + (there - here)  # zero to the last bit
-                z[c] += (there - here) * x[k]
-                total += curvature[k] * (there - here) ** 2
-            return total
-
-        first = sweep(True)
-        enough, sweeps = tolerance**2 * first, 1
-        while sweeps < most_sweeps:
-            last = first
-            while sweeps < most_sweeps and last > enough:
-                last = sweep(False)
-                sweeps += 1
-            sweeps += 1
-            if sweep(True) <= enough:
-                break
-        return step
-
-    def _three_factors(self) -> tuple[Float, Float, Float]:
-        p, *others = self.factors.astype(np.float64)
-        if not others:
-            return p, np.zeros_like(p), np.zeros_like(p)
-        return (p, others[0], others[1]) if len(others) == 2 else (p, others[0], others[0] / 2)
-
-
-def _minimum(here: float, slope: float, curvature: float, l1: float) -> float:
-    """The t that minimises slope·t + curvature/2·(t − here)² + l1·|t|."""
-    if curvature <= 0:  # a constant column: the loss does not see it, the penalty does
-        return 0.0 if abs(slope) <= l1 else here
-    target = here - slope / curvature
-    return float(np.copysign(max(abs(target) - l1 / curvature, 0.0), target))
-
 
 @final
 @dataclass(frozen=True)
@@ -138,9 +58,8 @@ class ActiveModel:
     center: Float
     fit_intercept: bool
 
-    def step(self, shape: tuple[int, int], tolerance: float, most_sweeps: int) -> tuple[Float, Float]:
-        """The step of W, ``shape`` is (C, D), and of b (C,) that nearly minimises the model."""
-        found = self.rows.minimise(tolerance, most_sweeps)
+    def step(self, found: Float, shape: tuple[int, int]) -> tuple[Float, Float]:
+        """The step of W, ``shape`` is (C, D), and of b (C,) that a step (m,) of the model's coordinates is."""
         weight, bias = np.zeros(shape), np.zeros(shape[0])
         count, class_of = len(self.feature), self.rows.class_of[: len(self.feature)]
         weight[class_of, self.feature] = found[:count]

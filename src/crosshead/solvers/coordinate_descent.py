@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crosshead.solvers.protocol import Float
+from crosshead.solvers.sweeps import minimum, sweep_until_still
 
 LEAST_CURVATURE = 1e-3  # of the metric's own, where the low-rank part takes most of it away
 
@@ -80,29 +81,12 @@ def descend(model: QuadraticModel, tolerance: float, most_sweeps: int) -> Float:
                 j = c * columns + d
                 slope = model.gradient[c, d] + B[c] @ (step @ A[:, d]) + model.l2[d] * step[c, d]
                 slope -= model.low_rank_scaled[j] @ low
-                by = _move(here, float(slope), float(curvature[c, d]), float(model.l1[d]))
-                # W + S is to be zero to the last bit
-                step[c, d] = -model.weight[c, d] if here + by == 0 else step[c, d] + by
+                there = minimum(float(here), float(slope), float(curvature[c, d]), float(model.l1[d]))
+                by = there - here
+                step[c, d] = -model.weight[c, d] if there == 0 else step[c, d] + by  # zero to the last bit
                 low = low + by * model.low_rank[j]
                 total += curvature[c, d] * by * by
         return total
 
-    first = sweep(True)
-    enough, sweeps = tolerance**2 * first, 1
-    while sweeps < most_sweeps:
-        last = first
-        while sweeps < most_sweeps and last > enough:
-            last = sweep(False)
-            sweeps += 1
-        sweeps += 1
-        if sweep(True) <= enough:
-            break
+    sweep_until_still(sweep, tolerance, most_sweeps)
     return step
-
-
-def _move(here: float, slope: float, curvature: float, l1: float) -> float:
-    """How far one coordinate moves to the minimum of curvature/2·t² + slope·t + l1·|here + t|."""
-    if curvature <= 0:  # a constant column: the loss does not see it, the penalty does
-        return -here if abs(slope) <= l1 else 0.0
-    target = here - slope / curvature
-    return float(np.sign(target) * max(abs(target) - l1 / curvature, 0.0)) - here

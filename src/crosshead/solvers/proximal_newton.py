@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.proximal import backtrack
+from crosshead.solvers.row_descent import row_descent
 
 LEAST_SET, GROWTH = 200, 1.0  # weights at zero that are taken in: so many, and so many for each that is not zero
 NEAR = 0.7  # of αρ: weights at zero with a smaller gradient stay out
@@ -46,9 +47,12 @@ class ProximalNewton:
         """One proximal Newton step."""
         here = run.current(state.evaluation)
         model = run.objective.active_model(here, working_set(run.objective, here), share=state.share)
+        if model is None:
+            return replace(state, stuck=True)
         passes = run.passes
         weight, _ = run.objective.unpack(here.point)
-        direction = run.objective.pack(*model.step(weight.shape, MODEL_TOLERANCE, MOST_SWEEPS))
+        found = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS)
+        direction = run.objective.pack(*model.step(found, weight.shape))
         there = backtrack(run, run.objective, here, direction)
         if there is None:
             return _recover(run, replace(state, evaluation=here))

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, StarQuadratic
 from crosshead.objective.row_model import RowModel
+from crosshead.solvers.row_descent import descend_rows, row_descent
 
 NATIVE = importlib.util.find_spec("crosshead._native") is not None
 SHAPES = [(1, 2, 1), (5, 3, 4), (17, 2, 3), (35, 5, 6)]
@@ -58,7 +59,7 @@ def test_the_step_is_the_minimum_of_the_explicit_quadratic(form: Any, shape: Any
     if how == "native" and not NATIVE:
         pytest.skip("the native engine is not built")
     model, H = problem(form, shape, np.float64, as_sparse=as_sparse)
-    step = model.minimise(1e-12, 20000) if how == "native" else model.descend(1e-9, 3000)
+    step = row_descent(model, 1e-12, 20000) if how == "native" else descend_rows(model, 1e-9, 3000)
     after, slope = model.weight + step, model.gradient + H @ step
     distance = np.where(after == 0, np.maximum(np.abs(slope) - model.l1, 0), slope + model.l1 * np.sign(after))
     assert np.abs(distance).max() < (1e-9 if how == "native" else 1e-6)
@@ -70,7 +71,7 @@ def test_the_step_is_the_minimum_of_the_explicit_quadratic(form: Any, shape: Any
 def test_a_float32_model_gives_nearly_the_step_of_a_float64_one(form: Any, as_sparse: bool) -> None:
     single, _ = problem(form, (35, 5, 6), np.float32, as_sparse=as_sparse)
     double, _ = problem(form, (35, 5, 6), np.float64, as_sparse=as_sparse)
-    np.testing.assert_allclose(single.minimise(1e-5, 2000), double.minimise(1e-5, 2000), atol=2e-4)
+    np.testing.assert_allclose(row_descent(single, 1e-5, 2000), row_descent(double, 1e-5, 2000), atol=2e-4)
 
 
 @pytest.mark.skipif(not NATIVE, reason="the native engine is not built")
@@ -78,7 +79,7 @@ def test_every_instruction_set_gives_the_step_of_the_twin() -> None:
     from crosshead import _native
 
     model, _ = problem(CentredQuadratic(), (35, 5, 6), np.float64, as_sparse=False)
-    expected = model.descend(1e-3, 7)
+    expected = descend_rows(model, 1e-3, 7)
     names = [n for n in ("plain", "avx2", "avx512") if n == "plain" or _native.has_instruction_set(n)]
     for name in names:
         step = np.empty(len(expected))
@@ -113,8 +114,8 @@ def test_a_constant_column_loses_its_weight_or_is_left_alone() -> None:
         l1=np.full(2, 0.3),
         l2=np.zeros(2),
     )
-    assert model.minimise(1e-3, 9).tolist() == [-2.0, 0.0]
-    assert model.descend(1e-3, 9).tolist() == [-2.0, 0.0]
+    assert row_descent(model, 1e-3, 9).tolist() == [-2.0, 0.0]
+    assert descend_rows(model, 1e-3, 9).tolist() == [-2.0, 0.0]
 
 
 @pytest.mark.skipif(not NATIVE, reason="the native engine is not built")
@@ -122,4 +123,4 @@ def test_the_kernel_refuses_indices_out_of_range() -> None:
     model, _ = problem(CentredQuadratic(), (5, 3, 4), np.float64, as_sparse=False)
     bad = RowModel(**{**model.__dict__, "column": model.column + 4})
     with pytest.raises(ValueError, match="an index is out of range"):
-        bad.minimise(1e-3, 9)
+        row_descent(bad, 1e-3, 9)

@@ -1,0 +1,37 @@
+"""What coordinate descents share: one coordinate's minimum, and when sweeps end; the twin of `native/sweeps.hpp`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def minimum(here: float, slope: float, curvature: float, l1: float) -> float:
+    """The t that minimises slope·(t − here) + curvature/2·(t − here)² + l1·|t|.
+
+    Example:
+        >>> minimum(1.0, 2.0, 1.0, 0.5), minimum(0.0, 0.3, 1.0, 0.5)
+        (-0.5, -0.0)
+    """
+    if curvature <= 0:  # a constant column: the loss does not see it, the penalty does
+        return 0.0 if abs(slope) <= l1 else here
+    target = here - slope / curvature
+    return float(np.copysign(max(abs(target) - l1 / curvature, 0.0), target))
+
+
+def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int) -> None:
+    """Sweeps, ``sweep(everywhere)`` = Σ curvature·move², until one moves ``tolerance`` times less than the first did.
+
+    That one is over all coordinates; in between, coordinates at zero are left alone.
+    """
+    first = sweep(True)
+    enough, sweeps = tolerance**2 * first, 1
+    while sweeps < most_sweeps:
+        last = first
+        while sweeps < most_sweeps and last > enough:
+            last = sweep(False)
+            sweeps += 1
+        sweeps += 1
+        if sweep(True) <= enough:
+            break
