@@ -353,41 +353,57 @@ crosshead::Ascend ascend_of(const std::string& isa) {
   return crosshead::ascend_plain;
 }
 
-void ascend(const std::string& isa, const FeatureHandle& features, Labels labels, Vector share, Vector squares, bool worst,
-            double margin, double l2, double bias_step, OutScores weight, OutVector bias, OutMatrix residual,
+// Row steps read one target of a row, whatever the loss: hinges an index, the others an index or a row of numbers.
+void require_targets(const std::optional<Labels>& labels, const std::optional<Matrix>& soft_target, crosshead::LossName loss,
+                     std::size_t rows, std::size_t classes) {
+  require(labels.has_value() != soft_target.has_value(), "dual ascent needs labels or soft targets");
+  if (soft_target) {
+    require(loss == crosshead::LossName::softmax || loss == crosshead::LossName::binary ||
+                loss == crosshead::LossName::squared_error, "this loss needs labels");
+    require(soft_target->shape(0) == rows && soft_target->shape(1) == classes, "soft targets have another shape");
+    return;
+  }
+  require(labels->shape(0) == rows, "labels of another length than the rows");
+  const std::int64_t least = loss == crosshead::LossName::binary ? -1 : 0;
+  bool valid = true;
+  for (std::size_t i = 0; i < rows; ++i)
+    valid &= labels->data()[i] >= least && labels->data()[i] < static_cast<std::int64_t>(classes);
+  require(valid, "labels lie outside their range");
+}
+
+void ascend(const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
+            std::optional<Matrix> soft_target, Vector share, Vector squares, const std::string& loss, double margin,
+            double label_smoothing, double l2, double bias_step, OutScores weight, OutVector bias, OutMatrix residual,
             OutBytes pause, OutBytes waiting, OutIndices order, int sweeps, std::uint64_t seed) {
   const crosshead::Features& view = features.view;
   const std::size_t rows = static_cast<std::size_t>(view.rows), classes = bias.shape(0);
-  require(!view.sparse && view.element != Element::bfloat16 && view.chosen == nullptr,
-          "dual ascent needs all rows of dense float features");
-  require(view.column_stride == 1 || view.columns <= 1, "dual ascent needs rows whose columns lie side by side");
+  const std::size_t columns = static_cast<std::size_t>(view.columns);
+  require(view.element != Element::bfloat16 && view.chosen == nullptr, "dual ascent needs all rows of float features");
+  require(view.sparse || view.column_stride == 1 || view.columns <= 1, "dual ascent needs rows whose columns lie side by side");
   require(element_of(weight.dtype()) == view.element, "weight has another type than the features");
-  require(weight.shape(0) == classes && weight.shape(1) == static_cast<std::size_t>(view.columns),
-          "weight has another shape");
+  require(view.sparse ? weight.shape(0) == columns && weight.shape(1) >= classes
+                      : weight.shape(0) == classes && weight.shape(1) == columns, "weight has another shape");
   require(residual.shape(0) == rows && residual.shape(1) == classes, "residual has another shape");
-  require(labels.shape(0) == rows && share.shape(0) == rows && squares.shape(0) == rows && pause.shape(0) == rows &&
-              waiting.shape(0) == rows && order.shape(0) == rows, "arrays of another length than the rows");
+  require(share.shape(0) == rows && squares.shape(0) == rows && pause.shape(0) == rows && waiting.shape(0) == rows &&
+              order.shape(0) == rows, "arrays of another length than the rows");
   bool valid = true;
-  for (std::size_t i = 0; i < rows; ++i) {
-    valid &= labels.data()[i] >= 0 && static_cast<std::size_t>(labels.data()[i]) < classes;
-    valid &= order.data()[i] >= 0 && order.data()[i] < view.rows;
-  }
-  require(valid, "labels or order lie outside their range");
+  for (std::size_t i = 0; i < rows; ++i) valid &= order.data()[i] >= 0 && order.data()[i] < view.rows;
+  require(valid, "the order lies outside its range");
   crosshead::AscentTask task;
-  task.rows = view.rows;
-  task.columns = view.columns;
+  task.loss = loss_of(loss);
+  require_targets(labels, soft_target, task.loss, rows, classes);
+  task.features = view;
   task.classes = static_cast<std::int64_t>(classes);
-  task.row_stride = view.row_stride;
-  task.single = view.element == Element::float32;
-  task.features = view.values;
-  task.labels = labels.data();
+  task.labels = labels ? labels->data() : nullptr;
+  task.soft_target = soft_target ? soft_target->data() : nullptr;
   task.share = share.data();
   task.squares = squares.data();
-  task.worst = worst;
-  task.margin = margin;
+  task.parameters.margin = margin;
+  task.parameters.label_smoothing = label_smoothing;
   task.l2 = l2;
   task.bias_step = bias_step;
   task.weight = weight.data();
+  task.stride = static_cast<std::int64_t>(weight.shape(1));
   task.bias = bias.data();
   task.residual = residual.data();
   task.pause = pause.data();
@@ -426,10 +442,11 @@ NB_MODULE(_native, module) {
              nb::arg("starts").none(), nb::arg("factors"), nb::arg("column"), nb::arg("class_of"), nb::arg("weight"),
              nb::arg("gradient"), nb::arg("l1"), nb::arg("l2"), nb::arg("tolerance"), nb::arg("most_sweeps"),
              nb::arg("step"));
-  module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels"), nb::arg("share"),
-             nb::arg("squares"), nb::arg("worst"), nb::arg("margin"), nb::arg("l2"), nb::arg("bias_step"),
-             nb::arg("weight"), nb::arg("bias"), nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"),
-             nb::arg("order"), nb::arg("sweeps"), nb::arg("seed"));
+  module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
+             nb::arg("soft_target").none(), nb::arg("share"), nb::arg("squares"), nb::arg("loss"), nb::arg("margin"),
+             nb::arg("label_smoothing"), nb::arg("l2"), nb::arg("bias_step"), nb::arg("weight"), nb::arg("bias"),
+             nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"), nb::arg("order"), nb::arg("sweeps"),
+             nb::arg("seed"));
   module.def("has_instruction_set", [](const std::string& name) { return crosshead::find_kernels(name.c_str()) != nullptr; });
   module.def("instruction_set", [] { return std::string(crosshead::find_kernels("")->name); });
 }

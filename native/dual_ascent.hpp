@@ -1,22 +1,27 @@
-// Dual coordinate ascent for piecewise linear hinges with an L2 penalty: one row's residuals at a time, in closed form.
+// Dual coordinate ascent with an L2 penalty: one row's residuals at a time.
 // The readable twin is src/crosshead/engines/dual_ascent.py.
 #pragma once
 
 #include <cstdint>
 
+#include "task.hpp"
+
 namespace crosshead {
 
-// With residuals r (rows, classes) that sum to zero in each row, W = W0 - 1/l2 sum s r x^T and b = b0 - bias_step sum s r.
+// With residuals r (rows, classes) in the domain of the loss's conjugate,
+//   W = -1/l2 sum s r x^T    and    b = b0 - bias_step sum s r.
 struct AscentTask {
-  std::int64_t rows = 0, columns = 0, classes = 0, row_stride = 0;
-  bool single = true;                // features and weight are float32, not float64
-  const void* features = nullptr;    // each row's columns side by side
-  const std::int32_t* labels = nullptr;
+  Features features;                 // all rows, dense with columns side by side, or CSR
+  std::int64_t classes = 0;
+  const std::int32_t* labels = nullptr;     // (rows,), negative where no class is; or null
+  const double* soft_target = nullptr;      // (rows, classes) or null
   const double* share = nullptr;     // (rows,) s, normalised
   const double* squares = nullptr;   // (rows,) |x|^2
-  bool worst = true;                 // only the worst violation of a row is charged for
-  double margin = 1.0, l2 = 1.0, bias_step = 0.0;
-  void* weight = nullptr;            // (classes, columns)
+  LossName loss = LossName::softmax;
+  LossParameters parameters;
+  double l2 = 1.0, bias_step = 0.0;
+  void* weight = nullptr;            // in the features' type: dense (classes, columns), CSR (columns, stride)
+  std::int64_t stride = 0;           // of CSR features' weights: at least as many as there are classes
   double* bias = nullptr;            // (classes,)
   double* residual = nullptr;        // (rows, classes)
   std::uint8_t* pause = nullptr;     // (rows,) sweeps to leave a row out that did not move when it was looked at last

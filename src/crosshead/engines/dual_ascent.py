@@ -1,13 +1,13 @@
-"""Dual coordinate ascent for piecewise linear hinges with an L2 penalty: its state, and its kernel's readable twin.
+"""Dual coordinate ascent with an L2 penalty: its state, and its kernel's readable twin.
 
-With residuals rᵢ in the domain of the hinge and normalised row weights sᵢ,
+With residuals rᵢ in the domain of the loss's conjugate and normalised row weights sᵢ,
 
     W = −(1/α) Σ sᵢ rᵢ xᵢᵀ,    b = b₀ − (1/β) Σ sᵢ rᵢ,
 
-and the dual objective as a function of one row's rᵢ alone has its maximum in closed form: a projection on a simplex
-where the worst violation is charged for (Crammer and Singer 2001; Keerthi et al., KDD 2008), one equation in one
-unknown where every violation is. β > 0 stands for β/2·‖b − b₀‖², without which a bias could not follow a single row;
-moving b₀ to b makes it vanish in the limit (Rockafellar, SIAM Journal on Control and Optimization 14, 1976).
+and the dual objective as a function of one row's rᵢ alone has a maximum that each loss knows (`Loss.dual_step`;
+Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013). β > 0 stands for β/2·‖b − b₀‖², without which a
+bias could not follow a single row; moving b₀ to b makes it vanish in the limit (Rockafellar, SIAM Journal on Control and
+Optimization 14, 1976).
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crosshead.engines.data import TrainingData
-from crosshead.losses.protocol import Array, DualPoint, Float, Pieces
+from crosshead.losses.protocol import Array, DualPoint, Float, Loss
 
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
-BIAS_SHARE = 0.1  # the bias's part of a row's curvature, relative to that of its features on average
+# The bias's part of a row's curvature, relative to that of its features on average: where a row moves a little in many
+# classes at once, the residuals' sums settle sooner with more.
+KINKED_BIAS_SHARE, SMOOTH_BIAS_SHARE = 0.1, 0.5
 BLOCK_ELEMENTS = 1 << 21
+LANES = 16  # classes that the kernel treats side by side: weights of sparse features are a multiple of so many
+FEW_CLASSES = 8  # below, that would be wasteful
 LONGEST_STEP = 1e150  # of the bias: what no product takes out of the numbers
 LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is looked at: others overflow
 
 
 @dataclass
 class Ascent:
-    """The residuals r (N, C) of all rows, the weights W (C, D) and the bias b (C,) that belong to them.
+    """The residuals r (N, C) of all rows, the weights W and the bias b (C,) that belong to them.
 
-    ``weight`` has the features' type and drifts by its rounding; `settle` makes it anew. ``bias_step`` is 1/β, zero
-    without a bias.
+    ``weight`` has the features' type and drifts by its rounding; `settle` makes it anew. It is (C, D), and for sparse
+    features (D, C) or somewhat wider. ``bias_step`` is 1/β, zero without a bias.
     """
 
     data: TrainingData
-    pieces: Pieces
+    loss: Loss
     l2: float
     share: Float
     squares: Float
@@ -49,24 +53,25 @@ class Ascent:
     sweeps: int = field(default=0)
 
     @classmethod
-    def of(cls, data: TrainingData, pieces: Pieces, l2: float, fit_intercept: bool) -> Ascent | None:
-        """At residuals of zero; None where the features are sparse or there are too many residuals to hold."""
+    def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent | None:
+        """At residuals of zero; None where there are too many residuals to hold, or rows are not to be had."""
         if not cls.fits(data):
             return None
-        X, n, C = data.features, data.n_rows, data.n_classes
-        step = max(1, BLOCK_ELEMENTS // max(1, data.n_features))
-        blocks = (X[first : first + step].astype(np.float64) for first in range(0, n, step))
-        squares = np.concatenate([np.einsum("ij,ij->i", block, block) for block in blocks])
+        n, C = data.n_rows, data.n_classes
+        squares = row_squares(data)
         share = data.weights / data.total_weight
         size = float(share @ squares)
+        bias_share = SMOOTH_BIAS_SHARE if loss.smooth else KINKED_BIAS_SHARE
+        stride = C if C < FEW_CLASSES else -(-C // LANES) * LANES
+        shape = (data.n_features, stride) if data.sparse else (C, data.n_features)
         return cls(
             data=data,
-            pieces=pieces,
+            loss=loss,
             l2=l2,
             share=share,
             squares=squares,
-            bias_step=min((BIAS_SHARE * size if size > 0 else 1.0) / l2, LONGEST_STEP) if fit_intercept else 0.0,
-            weight=np.zeros((C, data.n_features), dtype=X.dtype),
+            bias_step=min((bias_share * size if size > 0 else 1.0) / l2, LONGEST_STEP) if fit_intercept else 0.0,
+            weight=np.zeros(shape, dtype=data.features.dtype),
             bias=np.zeros(C),
             residual=np.zeros((n, C)),
             pause=np.zeros(n, dtype=np.uint8),
@@ -77,26 +82,38 @@ class Ascent:
     @staticmethod
     def fits(data: TrainingData) -> bool:
         """Whether `of` can make one."""
-        if data.sparse or data.target.ndim != 1 or data.n_rows * data.n_classes > MOST_RESIDUALS:
+        if data.n_rows * data.n_classes > MOST_RESIDUALS:
             return False
-        return bool(data.features.strides[1] == data.features.itemsize or data.n_features <= 1)
+        X = data.features
+        return data.sparse or bool(X.strides[1] == X.itemsize or data.n_features <= 1)
+
+    def begin(self, scores: Float, bias: Float) -> None:
+        """Set the residuals to the loss's gradient at the scores (N, C) of all rows, and the bias to theirs."""
+        self.residual[:] = self.loss.value_and_gradient(scores, self.data.target)[1]
+        self.bias[:] = bias
+        self.settle()
 
     def settle(self) -> tuple[Float, DualPoint]:
-        """W in float64 from the residuals, which ``weight`` is set to as well, and the dual point that they are."""
+        """W (C, D) in float64 from the residuals, which ``weight`` is set to as well, and their dual point."""
         data, C = self.data, self.data.n_classes
-        gradient = np.zeros((C, data.n_features))
-        step = max(1, BLOCK_ELEMENTS // max(C, data.n_features))
+        gradient, value = np.zeros((C, data.n_features)), 0.0
+        step = data.n_rows if data.sparse else max(1, BLOCK_ELEMENTS // max(C, data.n_features))
         for first in range(0, data.n_rows, step):
+            block, share = data.block(first, first + step), self.share[first : first + step]
             residual = self.residual[first : first + step]
-            contain(residual, data.target[first : first + step], self.pieces)
-            weighted = residual * self.share[first : first + step, None]
-            gradient += weighted.T @ data.features[first : first + step].astype(np.float64)
+            self.loss.contain(residual, block.target)
+            value -= float(share @ self.loss.conjugate(residual, block.target))
+            weighted = residual * share[:, None]
+            if data.sparse:
+                gradient += (block.features.T @ weighted).T
+            else:
+                gradient += weighted.T @ block.features.astype(np.float64)
         weight = -gradient / self.l2
         with np.errstate(over="ignore"):  # of an infinite weight no score is a number, and no row moves
-            self.weight[:] = weight
-        rows = np.arange(data.n_rows)
-        # Of a residual, −r_y is the sum over the other classes.
-        value = -self.pieces.margin * float(self.share @ self.residual[rows, data.target])
+            if data.sparse:
+                self.weight[:, :C] = weight.T
+            else:
+                self.weight[:] = weight
         return weight, DualPoint(value, gradient, self.share @ self.residual)
 
     def follow_bias(self, total: Float) -> None:
@@ -105,73 +122,45 @@ class Ascent:
         self.waiting[:] = 0
 
 
-def contain(residual: Float, target: Array, pieces: Pieces) -> None:
-    """Put residuals (n, C) into the hinge's domain, in place: a bound is worth nothing whose dual point is not there.
-
-    Sweeps leave it by rounding alone; this does not take their word for it.
-    """
-    rows = np.arange(len(residual))
-    residual[rows, target] = 0.0
-    np.fmax(residual, 0.0, out=residual)  # not `maximum`: what is no number becomes zero
-    np.fmin(residual, 1.0, out=residual)
-    if pieces.worst:
-        residual /= np.maximum(residual.sum(axis=1), 1.0)[:, None]
-    residual[rows, target] = -residual.sum(axis=1)
+def row_squares(data: TrainingData) -> Float:
+    """‖xᵢ‖² of each row in float64, (N,)."""
+    X = data.features
+    if data.sparse:
+        return np.asarray(X.multiply(X).sum(axis=1, dtype=np.float64)).ravel()
+    step = max(1, BLOCK_ELEMENTS // max(1, data.n_features))
+    blocks = (X[first : first + step].astype(np.float64) for first in range(0, data.n_rows, step))
+    return np.concatenate([np.einsum("ij,ij->i", block, block) for block in blocks])
 
 
 def ascend(ascent: Ascent, sweeps: int) -> None:
     """The kernel's arithmetic, row by row, in another order and without its pauses."""
-    X, pieces = ascent.data.features, ascent.pieces
+    X, loss = ascent.data.features, ascent.loss
     for _ in range(sweeps):
         np.random.default_rng(ascent.sweeps).shuffle(ascent.order)
         ascent.sweeps += 1
         for i in ascent.order:
-            curvature = float(ascent.share[i]) * (float(ascent.squares[i]) / ascent.l2 + ascent.bias_step)
-            if not LEAST_CURVATURE < curvature < MOST_CURVATURE:
+            curvature = ascent.share[[i]] * (ascent.squares[[i]] / ascent.l2 + ascent.bias_step)
+            if not LEAST_CURVATURE < float(curvature[0]) < MOST_CURVATURE:
                 continue
-            own = int(ascent.data.target[i])
-            scores = (ascent.weight @ X[i]).astype(np.float64) + ascent.bias
+            scores = _scores(ascent, i)
             if not np.isfinite(scores).all():
                 continue
-            violation = scores - scores[own] + pieces.margin
-            violation[own] = 0.0
-            wanted = _worst if pieces.worst else _each
-            after = wanted(ascent.residual[i], violation / curvature, own)
+            after = loss.dual_step(ascent.residual[[i]], scores[None], ascent.data.target[[i]], curvature)[0]
             change = ascent.share[i] * (after - ascent.residual[i])
             ascent.residual[i] = after
-            ascent.weight -= (np.outer(change, X[i].astype(np.float64)) / ascent.l2).astype(X.dtype)
+            if ascent.data.sparse:
+                row, classes = X[[i]], len(change)
+                step = np.outer(row.data.astype(np.float64), change) / ascent.l2
+                np.subtract.at(ascent.weight[:, :classes], row.indices, step.astype(X.dtype))
+            else:
+                ascent.weight -= (np.outer(change, X[i].astype(np.float64)) / ascent.l2).astype(X.dtype)
             ascent.bias -= ascent.bias_step * change
 
 
-def _worst(residual: Float, step: Float, own: int) -> Float:
-    """The projection of r + e_y + step on the simplex, less e_y."""
-    point = residual + step
-    point[own] += 1
-    point -= point.max()  # changes nothing, and keeps the digits of the sums where the row's curvature is tiny
-    ordered = np.sort(point)[::-1]
-    thresholds = (np.cumsum(ordered) - 1) / np.arange(1, len(point) + 1)
-    after = np.maximum(point - thresholds[ordered > thresholds][-1], 0)
-    after[own] = 0.0
-    after[own] = -after.sum()
-    return np.asarray(after)
-
-
-def _each(residual: Float, step: Float, own: int) -> Float:
-    """clip(r_j + step_j − S, 0, 1) for j ≠ y, where S = Σ_j of their growth."""
-    others = np.arange(len(residual)) != own
-    if not others.any():
-        return np.zeros_like(residual)
-    point, before = (residual + step)[others], float(residual[others].sum())
-    # Σ clip(point − S, 0, 1) − before − S falls and is linear between its kinks.
-    kinks = np.sort(np.concatenate([point, point - 1]))
-    excess = np.clip(point[None, :] - kinks[:, None], 0, 1).sum(axis=1) - before - kinks
-    first = int((excess > 0).sum())
-    middle = (
-        kinks[0] - 1 if first == 0 else kinks[-1] + 1 if first == len(kinks) else kinks[first - 1 : first + 1].mean()
-    )
-    inside = (point > middle) & (point - 1 < middle)
-    level = (point[inside].sum() + (point - 1 >= middle).sum() - before) / (1 + inside.sum())
-    after = np.zeros_like(residual)
-    after[others] = np.clip(point - level, 0, 1)
-    after[own] = -after.sum()
-    return np.asarray(after)
+def _scores(ascent: Ascent, i: int) -> Float:
+    X = ascent.data.features
+    if not ascent.data.sparse:
+        return np.asarray((ascent.weight @ X[i]).astype(np.float64) + ascent.bias)
+    row = X[[i]]
+    weight = ascent.weight[row.indices, : len(ascent.bias)]
+    return np.asarray((row.data @ weight).astype(np.float64) + ascent.bias)

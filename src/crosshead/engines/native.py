@@ -133,14 +133,18 @@ class NativeEngine:
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Sweeps of dual coordinate ascent in the features' own type; one thread, whatever their number."""
+        name, (margin, _, label_smoothing) = ascent.loss.kernel
+        rows = ascent.data.target.ndim == 2
         _native.ascend(
             isa=self.instruction_set,
             features=self._features,
-            labels=self.data.target,
+            labels=None if rows else ascent.data.target,
+            soft_target=np.ascontiguousarray(ascent.data.target, dtype=np.float64) if rows else None,
             share=ascent.share,
             squares=ascent.squares,
-            worst=ascent.pieces.worst,
-            margin=ascent.pieces.margin,
+            loss=name,
+            margin=margin,
+            label_smoothing=label_smoothing,
             l2=ascent.l2,
             bias_step=ascent.bias_step,
             weight=ascent.weight,

@@ -42,6 +42,16 @@ def closed(residual: Array, indices: Array) -> Array:
     return residual
 
 
+def contain(residual: Array, indices: Array, *, most: float) -> None:
+    """Put residuals off the target's column between 0 and ``most``, and zero there, in place.
+
+    What is no number becomes zero.
+    """
+    residual[np.arange(len(indices)), indices] = 0.0
+    np.fmax(residual, 0.0, out=residual)  # not `maximum`, which keeps what is no number
+    np.fmin(residual, most, out=residual)
+
+
 def smoothed_value(violation: Array, residual: Array, smoothing: float) -> Array:
     """⟨r, m⟩ − μ/2·‖r‖² of each row, for a residual that is still zero in the target's column."""
     return np.asarray((residual * (violation - smoothing / 2 * residual)).sum(axis=1))

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crosshead.losses import _numerics
+from crosshead.losses import _dual_steps, _numerics
 from crosshead.losses._dual import is_balanced, is_finite, mixed
 from crosshead.losses._targets import as_fractions, as_indices, as_scores, has_rows, one_hot
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
@@ -69,6 +69,11 @@ class Binary:
         """None: it is not piecewise linear."""
         return None
 
+    @property
+    def ascends(self) -> bool:
+        """Always."""
+        return True
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample in nats, (n,)."""
         scores = as_scores(scores)
@@ -87,6 +92,17 @@ class Binary:
         tolerance = _numerics.domain_tolerance(p.dtype)
         inside = (np.abs(p - 0.5) <= 0.5 + tolerance).all(axis=1)
         return _numerics.where_inside(np.asarray(inside), -_entropies(p).sum(axis=1))
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """p − y at the p = sigmoid(z − q(p − p₀)) of each column, by Newton's method, (n, C)."""
+        y = self._fractions(target, residual.shape, np.float64)
+        return _dual_steps.sigmoid(np.clip(residual + y, 0, 1), scores, curvature) - y
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Put p = r + y into [0, 1]ᶜ, in place; what is no number becomes ½."""
+        y = self._fractions(target, residual.shape, np.float64)
+        p = residual + y
+        np.subtract(np.clip(np.where(np.isfinite(p), p, 0.5), 0, 1), y, out=residual)
 
     def infimum(self, target: Array) -> Array:
         """The entropies of the columns' targets, summed: 0 for class indices, (n,)."""

@@ -8,8 +8,8 @@ from typing import final
 
 import numpy as np
 
-from crosshead.losses import _margins, _numerics
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments, Pieces
+from crosshead.losses import _dual_steps, _margins, _numerics
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, Pieces
 
 
 @final
@@ -76,6 +76,11 @@ class CrammerSinger:
         """The largest violation; None with smoothing."""
         return None if self.smoothing > 0 else Pieces(self.margin, worst=True)
 
+    @property
+    def ascends(self) -> bool:
+        """Only without smoothing: the conjugate is that of the loss itself."""
+        return self.smoothing == 0
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         return self.value_and_gradient(scores, target)[0]
@@ -101,6 +106,17 @@ class CrammerSinger:
         total = rest.sum(axis=1)
         inside &= total <= 1 + _numerics.domain_tolerance(rest.dtype)
         return _numerics.where_inside(inside, -self.margin * np.minimum(total, 1))
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """The projection of r₀ + e_y + m/q on the simplex, less e_y, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        return _dual_steps.worst(residual, violation, indices, curvature)
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Put r_j ≥ 0, j ≠ y, with a sum of at most one into the domain, and r_y = −Σ_j r_j, in place."""
+        _margins.contain(residual, target, most=1.0)
+        residual /= np.maximum(residual.sum(axis=1), 1.0)[:, None]
+        _margins.closed(residual, target)
 
     def infimum(self, target: Array) -> Array:
         """Zero, where every margin is met, (n,)."""

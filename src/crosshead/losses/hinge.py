@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from crosshead.losses import _margins, _numerics
+from crosshead.losses import _dual_steps, _margins, _numerics
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, Pieces, QuadraticLoss
 from crosshead.losses.quadratic import StarQuadratic
 
@@ -76,6 +76,11 @@ class Hinge:
         """Every violation; None with smoothing."""
         return None if self.smoothing > 0 else Pieces(self.margin, worst=False)
 
+    @property
+    def ascends(self) -> bool:
+        """Only without smoothing: the conjugate is that of the loss itself."""
+        return self.smoothing == 0
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         return self.value_and_gradient(scores, target)[0]
@@ -98,6 +103,16 @@ class Hinge:
         rest, inside = _margins.others(residual, target)
         inside &= (rest <= 1 + _numerics.domain_tolerance(rest.dtype)).all(axis=1)
         return _numerics.where_inside(inside, -self.margin * np.minimum(rest, 1).sum(axis=1))
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """clip(r_j + m_j/q − S, 0, 1) for j ≠ y, where S is what Σ_j r_j grows by, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        return _dual_steps.each(residual, violation, indices, curvature)
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Put 0 ≤ r_j ≤ 1, j ≠ y, and r_y = −Σ_j r_j, in place."""
+        _margins.contain(residual, target, most=1.0)
+        _margins.closed(residual, target)
 
     def infimum(self, target: Array) -> Array:
         """Zero, where every margin is met, (n,)."""
@@ -219,6 +234,11 @@ class SquaredHinge:
         """None: it is not piecewise linear."""
         return None
 
+    @property
+    def ascends(self) -> bool:
+        """Always."""
+        return True
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         return self.value_and_gradient(scores, target)[0]
@@ -233,6 +253,16 @@ class SquaredHinge:
         """Σ_{j≠y} (r_j²/4 − Δ·r_j) where r_j ≥ 0 for j ≠ y and Σ_c r_c = 0, +inf elsewhere, (n,)."""
         rest, inside = _margins.others(residual, target)
         return _numerics.where_inside(inside, (rest * (rest / 4 - self.margin)).sum(axis=1))
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """max(0, r_j + m_j/q − S)/(1 + 1/(2q)) for j ≠ y, where S is what Σ_j r_j grows by, (n, C)."""
+        violation, indices = _margins.violations(scores, target, self.margin)
+        return _dual_steps.each(residual, violation, indices, curvature, most=inf, extra=0.5)
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Put r_j ≥ 0, j ≠ y, and r_y = −Σ_j r_j, in place."""
+        _margins.contain(residual, target, most=float(np.finfo(np.float64).max ** 0.25))
+        _margins.closed(residual, target)
 
     def infimum(self, target: Array) -> Array:
         """Zero, where every margin is met, (n,)."""

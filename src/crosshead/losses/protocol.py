@@ -136,6 +136,11 @@ class Loss(Protocol):
         """The loss as a sum of maxima of linear functions; None where it is anything else."""
         ...
 
+    @property
+    def ascends(self) -> bool:
+        """Whether `dual_step` is to be had."""
+        ...
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         ...
@@ -149,6 +154,20 @@ class Loss(Protocol):
 
         For a smoothed loss that of the loss without smoothing: what is certified is the original objective.
         Residuals a rounding error outside the domain count as inside.
+        """
+        ...
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """The r that maximises −ℓ*(r) + ⟨r − r₀, z⟩ − q/2·‖r − r₀‖² in each row, (n, C), or one on the way there.
+
+        r₀ is the ``residual`` (n, C), z the ``scores`` (n, C) and q > 0 the ``curvature`` (n,). Float64 alone.
+        """
+        ...
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Put residuals (n, C) into the conjugate's domain, in place: no bound is worth anything whose are not there.
+
+        What is no number becomes one that is in it.
         """
         ...
 

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from numpy.typing import DTypeLike
 
-from crosshead.losses import _numerics
+from crosshead.losses import _dual_steps, _numerics
 from crosshead.losses._dual import is_balanced, is_finite, mixed, settled
 from crosshead.losses._targets import as_distributions, as_indices, as_scores, at, has_rows, one_hot
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moments, QuadraticLoss
@@ -76,6 +76,11 @@ class Softmax:
         """None: it is not piecewise linear."""
         return None
 
+    @property
+    def ascends(self) -> bool:
+        """Always."""
+        return True
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample in nats, (n,)."""
         scores = as_scores(scores)
@@ -103,6 +108,16 @@ class Softmax:
         tolerance = _numerics.domain_tolerance(p.dtype)
         inside = (p >= -tolerance).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= tolerance)
         return _numerics.where_inside(inside, _numerics.x_log_x(p).sum(axis=1))
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """p − y at the p = softmax(z − q(p − p₀)), by Newton's method on the scores, (n, C)."""
+        y = self._distribution(target, residual.shape, np.float64)
+        return _dual_steps.softmax(np.maximum(residual + y, 0), scores, curvature) - y
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Put p = r + y into the simplex, in place."""
+        y = self._distribution(target, residual.shape, np.float64)
+        np.subtract(_dual_steps.onto_simplex(residual + y), y, out=residual)
 
     def infimum(self, target: Array) -> Array:
         """The entropy of the (smoothed) target: 0 for class indices without smoothing, (n,).

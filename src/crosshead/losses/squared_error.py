@@ -65,6 +65,11 @@ class SquaredError:
         """None: it is not piecewise linear."""
         return None
 
+    @property
+    def ascends(self) -> bool:
+        """Always."""
+        return True
+
     def value(self, scores: Array, target: Array) -> Array:
         """The loss of each sample, (n,)."""
         return self.value_and_gradient(scores, target)[0]
@@ -80,6 +85,16 @@ class SquaredError:
         residual = as_scores(residual)
         y = self._rows(target, residual.shape, residual.dtype)
         return np.asarray((residual * (residual / 4 + y)).sum(axis=1))
+
+    def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
+        """2(z + q·r₀ − y)/(1 + 2q), (n, C)."""
+        q = curvature[:, None]
+        y = self._rows(target, residual.shape, np.float64)
+        return np.asarray(2 * (scores + q * residual - y) / (1 + 2 * q))
+
+    def contain(self, residual: Float, target: Array) -> None:
+        """Any residual will do that is a number; what is none becomes zero, in place."""
+        residual[~np.isfinite(residual)] = 0.0
 
     def infimum(self, target: Array) -> Array:
         """Zero, at z = y, (n,)."""

@@ -25,9 +25,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from crosshead.engines.data import TrainingData
-from crosshead.engines.dual_ascent import contain
+
 from crosshead.engines.protocol import Engine
-from crosshead.losses.protocol import Array, DualPoint, Float, Pieces, QuadraticLoss
+from crosshead.losses.protocol import Array, DualPoint, Float, Loss, Pieces, QuadraticLoss
 from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, StarQuadratic
 from crosshead.objective.factored_hessian import MOST_PARAMETERS, AllRowsHessian, FactoredHessian, factorise
 
@@ -65,10 +65,16 @@ class AugmentedLagrangian:
     """φ on flat parameters: values are told apart by slopes alone, along lines of scores."""
 
     engine: Engine
-    pieces: Pieces
+    loss: Loss
     l2_weight: float
     fit_intercept: bool
     center: Float
+
+    @property
+    def pieces(self) -> Pieces:
+        """What the hinge consists of."""
+        assert self.loss.pieces is not None
+        return self.loss.pieces
 
     @staticmethod
     def fits(data: TrainingData) -> bool:
@@ -139,7 +145,7 @@ class AugmentedLagrangian:
     def dual_point(self, residual: Float) -> DualPoint:
         """The sums over residuals that a bound is made of, in float64; puts them into the domain, in place."""
         data, own = self.engine.data, self.engine.data.target
-        contain(residual, own, self.pieces)
+        self.loss.contain(residual, own)
         rows = TrainingData(data.features, residual, data.n_classes, data.sample_weight)
         weight, ones = np.zeros((data.n_classes, data.n_features)), np.ones(data.n_classes)
         # At scores of one, the gradient of ½ Σ r z² is r.

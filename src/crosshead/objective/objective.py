@@ -300,16 +300,22 @@ class Objective:
 
     @property
     def ascends(self) -> bool:
-        """Whether dual coordinate ascent is possible, and worth its while."""
-        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate or self.small:
+        """Whether dual coordinate ascent is possible, and worth its while: a smooth loss has better ways on dense rows."""
+        if not self.loss.ascends or self.l1_weight > 0 or not self.has_certificate or self.small:
             return False
-        return self.engine.ascends and Ascent.fits(self.engine.data)
+        data = self.engine.data
+        return self.engine.ascends and Ascent.fits(data) and (data.sparse or not self.smooth)
 
-    def ascent(self) -> Ascent | None:
-        """Dual coordinate ascent at residuals of zero; None where the loss or the data are not made for it."""
-        if self.loss.pieces is None or self.penalty.l2_weight == 0:
+    def ascent(self, point: Float | None = None) -> Ascent | None:
+        """Dual coordinate ascent at residuals of zero, or those at a point; None where loss or data are not made for it."""
+        if not self.loss.ascends or self.penalty.l2_weight == 0:
             return None
-        return Ascent.of(self.engine.data, self.loss.pieces, self.penalty.l2_weight, self.fit_intercept)
+        ascent = Ascent.of(self.engine.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
+        if ascent is not None and point is not None:
+            weight, bias = self.unpack(point)
+            scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows)
+            ascent.begin(np.asarray(scores, dtype=np.float64), bias)
+        return ascent
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Take an ascent further by so many sweeps over the rows."""
@@ -318,11 +324,10 @@ class Objective:
     @property
     def augmented(self) -> AugmentedLagrangian | None:
         """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
-        pieces = self.loss.pieces
-        if pieces is None or not self._augments:
+        if not self._augments:
             return None
         center = self._sampler.center if self.fit_intercept else np.zeros(self.n_features)
-        return AugmentedLagrangian(self.engine, pieces, self.penalty.l2_weight, self.fit_intercept, center)
+        return AugmentedLagrangian(self.engine, self.loss, self.penalty.l2_weight, self.fit_intercept, center)
 
     @property
     def newton_sweeps(self) -> float:

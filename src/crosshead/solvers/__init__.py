@@ -13,6 +13,7 @@ from crosshead.solvers.penalty_path import GuardedLBFGS
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.proximal_newton import ProximalNewton
+from crosshead.solvers.smooth_ascent import SmoothAscent
 
 __all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
 
@@ -40,7 +41,7 @@ def minimise(
     if objective.l1_weight > 0:
         method = _proximal(objective) if objective.smooth else sparse_and_kinked(objective)
     elif objective.smooth:
-        method = Newton() if objective.small else GuardedLBFGS()
+        method = Newton() if objective.small else SmoothAscent(GuardedLBFGS()) if objective.ascends else GuardedLBFGS()
     else:
         method = kinked(objective)
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
