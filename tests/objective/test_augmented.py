@@ -27,7 +27,7 @@ def problem(name: str, *, fit_intercept: bool = True, missing: bool = False) -> 
     data = TrainingData(X, y, CLASSES, s)
     loss = get_loss(name, margin=1.5)
     objective = Objective(make_engine("auto", data), loss, ElasticNet(ALPHA), fit_intercept=fit_intercept)
-    lagrangian = objective.augmented
+    lagrangian = objective.dual.augmented
     assert lagrangian is not None
     point = 0.7 * random.normal(size=objective.size)
     if not fit_intercept:
@@ -150,7 +150,7 @@ def test_which_problems_have_one() -> None:
     engine = make_engine("auto", data)
     for name in LOSSES:
         objective = Objective(engine, get_loss(name), ElasticNet(0.1))
-        assert (objective.augmented is not None) == (name in KINKED)
-        assert np.isfinite(objective.newton_sweeps) == (name in KINKED)
-    assert Objective(engine, get_loss("hinge"), ElasticNet(0.1, 0.5)).augmented is None
-    assert Objective(engine, get_loss("hinge"), ElasticNet(0.0)).augmented is None
+        assert (objective.dual.augmented is not None) == (name in KINKED)
+        assert np.isfinite(objective.dual.newton_sweeps) == (name in KINKED)
+    assert Objective(engine, get_loss("hinge"), ElasticNet(0.1, 0.5)).dual.augmented is None
+    assert Objective(engine, get_loss("hinge"), ElasticNet(0.0)).dual.augmented is None

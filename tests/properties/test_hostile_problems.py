@@ -115,8 +115,8 @@ class Problem:
             dense = [] if objective.engine.data.sparse else [PenaltyPath()]
             return [LBFGS(), Newton(), GuardedLBFGS(), *dense]
         if objective.l1_weight > 0:
-            return [Smoothing(Proximal), *([] if objective.program is None else [InteriorPoint()])]
-        return [PathFollowing(), *([] if objective.ascent() is None else [DualAscent()])]
+            return [Smoothing(Proximal), *([] if objective.dual.program is None else [InteriorPoint()])]
+        return [PathFollowing(), *([] if objective.dual.ascent() is None else [DualAscent()])]
 
 
 def _features(shape: str, X: Any, y: Any, random: Any) -> Any:

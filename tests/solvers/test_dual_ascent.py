@@ -82,11 +82,11 @@ def test_one_row_is_maximised_in_closed_form(engine: str, name: str, classes: in
     random = np.random.default_rng(classes)
     X, y = random.normal(size=(1, 3)), np.array([classes // 2], dtype=np.int32)
     objective = objective_of(TrainingData(X, y, classes), name, 0.3, engine=engine, fit_intercept=False)
-    ascent = objective.ascent()
+    ascent = objective.dual.ascent()
     assert ascent is not None
     ascent.weight[:] = random.normal(size=(classes, 3))  # as if other rows had been there
     scores, others = ascent.weight @ X[0], np.arange(classes) != y[0]
-    objective.ascend(ascent, 1)
+    objective.dual.ascend(ascent, 1)
     curvature = float(X[0] @ X[0]) / 0.3
 
     def negative(r: Any) -> float:
@@ -124,11 +124,11 @@ def test_the_kernel_is_its_twin(name: str, isa: str, columns: int, dtype: Any) -
         results = []
         for engine in (NativeEngine(one, instruction_set=isa), make_engine("reference", one)):
             objective = Objective(engine, loss, ElasticNet(0.1))
-            ascent = objective.ascent()
+            ascent = objective.dual.ascent()
             assert ascent is not None
             ascent.weight[:] = np.random.default_rng(i).normal(size=ascent.weight.shape)
             for _ in range(3):
-                objective.ascend(ascent, 1)
+                objective.dual.ascend(ascent, 1)
             results.append((ascent.weight, ascent.bias, ascent.residual))
         tolerance = 1e-4 if dtype is np.float32 else 1e-11
         for ours, twin in zip(*results, strict=True):
@@ -140,11 +140,11 @@ def test_the_kernel_is_its_twin(name: str, isa: str, columns: int, dtype: Any) -
 def test_every_sweep_raises_the_dual_and_stays_in_its_domain(engine: str, name: str) -> None:
     data = rows()
     objective = objective_of(data, name, 0.01, engine=engine, fit_intercept=False)
-    ascent = objective.ascent()
+    ascent = objective.dual.ascent()
     assert ascent is not None
     last = -np.inf
     for _ in range(12):
-        objective.ascend(ascent, 1)
+        objective.dual.ascend(ascent, 1)
         weight, point = ascent.settle()
         conjugate = objective.loss.conjugate(ascent.residual, data.target)
         assert point.value == pytest.approx(-float(ascent.share @ conjugate), rel=1e-12)
@@ -158,11 +158,11 @@ def test_every_sweep_raises_the_dual_and_stays_in_its_domain(engine: str, name: 
 @native
 def test_it_is_taken_for_dense_rows_with_an_l2_penalty_alone() -> None:
     data = rows(6000, dtype=np.float32)
-    assert all(objective_of(data, name, 0.1).ascends == (name in KINKED) for name in LOSSES)
-    assert not objective_of(data, "hinge", 0.0).ascends
-    assert not objective_of(data, "hinge", 0.1, engine="reference").ascends
+    assert all(objective_of(data, name, 0.1).dual.ascends == (name in KINKED) for name in LOSSES)
+    assert not objective_of(data, "hinge", 0.0).dual.ascends
+    assert not objective_of(data, "hinge", 0.1, engine="reference").dual.ascends
     lasso = Objective(make_engine("auto", data), get_loss("hinge"), ElasticNet(0.1, 0.5))
-    assert not lasso.ascends
+    assert not lasso.dual.ascends
     compressed = TrainingData(sparse.csr_matrix(data.features), data.target, CLASSES)
     columns_first = TrainingData(np.asfortranarray(data.features), data.target, CLASSES)
     every_other = TrainingData(np.repeat(data.features, 2, axis=0)[::2], data.target, CLASSES)
@@ -205,10 +205,10 @@ def test_rows_of_any_size_leave_the_dual_point_in_its_domain(
         mixed = TrainingData(features, data.target, CLASSES, data.sample_weight)
         for alpha in (1e-9, 1.0, 1e4):
             objective = objective_of(mixed, name, alpha, engine=engine, fit_intercept=fit_intercept)
-            ascent = objective.ascent()
+            ascent = objective.dual.ascent()
             assert ascent is not None
             for _ in range(3):
-                objective.ascend(ascent, 2)
+                objective.dual.ascend(ascent, 2)
                 weight, point = ascent.settle()
                 assert np.isfinite(objective.loss.conjugate(ascent.residual, data.target)).all()
                 zero = objective.evaluate(np.zeros(objective.size))
@@ -237,11 +237,11 @@ def test_what_is_no_number_moves_nothing_and_certifies_nothing(engine: str, name
     random = np.random.default_rng(0)
     y = random.integers(0, 40, 50).astype(np.int32)
     objective = objective_of(TrainingData(random.normal(size=(50, 3)), y, 40), name, 0.1, engine=engine)
-    ascent = objective.ascent()
+    ascent = objective.dual.ascent()
     assert ascent is not None
     with np.errstate(invalid="ignore"):
         ascent.weight[3] = broken
-        objective.ascend(ascent, 2)
+        objective.dual.ascend(ascent, 2)
     assert not ascent.residual.any()
     ascent.residual[7, 5] = broken
     _, point = ascent.settle()
@@ -256,9 +256,9 @@ def test_one_class_and_one_row_and_labels_that_are_every_other(engine: str, name
     """A single class has no violations, so that all weights stay zero; strided labels are read where they are."""
     X = np.random.default_rng(0).normal(size=(6, 2))
     single = objective_of(TrainingData(X, np.zeros(6, dtype=np.int32), 1), name, 0.1, engine=engine)
-    ascent = single.ascent()
+    ascent = single.dual.ascent()
     assert ascent is not None
-    single.ascend(ascent, 3)
+    single.dual.ascend(ascent, 3)
     assert not ascent.settle()[0].any()
     labels = np.array([0, 9, 1, 9, 1, 9, 0, 9, 1, 9, 0, 9], dtype=np.int32)
     strided = objective_of(TrainingData(X, labels[::2], 2), name, 0.1, engine=engine)
@@ -282,8 +282,8 @@ def test_rows_are_read_where_they_lie(engine: str, dtype: Any) -> None:
             data = TrainingData(features, y[: len(features)], 3)
             assert Ascent.fits(data)
             objective = objective_of(data, "crammer_singer", 0.1, engine=engine)
-            ascent = objective.ascent()
+            ascent = objective.dual.ascent()
             assert ascent is not None
-            objective.ascend(ascent, 4)
+            objective.dual.ascend(ascent, 4)
             found.append(ascent.residual)
         np.testing.assert_allclose(*found, atol=1e-5 if dtype is np.float32 else 1e-12)

@@ -157,7 +157,7 @@ def test_the_start_is_never_left_for_something_worse(name: str) -> None:
 def test_the_linear_system_is_the_derivative(name: str, fit_intercept: bool) -> None:
     """Where u·r = τ throughout, r is a function of θ; its adjoint image changes by the matrix that is factorised."""
     objective = objective_of(rows(23), name, 0.1, fit_intercept=fit_intercept)
-    program = objective.program
+    program = objective.dual.program
     assert program is not None
     random = np.random.default_rng(4)
     theta, step = random.normal(size=(2, CLASSES, COLUMNS + 1))
@@ -193,8 +193,8 @@ def test_central_groups(name: str) -> None:
 
 
 def test_only_piecewise_linear_losses_have_a_program_and_only_small_ones() -> None:
-    assert [name for name in LOSSES if objective_of(rows(), name, 0.1).program is not None] == KINKED
-    assert objective_of(rows(), "hinge", 0.1).smoothed(0.5).program is None
+    assert [name for name in LOSSES if objective_of(rows(), name, 0.1).dual.program is not None] == KINKED
+    assert objective_of(rows(), "hinge", 0.1).smoothed(0.5).dual.program is None
     wide = TrainingData(np.zeros((2, 4000)), np.array([0, 1], dtype=np.int32), 2)
     assert build_program(wide, get_loss("hinge"), l1_weight=0.1, l2_weight=0.0, fit_intercept=True) is None
 
@@ -207,6 +207,6 @@ def test_large_problems_still_have_the_smoothed_stages(name: str) -> None:
     X = 0.1 * random.normal(size=(60, 1100))
     X[:, :3] += np.eye(3)[y]
     objective = Objective(make_engine("auto", TrainingData(X, y, 3)), get_loss(name), ElasticNet(0.05, 0.5))
-    assert objective.program is None
+    assert objective.dual.program is None
     result = fit(objective, tol=1e-3, max_iter=500)
     assert result.status == "converged"

@@ -102,8 +102,7 @@ def objective_of(
     plain = Objective(make_engine("auto", data, threads), get_loss(name), ElasticNet(alpha, l1_ratio))
     watched = Watched(plain.engine, before, Coarse(data) if coarse else None)
     objective = Objective(watched, plain.loss, plain.penalty)
-    for shared in ("moments", "floor"):  # passes of their own, before the fit
-        objective.__dict__[shared] = getattr(plain, shared)
+    objective.certificate = plain.certificate  # its moments cost passes of their own, which are not watched
     return objective
 
 

@@ -33,7 +33,7 @@ class FromZero:
         if not run.exact:
             run.go_exact()
         data = run.objective.engine.data  # type: ignore[attr-defined]
-        return Multipliers().begin(run, run.objective.augmented, point, np.zeros((data.n_rows, data.n_classes)))
+        return Multipliers().begin(run, run.objective.dual.augmented, point, np.zeros((data.n_rows, data.n_classes)))
 
     def step(self, run: Run, state: MultiplierState) -> MultiplierState:
         return Multipliers().step(run, state)

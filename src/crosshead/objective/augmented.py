@@ -25,7 +25,6 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from crosshead.engines.data import TrainingData
-
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, DualPoint, Float, Loss, Pieces, QuadraticLoss
 from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, StarQuadratic

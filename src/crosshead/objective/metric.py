@@ -19,23 +19,18 @@ from functools import cached_property
 from typing import Any, final
 
 import numpy as np
-from scipy import linalg
 
 from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float
 from crosshead.objective.column_means import column_sums, squares
 from crosshead.objective.eigenvectors import eigenvectors
+from crosshead.objective.inverses import LEAST_DENOMINATOR, Inverse, inverses
 
 DENSE_FEATURES = 2048
 DENSE_CLASSES = 256
 BASIS_ROWS = 1024
 BASIS_ELEMENTS = 1 << 25
-MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
-ALIKE = 6.0  # ratio of eigenvalues that share one: a preconditioner need not be exact
-SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
-RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
-LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
 
 
 @dataclass(frozen=True)
@@ -114,51 +109,6 @@ class DenseFactor:
 
 @final
 @dataclass(frozen=True)
-class Inverse:
-    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D), whose entries are so alike that float32 will do."""
-
-    scale: Float
-    inner: Array
-
-    @classmethod
-    def of(cls, matrix: Float, ridge: float) -> Inverse | None:
-        """From A, which is overwritten; None where it is not positive definite."""
-        diagonal = np.einsum("ii->i", matrix)  # a view
-        diagonal += ridge + LEAST_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
-        scale = 1.0 / np.sqrt(diagonal)
-        matrix *= scale[:, None]
-        matrix *= scale
-        diagonal[:] = 1 + RIDGE
-        dtype = np.float32 if len(scale) > SINGLE_FEATURES else np.float64
-        inverse = _inverted(np.asarray(matrix, dtype=dtype, order="F"))
-        if inverse is None and dtype == np.float32:
-            inverse = _inverted(matrix)
-        if inverse is None:
-            return None
-        whole = inverse.astype(dtype, copy=False)
-        for column in range(1, len(scale)):  # the upper half is all that LAPACK has written
-            whole[column, :column] = whole[:column, column]
-        return cls(scale, whole)
-
-    def apply(self, rows: Float) -> Float:
-        """(A + αI)⁻¹ applied to each row, (n, D)."""
-        return np.asarray(((rows * self.scale).astype(self.inner.dtype) @ self.inner) * self.scale)
-
-
-def _inverted(matrix: Array) -> Array | None:
-    """The upper half of a symmetric matrix's inverse in its own precision; None where it is not positive definite."""
-    single = matrix.dtype == np.float32
-    factorise = linalg.lapack.spotrf if single else linalg.lapack.dpotrf
-    invert = linalg.lapack.spotri if single else linalg.lapack.dpotri
-    factor, failed = factorise(matrix, lower=0, overwrite_a=1, clean=0)
-    if failed:
-        return None
-    inverse, failed = invert(factor, lower=0, overwrite_c=1)
-    return None if failed else np.asarray(inverse)
-
-
-@final
-@dataclass(frozen=True)
 class KroneckerMetric:
     """The metric B ⊗ A + α(1 − ρ) I on parameters (W, b), for the solvers."""
 
@@ -210,17 +160,7 @@ class KroneckerMetric:
         """(λA + αI)⁻¹ for groups of alike eigenvalues λ of B; None where those would cost more than A's basis."""
         if not isinstance(self.features, DenseFactor):
             return None
-        groups = alike(self.classes.values)
-        if len(groups) > MOST_GROUPS:
-            return None
-        inverses = []
-        for rows in groups:
-            lam = float(np.sqrt(self.classes.values[rows].min() * self.classes.values[rows].max()))
-            inverse = Inverse.of(lam * self.features.matrix, self.l2_weight)
-            if inverse is None:
-                return None
-            inverses.append((rows, inverse))
-        return inverses
+        return inverses(self.features.matrix, self.classes.values, self.l2_weight)
 
     def _divide(self, rotated: Float, lam: Float) -> Float:
         """(λ_c A + α I)⁻¹ applied to row c, for the eigenvalues λ (C, 1) of B."""
@@ -245,24 +185,6 @@ def _centred(weight: Float, bias: Float, center: Float) -> Float:
     """W − b x̄ᵀ."""
     shift = np.outer(bias, center)
     return np.asarray(np.subtract(weight, shift, out=shift))
-
-
-def alike(values: Float) -> list[Array]:
-    """Indices of the values (n,), all ≥ 0, in groups whose largest is at most `ALIKE` times the smallest; no zeros.
-
-    Example:
-        >>> [group.tolist() for group in alike(np.array([0.0, 1.0, 5.0, 9.0, 0.7]))]
-        [[4, 1], [2, 3]]
-    """
-    order = np.argsort(values, kind="stable")
-    order = order[values[order] > 1e-12 * values.max(initial=0.0)]
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and values[index] <= ALIKE * values[groups[-1][0]]:
-            groups[-1].append(int(index))
-        else:
-            groups.append([int(index)])
-    return [np.array(group) for group in groups]
 
 
 def build_metric(

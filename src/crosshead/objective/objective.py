@@ -3,12 +3,8 @@
     F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + R(W),    R(W) = α(ρ‖W‖₁ + (1 − ρ)/2·‖W‖²)
 
 Every pass yields residuals rᵢ in the domain of the conjugate ℓ*, and with them, by Fenchel duality, a number that no
-F can be below:
-
-    D(r) = −Σ sᵢ ℓ*(rᵢ) / Σ sᵢ − R*(−G),    G = Σ sᵢ rᵢ xᵢᵀ / Σ sᵢ,    provided Σ sᵢ rᵢ = 0 if there is a bias.
-
-The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales them into its domain
-(`ElasticNet.best_bound`); neither needs another pass.
+F can be below: `crosshead.objective.certificate`. What methods ask for that solve the dual problem itself is in
+`crosshead.objective.dual_problem`.
 """
 
 from __future__ import annotations
@@ -21,17 +17,15 @@ from typing import final
 import numpy as np
 
 from crosshead.engines.data import TrainingData
-from crosshead.engines.dual_ascent import Ascent
-from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
-from crosshead.objective.augmented import AugmentedLagrangian
 from crosshead.objective.bias import BiasCurvature
+from crosshead.objective.certificate import Certificate
+from crosshead.objective.dual_problem import DualProblem
 from crosshead.objective.evaluation import Evaluation
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
-from crosshead.objective.program import Program, build_program
 from crosshead.objective.row_model import ActiveModel, build_active_model
 from crosshead.objective.sampled_hessian import SampledHessian
 from crosshead.objective.sampling import CurvedSample, RowSampler
@@ -39,8 +33,6 @@ from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
-PROBE_ROWS = 1024
-ROUNDINGS = 8  # and half of one for each class: so much may the sum over the classes lose at every addition
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 
 
@@ -59,6 +51,7 @@ class Objective:
         self.engine, self.loss, self.penalty = engine, loss, penalty
         self.fit_intercept, self.seed = fit_intercept, seed
         self.n_classes, self.n_features = engine.data.n_classes, engine.data.n_features
+        self.certificate = Certificate(engine, loss, fit_intercept)
 
     @property
     def size(self) -> int:
@@ -97,22 +90,17 @@ class Objective:
 
     def smoothed(self, smoothing: float) -> Objective:
         """The same objective with the loss smoothed over a width; certificates stay those of the loss itself."""
-        other = Objective(
-            self.engine,
-            self.loss.smoothed(smoothing),
-            self.penalty,
-            fit_intercept=self.fit_intercept,
-            seed=self.seed,
-        )
-        for shared in ("moments", "floor", "_sampler", "_feature_size"):
-            other.__dict__[shared] = getattr(self, shared)
-        return other
+        assert self._sampler is not None  # now, so that both draw from it
+        return self._with(self.loss.smoothed(smoothing), self.penalty)
 
     def with_penalty(self, penalty: ElasticNet) -> Objective:
         """The same objective with another penalty; what has been computed of the data alone is shared."""
+        return self._with(self.loss, penalty)
+
+    def _with(self, loss: Loss, penalty: ElasticNet) -> Objective:
         other = copy.copy(self)
-        other.penalty = penalty
-        other.__dict__.pop("program", None)  # holds the penalty's weights
+        other.loss, other.penalty = loss, penalty
+        other.__dict__.pop("dual", None)  # of that loss and penalty
         return other
 
     @property
@@ -146,20 +134,20 @@ class Objective:
             weight = weight - weight.mean(axis=0)
         return self.pack(weight, bias - bias.mean())
 
-    @cached_property
+    @property
     def moments(self) -> Moments:
         """Means of targets and features, computed once."""
-        return weighted_moments(self.engine)
+        return self.certificate.moments
 
-    @cached_property
+    @property
     def floor(self) -> float:
         """The smallest value the mean loss can take."""
-        data = self.engine.data
-        total = 0.0
-        for first in range(0, data.n_rows, 1 << 18):
-            block = data.block(first, first + (1 << 18))
-            total += float(block.weights @ self.loss.infimum(block.target))
-        return total / data.total_weight
+        return self.certificate.floor
+
+    @cached_property
+    def dual(self) -> DualProblem:
+        """Its dual problem, for the methods that solve that one."""
+        return DualProblem(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.small)
 
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Evaluation:
         """One pass over the data; a ``coarse`` one, where there are such passes, at the nearest point on their grid."""
@@ -180,10 +168,10 @@ class Objective:
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
         if not (np.isfinite(charge) and np.isfinite(bias).all()):
             value = surrogate = np.inf  # comparisons within a hinge may take what is no number for a margin that is met
-        bound = self._bound(DualPoint(sums.dual / total, G, g)) - self._rounding(weight, bias, value)
+        bound = self._bound(DualPoint(sums.dual / total, G, g), weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
-        surrogate_bound = self._scaled_bound(surrogate_dual, G) if self.smooths else bound
+        surrogate_bound = self.certificate.scaled(self.penalty, surrogate_dual, G) if self.smooths else bound
         G += self.penalty.gradient(weight)
         return Evaluation(
             point=point,
@@ -201,7 +189,7 @@ class Objective:
         """The bound were the residuals' sums already zero: an estimate, for decisions only."""
         weight, _ = self.unpack(evaluation.point)
         gradient, _ = self.unpack(evaluation.gradient)
-        return self._scaled_bound(evaluation.free_value, gradient - self.penalty.gradient(weight))
+        return self.certificate.scaled(self.penalty, evaluation.free_value, gradient - self.penalty.gradient(weight))
 
     def metric(self, evaluation: Evaluation) -> KroneckerMetric:
         """The Kronecker metric at a point, from a sample of rows."""
@@ -287,63 +275,10 @@ class Objective:
             fit_intercept=self.fit_intercept,
         )
 
-    @cached_property
-    def program(self) -> Program | None:
-        """The quadratic program of a piecewise linear loss; None for other losses and where it would be large."""
-        return build_program(
-            self.engine.data,
-            self.loss,
-            l1_weight=self.penalty.l1_weight,
-            l2_weight=self.penalty.l2_weight,
-            fit_intercept=self.fit_intercept,
-        )
-
-    @property
-    def ascends(self) -> bool:
-        """Whether dual coordinate ascent is possible, and worth its while: a smooth loss has better ways on dense rows."""
-        if not self.loss.ascends or self.l1_weight > 0 or not self.has_certificate or self.small:
-            return False
-        data = self.engine.data
-        return self.engine.ascends and Ascent.fits(data) and (data.sparse or not self.smooth)
-
-    def ascent(self, point: Float | None = None) -> Ascent | None:
-        """Dual coordinate ascent at residuals of zero, or those at a point; None where loss or data are not made for it."""
-        if not self.loss.ascends or self.penalty.l2_weight == 0:
-            return None
-        ascent = Ascent.of(self.engine.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
-        if ascent is not None and point is not None:
-            weight, bias = self.unpack(point)
-            scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows)
-            ascent.begin(np.asarray(scores, dtype=np.float64), bias)
-        return ascent
-
-    def ascend(self, ascent: Ascent, sweeps: int) -> None:
-        """Take an ascent further by so many sweeps over the rows."""
-        self.engine.ascend(ascent, sweeps)
-
-    @property
-    def augmented(self) -> AugmentedLagrangian | None:
-        """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
-        if not self._augments:
-            return None
-        center = self._sampler.center if self.fit_intercept else np.zeros(self.n_features)
-        return AugmentedLagrangian(self.engine, self.loss, self.penalty.l2_weight, self.fit_intercept, center)
-
-    @property
-    def newton_sweeps(self) -> float:
-        """What minimising it costs, in sweeps of dual coordinate ascent; inf where there is none."""
-        return AugmentedLagrangian.sweeps(self.engine.data) if self._augments else np.inf
-
-    @property
-    def _augments(self) -> bool:
-        if self.loss.pieces is None or self.l1_weight > 0 or not self.has_certificate:
-            return False
-        return AugmentedLagrangian.fits(self.engine.data)
-
     def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
         """An evaluation whose bound is that of another dual point, where this one is better."""
         weight, bias = self.unpack(evaluation.point)
-        bound = self._bound(point) - self._rounding(weight, bias, evaluation.value)
+        bound = self._bound(point, weight, bias, evaluation.value)
         return replace(evaluation, bound=max(evaluation.bound, bound))
 
     def bias_curvature(self, evaluation: Evaluation) -> BiasCurvature:
@@ -356,36 +291,9 @@ class Objective:
         curvature = curvature or self.bias_curvature(evaluation)
         return self.pack(weight, bias + curvature.step(self.unpack(evaluation.gradient)[1]))
 
-    def _bound(self, point: DualPoint) -> float:
-        if not self.has_certificate:
-            return -np.inf
-        if not self.fit_intercept:
-            return self._scaled_bound(point.value, point.weight_gradient)
-        balanced = self.loss.balance(point, self.moments)
-        return self.floor if balanced is None else self._scaled_bound(balanced.value, balanced.weight_gradient)
-
-    def _rounding(self, weight: Float, bias: Float, value: float) -> float:
-        """What rounding may have added to F − D in float64: it follows the size of the scores, not that of F.
-
-        A loss close to zero is a difference of scores, each rounded to a relative 2⁻⁵³; a bound that ignored this
-        could lie above the optimum, and a gap of exactly zero mean nothing.
-        """
-        with np.errstate(over="ignore"):  # infinite rounding makes an infinite gap
-            size = float(np.linalg.norm(weight)) * self._feature_size + float(np.abs(bias).max(initial=0.0))
-        return (ROUNDINGS + self.n_classes / 2) * float(np.finfo(np.float64).eps) * (size + abs(value))
-
-    @cached_property
-    def _feature_size(self) -> float:
-        """The root mean square norm of a row, from a few of them."""
-        data = self.engine.data
-        rows = data.features[:: max(1, data.n_rows // PROBE_ROWS)]
-        total = np.einsum("ij,ij->", rows, rows) if isinstance(rows, np.ndarray) else rows.multiply(rows).sum()
-        return float(np.sqrt(float(total) / max(1, rows.shape[0])))
-
-    def _scaled_bound(self, value: float, weight_gradient: Float) -> float:
-        if not self.has_certificate:
-            return -np.inf
-        return self.penalty.best_bound(value, weight_gradient, self.floor)
+    def _bound(self, point: DualPoint, weight: Float, bias: Float, value: float) -> float:
+        certificate = self.certificate
+        return certificate.bound(self.penalty, point) - certificate.rounding(weight, bias, value)
 
     @cached_property
     def _sampler(self) -> RowSampler:

@@ -41,7 +41,7 @@ def minimise(
     if objective.l1_weight > 0:
         method = _proximal(objective) if objective.smooth else sparse_and_kinked(objective)
     elif objective.smooth:
-        method = Newton() if objective.small else SmoothAscent(GuardedLBFGS()) if objective.ascends else GuardedLBFGS()
+        method = Newton() if objective.small else SmoothAscent(GuardedLBFGS()) if objective.dual.ascends else GuardedLBFGS()
     else:
         method = kinked(objective)
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same

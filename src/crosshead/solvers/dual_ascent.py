@@ -43,14 +43,14 @@ class AscentState:
 @final
 @dataclass(frozen=True)
 class DualAscent:
-    """Minimise an objective that has an ascent (`Objective.ascent`)."""
+    """Minimise an objective that has an ascent (`Objective.dual.ascent`)."""
 
     def start(self, run: Run, point: Float) -> AscentState:
         """Residuals of zero; the starting point only counts if nothing better is found."""
         run.evaluate(point, run.objective.smoothed(FIRST_WIDTH))
         if not run.exact:
             run.go_exact()
-        return AscentState(run.objective.ascent())
+        return AscentState(run.objective.dual.ascent())
 
     def step(self, run: Run, state: AscentState) -> AscentState:
         """Some sweeps and a certificate, or a step of what has taken over."""
@@ -77,7 +77,7 @@ class DualAscent:
 def _sweep(run: Run, ascent: Any, sweeps: int) -> None:
     """Sweeps one by one: nothing interrupts one that is under way, nor looks at the clock."""
     for _ in range(sweeps):
-        run.objective.ascend(ascent, 1)
+        run.objective.dual.ascend(ascent, 1)
         if run.out_of_time:
             return
 
@@ -88,7 +88,7 @@ def _slow(run: Run, ascent: Any, state: AscentState, before: float) -> bool:
         return True
     if ascent.sweeps < LEAST_SWEEPS or not run.gap > run.tol:
         return False
-    worth = run.objective.newton_sweeps
+    worth = run.objective.dual.newton_sweeps
     if not (np.isfinite(worth) and np.isfinite(before)):
         return False
     awake = float(np.mean(ascent.waiting == 0))
@@ -97,7 +97,7 @@ def _slow(run: Run, ascent: Any, state: AscentState, before: float) -> bool:
 
 
 def _taken_over(run: Run, ascent: Any, point: Float) -> AscentState:
-    lagrangian = run.objective.augmented
+    lagrangian = run.objective.dual.augmented
     if lagrangian is None:
         return AscentState(None, path=_path(run))
     return AscentState(None, newton=Multipliers().begin(run, lagrangian, point, ascent.residual))
@@ -126,4 +126,4 @@ def _path(run: Run) -> PathState:
 
 def kinked(objective: Objective) -> Method[Any]:
     """The method for a loss with kinks and no L1 part."""
-    return DualAscent() if objective.ascends else PathFollowing()
+    return DualAscent() if objective.dual.ascends else PathFollowing()

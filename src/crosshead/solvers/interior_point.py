@@ -118,11 +118,11 @@ class InteriorState:
 @final
 @dataclass(frozen=True)
 class InteriorPoint:
-    """Minimise an objective that has a program (`Objective.program`) and an L1 part."""
+    """Minimise an objective that has a program (`Objective.dual.program`) and an L1 part."""
 
     def start(self, run: Run, point: Float) -> InteriorState:
         """The method's own start, weights of zero: from a point at the boundary the way inside is longer."""
-        program = run.objective.program
+        program = run.objective.dual.program
         run.evaluate(point, run.objective.smoothed(MOST_WIDTH))
         if not run.exact:
             run.go_exact()
@@ -249,4 +249,4 @@ def _both_signs(theta: Float) -> Float:
 
 def sparse_and_kinked(objective: Objective) -> Method[Any]:
     """The method for a loss with kinks and an L1 part."""
-    return Smoothing(Proximal) if objective.program is None else InteriorPoint()
+    return Smoothing(Proximal) if objective.dual.program is None else InteriorPoint()

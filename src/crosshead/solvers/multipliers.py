@@ -51,7 +51,7 @@ class MultiplierState:
 @final
 @dataclass(frozen=True)
 class Multipliers:
-    """Minimise an objective that has an augmented Lagrangian (`Objective.augmented`)."""
+    """Minimise an objective that has an augmented Lagrangian (`Objective.dual.augmented`)."""
 
     def begin(self, run: Run, lagrangian: Any, point: Float, residual: Float) -> MultiplierState:
         """At a point, around residuals in the hinge's domain."""

@@ -67,7 +67,7 @@ class Objective(Protocol):
     def begin_coarse(self) -> None: ...  # noqa: D102
     def end_coarse(self) -> None: ...  # noqa: D102
     @property
-    def program(self) -> Any: ...  # noqa: D102
+    def dual(self) -> Any: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
@@ -78,14 +78,6 @@ class Objective(Protocol):
     def levels(self) -> Any: ...  # noqa: D102
     def bias_curvature(self, evaluation: Any) -> Any: ...  # noqa: D102
     def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
-    @property
-    def ascends(self) -> bool: ...  # noqa: D102
-    def ascent(self) -> Any: ...  # noqa: D102
-    def ascend(self, ascent: Any, sweeps: int) -> None: ...  # noqa: D102
-    @property
-    def augmented(self) -> Any: ...  # noqa: D102
-    @property
-    def newton_sweeps(self) -> float: ...  # noqa: D102
     def certified_by(self, evaluation: Any, point: Any) -> Any: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102

@@ -29,7 +29,7 @@ class SmoothAscentState:
 @final
 @dataclass(frozen=True)
 class SmoothAscent:
-    """Minimise an objective that has an ascent (`Objective.ascent`); ``after`` takes over where that is slow."""
+    """Minimise an objective that has an ascent (`Objective.dual.ascent`); ``after`` takes over where that is slow."""
 
     after: Method[Any]
 
@@ -37,7 +37,7 @@ class SmoothAscent:
         """The residuals at the starting point."""
         run.exact = True
         run.evaluate(point)
-        return SmoothAscentState(run.objective.ascent(point if point.any() else None))
+        return SmoothAscentState(run.objective.dual.ascent(run.objective.unpack(point) if point.any() else None))
 
     def step(self, run: Run, state: SmoothAscentState) -> SmoothAscentState:
         """Some sweeps and a certificate, or a step of what has taken over."""
@@ -45,7 +45,7 @@ class SmoothAscent:
             return SmoothAscentState(None, after=self.after.step(run, state.after))
         ascent, objective, before = state.ascent, run.objective, run.gap
         for _ in range(round(state.sweeps)):  # one by one: nothing interrupts one that is under way
-            objective.ascend(ascent, 1)
+            objective.dual.ascend(ascent, 1)
             if run.out_of_time:
                 break
         weight, dual = ascent.settle()

@@ -1,0 +1,78 @@
+"""The lower bound that certifies F, from the residuals of a pass.
+
+By Fenchel duality no F is below
+
+    D(r) = −Σ sᵢ ℓ*(rᵢ) / Σ sᵢ − R*(−G),    G = Σ sᵢ rᵢ xᵢᵀ / Σ sᵢ,    provided Σ sᵢ rᵢ = 0 if there is a bias.
+
+The loss makes the residuals sum to zero (`Loss.balance`), the penalty scales them into its domain
+(`ElasticNet.best_bound`); neither needs another pass.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+from crosshead.engines.moments import weighted_moments
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import DualPoint, Float, Loss, Moments
+from crosshead.penalties import ElasticNet
+
+PROBE_ROWS = 1024
+ROUNDINGS = 8  # and half of one for each class: so much may the sum over the classes lose at every addition
+
+
+@final
+class Certificate:
+    """Lower bounds of F under any penalty; what they ask of the data alone is computed once."""
+
+    def __init__(self, engine: Engine, loss: Loss, fit_intercept: bool) -> None:
+        self._engine, self._loss, self._fit_intercept = engine, loss, fit_intercept
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Means of targets and features."""
+        return weighted_moments(self._engine)
+
+    @cached_property
+    def floor(self) -> float:
+        """The smallest value the mean loss can take."""
+        data = self._engine.data
+        total = 0.0
+        for first in range(0, data.n_rows, 1 << 18):
+            block = data.block(first, first + (1 << 18))
+            total += float(block.weights @ self._loss.infimum(block.target))
+        return total / data.total_weight
+
+    def bound(self, penalty: ElasticNet, point: DualPoint) -> float:
+        """No F is below it; −inf where alpha = 0."""
+        if penalty.alpha == 0:
+            return -np.inf
+        if not self._fit_intercept:
+            return self.scaled(penalty, point.value, point.weight_gradient)
+        balanced = self._loss.balance(point, self.moments)
+        return self.floor if balanced is None else self.scaled(penalty, balanced.value, balanced.weight_gradient)
+
+    def scaled(self, penalty: ElasticNet, value: float, weight_gradient: Float) -> float:
+        """The bound of residuals whose sums are zero, or taken to be."""
+        return penalty.best_bound(value, weight_gradient, self.floor) if penalty.alpha > 0 else -np.inf
+
+    def rounding(self, weight: Float, bias: Float, value: float) -> float:
+        """What rounding may have added to F − D in float64: it follows the size of the scores, not that of F.
+
+        A loss close to zero is a difference of scores, each rounded to a relative 2⁻⁵³; a bound that ignored this
+        could lie above the optimum, and a gap of exactly zero mean nothing.
+        """
+        with np.errstate(over="ignore"):  # infinite rounding makes an infinite gap
+            size = float(np.linalg.norm(weight)) * self._row_norm + float(np.abs(bias).max(initial=0.0))
+        return (ROUNDINGS + len(bias) / 2) * float(np.finfo(np.float64).eps) * (size + abs(value))
+
+    @cached_property
+    def _row_norm(self) -> float:
+        """The root mean square norm of a row, from a few of them."""
+        data = self._engine.data
+        rows = data.features[:: max(1, data.n_rows // PROBE_ROWS)]
+        total = np.einsum("ij,ij->", rows, rows) if isinstance(rows, np.ndarray) else rows.multiply(rows).sum()
+        return float(np.sqrt(float(total) / max(1, rows.shape[0])))

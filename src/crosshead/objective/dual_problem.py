@@ -1,0 +1,93 @@
+"""The dual problem, as methods solve it: coordinate ascent, quadratic program, multipliers.
+
+Each form says where it applies; what takes residuals to a bound is `crosshead.objective.certificate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+from crosshead.engines.dual_ascent import Ascent
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import Float, Loss
+from crosshead.objective.augmented import AugmentedLagrangian
+from crosshead.objective.program import Program, build_program
+from crosshead.objective.sampling import RowSampler
+from crosshead.penalties import ElasticNet
+
+
+@final
+@dataclass(frozen=True)
+class DualProblem:
+    """The dual problem of F; ``small`` says that a Hessian costs next to nothing (`Objective.small`)."""
+
+    engine: Engine
+    loss: Loss
+    penalty: ElasticNet
+    sampler: RowSampler
+    fit_intercept: bool
+    small: bool
+
+    @cached_property
+    def program(self) -> Program | None:
+        """The quadratic program of a piecewise linear loss; None for other losses and where it would be large."""
+        return build_program(
+            self.engine.data,
+            self.loss,
+            l1_weight=self.penalty.l1_weight,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+        )
+
+    @property
+    def ascends(self) -> bool:
+        """Whether dual coordinate ascent is possible, and worth its while: on dense rows smooth losses have better ways."""
+        data = self.engine.data
+        if not self._has_ascent or self.penalty.l1_weight > 0 or self.small:
+            return False
+        return self.engine.ascends and Ascent.fits(data) and (data.sparse or not self.loss.smooth)
+
+    def ascent(self, point: tuple[Float, Float] | None = None) -> Ascent | None:
+        """Dual coordinate ascent at residuals of zero, or at those of weights and bias; None where there is none."""
+        if not self._has_ascent:
+            return None
+        ascent = Ascent.of(self.engine.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
+        if ascent is not None and point is not None:
+            scores = self.engine.scores(*point, 0, self.engine.data.n_rows)
+            ascent.begin(np.asarray(scores, dtype=np.float64), point[1])
+        return ascent
+
+    def ascend(self, ascent: Ascent, sweeps: int) -> None:
+        """Take an ascent further by so many sweeps over the rows."""
+        self.engine.ascend(ascent, sweeps)
+
+    @property
+    def augmented(self) -> AugmentedLagrangian | None:
+        """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
+        if not self._augments:
+            return None
+        center = self.sampler.center if self.fit_intercept else np.zeros(self.engine.data.n_features)
+        return AugmentedLagrangian(self.engine, self.loss, self.penalty.l2_weight, self.fit_intercept, center)
+
+    @property
+    def newton_sweeps(self) -> float:
+        """What minimising it costs, in sweeps of dual coordinate ascent; inf where there is none."""
+        return AugmentedLagrangian.sweeps(self.engine.data) if self._augments else np.inf
+
+    @property
+    def _augments(self) -> bool:
+        return self._hinge and AugmentedLagrangian.fits(self.engine.data)
+
+    @property
+    def _has_ascent(self) -> bool:
+        """Whether the loss knows its best residuals, and the penalty makes weights of them."""
+        return self.loss.ascends and self.penalty.l2_weight > 0
+
+    @property
+    def _hinge(self) -> bool:
+        """Whether the loss is piecewise linear, and the penalty L2 alone."""
+        return self.loss.pieces is not None and self.penalty.l1_weight == 0 and self.penalty.alpha > 0

@@ -1,0 +1,98 @@
+"""(λA + αI)⁻¹ for all eigenvalues λ of B, by one Cholesky factorisation for those that are alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy import linalg
+
+from crosshead.losses.protocol import Array, Float
+
+MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
+ALIKE = 6.0  # ratio of eigenvalues that share one: a preconditioner need not be exact
+SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
+RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
+LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
+
+
+@final
+@dataclass(frozen=True)
+class Inverse:
+    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D), whose entries are so alike that float32 will do."""
+
+    scale: Float
+    inner: Array
+
+    @classmethod
+    def of(cls, matrix: Float, ridge: float) -> Inverse | None:
+        """From A, which is overwritten; None where it is not positive definite."""
+        diagonal = np.einsum("ii->i", matrix)  # a view
+        diagonal += ridge + LEAST_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
+        scale = 1.0 / np.sqrt(diagonal)
+        matrix *= scale[:, None]
+        matrix *= scale
+        diagonal[:] = 1 + RIDGE
+        dtype = np.float32 if len(scale) > SINGLE_FEATURES else np.float64
+        inverse = _inverted(np.asarray(matrix, dtype=dtype, order="F"))
+        if inverse is None and dtype == np.float32:
+            inverse = _inverted(matrix)
+        if inverse is None:
+            return None
+        whole = inverse.astype(dtype, copy=False)
+        for column in range(1, len(scale)):  # the upper half is all that LAPACK has written
+            whole[column, :column] = whole[:column, column]
+        return cls(scale, whole)
+
+    def apply(self, rows: Float) -> Float:
+        """(A + αI)⁻¹ applied to each row, (n, D)."""
+        return np.asarray(((rows * self.scale).astype(self.inner.dtype) @ self.inner) * self.scale)
+
+
+def _inverted(matrix: Array) -> Array | None:
+    """The upper half of a symmetric matrix's inverse in its own precision; None where it is not positive definite."""
+    single = matrix.dtype == np.float32
+    factorise = linalg.lapack.spotrf if single else linalg.lapack.dpotrf
+    invert = linalg.lapack.spotri if single else linalg.lapack.dpotri
+    factor, failed = factorise(matrix, lower=0, overwrite_a=1, clean=0)
+    if failed:
+        return None
+    inverse, failed = invert(factor, lower=0, overwrite_c=1)
+    return None if failed else np.asarray(inverse)
+
+
+def alike(values: Float) -> list[Array]:
+    """Indices of the values (n,), all ≥ 0, in groups whose largest is at most `ALIKE` times the smallest; no zeros.
+
+    Example:
+        >>> [group.tolist() for group in alike(np.array([0.0, 1.0, 5.0, 9.0, 0.7]))]
+        [[4, 1], [2, 3]]
+    """
+    order = np.argsort(values, kind="stable")
+    order = order[values[order] > 1e-12 * values.max(initial=0.0)]
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and values[index] <= ALIKE * values[groups[-1][0]]:
+            groups[-1].append(int(index))
+        else:
+            groups.append([int(index)])
+    return [np.array(group) for group in groups]
+
+
+def inverses(matrix: Float, values: Float, l2_weight: float) -> list[tuple[Array, Inverse]] | None:
+    """(λA + αI)⁻¹ of A (D, D) for groups of alike eigenvalues λ among ``values`` (C,), with the indices of each group.
+
+    None where there are so many groups that an eigendecomposition of A costs less, or one cannot be inverted.
+    """
+    groups = alike(values)
+    if len(groups) > MOST_GROUPS:
+        return None
+    found = []
+    for rows in groups:
+        lam = float(np.sqrt(values[rows].min() * values[rows].max()))
+        inverse = Inverse.of(lam * matrix, l2_weight)
+        if inverse is None:
+            return None
+        found.append((rows, inverse))
+    return found
