@@ -173,10 +173,10 @@ void require_targets(const std::optional<Labels>& labels, const std::optional<Ma
   require(valid, "labels lie outside their range");
 }
 
-void ascend(const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
+double ascend(const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
             std::optional<Matrix> soft_target, Vector share, Vector squares, const std::string& loss, double margin,
             double label_smoothing, double l2, double bias_step, OutFloats weight, OutVector bias, OutMatrix residual,
-            OutBytes pause, OutBytes waiting, OutIndices order, int sweeps, std::uint64_t seed) {
+            OutBytes pause, OutBytes waiting, OutIndices order, double unmoved, int sweeps, std::uint64_t seed) {
   const crosshead::Features& view = features.view;
   const std::size_t rows = static_cast<std::size_t>(view.rows), classes = bias.shape(0);
   const std::size_t columns = static_cast<std::size_t>(view.columns);
@@ -192,7 +192,7 @@ void ascend(const std::string& isa, const FeatureHandle& features, std::optional
   for (std::size_t i = 0; i < rows; ++i) valid &= order.data()[i] >= 0 && order.data()[i] < view.rows;
   require(valid, "the order lies outside its range");
   crosshead::AscentTask task;
-  task.loss = loss_of(loss);
+  task.loss = crosshead::loss_of(loss);
   require_targets(labels, soft_target, task.loss, rows, classes);
   task.features = view;
   task.classes = static_cast<std::int64_t>(classes);
@@ -211,9 +211,10 @@ void ascend(const std::string& isa, const FeatureHandle& features, std::optional
   task.pause = pause.data();
   task.waiting = waiting.data();
   task.order = order.data();
+  task.unmoved = unmoved;
   const crosshead::Ascend run = ascend_of(isa);
   const nb::gil_scoped_release release;
-  run(task, sweeps, seed);
+  return run(task, sweeps, seed);
 }
 
 }  // namespace
@@ -229,6 +230,6 @@ void bind_descents(nb::module_& module) {
   module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("share"), nb::arg("squares"), nb::arg("loss"), nb::arg("margin"),
              nb::arg("label_smoothing"), nb::arg("l2"), nb::arg("bias_step"), nb::arg("weight"), nb::arg("bias"),
-             nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"), nb::arg("order"), nb::arg("sweeps"),
-             nb::arg("seed"));
+             nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"), nb::arg("order"), nb::arg("unmoved"),
+             nb::arg("sweeps"), nb::arg("seed"));
 }

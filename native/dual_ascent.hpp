@@ -27,14 +27,15 @@ struct AscentTask {
   std::uint8_t* pause = nullptr;     // (rows,) sweeps to leave a row out that did not move when it was looked at last
   std::uint8_t* waiting = nullptr;   // (rows,) of those, how many are still to come
   std::int64_t* order = nullptr;     // (rows,) a permutation, shuffled further
+  double unmoved = 0.0;              // a change of all of a row's residuals that is none
 };
 
-// Sweeps over the rows in a random order that `seed` decides.
-using Ascend = void (*)(const AscentTask& task, int sweeps, std::uint64_t seed);
-void ascend_plain(const AscentTask& task, int sweeps, std::uint64_t seed);
+// Sweeps over the rows in a random order that `seed` decides; returns the largest change of a residual in the last one.
+using Ascend = double (*)(const AscentTask& task, int sweeps, std::uint64_t seed);
+double ascend_plain(const AscentTask& task, int sweeps, std::uint64_t seed);
 #ifdef CROSSHEAD_X86
-void ascend_avx2(const AscentTask& task, int sweeps, std::uint64_t seed);
-void ascend_avx512(const AscentTask& task, int sweeps, std::uint64_t seed);
+double ascend_avx2(const AscentTask& task, int sweeps, std::uint64_t seed);
+double ascend_avx512(const AscentTask& task, int sweeps, std::uint64_t seed);
 #endif
 
 }  // namespace crosshead

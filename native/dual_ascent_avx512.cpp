@@ -2,5 +2,5 @@
 #include "dual_ascent_kernel.hpp"
 
 namespace crosshead {
-void ascend_avx512(const AscentTask& task, int sweeps, std::uint64_t seed) { avx512::ascend(task, sweeps, seed); }
+double ascend_avx512(const AscentTask& task, int sweeps, std::uint64_t seed) { return avx512::ascend(task, sweeps, seed); }
 }  // namespace crosshead

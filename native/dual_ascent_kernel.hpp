@@ -14,7 +14,6 @@ namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr std::uint8_t kMostPause = 16;
-constexpr double kUnmoved = 1e-9;      // of a residual, whose size is at most about one
 constexpr double kLeastCurvature = 1e-200, kMostCurvature = 1e300;  // of a row that is looked at: others overflow
 
 // SplitMix64 (Steele, Lea and Flood, 2014).
@@ -42,8 +41,9 @@ class Sweeper {
         scores_(static_cast<std::size_t>(task.classes)),
         wanted_(static_cast<std::size_t>(task.classes)) {}
 
-  void sweep(Random& random) {
+  double sweep(Random& random) {
     const std::int64_t rows = t_.features.rows;
+    largest_ = 0;
     for (std::int64_t i = rows - 1; i > 0; --i) std::swap(t_.order[i], t_.order[random.below(i + 1)]);
     for (std::int64_t k = 0; k < rows; ++k) {
       const std::int64_t i = t_.order[k];
@@ -59,6 +59,7 @@ class Sweeper {
         t_.waiting[i] = t_.pause[i];
       }
     }
+    return largest_;
   }
 
  private:
@@ -86,7 +87,8 @@ class Sweeper {
     if (!step_.want(i, residual, scores, curvature, wanted)) return false;
     double moved = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) moved = std::max(moved, std::fabs(wanted[c] - residual[c]));
-    if (!(moved > kUnmoved)) return false;
+    if (!(moved > t_.unmoved)) return false;
+    largest_ = std::max(largest_, moved);
     for (std::int64_t c = 0; c < t_.classes; ++c) {
       const double change = t_.share[i] * (wanted[c] - residual[c]);
       residual[c] = wanted[c];
@@ -101,25 +103,28 @@ class Sweeper {
   Rows rows_;
   DualStep step_;
   std::vector<double> scores_, wanted_;
+  double largest_ = 0;
 };
 
 template <class Rows>
-void ascend_over(const AscentTask& task, int sweeps, std::uint64_t seed) {
+double ascend_over(const AscentTask& task, int sweeps, std::uint64_t seed) {
   Random random(seed);
   Sweeper<Rows> sweeper(task);
-  for (int k = 0; k < sweeps; ++k) sweeper.sweep(random);
+  double largest = 0;
+  for (int k = 0; k < sweeps; ++k) largest = sweeper.sweep(random);
+  return largest;
 }
 
 template <class T>
-void ascend_as(const AscentTask& task, int sweeps, std::uint64_t seed) {
-  if (!task.features.sparse) ascend_over<DenseRows<T>>(task, sweeps, seed);
-  else if (task.features.wide_indices) ascend_over<SparseRows<T, std::int64_t>>(task, sweeps, seed);
-  else ascend_over<SparseRows<T, std::int32_t>>(task, sweeps, seed);
+double ascend_as(const AscentTask& task, int sweeps, std::uint64_t seed) {
+  if (!task.features.sparse) return ascend_over<DenseRows<T>>(task, sweeps, seed);
+  if (task.features.wide_indices) return ascend_over<SparseRows<T, std::int64_t>>(task, sweeps, seed);
+  return ascend_over<SparseRows<T, std::int32_t>>(task, sweeps, seed);
 }
 
-inline void ascend(const AscentTask& task, int sweeps, std::uint64_t seed) {
-  if (task.features.element == Element::float32) ascend_as<float>(task, sweeps, seed);
-  else ascend_as<double>(task, sweeps, seed);
+inline double ascend(const AscentTask& task, int sweeps, std::uint64_t seed) {
+  return task.features.element == Element::float32 ? ascend_as<float>(task, sweeps, seed)
+                                                   : ascend_as<double>(task, sweeps, seed);
 }
 
 }  // namespace CROSSHEAD_ISA

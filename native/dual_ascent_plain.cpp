@@ -2,5 +2,5 @@
 #include "dual_ascent_kernel.hpp"
 
 namespace crosshead {
-void ascend_plain(const AscentTask& task, int sweeps, std::uint64_t seed) { plain::ascend(task, sweeps, seed); }
+double ascend_plain(const AscentTask& task, int sweeps, std::uint64_t seed) { return plain::ascend(task, sweeps, seed); }
 }  // namespace crosshead

@@ -18,8 +18,8 @@ namespace CROSSHEAD_ISA {
 
 constexpr int kMostRoots = 60;
 constexpr double kRoot = 1e-13;   // relative, at the end of Newton's method on one unknown
-constexpr int kMostSteps = 40;    // of Newton's method on all scores of a row
-constexpr double kNear = 0.01;    // of the squared error at its beginning: nearer than that, the other rows' moves count
+constexpr int kMostSteps = 60;    // of Newton's method on all scores of a row
+constexpr double kNear = 0.01;    // squared error, and the share of that at its beginning: the other rows move as well
 constexpr double kUnseen = 1e-24; // a squared error that is rounding
 constexpr double kFarBelow = -1e30;  // a score that no class has
 
@@ -161,7 +161,7 @@ class DualStep {
     for (int k = 0; k < kMostSteps; ++k) {
       softmax();
       const double error = measure(curvature);
-      if (k == 0) first = error;
+      if (k == 0) first = std::min(error, 1.0);
       if (!(error < smallest)) {
         retreat();
         continue;
@@ -198,12 +198,13 @@ class DualStep {
     return true;
   }
 
-  // p = sigmoid(u) at u - z + q (p - p0) = 0, column by column: Newton's method inside a bracket.
+  // p = sigmoid(u) at u - z + q (p - p0) = 0, column by column: Newton's method inside a bracket, which is halved where
+  // that did not halve the error.
   bool want_sigmoids(const double* scores, double curvature, double* wanted) {
     set_scores(scores);
     for (std::int64_t c = 0; c < padded_; c += kLanes) {
       const Lane<double> q = fill(curvature), z = load(&scores_[at(c)]), before = load(&before_[at(c)]);
-      Lane<double> high = z + q * before, low = high - q, u = z, p = {};
+      Lane<double> high = z + q * before, low = high - q, u = z, p = {}, last = fill(1e300);
       for (int k = 0; k < kMostSteps; ++k) {
         const Lane<double> small = exponential<double>(u > 0 ? -u : u);
         p = (u > 0 ? fill(1.0) : small) / (1 + small);
@@ -211,10 +212,12 @@ class DualStep {
         high = error > 0 ? minimum(u, high) : high;
         low = error > 0 ? low : maximum(u, low);
         const Lane<double> next = u - error / (1 + q * p * (1 - p));
-        const auto inside = (next >= low) & (next <= high);
-        const Lane<double> kept = inside ? next : (low + high) / 2;
-        if (k > 0 && sum_of<double>((kept - u) * (kept - u)) <= kUnseen * (1 + sum_of<double>(u * u))) break;
-        u = kept;
+        const Lane<double> size = error < 0 ? -error : error;
+        const auto inside = (next > low) & (next < high) & (size <= last / 2);
+        last = size;
+        const Lane<double> left = size * size > kUnseen * (1 + u * u + q * q) ? fill(1.0) : fill(0.0);
+        if (sum_of<double>(left) == 0) break;
+        u = left > 0 ? (inside ? next : (low + high) / 2) : u;
       }
       for (std::int64_t e = c; e < std::min(t_.classes, c + kLanes); ++e)
         wanted[e] = p[static_cast<int>(e - c)] - target_[at(e)];

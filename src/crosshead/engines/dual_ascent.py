@@ -20,13 +20,16 @@ from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, DualPoint, Float, Loss
 
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
-# The bias's part of a row's curvature, relative to that of its features on average: where a row moves a little in many
-# classes at once, the residuals' sums settle sooner with more.
-KINKED_BIAS_SHARE, SMOOTH_BIAS_SHARE = 0.1, 0.5
+BIAS_SHARE = 0.1  # the bias's part of a row's curvature, relative to that of its features on average
+# The same for smooth losses, whose rows move a little in all classes at once. But b₀ also has to move faster than the
+# loss is curved, which for C equally frequent classes is about 1/C; no row may count on the bias alone for that.
+SMOOTH_BIAS_SHARE, CLASS_STEPS, MOST_BIAS_CURVATURE = 0.5, 10.0, 0.5
 BLOCK_ELEMENTS = 1 << 21
 LANES = 16  # classes that the kernel treats side by side: weights of sparse features are a multiple of so many
 FEW_CLASSES = 8  # below, that would be wasteful
 LONGEST_STEP = 1e150  # of the bias: what no product takes out of the numbers
+LEAST_MOVE = 1e-9  # of a residual, whose size is about one at most
+STILL = 0.02  # of the largest change of a sweep: less is hardly one
 LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is looked at: others overflow
 
 
@@ -51,6 +54,7 @@ class Ascent:
     waiting: Array
     order: Array
     sweeps: int = field(default=0)
+    unmoved: float = field(default=LEAST_MOVE)
 
     @classmethod
     def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent | None:
@@ -60,8 +64,6 @@ class Ascent:
         n, C = data.n_rows, data.n_classes
         squares = row_squares(data)
         share = data.weights / data.total_weight
-        size = float(share @ squares)
-        bias_share = SMOOTH_BIAS_SHARE if loss.smooth else KINKED_BIAS_SHARE
         stride = C if C < FEW_CLASSES else -(-C // LANES) * LANES
         shape = (data.n_features, stride) if data.sparse else (C, data.n_features)
         return cls(
@@ -70,7 +72,7 @@ class Ascent:
             l2=l2,
             share=share,
             squares=squares,
-            bias_step=min((bias_share * size if size > 0 else 1.0) / l2, LONGEST_STEP) if fit_intercept else 0.0,
+            bias_step=_bias_step(loss, l2, share, squares, C) if fit_intercept else 0.0,
             weight=np.zeros(shape, dtype=data.features.dtype),
             bias=np.zeros(C),
             residual=np.zeros((n, C)),
@@ -78,6 +80,15 @@ class Ascent:
             waiting=np.zeros(n, dtype=np.uint8),
             order=np.arange(n),
         )
+
+    def count(self, sweeps: int, largest: float) -> None:
+        """Note so many more sweeps, and the largest change of a residual in the last one.
+
+        Rows of a smooth loss never come to rest: what moves little beside others may wait.
+        """
+        self.sweeps += sweeps
+        if self.loss.smooth:
+            self.unmoved = max(STILL * largest, LEAST_MOVE)
 
     @staticmethod
     def fits(data: TrainingData) -> bool:
@@ -120,6 +131,15 @@ class Ascent:
         """Move b₀ to where b is; ``total`` is Σ sᵢ rᵢ."""
         self.bias -= self.bias_step * total
         self.waiting[:] = 0
+
+
+def _bias_step(loss: Loss, l2: float, share: Float, squares: Float, classes: int) -> float:
+    """1/β."""
+    size = float(share @ squares)
+    step = (SMOOTH_BIAS_SHARE if loss.smooth else BIAS_SHARE) * (size if size > 0 else 1 / BIAS_SHARE) / l2
+    if loss.smooth:
+        step = max(step, min(CLASS_STEPS * classes, MOST_BIAS_CURVATURE / float(share.max())))
+    return min(step, LONGEST_STEP)
 
 
 def row_squares(data: TrainingData) -> Float:

@@ -135,7 +135,7 @@ class NativeEngine:
         """Sweeps of dual coordinate ascent in the features' own type; one thread, whatever their number."""
         name, (margin, _, label_smoothing) = ascent.loss.kernel
         rows = ascent.data.target.ndim == 2
-        _native.ascend(
+        largest = _native.ascend(
             isa=self.instruction_set,
             features=self._features,
             labels=None if rows else ascent.data.target,
@@ -153,10 +153,11 @@ class NativeEngine:
             pause=ascent.pause,
             waiting=ascent.waiting,
             order=ascent.order,
+            unmoved=ascent.unmoved,
             sweeps=sweeps,
             seed=ascent.sweeps,
         )
-        ascent.sweeps += sweeps
+        ascent.count(sweeps, largest)
 
 
 def _handle(features: Any) -> Any:

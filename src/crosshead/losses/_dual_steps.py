@@ -16,7 +16,7 @@ from crosshead.losses import _numerics
 from crosshead.losses.protocol import Array, Float
 
 NEAR, UNSEEN = 0.01, 1e-24  # squared errors: of the first, and what is rounding
-MOST_STEPS = 40
+MOST_STEPS = 60
 
 
 def worst(residual: Float, violation: Float, target: Array, curvature: Float) -> Float:
@@ -103,16 +103,21 @@ def _softmax_row(before: Float, scores: Float, curvature: float) -> Float:
 
 
 def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:
-    """The p = sigmoid(u) at u = z − q(p − p₀) in each column, by Newton's method inside a bracket, (n, C)."""
+    """The p = sigmoid(u) at u = z − q(p − p₀) in each column, (n, C).
+
+    By Newton's method inside a bracket, which is halved where that did not halve the error.
+    """
     q = curvature[:, None]
     high = scores + q * before
-    low, here = high - q, scores
+    low, here, last = high - q, scores, np.full_like(scores, np.inf)
     for _ in range(MOST_STEPS):
         p = _numerics.sigmoid(here)
         error = here - scores + q * (p - before)
         high, low = np.where(error > 0, np.minimum(here, high), high), np.where(error > 0, low, np.maximum(here, low))
         step = here - error / (1 + q * p * (1 - p))
-        here = np.where((step >= low) & (step <= high), step, (low + high) / 2)
+        inside = (step > low) & (step < high) & (np.abs(error) <= last / 2)
+        left = error * error > UNSEEN * (1 + here * here + q * q)
+        here, last = np.where(left, np.where(inside, step, (low + high) / 2), here), np.abs(error)
     return _numerics.sigmoid(here)
 
 

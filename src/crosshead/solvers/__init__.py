@@ -41,7 +41,7 @@ def minimise(
     if objective.l1_weight > 0:
         method = _proximal(objective) if objective.smooth else sparse_and_kinked(objective)
     elif objective.smooth:
-        method = Newton() if objective.small else SmoothAscent(GuardedLBFGS()) if objective.dual.ascends else GuardedLBFGS()
+        method = _smooth(objective)
     else:
         method = kinked(objective)
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
@@ -50,6 +50,12 @@ def minimise(
         return minimise_with(
             method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
         )
+
+
+def _smooth(objective: Objective) -> Method[Any]:
+    if objective.small:
+        return Newton()
+    return SmoothAscent(GuardedLBFGS()) if objective.dual.ascends else GuardedLBFGS()
 
 
 def _proximal(objective: Objective) -> Method[Any]:

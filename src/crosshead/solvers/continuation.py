@@ -26,6 +26,7 @@ from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.proximal import MEMORY, Frame, Proximal, ProximalState
 from crosshead.solvers.proximal_newton import ProximalNewton
+from crosshead.solvers.smooth_ascent import SmoothAscent
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
@@ -139,8 +140,10 @@ def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight:
         return kinked(objective) if objective.l1_weight == 0 else sparse_and_kinked(objective)
     if objective.l1_weight > 0 and objective.wide:
         return ProximalNewton()  # its model is that of the rows, made anew at every step
-    kind = CarriedLBFGS if objective.l1_weight == 0 else CarriedProximal
-    return kind(carried, alpha, l2_weight)
+    if objective.l1_weight > 0:
+        return CarriedProximal(carried, alpha, l2_weight)
+    quasi_newton = CarriedLBFGS(carried, alpha, l2_weight)
+    return SmoothAscent(quasi_newton) if objective.dual.ascends else quasi_newton
 
 
 def extrapolate(points: list[Float], logs: list[float], log: float, *, keep_signs: int = 0) -> Float:

@@ -14,15 +14,18 @@ import numpy as np
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float
 
-FIRST_SWEEPS, GROWTH, MOST_SWEEPS = 4, 1.5, 60  # between two certificates
+FIRST_SWEEPS = 5  # before the first certificate
+MOST_GROWTH = 1.0  # times as many sweeps as there were so far, at most, before the next
+BEYOND = 0.5  # of tol: where the gap is aimed at
+LEAST_TOL = 1e-15  # of what is foretold
+PATIENCE, ENOUGH = 40, 0.8  # sweeps, after which each certificate must bring the gap to this share of the one before
 
 
 @dataclass(frozen=True)
 class SmoothAscentState:
-    """The ascent with the sweeps to come, or the state of the method that has taken over."""
+    """The ascent, or the state of the method that has taken over."""
 
     ascent: Any
-    sweeps: float = FIRST_SWEEPS
     after: Any = None
 
 
@@ -34,28 +37,48 @@ class SmoothAscent:
     after: Method[Any]
 
     def start(self, run: Run, point: Float) -> SmoothAscentState:
-        """The residuals at the starting point."""
+        """The first sweeps, from the residuals at the starting point, which is evaluated unless it is zero."""
         run.exact = True
-        run.evaluate(point)
-        return SmoothAscentState(run.objective.dual.ascent(run.objective.unpack(point) if point.any() else None))
+        if point.any():
+            run.evaluate(point)
+            return SmoothAscentState(run.objective.dual.ascent(run.objective.unpack(point)))
+        ascent = run.objective.dual.ascent()
+        _ascend(run, ascent, FIRST_SWEEPS)
+        return SmoothAscentState(ascent)
 
     def step(self, run: Run, state: SmoothAscentState) -> SmoothAscentState:
         """Some sweeps and a certificate, or a step of what has taken over."""
-        if state.after is not None:
-            return SmoothAscentState(None, after=self.after.step(run, state.after))
-        ascent, objective, before = state.ascent, run.objective, run.gap
-        for _ in range(round(state.sweeps)):  # one by one: nothing interrupts one that is under way
-            objective.dual.ascend(ascent, 1)
-            if run.out_of_time:
-                break
-        weight, dual = ascent.settle()
-        evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()))
-        run.record(objective.certified_by(evaluation, dual))
-        if not run.gap < before:
-            return SmoothAscentState(None, after=self.after.start(run, run.best.point))
-        ascent.follow_bias(dual.bias_gradient)
-        return SmoothAscentState(ascent, min(GROWTH * state.sweeps, MOST_SWEEPS))
+        ascent = state.ascent
+        if ascent is None:
+            return SmoothAscentState(None, self.after.step(run, state.after))
+        before = run.gap
+        _ascend(run, ascent, _sweeps_to_come(ascent.sweeps, before, run.tol))
+        if ascent.sweeps > PATIENCE and not run.gap <= ENOUGH * before:
+            return SmoothAscentState(None, self.after.start(run, run.best.point))
+        return state
 
     def stuck(self, state: SmoothAscentState) -> bool:
         """Whether what has taken over is stuck."""
-        return state.after is not None and self.after.stuck(state.after)
+        return state.ascent is None and self.after.stuck(state.after)
+
+
+def _ascend(run: Run, ascent: Any, sweeps: int) -> None:
+    """Sweeps one by one, for nothing interrupts one that is under way; and what they have come to."""
+    objective = run.objective
+    for _ in range(sweeps):
+        objective.dual.ascend(ascent, 1)
+        if run.out_of_time:
+            break
+    weight, dual = ascent.settle()
+    evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()))
+    run.record(objective.certified_by(evaluation, dual))
+    ascent.follow_bias(dual.bias_gradient)
+
+
+def _sweeps_to_come(sweeps: int, gap: float, tol: float) -> int:
+    """As many as there will be, were the gap to fall as it did so far."""
+    most = max(MOST_GROWTH * sweeps, FIRST_SWEEPS)
+    if not (sweeps and 0 < gap < 1):
+        return int(most)
+    to_come = sweeps * np.log(gap / (BEYOND * max(tol, LEAST_TOL))) / -np.log(gap)
+    return int(np.clip(np.ceil(to_come), 1, most))
