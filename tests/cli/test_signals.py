@@ -13,6 +13,8 @@ import pytest
 import crosshead as package
 from crosshead.models import Model
 
+# Tests that run in the background inherit an ignored Ctrl-C.
+BEGIN = "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 FIT = ("fit", "digits", "--scale", "maxabs", "--output", "m")
 WHILE_IMPORTING = """
 class Trap:
@@ -37,7 +39,7 @@ fitting._write_report = lambda *_: os.kill(os.getpid(), number)
 
 def ended(folder: Path, trap: str, number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command line in a process of its own that sends itself a signal."""
-    program = f"import os, sys\nnumber = {int(number)}\n{trap}\nfrom crosshead.cli.start import run\nrun()"
+    program = BEGIN + f"number = {int(number)}\n{trap}\nfrom crosshead.cli.start import run\nrun()"
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -80,7 +82,7 @@ def test_a_model_that_is_saved_is_not_said_to_be_lost(tmp_path: Path) -> None:
 
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path) -> None:
     """As under nohup, or in the background of a shell's script."""
-    ignored = "import signal\nsignal.signal(number, signal.SIG_IGN)\n"
+    ignored = "signal.signal(number, signal.SIG_IGN)\n"
     for number in (signal.SIGINT, signal.SIGTERM):
         done = ended(tmp_path, ignored + IN_A_FIT, number, *FIT)
         assert (done.returncode, done.stderr) == (0, "")
