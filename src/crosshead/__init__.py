@@ -5,7 +5,7 @@ Names are loaded when they are first used, so that ``import crosshead`` is quick
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib import metadata  # slow
+
         return metadata.version("crosshead")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

@@ -1,5 +1,5 @@
 """``python -m crosshead`` is the same as ``crosshead``."""
 
-from crosshead.cli.main import run
+from crosshead.cli.start import run
 
 run()

@@ -205,3 +205,29 @@ def test_what_cannot_be_checked(crosshead, tmp_path, arguments, message):
     result = crosshead("check", *arguments)
     assert result.code == 2
     assert message in result.line
+
+
+@pytest.mark.parametrize(("factor", "dtype"), [(1e300, "f8"), (1e306, "f8"), (1e36, "f4")])
+def test_features_whose_squares_are_no_numbers(crosshead, tmp_path, blobs, factor, dtype):
+    """No warning, and the failure is that of `crosshead fit`; all other checks still tell something."""
+    X, y = np.array(blobs[0]), blobs[1]
+    X[:, 3] = np.arange(len(X)) / 100
+    spread = X.std(axis=0)
+    X[:, :3] *= factor
+    source = save(tmp_path, X.astype(dtype), y)
+    found = checked(crosshead, source, code=1)
+    assert crosshead("check", source).err == ""
+    assert found["scale"]["status"] == "failed"
+    assert found["scale"]["numbers"]["spread_ratio"] == pytest.approx(spread[:3].max() / spread[3] * factor, rel=1e-5)
+    others = [found[key]["status"] for key in KEYS if key not in ("scale", "small_weights")]
+    assert set(others) == {"passed"}
+    assert crosshead("fit", source).code == 2
+
+
+def test_features_whose_squares_vanish(crosshead, tmp_path, blobs):
+    found = checked(crosshead, save(tmp_path, blobs[0] * 1e-300, blobs[1]))
+    assert crosshead("check", "d.npz").err == ""
+    assert found["scale"]["status"] == "warning"
+    spread = blobs[0].std(axis=0)
+    assert found["scale"]["numbers"]["spread_ratio"] == pytest.approx(spread.max() / spread.min())
+    assert {finding["status"] for key, finding in found.items() if key != "scale"} == {"passed"}

@@ -286,3 +286,9 @@ def test_help_loads_nothing_heavy(tmp_path, monkeypatch):
         )
         loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
         assert not loaded & {"numpy", "scipy", "sklearn", "matplotlib", "pyarrow"}
+
+
+def test_scores_whose_squares_are_no_numbers(crosshead):
+    result = crosshead("explain", "--scores", "1e308,-1e308", "--target", "1")
+    assert result.code == 2
+    assert "scores reach 1.0e+308, and their squares are more than float64 holds" in result.line

@@ -234,7 +234,7 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
         "import os, signal, sys\nfrom crosshead.nn import training_state as state\ntrue = state.write_checkpoint\n"
         "def write(folder, checkpoint):\n    true(folder, checkpoint)\n"
         "    if checkpoint.document['state']['epoch'] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "state.write_checkpoint = write\nfrom crosshead.cli.main import run\nrun()"
+        "state.write_checkpoint = write\nfrom crosshead.cli.start import run\nrun()"
     )
     killed = subprocess.run(
         [sys.executable, "-c", program, *command], env=environment, capture_output=True, cwd=tmp_path, check=False

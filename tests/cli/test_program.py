@@ -113,14 +113,11 @@ def test_a_reader_that_leaves_early(tmp_path):
     assert process.returncode == 1
 
 
-def test_run_is_the_console_script(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["crosshead", "--help"])
-    from crosshead.cli.main import run
-
-    with pytest.raises(SystemExit) as ended:
-        run()
-    assert ended.value.code == 0
-    assert "Usage: crosshead" in capsys.readouterr().out
+def test_run_is_the_console_script(tmp_path: Path):
+    code = "import sys; sys.argv = ['crosshead', '--help']; from crosshead.cli.start import run; run()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: crosshead" in done.stdout
 
 
 def test_main_reads_the_command_line(monkeypatch, capsys):

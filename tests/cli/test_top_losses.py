@@ -95,6 +95,11 @@ def test_label_errors_are_found_and_named(crosshead, tmp_path):
 def test_classes_too_rare_for_the_folds(crosshead, model):
     line = crosshead("top-losses", "m", "e.npz", "--label-errors").line
     assert "has 2 rows, too few for 5 folds" in line
+    with np.load("e.npz") as arrays:
+        X, y = arrays["X"], arrays["y"]
+    np.savez("one.npz", X=X[y == y[0]], y=y[y == y[0]])
+    line = crosshead("top-losses", "m", "one.npz", "--label-errors").line
+    assert f"one.npz: all rows are of class {y[0]}; doubtful labels are found among rows of two classes" in line
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,36 @@ def test_broken_images_are_named_by_file_and_row(tmp_path):
     ):
         decoded(open_images(tmp_path))
     np.testing.assert_array_equal(decoded(open_images(tmp_path), skip_broken=True), PIXELS[:1])
+
+
+@pytest.mark.parametrize(
+    ("column", "part"),
+    [("image.bytes", "row group 2"), ("image.path", r"column 'image\.path'"), ("label", "column 'label'")],
+)
+def test_damage_inside_a_shard_is_told_with_its_place(tmp_path, column, part):
+    """The footer of such a file is whole."""
+    write(tmp_path / "0.parquet", range(4))
+    path = tmp_path / "1.parquet"
+    write(path, range(4, 8))
+    group = pyarrow.parquet.ParquetFile(path).metadata.row_group(1)
+    chunk = next(group.column(k) for k in range(group.num_columns) if group.column(k).path_in_schema == column)
+    first = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[first : first + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"1\.parquet: {part} cannot be read \(.*[^ ]\); is the file damaged\?$"):
+        decoded(open_images(tmp_path))
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_shard(tmp_path):
+    """A cache of downloads holds links: where one is broken, its rows must not be left out in silence."""
+    write(tmp_path / "0.parquet", [0, 1])
+    (tmp_path / "1.parquet").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"1\.parquet: the link leads nowhere"):
+        open_images(tmp_path)
+
+
+def test_a_folder_of_tables_of_features(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"f0": [1.0], "label": ["dark"]}), tmp_path / "features.parquet")
+    with pytest.raises(DataError, match=r"Parquet files without a column of images, and no images; .* give one file"):
+        open_images(tmp_path)

@@ -123,6 +123,10 @@ BAD = {
     "one column": ("p,y\n0.5,a\n", "only one column of numbers, 'p'"),
     "predicted only": ("row,predicted,y\n1,a,a\n", "crosshead predict writes them with --proba"),
     "words": ("proba_a,proba_b,y\nx,1,a\n", "column 'proba_a' holds string, as 'x'"),
+    "a word": (
+        "proba_a,proba_b,y\n0.5,0.5,a\n0.5,half,a\n",
+        "column 'proba_b' holds string, as 'half' at row 2 below the header",
+    ),
     "twice": ("a,b,a,y\n0.5,0.5,0,a\n", "column 'a' occurs more than once"),
     "header only": ("a,b,y\n", "no rows"),
     "nothing": ("", "the file is empty"),

@@ -148,3 +148,15 @@ def test_folds_hold_every_class():
         assert np.ptp(np.bincount(fold[target == label], minlength=3)) <= 1
     with pytest.raises(ValueError, match="there are 15 rows"):
         cross_fit(np.zeros((15, 3)), target, folds=16)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e200, 1e300])
+def test_the_temperature_follows_the_size_of_the_scores(factor: float) -> None:
+    """Squares of such scores are none: Newton's steps must not need them."""
+    generator = np.random.default_rng(3)
+    target = np.arange(90) % 3
+    scores = generator.normal(size=(90, 3)) + np.eye(3)[target]
+    plain = TemperatureScaler().fit(scores, target)
+    other = TemperatureScaler().fit(scores * factor, target)
+    assert other.temperature_ == pytest.approx(plain.temperature_ * factor, rel=1e-12)
+    assert other.cross_entropy_ == pytest.approx(plain.cross_entropy_, rel=1e-12)

@@ -14,7 +14,14 @@ from sklearn.datasets import load_iris
 
 import crosshead.linear.training as training
 from crosshead.engines import has_native
-from crosshead.linear import ConvergenceWarning, LinearClassifier, LogisticRegression
+from crosshead.linear import (
+    ConvergenceWarning,
+    LinearClassifier,
+    LinearClassifierCV,
+    LogisticRegression,
+    regularisation_path,
+)
+from crosshead.linear.out_of_fold import out_of_fold_probabilities
 from crosshead.losses import LOSSES, Softmax, get_loss
 
 ENGINES = ["reference", pytest.param("native", marks=pytest.mark.skipif(not has_native(), reason="not built"))]
@@ -421,3 +428,25 @@ def test_both_engines_fit_the_same(name: str, dtype: Any) -> None:
     assert native.status_ == reference.status_ == "converged"
     assert native.objective_ == pytest.approx(reference.objective_, rel=2e-6)
     assert native.coef_.dtype == np.float64
+
+
+@pytest.mark.parametrize("wrong", ["no", 1, None, 0.0])
+def test_a_truth_value_is_nothing_else(wrong: Any) -> None:
+    """ "no" and "False" would count as true."""
+    X, y = data(30)
+    for estimator, names in (
+        (LinearClassifier, ["fit_intercept", "warm_start"]),
+        (LinearClassifierCV, ["fit_intercept", "one_standard_error"]),
+        (LogisticRegression, ["fit_intercept", "warm_start", "dual"]),
+    ):
+        for name in names:
+            with pytest.raises(ValueError, match=f"^{name} must be True or False, not {wrong!r}$"):
+                estimator(**{name: wrong}).fit(X, y)
+    for function, name in (
+        (regularisation_path, "fit_intercept"),
+        (regularisation_path, "keep_coef"),
+        (out_of_fold_probabilities, "fit_intercept"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be True or False"):
+            function(X, y, **{name: wrong})
+    assert not LinearClassifier(fit_intercept=np.False_).fit(X, y).intercept_.any()

@@ -215,3 +215,11 @@ def test_a_temperature_comes_back_and_is_a_version_of_its_own(tmp_path: Path) ->
 def test_a_temperature_that_is_none(tmp_path: Path, temperature: float) -> None:
     with pytest.raises(ModelError, match=r"the temperature is .*; it must be positive and finite"):
         make(temperature=temperature).save(tmp_path / "m")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "\x00\xff", '{"format": ' + "9" * 5000 + "}"])
+def test_a_mangled_document_is_no_model(tmp_path: Path, content: str) -> None:
+    make().save(tmp_path / "m")
+    (tmp_path / "m" / "model.json").write_text(content, encoding="latin-1")
+    with pytest.raises(ModelError, match=r"model\.json is not JSON; it was altered or cut short$"):
+        Model.load(tmp_path / "m")

@@ -117,7 +117,7 @@ def _session(path: Path, output: str | None, threads: int | None) -> Any:
     except DataError:
         raise
     except Exception as error:  # onnxruntime has its own tree of errors
-        raise DataError(f"{path}: not a network that onnxruntime can run ({error})") from error
+        raise DataError(f"{path}: not a network that onnxruntime can run ({error}); is the file damaged?") from error
     return session
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from crosshead.cli.check_finding import PASSED, WARNING, Finding
+from crosshead.cli.check_finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.data import Dataset
 from crosshead.data.dataset import Array, row_blocks
+from crosshead.linear.preparation import LARGEST
 
 LARGE, SMALL = 100.0, 1e-3
 """Typical sizes of features beyond which they deserve a look."""
@@ -23,6 +24,12 @@ FEW_ROWS, RARE = 5, 0.1
 """A class has few rows with fewer than the one, or than the other as a share of the classes' mean."""
 
 MOST_NAMED = 5
+
+VAST = "squares of such numbers are no longer numbers, so there is no training on them as they are"
+UNEQUAL = (
+    "one penalty for all weights treats columns of very different size unequally: of two equally useful columns the "
+    "larger is charged less"
+)
 
 
 def data_findings(dataset: Dataset, features: Any, classes: Array, indices: Array) -> list[Finding]:
@@ -41,17 +48,18 @@ def scale_findings(dataset: Dataset, features: Any) -> list[Finding]:
     constant = lowest == highest
     varying = spread[~constant]
     largest = float(np.maximum(np.abs(lowest), np.abs(highest)).max())
-    ratio = float(varying.max() / varying.min()) if len(varying) else 1.0
+    with np.errstate(over="ignore"):  # columns 308 decades apart
+        ratio = float(varying.max() / varying.min()) if len(varying) else 1.0
     numbers = {"largest": largest, "spread_ratio": ratio}
     odd = largest > LARGE or largest < SMALL or ratio > UNEVEN
+    vast = largest > LARGEST[4 if features.dtype == np.float32 else 8]
     return [
         Finding(
             "scale",
             "scale of the features",
-            WARNING if odd else PASSED,
+            FAILED_CHECK if vast else WARNING if odd else PASSED,
             f"largest absolute value {largest:.4g}; the widest column spreads {ratio:.4g} times the narrowest",
-            "one penalty for all weights treats columns of very different size unequally: of two equally useful "
-            "columns the larger is charged less",
+            VAST if vast else UNEQUAL,
             "scale the features: --scale standard for columns of different kinds, --scale maxabs for pixels and counts",
             numbers,
         ),
@@ -178,7 +186,7 @@ def _spreads(features: Any) -> tuple[Array, Array, Array]:
     """Smallest value, largest value and standard deviation of each column, in blocks of rows."""
     count, columns = features.shape
     lowest, highest = np.full(columns, np.inf), np.full(columns, -np.inf)
-    total = np.zeros(columns)
+    mean = np.zeros(columns)
     for start, stop in row_blocks(features):
         block = features[start:stop].astype(np.float64)
         low, high = block.min(axis=0), block.max(axis=0)
@@ -186,17 +194,21 @@ def _spreads(features: Any) -> tuple[Array, Array, Array]:
             low, high = low.toarray().ravel(), high.toarray().ravel()
         np.minimum(lowest, low, out=lowest)
         np.maximum(highest, high, out=highest)
-        total += np.asarray(block.sum(axis=0)).ravel()
-    mean, squares = total / count, np.zeros(columns)
+        mean += np.asarray((block * (1 / count)).sum(axis=0)).ravel()
+    # In powers of two near the largest, which are exact: squares of very large and very small numbers are none.
+    exponent = np.frexp(np.maximum(np.abs(lowest), np.abs(highest)))[1]
+    mean, squares = np.ldexp(mean, -exponent), np.zeros(columns)
     for start, stop in row_blocks(features):
         block = features[start:stop].astype(np.float64)
         if sparse.issparse(block):
             present = np.bincount(block.indices, minlength=columns)
-            squares += np.bincount(block.indices, (block.data - mean[block.indices]) ** 2, columns)
+            squares += np.bincount(
+                block.indices, (np.ldexp(block.data, -exponent[block.indices]) - mean[block.indices]) ** 2, columns
+            )
             squares += (block.shape[0] - present) * mean**2
         else:
-            squares += ((block - mean) ** 2).sum(axis=0)
-    return lowest, highest, np.sqrt(squares / count)
+            squares += ((np.ldexp(block, -exponent) - mean) ** 2).sum(axis=0)
+    return lowest, highest, np.ldexp(np.sqrt(squares / count), exponent)
 
 
 def _row_digests(features: Any) -> list[bytes]:

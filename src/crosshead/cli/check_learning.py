@@ -36,6 +36,7 @@ GRADIENT_ERROR = 1e-5
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
 MOST_LEARNT, CANDIDATES, LEARNING_ALPHA = 20, 200, 1e-9
 INDEPENDENT = 1e-3  # of a row's length that no earlier rows explain
+LEAST_SIZE = 1e-100  # of a row: the penalty squares weights that are one divided by it
 ATTAINED, NOT_ATTAINED = 1e-3, 1e-2  # mean losses that count as zero
 
 
@@ -220,7 +221,10 @@ def _typical_size(features: Any) -> float:
     """The root mean square norm of a row, or 1 where all are zero."""
     values = features.data if not isinstance(features, np.ndarray) else features
     values = np.asarray(values, dtype=np.float64)
-    return float(np.sqrt(np.square(values).sum() / features.shape[0])) or 1.0
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest < LEAST_SIZE:
+        return LEAST_SIZE if largest > 0 else 1.0
+    return largest * float(np.sqrt(np.square(values / largest).sum() / features.shape[0]))
 
 
 def _evened(features: Any) -> Any:
@@ -229,6 +233,8 @@ def _evened(features: Any) -> Any:
         dense = features
     else:  # of a wide sparse matrix, the columns that these rows use
         dense = features[:, np.unique(features.indices)].toarray() if features.nnz else np.zeros((features.shape[0], 1))
+    largest = np.abs(dense).max(axis=0)
+    dense = dense / np.where(largest > 0, largest, 1)
     size = np.sqrt(np.square(dense).mean(axis=0))
     return dense / np.where(size > 0, size, 1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from crosshead.cli import fit_report
 from crosshead.cli.embedding import embedded_source, how_of, load_again, open_backbone
 from crosshead.cli.engine import check_engine
-from crosshead.cli.errors import DONE, FAILED, UsageError, tell
+from crosshead.cli.errors import DONE, FAILED, UsageError, WorkError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.fitted import Fitted, model_of, train
 from crosshead.cli.folders import model_folder_for
@@ -34,7 +34,10 @@ def run(options: FitOptions) -> int:
         if report is not None:
             monitor.stage(f"writing {report}")
             fitted = replace(fitted, report=report)
-            _write_report(fitted, report)
+            try:
+                _write_report(fitted, report)
+            except KeyboardInterrupt:
+                raise WorkError(f"interrupted; the model is saved in {folder}, but not {report}") from None
     fit_report.show(fitted)
     return FAILED if fitted.classifier.status_ == "interrupted" else DONE
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -88,22 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell("error", "interrupted; nothing was saved")
         return FAILED
     return outcome if isinstance(outcome, int) else DONE
-
-
-def run() -> None:
-    """The console script."""
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a class named in odd letters is no reason to fail
-    sys.exit(main())
-
-
-def _open_closed_streams() -> None:
-    """Where the caller closed a stream (`>&-`), what goes there is dropped, and no file of ours takes its number."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _fail(error: Exception) -> int:

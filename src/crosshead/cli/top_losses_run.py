@@ -145,7 +145,12 @@ def _find_doubtful(
     present, own = np.unique(indices, return_inverse=True)
     whole = len(present) == len(model.classes)
     smallest = int(np.bincount(own).min())
-    if len(present) < 2 or smallest < options.folds:
+    if len(present) < 2:
+        raise UsageError(
+            f"{options.source}: all rows are of class {model.classes[present[0]]}; doubtful labels are found among "
+            "rows of two classes or more"
+        )
+    if smallest < options.folds:
         rare = model.classes[present[np.bincount(own).argmin()]]
         raise UsageError(
             f"{options.source}: class {rare} has {smallest} rows, too few for {options.folds} folds; "

@@ -32,13 +32,7 @@ def number(option: str, text: str, *, lowest: float = 0.0, highest: float = math
     >>> number("--alpha", "1/50000"), number("--alpha", "1e-4")
     (2e-05, 0.0001)
     """
-    value = _quotient(text)
-    if value is None or not math.isfinite(value):
-        raise UsageError(f"{option} {text}: give a number such as 0.0001, 1e-4 or 1/10000")
-    if not lowest <= value <= highest:
-        limits = f"at least {lowest:g}" if highest == math.inf else f"between {lowest:g} and {highest:g}"
-        raise UsageError(f"{option} {text}: it must be {limits}")
-    return value
+    return _number(f"{option} {text}", text, lowest, highest)
 
 
 def numbers(option: str, text: str) -> list[float]:
@@ -74,7 +68,7 @@ def named_numbers(option: str, texts: Sequence[str], *, like: str) -> dict[str, 
         name = name.strip()
         if name in found:
             raise UsageError(f"{option} {text}: {name!r} was given before; give it once")
-        found[name] = number(option, said)
+        found[name] = _number(f"{option} {text}", said, 0.0, math.inf)
     return found
 
 
@@ -161,6 +155,16 @@ def held_out_fraction(text: str) -> float | None:
         return None
     if not 0.0 < value < 1.0:
         raise UsageError(f"--test {text}: a fraction of the rows must lie between 0 and 1")
+    return value
+
+
+def _number(said: str, text: str, lowest: float, highest: float) -> float:
+    value = _quotient(text)
+    if value is None or not math.isfinite(value):
+        raise UsageError(f"{said}: give a number such as 0.0001, 1e-4 or 1/10000")
+    if not lowest <= value <= highest:
+        limits = f"at least {lowest:g}" if highest == math.inf else f"between {lowest:g} and {highest:g}"
+        raise UsageError(f"{said}: it must be {limits}")
     return value
 
 

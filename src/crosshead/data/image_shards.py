@@ -90,7 +90,11 @@ def _files_of_parts(folder: Path) -> list[tuple[Path, str]]:
 def _parquet_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file() and not file.name.startswith("."))
+    files = sorted(file for file in folder.glob(f"*{SUFFIX}") if not file.name.startswith("."))
+    for file in files:
+        if file.is_symlink() and not file.exists():
+            raise DataError(f"{file}: the link leads nowhere; fetch the file it stands for")
+    return [file for file in files if file.is_file()]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from crosshead.data.pictures import (
     class_names,
     image_column,
     named_labels,
+    undamaged,
 )
 from crosshead.data.tables import table_labels, target_name_of
 
@@ -130,7 +131,12 @@ def _open_files(path: Path, target: str | None, classes: bool) -> ImageSource:
     if shards is not None and table_of_images(shards.training[0]):
         return _open_shards(shards, str(path), target)
     parts = parts_of(path)
-    opened = _of_files(find_images(parts.training, target, classes), str(path))
+    found = find_images(parts.training, target, classes)
+    if shards is not None and not found.paths:
+        raise DataError(
+            f"{path}: Parquet files without a column of images, and no images; of tables of features give one file"
+        )
+    opened = _of_files(found, str(path))
     if parts.test is None:
         return opened
     test = _of_files(find_images(parts.test, target, classes), str(parts.test))
@@ -270,4 +276,4 @@ def _schema(path: Path) -> Any:
 
 def _column(path: Path, name: str) -> Any:
     parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
-    return parquet.read_table(path, columns=[name]).column(name)
+    return undamaged(lambda: parquet.read_table(path, columns=[name]), path, f"column {name!r}").column(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,7 +105,10 @@ class TablePictures:
         names = [name.split(".")[-1] for name in _struct_fields(self._file.schema_arrow, self._column)]
         if "path" not in names:
             return [None] * len(self)
-        column = self._file.read(columns=[f"{self._column}.path"]).column(self._column)
+        field = f"{self._column}.path"
+        column = undamaged(lambda: self._file.read(columns=[field]), self._path, f"column {field!r}").column(
+            self._column
+        )
         return [None if cell is None else cell["path"] for cell in column.to_pylist()]
 
     def release(self) -> None:
@@ -115,7 +118,7 @@ class TablePictures:
     def _picture(self, row: int) -> Picture:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         if group != self._group:
-            self._cells, self._group = _read_group(self._file, group, self._column, self._path), group
+            self._cells, self._group = self._read_group(group), group
         value = self._cells[row - int(self._starts[group])].as_py()
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
@@ -123,12 +126,21 @@ class TablePictures:
             return self._path.parent / value
         return b"" if value is None else bytes(value)
 
+    def _read_group(self, group: int) -> Any:
+        columns = [self._column]
+        table = undamaged(
+            lambda: self._file.read_row_group(group, columns=columns), self._path, f"row group {group + 1}"
+        )
+        return table.column(self._column)
 
-def _read_group(file: Any, group: int, column: str, path: Path) -> Any:
+
+def undamaged(read: Callable[[], Any], path: Path, part: str) -> Any:
+    """What ``read`` returns; DataError naming the file and the part of it where it fails."""
     try:
-        return file.read_row_group(group, columns=[column]).column(column)
+        return read()
     except Exception as error:  # damage shows in almost any way
-        raise DataError(f"{path}: row group {group + 1} cannot be read ({error}); is the file damaged?") from error
+        reason = str(error).strip()
+        raise DataError(f"{path}: {part} cannot be read ({reason}); is the file damaged?") from error
 
 
 def image_column(schema: Any) -> str | None:

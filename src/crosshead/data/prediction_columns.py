@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,14 +98,25 @@ def _output_columns(
     return found, list(found), "scores" if wanted.scores else "probabilities"
 
 
+def _no_numbers(column: Any) -> Iterator[tuple[int, Any]]:
+    """The rows and cells of a column that cannot be read as numbers."""
+    for row, cell in enumerate(column.to_pylist()):
+        try:
+            float(cell)
+        except (TypeError, ValueError):
+            yield row, cell
+
+
 def _numbers(column: Any, name: str, place: Place) -> Array:
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     if column.null_count:
         missing = np.flatnonzero(column.is_null().to_numpy())
         raise DataError(f"{place.source}: NaN, or an empty cell, at {place.row(int(missing[0]))}, column {name!r}")
     if not is_number_type(types, column.type):
-        example = column[0].as_py()
-        raise DataError(f"{place.source}: column {name!r} holds {column.type}, as {example!r}; give numbers")
+        row, example = next(_no_numbers(column), (0, column[0].as_py()))
+        raise DataError(
+            f"{place.source}: column {name!r} holds {column.type}, as {example!r} at {place.row(row)}; give numbers"
+        )
     values = column.to_numpy()
     return np.asarray(values if values.dtype in (np.float32, np.float64) else values.astype(np.float64))
 

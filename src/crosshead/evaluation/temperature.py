@@ -118,14 +118,14 @@ class _Problem:
         return math.fsum(sums) / self.total
 
     def slopes(self, u: float) -> tuple[float, float]:
-        """First and second derivative in u."""
+        """First and second derivative in u times `scale`: numbers near one, whatever the scores."""
         first, second = [], []
         for z, own, s in self._blocks():
             p = np.exp(u * z)
             p /= p.sum(axis=1, keepdims=True)
             mean = np.einsum("ij,ij->i", p, z)
-            first.append(float(s @ (mean - own)))
-            second.append(float(s @ np.einsum("ij,ij->i", p, (z - mean[:, None]) ** 2)))
+            first.append(float(s @ ((mean - own) / self.scale)))
+            second.append(float(s @ np.einsum("ij,ij->i", p, ((z - mean[:, None]) / self.scale) ** 2)))
         return math.fsum(first) / self.total, math.fsum(second) / self.total
 
 
@@ -147,7 +147,7 @@ def _root(problem: _Problem) -> float:
         if first == 0:
             return u
         lower, upper = (u, upper) if first < 0 else (lower, u)
-        step = u - first / second if second > 0 else math.nan
+        step = u - first / second / problem.scale if second > 0 else math.nan
         if abs(step - u) <= EXACT * u or upper - lower <= EXACT * u:
             return u
         if not lower < step < upper:  # also where the step is NaN

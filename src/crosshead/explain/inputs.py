@@ -31,6 +31,8 @@ LESSONS: Mapping[str, Lesson] = {
 
 ALIASES = {"cross_entropy": "softmax", "nll": "softmax", "bce": "binary", "brier": "mse"}
 
+LARGEST = 1e150  # whose square is a number still
+
 
 def make_case(
     scores: Float, target: Any, loss: str, classes: Sequence[Any] | None, base: float, options: Mapping[str, Any]
@@ -133,4 +135,9 @@ def one_sample(name: str, values: Any) -> Float:
     if not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite, but number {place + 1} of {len(array)} is {array[place]}")
+    largest = float(np.abs(array).max())
+    if largest > LARGEST:
+        raise ValueError(
+            f"{name} reach {largest:.1e}, and their squares are more than float64 holds; give smaller ones"
+        )
     return array

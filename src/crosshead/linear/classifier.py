@@ -140,6 +140,7 @@ class LinearClassifier(LinearScores):
         loss = self._loss()
         penalty = ElasticNet(check_number("alpha", self.alpha), check_number("l1_ratio", self.l1_ratio))
         check_budget(self.tol, self.max_iter, self.max_time)
+        check_flags(fit_intercept=self.fit_intercept, warm_start=self.warm_start)
         X, y = checked_training_data(self, X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
@@ -223,6 +224,13 @@ def check_number(name: str, value: Any) -> float:
     if not isinstance(value, Real) or not np.isfinite(float(value)) or value < 0:
         raise ValueError(f"{name} must be a finite number that is not negative, not {value!r}")
     return float(value)
+
+
+def check_flags(**values: Any) -> None:
+    """ValueError for one that is no truth value: a text such as "no" would count as true."""
+    for name, value in values.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
 
 
 def check_budget(tol: float, max_iter: int, max_time: float | None) -> None:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from crosshead.engines import TrainingData
 from crosshead.linear.base import LinearScores
-from crosshead.linear.classifier import check_budget, checked_training_data, seed_of
+from crosshead.linear.classifier import check_budget, check_flags, checked_training_data, seed_of
 from crosshead.linear.folds import FoldOutcome, make_folds, run_fold
 from crosshead.linear.path import Walked, walk_path, warn_uncertified
 from crosshead.linear.preparation import normalised, prepare
@@ -181,6 +181,7 @@ class LinearClassifierCV(LinearScores):
 
     def _options(self) -> WalkOptions:
         check_budget(self.tol, self.max_iter, self.max_time)
+        check_flags(fit_intercept=self.fit_intercept, one_standard_error=self.one_standard_error)
         return WalkOptions(
             loss=self._loss(),
             l1_ratio=self.l1_ratio,

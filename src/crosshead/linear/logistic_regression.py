@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from crosshead.engines import TrainingData
 from crosshead.linear.base import LinearScores
-from crosshead.linear.classifier import check_budget, check_number, checked_training_data, seed_of
+from crosshead.linear.classifier import check_budget, check_flags, check_number, checked_training_data, seed_of
 from crosshead.linear.preparation import Prepared, prepare
 from crosshead.linear.training import train
 from crosshead.losses import get_loss
@@ -113,6 +113,7 @@ class LogisticRegression(LinearScores):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Train on features X (N, D), dense or sparse, and labels y (N,)."""
         check_budget(self.tol, self.max_iter, None)
+        check_flags(fit_intercept=self.fit_intercept, dual=self.dual, warm_start=self.warm_start)
         X, y = checked_training_data(self, X, y)
         if y.ndim == 2:
             raise ValueError(f"y should be a 1d array of labels, got an array of shape {y.shape} instead")

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_X_y
 
 from crosshead.engines import TrainingData
 from crosshead.linear.base import FEATURE_TYPES
-from crosshead.linear.classifier import check_budget, check_number, seed_of
+from crosshead.linear.classifier import check_budget, check_flags, check_number, seed_of
 from crosshead.linear.folds import Fold, make_folds
 from crosshead.linear.held_out import BLOCK_ELEMENTS
 from crosshead.linear.predictor import score_blocks
@@ -70,6 +70,7 @@ def out_of_fold_probabilities(
     if not cost.has_probabilities:
         raise ValueError(f"the loss {cost.name!r} has no probabilities: use 'softmax' or 'binary'")
     check_budget(tol, max_iter, max_time)
+    check_flags(fit_intercept=fit_intercept)
     penalty = ElasticNet(check_number("alpha", alpha), check_number("l1_ratio", l1_ratio))
     X, y = check_X_y(X, y, accept_sparse="csr", dtype=FEATURE_TYPES, ensure_min_samples=2)
     classes = np.unique(y)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_X_y
 
 from crosshead.engines import TrainingData
 from crosshead.linear.base import FEATURE_TYPES
-from crosshead.linear.classifier import check_budget, seed_of
+from crosshead.linear.classifier import check_budget, check_flags, seed_of
 from crosshead.linear.grid import alpha_max, best_bias, count_of, given_alphas, grid
 from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.walk import Point, Walk, WalkOptions
@@ -138,6 +138,7 @@ def regularisation_path(
     (True, (5, 3, 4), 0)
     """
     check_budget(tol, max_iter, max_time)
+    check_flags(fit_intercept=fit_intercept, keep_coef=keep_coef)
     several = np.ndim(y) == 2 and np.shape(y)[1] > 1
     X, y = check_X_y(X, y, accept_sparse="csr", dtype=FEATURE_TYPES, multi_output=several, ensure_min_samples=2)
     if sample_weight is not None:

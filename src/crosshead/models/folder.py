@@ -160,7 +160,7 @@ def _check_place(place: Path, name: str) -> None:
 def _is_ours(place: Path) -> bool:
     try:
         document = json.loads((place / DOCUMENT).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
 
@@ -178,7 +178,7 @@ def _read_document(place: Path, name: str) -> dict[str, Any]:
     content = _read_file(place, DOCUMENT, name)
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # thousands of brackets
         raise ModelError(f"{name}: {DOCUMENT} is not JSON; it was altered or cut short") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelError(f"{name}: {DOCUMENT} does not describe a crosshead model")

@@ -19,7 +19,7 @@ MEANING: dict[str, str] = {
     "max_time": "max_time was used up",
     "stalled": "no further progress is possible in double precision",
     "no_certificate": "alpha = 0 has no duality gap; the gradient is small, but nothing bounds the optimum",
-    "interrupted": "interrupted from the keyboard; the best weights so far are kept",
+    "interrupted": "interrupted before the end; the best weights so far are kept",
     "stopped": "the callback asked to stop; the best weights so far are kept",
 }
 
