@@ -176,7 +176,7 @@ void require_targets(const std::optional<Labels>& labels, const std::optional<Ma
 double ascend(const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
             std::optional<Matrix> soft_target, Vector share, Vector squares, const std::string& loss, double margin,
             double label_smoothing, double l2, double bias_step, OutFloats weight, OutVector bias, OutMatrix residual,
-            OutBytes pause, OutBytes waiting, OutIndices order, double unmoved, int sweeps, std::uint64_t seed) {
+            OutBytes pause, OutBytes waiting, OutIndices order, double still, int sweeps, std::uint64_t seed) {
   const crosshead::Features& view = features.view;
   const std::size_t rows = static_cast<std::size_t>(view.rows), classes = bias.shape(0);
   const std::size_t columns = static_cast<std::size_t>(view.columns);
@@ -211,7 +211,7 @@ double ascend(const std::string& isa, const FeatureHandle& features, std::option
   task.pause = pause.data();
   task.waiting = waiting.data();
   task.order = order.data();
-  task.unmoved = unmoved;
+  task.still = still;
   const crosshead::Ascend run = ascend_of(isa);
   const nb::gil_scoped_release release;
   return run(task, sweeps, seed);
@@ -230,6 +230,6 @@ void bind_descents(nb::module_& module) {
   module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("share"), nb::arg("squares"), nb::arg("loss"), nb::arg("margin"),
              nb::arg("label_smoothing"), nb::arg("l2"), nb::arg("bias_step"), nb::arg("weight"), nb::arg("bias"),
-             nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"), nb::arg("order"), nb::arg("unmoved"),
+             nb::arg("residual"), nb::arg("pause"), nb::arg("waiting"), nb::arg("order"), nb::arg("still"),
              nb::arg("sweeps"), nb::arg("seed"));
 }

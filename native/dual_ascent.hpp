@@ -27,7 +27,7 @@ struct AscentTask {
   std::uint8_t* pause = nullptr;     // (rows,) sweeps to leave a row out that did not move when it was looked at last
   std::uint8_t* waiting = nullptr;   // (rows,) of those, how many are still to come
   std::int64_t* order = nullptr;     // (rows,) a permutation, shuffled further
-  double unmoved = 0.0;              // a change of all of a row's residuals that is none
+  double still = 0.0;                // a row whose residuals change by no more than that may wait
 };
 
 // Sweeps over the rows in a random order that `seed` decides; returns the largest change of a residual in the last one.

@@ -14,6 +14,7 @@ namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr std::uint8_t kMostPause = 16;
+constexpr double kUnmoved = 1e-9;      // of a residual, whose size is at most about one
 constexpr double kLeastCurvature = 1e-200, kMostCurvature = 1e300;  // of a row that is looked at: others overflow
 
 // SplitMix64 (Steele, Lea and Flood, 2014).
@@ -70,7 +71,7 @@ class Sweeper {
       __builtin_prefetch(residual + c);
   }
 
-  // Maximises over the residuals of row i; whether they moved.
+  // Maximises over the residuals of row i; whether they moved by more than what lets a row wait.
   bool visit(std::int64_t i) {
     const double curvature = t_.share[i] * (t_.squares[i] / t_.l2 + t_.bias_step);
     if (!(curvature > kLeastCurvature && curvature < kMostCurvature)) return false;
@@ -87,7 +88,7 @@ class Sweeper {
     if (!step_.want(i, residual, scores, curvature, wanted)) return false;
     double moved = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) moved = std::max(moved, std::fabs(wanted[c] - residual[c]));
-    if (!(moved > t_.unmoved)) return false;
+    if (!(moved > kUnmoved)) return false;
     largest_ = std::max(largest_, moved);
     for (std::int64_t c = 0; c < t_.classes; ++c) {
       const double change = t_.share[i] * (wanted[c] - residual[c]);
@@ -96,7 +97,7 @@ class Sweeper {
       wanted[c] = -change / t_.l2;
     }
     rows_.add(i, wanted);
-    return true;
+    return moved > t_.still;
   }
 
   const AscentTask& t_;

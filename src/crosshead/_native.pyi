@@ -93,7 +93,7 @@ def ascend(
     pause: Array,
     waiting: Array,
     order: Array,
-    unmoved: float,
+    still: float,
     sweeps: int,
     seed: int,
 ) -> float: ...

@@ -28,7 +28,6 @@ BLOCK_ELEMENTS = 1 << 21
 LANES = 16  # classes that the kernel treats side by side: weights of sparse features are a multiple of so many
 FEW_CLASSES = 8  # below, that would be wasteful
 LONGEST_STEP = 1e150  # of the bias: what no product takes out of the numbers
-LEAST_MOVE = 1e-9  # of a residual, whose size is about one at most
 STILL = 0.02  # of the largest change of a sweep: less is hardly one
 LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is looked at: others overflow
 
@@ -38,7 +37,8 @@ class Ascent:
     """The residuals r (N, C) of all rows, the weights W and the bias b (C,) that belong to them.
 
     ``weight`` has the features' type and drifts by its rounding; `settle` makes it anew. It is (C, D), and for sparse
-    features (D, C) or somewhat wider. ``bias_step`` is 1/β, zero without a bias.
+    features (D, C) or somewhat wider. ``bias_step`` is 1/β, zero without a bias. A row whose residuals change by no more
+    than ``still`` is left out of the next sweep, of more the next time.
     """
 
     data: TrainingData
@@ -54,7 +54,7 @@ class Ascent:
     waiting: Array
     order: Array
     sweeps: int = field(default=0)
-    unmoved: float = field(default=LEAST_MOVE)
+    still: float = field(default=0.0)
 
     @classmethod
     def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent | None:
@@ -88,7 +88,7 @@ class Ascent:
         """
         self.sweeps += sweeps
         if self.loss.smooth:
-            self.unmoved = max(STILL * largest, LEAST_MOVE)
+            self.still = STILL * largest
 
     @staticmethod
     def fits(data: TrainingData) -> bool:
@@ -159,7 +159,8 @@ def ascend(ascent: Ascent, sweeps: int) -> None:
         np.random.default_rng(ascent.sweeps).shuffle(ascent.order)
         ascent.sweeps += 1
         for i in ascent.order:
-            curvature = ascent.share[[i]] * (ascent.squares[[i]] / ascent.l2 + ascent.bias_step)
+            with np.errstate(over="ignore", invalid="ignore"):
+                curvature = ascent.share[[i]] * (ascent.squares[[i]] / ascent.l2 + ascent.bias_step)
             if not LEAST_CURVATURE < float(curvature[0]) < MOST_CURVATURE:
                 continue
             scores = _scores(ascent, i)

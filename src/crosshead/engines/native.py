@@ -153,7 +153,7 @@ class NativeEngine:
             pause=ascent.pause,
             waiting=ascent.waiting,
             order=ascent.order,
-            unmoved=ascent.unmoved,
+            still=ascent.still,
             sweeps=sweeps,
             seed=ascent.sweeps,
         )

@@ -71,7 +71,7 @@ def _level(point: Float, rate: float, most: float, before: float) -> float:
 
 
 def softmax(before: Float, scores: Float, curvature: Float) -> Float:
-    """The p = softmax(u) at u = z − q(p − p₀), to a tenth of the error that p₀ has, (n, C).
+    """The p = softmax(u) at u = z − q(p − p₀), to an error of a tenth, or of that which p₀ has, (n, C).
 
     By Newton's method: I + q(diag p − ppᵀ) is inverted as a diagonal and one rank. A step that does not shrink the
     error is halved. Where that does not come near, p is as far on the way from p₀ to softmax(z) as always gains
@@ -92,7 +92,7 @@ def _softmax_row(before: Float, scores: Float, curvature: float) -> Float:
         if not size < smallest:
             here = (here + last) / 2
             continue
-        first, smallest = (size if k == 0 else first), size
+        first, smallest = (min(size, 1.0) if k == 0 else first), size
         if size <= UNSEEN or (k > 0 and size <= NEAR * first):
             return p
         inverse = 1 / (1 + curvature * p)

@@ -18,15 +18,16 @@ FIRST_SWEEPS = 5  # before the first certificate
 MOST_GROWTH = 1.0  # times as many sweeps as there were so far, at most, before the next
 BEYOND = 0.5  # of tol: where the gap is aimed at
 LEAST_TOL = 1e-15  # of what is foretold
-PATIENCE, ENOUGH = 40, 0.8  # sweeps, after which each certificate must bring the gap to this share of the one before
+ENOUGH, MOST_IDLE = 0.8, 3  # a share of the gap, and so many certificates in turn that do not bring it there
 
 
 @dataclass(frozen=True)
 class SmoothAscentState:
-    """The ascent, or the state of the method that has taken over."""
+    """The ascent with its certificates in turn that gained little, or the state of the method that has taken over."""
 
     ascent: Any
     after: Any = None
+    idle: int = 0
 
 
 @final
@@ -53,9 +54,10 @@ class SmoothAscent:
             return SmoothAscentState(None, self.after.step(run, state.after))
         before = run.gap
         _ascend(run, ascent, _sweeps_to_come(ascent.sweeps, before, run.tol))
-        if ascent.sweeps > PATIENCE and not run.gap <= ENOUGH * before:
+        idle = 0 if run.gap <= ENOUGH * before else state.idle + 1
+        if idle == MOST_IDLE:
             return SmoothAscentState(None, self.after.start(run, run.best.point))
-        return state
+        return SmoothAscentState(ascent, idle=idle)
 
     def stuck(self, state: SmoothAscentState) -> bool:
         """Whether what has taken over is stuck."""
