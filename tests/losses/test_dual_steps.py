@@ -1,4 +1,4 @@
-"""One row's best residual: its optimality condition, by each loss's own gradient and conjugate; and what is contained."""
+"""One row's best residual: its optimality, by each loss's own gradient and conjugate; and what is contained."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import optimize, sparse
+from scipy import optimize
 
 from crosshead.engines import TrainingData, make_engine
 from crosshead.engines.dual_ascent import Ascent

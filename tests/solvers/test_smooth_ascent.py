@@ -1,4 +1,4 @@
-"""Dual ascent over sparse rows and for smooth losses: its kernel, the twin, other solvers' optima, and who takes over."""
+"""Dual ascent over sparse rows and for smooth losses: its kernel, its twin, other solvers' optima, who takes over."""
 
 from __future__ import annotations
 
@@ -30,9 +30,15 @@ CLASSES = 4
 
 
 def texts(
-    n: int = 83, columns: int = 40, classes: int = CLASSES, *, seed: int = 0, dtype: Any = np.float64, wide: bool = False
+    n: int = 83,
+    columns: int = 40,
+    classes: int = CLASSES,
+    *,
+    seed: int = 0,
+    dtype: Any = np.float64,
+    wide: bool = False,
 ) -> TrainingData:
-    """Short rows of few entries, some of them empty, of length one; some weights are zero, and class 1 may be absent."""
+    """Short rows of few entries, some of them empty, of length one; some weights are zero."""
     random = np.random.default_rng(seed)
     y = random.integers(0, classes, n).astype(np.int32)
     X = sparse.random(n, columns, 0.15, format="lil", random_state=random, data_rvs=random.random)

@@ -5,9 +5,9 @@ With residuals rᵢ in the domain of the loss's conjugate and normalised row wei
     W = −(1/α) Σ sᵢ rᵢ xᵢᵀ,    b = b₀ − (1/β) Σ sᵢ rᵢ,
 
 and the dual objective as a function of one row's rᵢ alone has a maximum that each loss knows (`Loss.dual_step`;
-Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013). β > 0 stands for β/2·‖b − b₀‖², without which a
-bias could not follow a single row; moving b₀ to b makes it vanish in the limit (Rockafellar, SIAM Journal on Control and
-Optimization 14, 1976).
+Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013). β > 0 stands for β/2·‖b − b₀‖², without which
+a bias could not follow a single row; moving b₀ to b makes it vanish in the limit (Rockafellar, SIAM Journal on Control
+and Optimization 14, 1976).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Ascent:
     """The residuals r (N, C) of all rows, the weights W and the bias b (C,) that belong to them.
 
     ``weight`` has the features' type and drifts by its rounding; `settle` makes it anew. It is (C, D), and for sparse
-    features (D, C) or somewhat wider. ``bias_step`` is 1/β, zero without a bias. A row whose residuals change by no more
-    than ``still`` is left out of the next sweep, of more the next time.
+    features (D, C) or somewhat wider. ``bias_step`` is 1/β, zero without a bias. A row whose residuals change by no
+    more than ``still`` is left out of the next sweep, of more the next time.
     """
 
     data: TrainingData

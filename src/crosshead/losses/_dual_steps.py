@@ -34,7 +34,7 @@ def worst(residual: Float, violation: Float, target: Array, curvature: Float) ->
     after = np.maximum(point - thresholds[rows, last][:, None], 0)
     after[rows, target] = 0.0
     after[rows, target] = -after.sum(axis=1)
-    return after
+    return np.asarray(after)
 
 
 def each(

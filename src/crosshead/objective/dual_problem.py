@@ -45,7 +45,7 @@ class DualProblem:
 
     @property
     def ascends(self) -> bool:
-        """Whether dual coordinate ascent is possible, and worth its while: on dense rows smooth losses have better ways."""
+        """Whether dual coordinate ascent is possible, and worth its while: dense rows have better ways if smooth."""
         data = self.engine.data
         if not self._has_ascent or self.penalty.l1_weight > 0 or self.small:
             return False

@@ -18,7 +18,7 @@ FIRST_SWEEPS = 5  # before the first certificate
 MOST_GROWTH = 1.0  # times as many sweeps as there were so far, at most, before the next
 BEYOND = 0.5  # of tol: where the gap is aimed at
 LEAST_TOL = 1e-15  # of what is foretold
-ENOUGH, MOST_IDLE = 0.8, 3  # a share of the gap, and so many certificates in turn that do not bring it there
+ENOUGH, MOST_IDLE = 0.97, 4  # a share of the gap, and so many certificates in turn that do not bring it there
 
 
 @dataclass(frozen=True)
