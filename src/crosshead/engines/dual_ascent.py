@@ -107,8 +107,8 @@ class Ascent:
     def settle(self) -> tuple[Float, DualPoint]:
         """W (C, D) in float64 from the residuals, which ``weight`` is set to as well, and their dual point."""
         data, C = self.data, self.data.n_classes
-        gradient, value = np.zeros((C, data.n_features)), 0.0
-        step = data.n_rows if data.sparse else max(1, BLOCK_ELEMENTS // max(C, data.n_features))
+        gradient, value = np.zeros((data.n_features, C) if data.sparse else (C, data.n_features)), 0.0
+        step = max(1, BLOCK_ELEMENTS // (C if data.sparse else max(C, data.n_features)))
         for first in range(0, data.n_rows, step):
             block, share = data.block(first, first + step), self.share[first : first + step]
             residual = self.residual[first : first + step]
@@ -116,16 +116,13 @@ class Ascent:
             value -= float(share @ self.loss.conjugate(residual, block.target))
             weighted = residual * share[:, None]
             if data.sparse:
-                gradient += (block.features.T @ weighted).T
+                gradient += block.features.T @ weighted
             else:
                 gradient += weighted.T @ block.features.astype(np.float64)
-        weight = -gradient / self.l2
         with np.errstate(over="ignore"):  # of an infinite weight no score is a number, and no row moves
-            if data.sparse:
-                self.weight[:, :C] = weight.T
-            else:
-                self.weight[:] = weight
-        return weight, DualPoint(value, gradient, self.share @ self.residual)
+            self.weight[:, : gradient.shape[1]] = gradient / -self.l2
+        gradient = np.ascontiguousarray(gradient.T) if data.sparse else gradient
+        return gradient / -self.l2, DualPoint(value, gradient, self.share @ self.residual)
 
     def follow_bias(self, total: Float) -> None:
         """Move b₀ to where b is; ``total`` is Σ sᵢ rᵢ."""

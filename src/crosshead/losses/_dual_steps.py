@@ -121,9 +121,13 @@ def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:
     return _numerics.sigmoid(here)
 
 
-def onto_simplex(p: Float) -> Float:
-    """Rows of probabilities that rounding took from the simplex, put back, (n, C). What is no number becomes zero."""
-    p = np.fmax(p, 0.0)
-    total = p.sum(axis=1, keepdims=True)
-    known = np.isfinite(total) & (total > 0)
-    return np.where(known, p / np.where(known, total, 1.0), 1.0 / p.shape[1])
+def put_on_simplex(p: Float) -> None:
+    """Put rows of probabilities (n, C) that rounding took from the simplex back, in place.
+
+    What is no number becomes zero, and a row of zeros or infinities the uniform one.
+    """
+    np.fmax(p, 0.0, out=p)
+    total = p.sum(axis=1)
+    lost = ~(np.isfinite(total) & (total > 0))
+    p[lost], total[lost] = 1.0, p.shape[1]
+    p /= total[:, None]

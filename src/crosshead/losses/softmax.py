@@ -116,8 +116,9 @@ class Softmax:
 
     def contain(self, residual: Float, target: Array) -> None:
         """Put p = r + y into the simplex, in place."""
-        y = self._distribution(target, residual.shape, np.float64)
-        np.subtract(_dual_steps.onto_simplex(residual + y), y, out=residual)
+        self._shift(residual, target, 1)
+        _dual_steps.put_on_simplex(residual)
+        self._shift(residual, target, -1)
 
     def infimum(self, target: Array) -> Array:
         """The entropy of the (smoothed) target: 0 for class indices without smoothing, (n,).
@@ -221,6 +222,16 @@ class Softmax:
         if self.label_smoothing == 0:
             return rows
         return np.asarray((1 - self.label_smoothing) * rows + self.label_smoothing / shape[1])
+
+    def _shift(self, rows: Float, target: Array, sign: int) -> None:
+        """Add the targets to rows (n, C), or take them off, in place."""
+        if has_rows(target):
+            rows += sign * self._distribution(target, rows.shape, rows.dtype)
+            return
+        indices = as_indices(target, rows.shape)
+        rows[np.arange(len(rows)), indices] += sign * (1 - self.label_smoothing)
+        if self.label_smoothing > 0:
+            rows += sign * self.label_smoothing / rows.shape[1]
 
     def _smoothed_moments(self, moments: Moments) -> tuple[Float, Float]:
         """Mean target and mean target × features after label smoothing, from those before it."""
