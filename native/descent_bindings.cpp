@@ -183,7 +183,8 @@ double ascend(const std::string& isa, const FeatureHandle& features, std::option
   require(view.element != Element::bfloat16 && view.chosen == nullptr, "dual ascent needs all rows of float features");
   require(view.sparse || view.column_stride == 1 || view.columns <= 1, "dual ascent needs rows whose columns lie side by side");
   require(element_of(weight.dtype()) == view.element, "weight has another type than the features");
-  require(view.sparse ? weight.shape(0) == columns && weight.shape(1) >= classes
+  const std::size_t whole = (classes + 15) / 16 * 16;  // the most that the kernels have room for
+  require(view.sparse ? weight.shape(0) == columns && weight.shape(1) >= classes && weight.shape(1) <= whole
                       : weight.shape(0) == classes && weight.shape(1) == columns, "weight has another shape");
   require(residual.shape(0) == rows && residual.shape(1) == classes, "residual has another shape");
   require(share.shape(0) == rows && squares.shape(0) == rows && pause.shape(0) == rows && waiting.shape(0) == rows &&

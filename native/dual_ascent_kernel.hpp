@@ -39,8 +39,8 @@ class Sweeper {
       : t_(task),
         rows_(task),
         step_(task),
-        scores_(static_cast<std::size_t>(task.classes)),
-        wanted_(static_cast<std::size_t>(task.classes)) {}
+        scores_(static_cast<std::size_t>((task.classes + kLanes - 1) / kLanes * kLanes)),
+        wanted_(scores_.size()) {}
 
   double sweep(Random& random) {
     const std::int64_t rows = t_.features.rows;

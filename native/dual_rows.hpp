@@ -1,4 +1,5 @@
 // How dual ascent meets a row of features: its scores, and what a change of its residuals adds to W.
+// Scores and changes lie in buffers of whole lanes, beyond the last class zero.
 #pragma once
 
 #include <algorithm>
@@ -139,16 +140,14 @@ class SparseRows {
       for (int lane = 0; lane < count; ++lane) sums[lane] += x * load(weight + lane * kLanes);
     }
     for (int lane = 0; lane < count; ++lane)
-      for (int e = 0; e < kLanes && first + lane * kLanes + e < classes_; ++e)
-        out[first + lane * kLanes + e] = static_cast<double>(sums[lane][e]);
+      store(out + first + lane * kLanes, __builtin_convertvector(sums[lane], Lane<double>));
   }
 
   template <int count>
   void add_lanes(std::int64_t i, std::int64_t first, const double* factor) const {
-    Lane<T> change[count] = {};
+    Lane<T> change[count];
     for (int lane = 0; lane < count; ++lane)
-      for (int e = 0; e < kLanes && first + lane * kLanes + e < classes_; ++e)
-        change[lane][e] = static_cast<T>(factor[first + lane * kLanes + e]);
+      change[lane] = __builtin_convertvector(load(factor + first + lane * kLanes), Lane<T>);
     for (Index k = starts_[i]; k < starts_[i + 1]; ++k) {
       T* weight = weights_of(k) + first;
       const Lane<T> x = fill<T>(values_[k]);
