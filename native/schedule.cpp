@@ -290,4 +290,48 @@ BFloat16Copy copy_to_bfloat16(const Features& f, double unit, int threads, std::
   return {(flaws & kOverflow) == 0, (flaws & kNoMultiple) == 0};
 }
 
+namespace {
+
+constexpr std::int32_t kLargestRounded = 0x7f7f7fff;  // the bits of the largest float that does not round to infinity
+
+// The bits of the largest number's size; of more than that where there is one that is no number.
+template <class S>
+std::int32_t largest_size(const S* from, std::int64_t stride, std::int64_t columns) {
+  std::int32_t largest = 0;
+  for (std::int64_t d = 0; d < columns; ++d) {
+    const std::int32_t size = std::bit_cast<std::int32_t>(static_cast<float>(from[d * stride])) & 0x7fffffff;
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
+template <class S>
+bool rows_fit(const Features& f, std::int64_t first, std::int64_t last) {
+  for (std::int64_t i = first; i < last; ++i) {
+    const S* from = static_cast<const S*>(f.values) + (f.chosen ? f.chosen[i] : i) * f.row_stride;
+    // The same loop, once with a stride that the compiler knows, so that it becomes vectors.
+    const std::int32_t largest = f.column_stride == 1 ? largest_size(from, 1, f.columns)
+                                                      : largest_size(from, f.column_stride, f.columns);
+    if (largest > kLargestRounded) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool fits_bfloat16(const Features& f, int threads) {
+  constexpr std::int64_t kStep = 1024;
+  const std::int64_t chunks = (f.rows + kStep - 1) / kStep;
+  const int used = useful_threads(static_cast<double>(f.rows) * static_cast<double>(f.columns), chunks, threads);
+  std::atomic<std::int64_t> next{0};
+  std::atomic<bool> fit{true};
+  run_on_threads(used, [&](int) {
+    for (std::int64_t chunk; fit && (chunk = next.fetch_add(1)) < chunks;) {
+      const std::int64_t first = chunk * kStep, last = first + kStep < f.rows ? first + kStep : f.rows;
+      if (!(f.element == Element::float32 ? rows_fit<float>(f, first, last) : rows_fit<double>(f, first, last))) fit = false;
+    }
+  });
+  return fit;
+}
+
 }  // namespace crosshead

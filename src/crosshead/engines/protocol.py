@@ -66,14 +66,6 @@ class Engine(Protocol):
         """Cheaper, more coarsely rounded passes over the same rows, if there are any."""
         ...
 
-    def begin_coarse(self) -> None:
-        """Have those passes made ready beside other work; `coarse` waits for them."""
-        ...
-
-    def end_coarse(self) -> None:
-        """Give back what those passes hold in memory; asked for again, they are made again."""
-        ...
-
     def over(self, data: TrainingData) -> Engine:
         """The same engine over other rows, without coarse passes."""
         ...

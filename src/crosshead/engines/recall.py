@@ -43,12 +43,6 @@ class RecallingEngine:
         """None: from the solution of one alpha to that of the next is too short a way for coarse passes."""
         return None
 
-    def begin_coarse(self) -> None:
-        """Nothing: there are no coarse passes."""
-
-    def end_coarse(self) -> None:
-        """Nothing, likewise."""
-
     def over(self, data: TrainingData) -> Engine:
         """The other engine over other rows: nothing is remembered of those."""
         return self._engine.over(data)

@@ -120,14 +120,6 @@ class Objective:
         """The relative difference of two values that coarse passes tell apart; None where there are no such passes."""
         return None if self.engine.coarse is None else self.engine.coarse.resolution
 
-    def begin_coarse(self) -> None:
-        """Have coarse passes made ready beside other work."""
-        self.engine.begin_coarse()
-
-    def end_coarse(self) -> None:
-        """Give back what coarse passes hold."""
-        self.engine.end_coarse()
-
     def unpack(self, point: Float) -> tuple[Float, Float]:
         """W (C, D) and b (C,) of a flat vector, as views."""
         split = self.n_classes * self.n_features
