@@ -11,6 +11,7 @@
 #include <string>
 #include <tuple>
 
+#include "array_memory.hpp"
 #include "binding_checks.hpp"
 #include "coordinate_descent.hpp"
 #include "dual_ascent.hpp"
@@ -417,6 +418,7 @@ void ascend(const std::string& isa, const FeatureHandle& features, Labels labels
 
 NB_MODULE(_native, module) {
   bind_heads(module);
+  bind_array_memory(module);
   nb::class_<FeatureHandle>(module, "Features")
       .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
       .def_prop_ro("split", [](const FeatureHandle& f) { return f.view.split; })

@@ -8,12 +8,12 @@
 
 namespace crosshead {
 
-constexpr std::size_t kLargeBlock = 1 << 18;  // bytes from which a block is large
+constexpr std::size_t kLargeBlock = 1 << 19;  // bytes from which a block is large
 
-// A block on a 64-byte boundary, or null where there is no memory; of zeros if so asked.
-void* take_large(std::size_t bytes, bool zero);
+// A block on a 64-byte boundary, or null where there is no memory; of zeros if so asked. `bytes` becomes its size.
+void* take_large(std::size_t& bytes, bool zero);
 
-// Gives back what `take_large` gave, with the size that was asked for.
+// Gives back what `take_large` gave, of that size.
 void give_large(void* block, std::size_t bytes);
 
 // Between the two, on any thread, blocks that were given are kept. They may be nested. No more is kept than that all

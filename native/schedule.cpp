@@ -12,6 +12,7 @@
 #include <new>
 #include <vector>
 
+#include "large_memory.hpp"
 #include "thread_pool.hpp"
 
 namespace crosshead {
@@ -21,17 +22,19 @@ constexpr std::int64_t kAlignment = 64;
 constexpr double kSmallJob = 2e6;  // multiplications below which waking a thread costs more than it saves
 
 struct Release {
-  void operator()(void* p) const { std::free(p); }
+  std::size_t large = 0;  // bytes, of a large block
+  void operator()(void* p) const { large > 0 ? give_large(p, large) : std::free(p); }
 };
 using Memory = std::unique_ptr<void, Release>;
 
 Memory allocate(std::int64_t elements, Element type, bool zero) {
   const std::size_t bytes = static_cast<std::size_t>(elements) * (type == Element::float32 ? 4 : 8);
-  const std::size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded);
+  std::size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;
+  const bool large = rounded >= kLargeBlock;
+  void* memory = large ? take_large(rounded, zero) : std::aligned_alloc(kAlignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
-  if (zero) std::memset(memory, 0, rounded);
-  return Memory(memory);
+  if (zero && !large) std::memset(memory, 0, rounded);
+  return Memory(memory, Release{large ? rounded : 0});
 }
 
 // Adds the chunks' sums in the order of the chunks, while other chunks are being computed into other slots. A thread
@@ -83,11 +86,13 @@ class OrderedSum {
   bool adding_ = false;
 };
 
-// Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small.
+// Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small, so that
+// none waits for another's chunk. Where they are large, chunks are long, and a slot is as much memory as W.
 int slots_for(int threads, std::int64_t elements) {
-  constexpr std::int64_t kSmallSums = 1 << 17;
+  constexpr std::int64_t kSmallSums = 1 << 17, kLargeSums = 1 << 18;
   if (threads == 1) return 1;
-  return elements <= kSmallSums ? 4 * threads : threads + 1;
+  if (elements <= kSmallSums) return 4 * threads;
+  return elements <= kLargeSums ? threads + 1 : threads;
 }
 
 double multiplications_per_row(const PassTask& task) {

@@ -82,7 +82,7 @@ class NativeEngine:
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
         if self._steering is not None and not exact:
-            return self._steering.evaluate(self._steering.on_grid(weight), bias, loss)
+            return self._steering.evaluate(weight, bias, loss)  # which rounds it: nobody asks where the grid is
         double = exact or self.data.features.dtype == np.float64
         return native_pass(
             self.data, self._features, self.instruction_set, self._threads, weight, bias, loss, double_precision=double

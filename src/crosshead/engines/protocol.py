@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
@@ -29,6 +31,15 @@ class PassSums:
     dual: float
     weight_gradient: Float
     bias_gradient: Float
+
+    @property
+    def gradient(self) -> Float:
+        """Both gradients as one vector, (C·D + C,): the memory itself where they lie in it side by side."""
+        weight, bias = self.weight_gradient, self.bias_gradient
+        whole = weight.base
+        if whole is not None and whole is bias.base and whole.ndim == 1 and whole.size == weight.size + bias.size:
+            return np.asarray(whole)
+        return np.concatenate([weight.ravel(), bias])
 
 
 class CoarsePasses(Protocol):
