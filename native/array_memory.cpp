@@ -23,7 +23,7 @@ namespace {
 // of no elements may have asked for some.
 struct Header {
   std::size_t bytes;  // that the array asked for
-  std::size_t block;  // those of the large block it lies in, or 0
+  bool large;
 };
 constexpr std::size_t kSmallFront = 16, kLargeFront = 64;
 static_assert(sizeof(Header) <= kSmallFront);
@@ -33,12 +33,11 @@ Header& header_of(void* numbers) { return *reinterpret_cast<Header*>(static_cast
 void* take(std::size_t bytes, bool zero) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) return nullptr;
   const bool large = bytes >= crosshead::kLargeBlock;
-  const std::size_t front = large ? kLargeFront : kSmallFront;
-  std::size_t whole = bytes + front;
+  const std::size_t front = large ? kLargeFront : kSmallFront, whole = bytes + front;
   void* block = large ? crosshead::take_large(whole, zero) : (zero ? std::calloc(whole, 1) : std::malloc(whole));
   if (block == nullptr) return nullptr;
   void* numbers = static_cast<char*>(block) + front;
-  header_of(numbers) = {bytes, large ? whole : 0};
+  header_of(numbers) = {bytes, large};
   return numbers;
 }
 
@@ -46,7 +45,7 @@ void array_free(void*, void* numbers, std::size_t) {
   if (numbers == nullptr) return;
   const Header header = header_of(numbers);
   char* front = static_cast<char*>(numbers);
-  if (header.block > 0) crosshead::give_large(front - kLargeFront, header.block);
+  if (header.large) crosshead::give_large(front - kLargeFront, header.bytes + kLargeFront);
   else std::free(front - kSmallFront);
 }
 

@@ -1,93 +1,70 @@
 #include "large_memory.hpp"
 
+#include <cstdint>
 #include <cstdlib>
-#include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <mutex>
-#include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #define CROSSHEAD_PAGES 1
 #endif
 
 namespace crosshead {
 namespace {
 
-constexpr std::size_t kPage = 4096, kHugePage = 1 << 21;
-constexpr std::size_t kSlack = 8;  // a block may be longer than asked for by one part in so many
+#ifdef CROSSHEAD_PAGES
 
-std::size_t whole_pages(std::size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+constexpr std::size_t kHugePage = 1 << 21;
+
+std::size_t whole_pages(std::size_t bytes) {
+  static const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
+}
 
 void* map(std::size_t bytes) {
-#ifdef CROSSHEAD_PAGES
   void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return nullptr;
 #ifdef MADV_HUGEPAGE
   if (bytes >= kHugePage) madvise(block, bytes, MADV_HUGEPAGE);  // advice: where it is not taken, nothing is lost
 #endif
   return block;
-#else
-  return std::calloc(bytes, 1);
-#endif
 }
 
-void unmap(void* block, std::size_t bytes) {
-#ifdef CROSSHEAD_PAGES
-  munmap(block, bytes);
-#else
-  std::free(block);
-#endif
-}
-
-struct Block {
-  void* start;
-  std::size_t bytes;
-};
-
+// Ranges of pages that are not in use but still mapped. The system takes back any part of any of them, so that they are
+// cut and joined as they are needed.
 class Pool {
  public:
-  // Of at least so many bytes; how many is said in the end.
-  void* take(std::size_t& bytes, bool zero) {
+  void* take(std::size_t bytes, bool zero) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      const std::size_t fit = nearest(bytes);
-      if (fit < kept_.size()) {
-        void* block = kept_[fit].start;
-        const std::size_t asked = bytes;
-        bytes = kept_[fit].bytes;
-        forget(fit);
-        used_ += bytes;
+      used_ += bytes;
+      if (void* block = cut(bytes)) {
         if (used_ > most_used_) most_used_ = used_;
-        if (zero) std::memset(block, 0, asked);
+        if (zero) std::memset(block, 0, bytes);
         return block;
       }
-      used_ += bytes;
-      while (!kept_.empty() && used_ + held_ > most_used_) release_oldest();
+      if (used_ + held_ > most_used_) release(used_ + held_ - most_used_);
       if (used_ > most_used_) most_used_ = used_;
-      ++misses;
     }
     void* block = map(bytes);
     if (block != nullptr) return block;
     const std::lock_guard<std::mutex> lock(mutex_);
-    while (!kept_.empty()) release_oldest();
+    release(held_);
     block = map(bytes);
     if (block == nullptr) used_ -= bytes;
     return block;
   }
 
   void give(void* block, std::size_t bytes) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      used_ -= bytes;
-      if (keepers_ > 0) {
-        kept_.push_back({block, bytes});
-        held_ += bytes;
-        return;
-      }
-    }
-    unmap(block, bytes);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    used_ -= bytes;
+    if (keepers_ > 0) keep(reinterpret_cast<std::uintptr_t>(block), bytes);
+    else munmap(block, bytes);
   }
 
   void begin() {
@@ -97,37 +74,62 @@ class Pool {
 
   void end() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (--keepers_ > 0) return;
-    while (!kept_.empty()) release_oldest();
-    if (getenv("POOLSTAT")) fprintf(stderr, "misses %ld most %zu\n", misses, most_used_);
+    if (--keepers_ == 0) release(held_);
   }
 
   std::mutex& mutex() { return mutex_; }
 
-  long misses = 0;
  private:
-  // The shortest block that will do, of those the one given last: most of it may still lie in the caches.
-  std::size_t nearest(std::size_t bytes) const {
-    std::size_t best = kept_.size();
-    for (std::size_t i = kept_.size(); i-- > 0;)
-      if (kept_[i].bytes >= bytes && kept_[i].bytes - bytes <= bytes / kSlack &&
-          (best == kept_.size() || kept_[i].bytes < kept_[best].bytes))
-        best = i;
-    return best;
+  using Ranges = std::map<std::uintptr_t, std::size_t>;
+
+  // The front of the shortest range that will do; null where there is none.
+  void* cut(std::size_t bytes) {
+    Ranges::iterator best = kept_.end();
+    for (Ranges::iterator range = kept_.begin(); range != kept_.end(); ++range)
+      if (range->second >= bytes && (best == kept_.end() || range->second < best->second)) best = range;
+    if (best == kept_.end()) return nullptr;
+    const std::uintptr_t start = best->first;
+    const std::size_t rest = best->second - bytes;
+    kept_.erase(best);
+    if (rest > 0) kept_[start + bytes] = rest;
+    held_ -= bytes;
+    return reinterpret_cast<void*>(start);
   }
 
-  void forget(std::size_t i) {
-    held_ -= kept_[i].bytes;
-    kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(i));
+  void keep(std::uintptr_t start, std::size_t bytes) {
+    held_ += bytes;
+    Ranges::iterator next = kept_.lower_bound(start);
+    if (next != kept_.end() && next->first == start + bytes) {
+      bytes += next->second;
+      next = kept_.erase(next);
+    }
+    if (next != kept_.begin()) {
+      const Ranges::iterator before = std::prev(next);
+      if (before->first + before->second == start) {
+        before->second += bytes;
+        return;
+      }
+    }
+    kept_[start] = bytes;
   }
 
-  void release_oldest() {
-    unmap(kept_.front().start, kept_.front().bytes);
-    forget(0);
+  // Gives so much back to the system, of the shortest ranges first: the long ones serve more.
+  void release(std::size_t bytes) {
+    while (bytes > 0 && !kept_.empty()) {
+      Ranges::iterator shortest = kept_.begin();
+      for (Ranges::iterator range = kept_.begin(); range != kept_.end(); ++range)
+        if (range->second < shortest->second) shortest = range;
+      const std::size_t part = shortest->second < bytes ? shortest->second : bytes;
+      shortest->second -= part;
+      munmap(reinterpret_cast<void*>(shortest->first + shortest->second), part);
+      if (shortest->second == 0) kept_.erase(shortest);
+      held_ -= part;
+      bytes -= part;
+    }
   }
 
   std::mutex mutex_;
-  std::vector<Block> kept_;  // in the order in which they were given
+  Ranges kept_;
   std::size_t used_ = 0, held_ = 0, most_used_ = 0;
   int keepers_ = 0;
 };
@@ -135,26 +137,41 @@ class Pool {
 Pool& pool() {
   static Pool* const only = [] {
     static Pool* const made = new Pool;  // never destroyed: arrays may be freed while the program ends
-#ifdef CROSSHEAD_PAGES
     // A child process must not find the lock held by a thread that it does not have.
     pthread_atfork([] { made->mutex().lock(); }, [] { made->mutex().unlock(); }, [] { made->mutex().unlock(); });
-#endif
     return made;
   }();
   return *only;
 }
 
+#endif
+
 }  // namespace
 
-void* take_large(std::size_t& bytes, bool zero) {
-  bytes = whole_pages(bytes);
-  return pool().take(bytes, zero);
-}
+#ifdef CROSSHEAD_PAGES
 
-void give_large(void* block, std::size_t bytes) { pool().give(block, bytes); }
+void* take_large(std::size_t bytes, bool zero) { return pool().take(whole_pages(bytes), zero); }
+
+void give_large(void* block, std::size_t bytes) { pool().give(block, whole_pages(bytes)); }
 
 void begin_keeping() { pool().begin(); }
 
 void end_keeping() { pool().end(); }
+
+#else  // the heap, which lays blocks out as it will
+
+void* take_large(std::size_t bytes, bool zero) {
+  void* block = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+  if (block != nullptr && zero) std::memset(block, 0, bytes);
+  return block;
+}
+
+void give_large(void* block, std::size_t) { std::free(block); }
+
+void begin_keeping() {}
+
+void end_keeping() {}
+
+#endif
 
 }  // namespace crosshead

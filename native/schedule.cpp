@@ -29,7 +29,7 @@ using Memory = std::unique_ptr<void, Release>;
 
 Memory allocate(std::int64_t elements, Element type, bool zero) {
   const std::size_t bytes = static_cast<std::size_t>(elements) * (type == Element::float32 ? 4 : 8);
-  std::size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;
+  const std::size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;
   const bool large = rounded >= kLargeBlock;
   void* memory = large ? take_large(rounded, zero) : std::aligned_alloc(kAlignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
