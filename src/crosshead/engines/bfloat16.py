@@ -1,11 +1,12 @@
 """Passes that multiply bfloat16, twice as many numbers an instruction, while the gap is large.
 
-Features are rounded a block of rows at a time, as the kernel reads them: X is not copied.
+Features are rounded a block of rows at a time, as the kernels read them: X is not copied. bfloat16 keeps 8 of float32's
+24 digits (binary) and all of its range, so what a pass minimises is F on slightly rounded features: a solver moves far
+on it, at weights rounded to the same grid, so that value and gradient belong to one point. It finishes on the features
+themselves, so that the optimum, ``tol`` and the certificate are the same.
 
-bfloat16 keeps 8 of float32's 24 digits (binary) and all of its range. Features that are small multiples of one number,
-as pixels are, it holds exactly. Of others, what a pass minimises is F on slightly rounded features: a solver moves far
-on it, at weights rounded to the same grid, so that value and gradient belong to one point. Either way it finishes on
-the features themselves, so that the optimum, ``tol`` and the certificate are the same.
+Only a sample of few classes, over which passes are little but reading, is copied. Features that are small multiples of
+one number, as pixels are, such a copy holds exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SAMPLED_ROWS = 256
 LEAST_WORK = 1 << 27  # N·D·C below which passes are too cheap to be made cheaper
 LEAST_SAMPLE_WORK, SAMPLE_SHARE = 1 << 23, 0.2  # the copy has half as many bytes as its rows in X
 LEAST_CLASSES = 32  # with fewer, a pass costs little more than reading X
-EXACT_RESOLUTION, ROUNDED_RESOLUTION = 1e-7, 1e-5  # of F, as measured on pixels and on pixels taken as rounded
+ROUNDED_RESOLUTION = 1e-5  # of F, as measured on rounded pixels
 
 
 @final
@@ -42,16 +43,16 @@ class BFloat16Passes:
     instruction_set: str
 
     def on_grid(self, weight: Float) -> Float:
-        """The nearest weights that a pass takes as they are: all, where W has two parts, else those bfloat16 holds."""
-        return weight if self.features.split else to_bfloat16(weight)
+        """The nearest weights that bfloat16 holds."""
+        return to_bfloat16(weight)
 
     @property
     def resolution(self) -> float:
-        """Coarser where the features were rounded."""
-        return EXACT_RESOLUTION if self.features.split else ROUNDED_RESOLUTION
+        """What the rounding of the features leaves."""
+        return ROUNDED_RESOLUTION
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss) -> PassSums:
-        """One pass at weights on the grid."""
+        """One pass at weights on the grid; others are rounded to it."""
         return native_pass(
             self.data, self.features, self.instruction_set, self.threads, weight, bias, loss, double_precision=False
         )
