@@ -16,11 +16,12 @@ from crosshead.fit_memory import fit_memory
 if not has_native():
     pytest.skip("the native module is not built", allow_module_level=True)
 
-LARGE = 1 << 17  # numbers, of which large arrays have more than half
+LARGE = 1 << 17  # numbers, more than a small array has
 
 
 def handler_of(array: np.ndarray) -> str:
-    return str(np._core.multiarray.get_handler_name(array))  # type: ignore[attr-defined]
+    core = np._core if hasattr(np, "_core") else np.core  # NumPy 2, or 1
+    return str(core.multiarray.get_handler_name(array))  # type: ignore[attr-defined]
 
 
 def numpys_own() -> str:

@@ -1,15 +1,18 @@
-"""Where a fit's large arrays lie: in pages of their own, used again by the next of their size."""
+"""Where a fit's large arrays lie: in pages of their own, which the next arrays use again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 
 @contextmanager
 def fit_memory() -> Iterator[None]:
-    """Within it NumPy's arrays of 256 KiB and more leave no holes in the heap; without the native module, nothing.
+    """Within it NumPy's arrays of 512 KiB and more leave no holes in the heap; without the native module, nothing.
 
     Only in this thread's context (NumPy's NEP 49). Arrays made within may outlive it.
 
@@ -20,13 +23,17 @@ def fit_memory() -> Iterator[None]:
         >>> float(long.sum())
         131072.0
     """
-    if find_spec("crosshead._native") is None:
+    native = _native()
+    if native is None:
         yield
         return
-    from crosshead import _native
-
-    before = _native.begin_fit_memory()
+    before = native.begin_fit_memory()
     try:
         yield
     finally:
-        _native.end_fit_memory(before)
+        native.end_fit_memory(before)
+
+
+@cache
+def _native() -> Any | None:
+    return import_module("crosshead._native") if find_spec("crosshead._native") is not None else None

@@ -138,4 +138,3 @@ def common_unit(features: Array | ChosenRows) -> float | None:
         if whole.max() <= 256 and (np.abs(multiple - whole) <= 4e-7 * multiple).all():
             return unit
     return None
-
