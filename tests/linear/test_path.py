@@ -186,7 +186,8 @@ def test_the_same_sums_are_not_computed_twice(digits):
     np.testing.assert_array_equal(found.gradient, kept)
     np.testing.assert_array_equal(engine.evaluate(W, b, loss).gradient, kept)
     assert engine.passes == 1
-    assert engine.evaluate(W + 1, b, loss).loss != exact.loss
+    engine.evaluate(W + 1, b, loss)
+    assert engine.passes == 2
     assert engine.evaluate(W + 1, b, get_loss("binary")).loss != exact.loss
     assert engine.passes == 3
 
