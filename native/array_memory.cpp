@@ -1,7 +1,7 @@
 // Where NumPy takes the memory of its arrays from while a fit is under way: large ones from large_memory.hpp.
 //
-// NumPy (NEP 49) asks the handler that the current context names when it makes an array, and gives the array back to the
-// same one, whichever is current by then.
+// NumPy (NEP 49) asks the handler that the current context names when it makes an array, and gives the array back to
+// the same one, whichever is current by then.
 #include <nanobind/nanobind.h>
 
 #define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
