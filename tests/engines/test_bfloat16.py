@@ -216,3 +216,14 @@ def test_products_that_are_not_rounded(monkeypatch):
     assert NativeEngine(data.take(np.arange(15_000)), 2).steering_over(many)._steering is not None  # nothing is copied
     double = TrainingData(rows.features[:].astype(np.float64), rows.target, 11)
     assert NativeEngine(double, 2).steering_over(double)._steering is None
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_as_many_slots_as_threads_give_the_same_bits(exact):
+    """Of large W each thread has room for one chunk's gradient alone, and waits its turn to add it."""
+    data, weight, bias = case(4_100, 300, 900, pixels=False)
+    loss = get_loss("softmax")
+    one, *others = (NativeEngine(data, n).evaluate(weight, bias, loss, exact=exact) for n in (1, 2, 3, 7))
+    for other in others:
+        assert other.loss == one.loss
+        np.testing.assert_array_equal(other.gradient, one.gradient)
