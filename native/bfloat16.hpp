@@ -1,11 +1,12 @@
-// Passes over a bfloat16 copy of the features: half the bytes, and two products an instruction where the processor has
-// AVX512-BF16. Residuals are rounded to bfloat16 too; all sums are float32.
+// Passes that multiply bfloat16, two products an instruction where the processor has AVX512-BF16: features are rounded a
+// block at a time as they are read, or lie in a bfloat16 copy. Residuals are rounded to bfloat16 too; all sums are float32.
 //
-// Where the features are small multiples of a unit (pixels), the copy holds the multiples and is exact; W is then given
+// Where the features are small multiples of a unit (pixels), bfloat16 holds the multiples exactly; W is then given
 // in two bfloat16 parts, to 16 digits. Other features are rounded, and W has one part: the caller works at points whose
 // weights bfloat16 holds, so that value and gradient belong together.
 //
-// The copy's rows are padded with zeros to a multiple of 32 features, and the rows themselves to a multiple of 16.
+// A block's rows, or the copy's, are padded with zeros to a multiple of 32 features, and the rows themselves to a
+// multiple of 16.
 #pragma once
 
 #include <immintrin.h>
@@ -68,9 +69,15 @@ struct PairDot {
 // Features that loops run over: the padding of a row beyond them only keeps rows out of each other's cache lines.
 inline std::int64_t pair_columns(const PassTask& task) { return round_up(task.features.columns, 2 * kPairs); }
 
+// Numbers from one row to the next: an odd number of vectors, so that rows do not fall onto the same cache lines.
+inline std::int64_t pair_stride(const PassTask& task) {
+  if (task.features.element == Element::bfloat16) return task.features.row_stride;
+  return (pair_columns(task) / (2 * kPairs) | 1) * 2 * kPairs;
+}
+
 struct BFloat16Scratch {
-  float *raw, *z_rows, *z_tiles, *soft, *bias_lanes;
-  BFloat16* residual;
+  float *raw, *z_rows, *z_tiles, *soft, *bias_lanes, *wide;
+  BFloat16 *residual, *x;
   std::int64_t total;  // in floats
 
   BFloat16Scratch(const PassTask& task, void* memory) {
@@ -87,11 +94,14 @@ struct BFloat16Scratch {
     soft = take(task.classes * kLanes);
     bias_lanes = take(task.classes * kLanes);
     residual = reinterpret_cast<BFloat16*>(take(block * task.classes / 2));
+    const bool stored = task.features.element == Element::bfloat16;
+    wide = take(stored ? 0 : kLanes * task.features.columns);
+    x = reinterpret_cast<BFloat16*>(take(stored ? 0 : block * pair_stride(task) / 2));
     total = next - static_cast<float*>(memory);
   }
 
   static std::int64_t bfloat16_block_rows(const PassTask& task) {
-    const std::int64_t row = 2 * task.features.row_stride + 10 * task.classes;
+    const std::int64_t row = 2 * pair_stride(task) + 10 * task.classes;
     const std::int64_t rows = kBlockBytes / row / kLanes * kLanes;
     return rows < kMinimumBlock ? kMinimumBlock : (rows > kMaximumBlock ? kMaximumBlock : rows);
   }
@@ -102,6 +112,16 @@ struct BFloat16Scratch {
     rest.soft = soft;
     rest.bias_lanes = bias_lanes;
     return rest;
+  }
+};
+
+// Memory to be read next, brought nearer a little at a time beside the arithmetic.
+struct Ahead {
+  const char *next = nullptr, *end = nullptr;
+  std::int64_t lines = 0;  // a call
+
+  void come() {
+    for (std::int64_t i = 0; i < lines && next < end; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
   }
 };
 
@@ -139,15 +159,17 @@ inline void score_pairs_tile(const BFloat16* x, std::int64_t x_stride, const BFl
 
 template <int PARTS, int NV>
 inline void score_pairs_panel(const BFloat16* x, std::int64_t x_stride, std::int64_t rows, const BFloat16* panel,
-                              std::int64_t depth, const float* bias, float* z, std::int64_t z_stride) {
+                              std::int64_t depth, const float* bias, float* z, std::int64_t z_stride, Ahead& ahead) {
   constexpr int MR = NV == 1 ? kRowsOneVector : kRowsMoreVectors;
-  for (std::int64_t r = 0; r < rows; r += MR)
+  for (std::int64_t r = 0; r < rows; r += MR) {
+    ahead.come();
     score_pairs_tile<PARTS, MR, NV>(x + r * x_stride, x_stride, panel, depth, bias, z + r * z_stride, z_stride);
+  }
 }
 
 template <int PARTS>
 inline void score_pairs(const BFloat16* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns,
-                        const BFloat16* packed, const float* bias, std::int64_t classes, float* z) {
+                        const BFloat16* packed, const float* bias, std::int64_t classes, float* z, Ahead& ahead) {
   const std::int64_t padded = padded_classes<float>(classes), pairs = columns / 2;
   for (std::int64_t k = 0; k < pairs; k += kDepth) {
     const std::int64_t depth = pairs - k < kDepth ? pairs - k : kDepth;
@@ -155,9 +177,9 @@ inline void score_pairs(const BFloat16* x, std::int64_t x_stride, std::int64_t r
       const BFloat16* panel = packed + PARTS * (first * columns + 2 * k * vectors * kPairs);
       const float* start = k == 0 ? bias + first : nullptr;
       const BFloat16* from = x + 2 * k;
-      if (vectors == 1) score_pairs_panel<PARTS, 1>(from, x_stride, rows, panel, depth, start, z + first, padded);
-      else if (vectors == 2) score_pairs_panel<PARTS, 2>(from, x_stride, rows, panel, depth, start, z + first, padded);
-      else score_pairs_panel<PARTS, 3>(from, x_stride, rows, panel, depth, start, z + first, padded);
+      if (vectors == 1) score_pairs_panel<PARTS, 1>(from, x_stride, rows, panel, depth, start, z + first, padded, ahead);
+      else if (vectors == 2) score_pairs_panel<PARTS, 2>(from, x_stride, rows, panel, depth, start, z + first, padded, ahead);
+      else score_pairs_panel<PARTS, 3>(from, x_stride, rows, panel, depth, start, z + first, padded, ahead);
     });
   }
 }
@@ -261,10 +283,50 @@ inline void gradient_pairs(const BFloat16* residual, std::int64_t classes, const
   }
 }
 
+// One row of floats, each times `factor`, rounded to bfloat16 (to nearest, ties to even) and padded with zeros.
+inline void round_row(const float* from, std::int64_t columns, float factor, BFloat16* to, std::int64_t stride) {
+  const __m512 times = _mm512_set1_ps(factor);
+  for (std::int64_t d = 0; d < stride; d += kPairs) {
+    const std::int64_t left = columns - d;
+    const __mmask16 inside = static_cast<__mmask16>(left >= kPairs ? 0xffff : (left > 0 ? (1 << left) - 1 : 0));
+    const __m512 values = _mm512_mul_ps(_mm512_maskz_loadu_ps(inside, from + (left > 0 ? d : 0)), times);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + d), (__m256i)_mm512_cvtneps_pbh(values));
+  }
+}
+
+// The features of rows [first, last) in bfloat16, up to a multiple of 16 rows.
+inline const BFloat16* bfloat16_block(const PassTask& task, std::int64_t first, std::int64_t last,
+                                      const BFloat16Scratch& scratch) {
+  const Features& f = task.features;
+  const std::int64_t stride = pair_stride(task);
+  if (f.element == Element::bfloat16) return static_cast<const BFloat16*>(f.values) + first * stride;
+  const float factor = static_cast<float>(1.0 / f.unit);
+  for (std::int64_t start = first; start < last; start += kLanes) {
+    const Block<float> tile = dense_block<float>(f, start, start + kLanes < last ? start + kLanes : last, scratch.wide);
+    for (std::int64_t r = 0; r < kLanes; ++r)
+      round_row(tile.x + r * tile.stride, f.columns, factor, scratch.x + (start - first + r) * stride, stride);
+  }
+  return scratch.x;
+}
+
+// What lies behind a block of rows that is rounded as it is read: a block as large.
+inline Ahead block_after(const PassTask& task, std::int64_t first, std::int64_t last) {
+  const Features& f = task.features;
+  if (f.element == Element::bfloat16 || f.chosen != nullptr || f.column_stride != 1 || f.row_stride != f.columns) return {};
+  const std::int64_t row = f.columns * (f.element == Element::float32 ? 4 : 8), rows = last - first;
+  const std::int64_t end = last + rows < f.rows ? last + rows : f.rows;
+  const std::int64_t panels = round_up(padded_classes<float>(task.classes) / kPairs, kPanelVectors) / kPanelVectors;
+  const std::int64_t calls = (rows + kRowsMoreVectors - 1) / kRowsMoreVectors * panels *
+                             ((pair_columns(task) / 2 + kDepth - 1) / kDepth);
+  const char* x = static_cast<const char*>(f.values);
+  return {x + last * row, x + end * row, (rows * row / 64 + calls - 1) / calls};
+}
+
 // Scores of a block of rows, in tiles.
 template <int PARTS>
-inline void bfloat16_scores(const PassTask& task, const BFloat16* x, std::int64_t rows, const BFloat16Scratch& scratch) {
-  const std::int64_t stride = task.features.row_stride, columns = pair_columns(task), classes = task.classes;
+inline void bfloat16_scores(const PassTask& task, const BFloat16* x, std::int64_t rows, const BFloat16Scratch& scratch,
+                            Ahead ahead) {
+  const std::int64_t stride = pair_stride(task), columns = pair_columns(task), classes = task.classes;
   const BFloat16* packed = static_cast<const BFloat16*>(task.packed.weight);
   const float* bias = reinterpret_cast<const float*>(packed + packed_pairs(task));
   if (few_classes<float>(classes)) {
@@ -272,7 +334,7 @@ inline void bfloat16_scores(const PassTask& task, const BFloat16* x, std::int64_
     return;
   }
   const std::int64_t padded = padded_classes<float>(classes);
-  score_pairs<PARTS>(x, stride, rows, columns, packed, bias, classes, scratch.z_rows);
+  score_pairs<PARTS>(x, stride, rows, columns, packed, bias, classes, scratch.z_rows, ahead);
   for (std::int64_t r = 0; r < rows; r += kLanes)
     rows_to_tile(scratch.z_rows + r * padded, padded, classes, scratch.z_tiles + r * classes);
 }
@@ -280,15 +342,16 @@ inline void bfloat16_scores(const PassTask& task, const BFloat16* x, std::int64_
 inline void bfloat16_chunk(const PassTask& task, std::int64_t first, std::int64_t last, void* memory, ChunkSums& sums) {
   const BFloat16Scratch scratch(task, memory);
   const Scratch<float> lanes = scratch.lanes(task);
-  const std::int64_t step = BFloat16Scratch::bfloat16_block_rows(task), stride = task.features.row_stride;
+  const std::int64_t step = BFloat16Scratch::bfloat16_block_rows(task), stride = pair_stride(task);
   const std::int64_t columns = pair_columns(task);
   for (std::int64_t k = 0; k < task.classes * kLanes; ++k) scratch.bias_lanes[k] = 0;
   visit_epilogue<float>(task.loss, [&](auto epilogue) {
     for (std::int64_t start = first; start < last; start += step) {
       const std::int64_t end = start + step < last ? start + step : last, rows = round_up(end - start, kLanes);
-      const BFloat16* x = static_cast<const BFloat16*>(task.features.values) + start * stride;
-      if (task.features.split) bfloat16_scores<2>(task, x, rows, scratch);
-      else bfloat16_scores<1>(task, x, rows, scratch);
+      const BFloat16* x = bfloat16_block(task, start, end, scratch);
+      const Ahead ahead = block_after(task, start, end);
+      if (task.features.split) bfloat16_scores<2>(task, x, rows, scratch, ahead);
+      else bfloat16_scores<1>(task, x, rows, scratch, ahead);
       for (std::int64_t r = 0; r < rows; r += kLanes)
         finish_tile(task, start + r, end, scratch.z_tiles + r * task.classes, lanes, sums, epilogue);
       for (std::int64_t k = 0; k < rows * task.classes; k += kLanes) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <tuple>
 
+#include "array_memory.hpp"
 #include "binding_checks.hpp"
 #include "descent_bindings.hpp"
 #include "feature_handle.hpp"
@@ -95,7 +96,7 @@ FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_start
 
 // Some rows of features, which are not copied.
 FeatureHandle chosen_rows(const FeatureHandle& features, RowNumbers rows) {
-  require(features.view.chosen == nullptr && features.view.element != Element::bfloat16, "choose among the rows of float features");
+  require(features.view.chosen == nullptr && !features.view.brief, "choose among the rows of float features");
   for (std::size_t i = 0; i < rows.shape(0); ++i)
     require(rows.data()[i] >= 0 && rows.data()[i] < features.view.rows, "a chosen row lies outside the features");
   FeatureHandle handle = features;
@@ -109,7 +110,7 @@ FeatureHandle chosen_rows(const FeatureHandle& features, RowNumbers rows) {
 // Null where it would not do: a number is too large, or (unless `rounded` will do) is no multiple of the unit.
 std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutPairs copy, double unit, bool rounded,
                                                int threads) {
-  require(!source.view.sparse && source.view.element != Element::bfloat16, "bfloat16 copies are of dense float features");
+  require(!source.view.sparse && !source.view.brief, "bfloat16 copies are of dense float features");
   const std::int64_t rows = static_cast<std::int64_t>(copy.shape(0)), stride = static_cast<std::int64_t>(copy.shape(1));
   require(rows == (source.view.rows + 15) / 16 * 16, "the copy has other rows than the features");
   require(stride % 32 == 0 && stride >= source.view.columns, "the copy's rows are too short");
@@ -128,9 +129,24 @@ std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutP
   handle.view.values = to;
   handle.view.row_stride = stride;
   handle.view.column_stride = 1;
+  handle.view.brief = true;
   handle.view.unit = unit;
   handle.view.split = made.multiples;
   handle.copy = std::move(copy);
+  return handle;
+}
+
+// Dense features whose numbers passes round to bfloat16 as they read them. Null where one is too large.
+std::optional<FeatureHandle> rounded_features(const FeatureHandle& source, int threads) {
+  require(!source.view.sparse && !source.view.brief, "dense float features are rounded to bfloat16");
+  bool fit = false;
+  {
+    const nb::gil_scoped_release release;
+    fit = crosshead::fits_bfloat16(source.view, threads);
+  }
+  if (!fit) return std::nullopt;
+  FeatureHandle handle = source;
+  handle.view.brief = true;
   return handle;
 }
 
@@ -173,7 +189,7 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   task.loss = loss_of(loss);
   task.parameters = {margin, smoothing, label_smoothing};
   const Kernels& kernels = kernels_of(isa);
-  const bool brief = features.view.element == Element::bfloat16;
+  const bool brief = features.view.brief;
   require(!brief || kernels.has_bfloat16, "this instruction set has no bfloat16");
   task.compute = double_precision && !brief ? Element::float64 : Element::float32;
   const nb::gil_scoped_release release;
@@ -185,7 +201,7 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
 void scores(const std::string& isa, const FeatureHandle& features, std::int64_t first, std::int64_t last, Matrix weight,
             Vector bias, int threads, OutScores out) {
   require_parameters(features, weight, bias);
-  require(features.view.element != Element::bfloat16, "scores are for float features");
+  require(!features.view.brief, "scores are for float features");
   require(0 <= first && first <= last && last <= features.view.rows, "rows outside the features");
   require(out.shape(0) == static_cast<std::size_t>(last - first) && out.shape(1) == bias.shape(0),
           "the scores' array has another shape");
@@ -201,7 +217,7 @@ void scores(const std::string& isa, const FeatureHandle& features, std::int64_t 
 
 void gram(const std::string& isa, const FeatureHandle& features, std::optional<Vector> sample_weight,
           bool double_precision, int threads, OutMatrix out) {
-  require(!features.view.sparse && features.view.element != Element::bfloat16, "the Gram matrix is for dense features");
+  require(!features.view.sparse && !features.view.brief, "the Gram matrix is for dense features");
   require(static_cast<std::int64_t>(out.shape(0)) == features.view.columns && out.shape(0) == out.shape(1),
           "the Gram matrix has another shape");
   require(!sample_weight || static_cast<std::int64_t>(sample_weight->shape(0)) == features.view.rows,
@@ -222,6 +238,7 @@ void gram(const std::string& isa, const FeatureHandle& features, std::optional<V
 NB_MODULE(_native, module) {
   bind_heads(module);
   bind_descents(module);
+  bind_array_memory(module);
   nb::class_<FeatureHandle>(module, "Features")
       .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
       .def_prop_ro("split", [](const FeatureHandle& f) { return f.view.split; })
@@ -231,6 +248,7 @@ NB_MODULE(_native, module) {
   module.def("chosen_rows", &chosen_rows);
   module.def("bfloat16_features", &bfloat16_features, nb::arg("source"), nb::arg("copy"),
              nb::arg("unit"), nb::arg("rounded"), nb::arg("threads"));
+  module.def("rounded_features", &rounded_features, nb::arg("source"), nb::arg("threads"));
   module.def("has_bfloat16", [](const std::string& isa) { return kernels_of(isa).has_bfloat16; });
   module.def("evaluate", &evaluate, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),

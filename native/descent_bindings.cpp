@@ -180,7 +180,7 @@ double ascend(const std::string& isa, const FeatureHandle& features, std::option
   const crosshead::Features& view = features.view;
   const std::size_t rows = static_cast<std::size_t>(view.rows), classes = bias.shape(0);
   const std::size_t columns = static_cast<std::size_t>(view.columns);
-  require(view.element != Element::bfloat16 && view.chosen == nullptr, "dual ascent needs all rows of float features");
+  require(!view.brief && view.chosen == nullptr, "dual ascent needs all rows of float features");
   require(view.sparse || view.column_stride == 1 || view.columns <= 1, "dual ascent needs rows whose columns lie side by side");
   require(element_of(weight.dtype()) == view.element, "weight has another type than the features");
   const std::size_t whole = (classes + 15) / 16 * 16;  // the most that the kernels have room for

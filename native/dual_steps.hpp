@@ -206,18 +206,19 @@ class DualStep {
       const Lane<double> q = fill(curvature), z = load(&scores_[at(c)]), before = load(&before_[at(c)]);
       Lane<double> high = z + q * before, low = high - q, u = z, p = {}, last = fill(1e300);
       for (int k = 0; k < kMostSteps; ++k) {
-        const Lane<double> small = exponential<double>(u > 0 ? -u : u);
-        p = (u > 0 ? fill(1.0) : small) / (1 + small);
+        const Lane<double> small = exponential<double>(minimum(u, -u));
+        p = where_less(fill(0.0), u, fill(1.0), small) / (1 + small);
         const Lane<double> error = u - z + q * (p - before);
-        high = error > 0 ? minimum(u, high) : high;
-        low = error > 0 ? low : maximum(u, low);
+        high = where_less(fill(0.0), error, minimum(u, high), high);
+        low = where_less(fill(0.0), error, low, maximum(u, low));
         const Lane<double> next = u - error / (1 + q * p * (1 - p));
-        const Lane<double> size = error < 0 ? -error : error;
-        const auto inside = (next > low) & (next < high) & (size <= last / 2);
+        const Lane<double> size = maximum(error, -error), middle = (low + high) / 2;
+        const Lane<double> halved = where_less(last / 2, size, middle, next);
+        const Lane<double> inside = where_less(low, next, where_less(next, high, halved, middle), middle);
         last = size;
-        const Lane<double> left = size * size > kUnseen * (1 + u * u + q * q) ? fill(1.0) : fill(0.0);
+        const Lane<double> left = where_less(kUnseen * (1 + u * u + q * q), size * size, fill(1.0), fill(0.0));
         if (sum_of<double>(left) == 0) break;
-        u = left > 0 ? (inside ? next : (low + high) / 2) : u;
+        u = where_less(fill(0.0), left, inside, u);
       }
       for (std::int64_t e = c; e < std::min(t_.classes, c + kLanes); ++e)
         wanted[e] = p[static_cast<int>(e - c)] - target_[at(e)];

@@ -90,13 +90,13 @@ struct Binary {
     if (target.soft == nullptr) loss -= scores_of_labels(z, target.label);
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> score = load(z + c * kLanes);
-      const Lane<T> size = score < 0 ? -score : score;
+      const Lane<T> size = where_less(score, fill<T>(0), -score, score);
       const Lane<T> small = exponential<T>(-size);
       const Lane<T> soft_plus = log1p_unit<T>(small);
       const Lane<T> sure = static_cast<T>(1) / (static_cast<T>(1) + small);
       loss += maximum(fill<T>(0), score) + soft_plus;
       entropy += soft_plus + size * (small * sure);
-      Lane<T> residual = score < 0 ? small * sure : sure;
+      Lane<T> residual = where_less(score, fill<T>(0), small * sure, sure);
       if (target.soft) {
         const Lane<T> y = load(target.soft + c * kLanes);
         loss -= y * score;
@@ -151,9 +151,9 @@ struct Hinge {
     Lane<T> loss = zero, surrogate = zero, total = zero;
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> m = load(z + c * kLanes) + offset;
-      const Lane<T> r = mu > 0 ? minimum(maximum(m * inverse, zero), one) : (m > 0 ? one : zero);
+      const Lane<T> r = mu > 0 ? minimum(maximum(m * inverse, zero), one) : where_less(zero, m, one, zero);
       loss += maximum(zero, m);
-      surrogate += r > 0 ? r * (m - r * (mu / 2)) : zero;
+      surrogate += where_less(zero, r, r * (m - r * (mu / 2)), zero);
       total += r;
       store(z + c * kLanes, r);
     }
@@ -206,7 +206,7 @@ struct CrammerSinger {
     const Lane<T> total = open;
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> m = load(z + c * kLanes) + offset;
-      const Lane<T> r = m >= top ? open : fill<T>(0);
+      const Lane<T> r = in_parts([](auto here, auto most, auto yes) { return here >= most ? yes : yes - yes; }, m, top, open);
       open -= r;
       store(z + c * kLanes, r);
     }
@@ -227,10 +227,10 @@ struct CrammerSinger {
       for (std::int64_t c = 0; c < classes; ++c) {
         const Lane<T> u = over(c);
         total += maximum(u, zero);
-        count += u > 0 ? one : zero;
+        count += where_less(zero, u, one, zero);
       }
       const Lane<T> excess = total - one;
-      const Lane<T> move = excess > 0 ? excess / maximum(count, one) : zero;
+      const Lane<T> move = where_less(zero, excess, excess / maximum(count, one), zero);
       const Lane<T> next = threshold + move;
       bool moved = false;
       for (int i = 0; i < kLanes; ++i) moved |= next[i] > threshold[i];
@@ -245,7 +245,7 @@ struct CrammerSinger {
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> m = load(z + c * kLanes) + offset;
       const Lane<T> r = maximum(over(c), zero) * shrink;
-      surrogate += r > 0 ? r * (m - r * (mu / 2)) : zero;
+      surrogate += where_less(zero, r, r * (m - r * (mu / 2)), zero);
       total += r;
       store(z + c * kLanes, r);
     }
@@ -298,7 +298,7 @@ struct StarQuadratic {
   static TileSums<T> run(T* z, std::int64_t classes, TileTarget<T> target, const LossParameters&) {
     const Lane<T> zero = fill<T>(0);
     Lane<T> own = zero;
-    for (std::int64_t c = 0; c < classes; ++c) own += load(target.soft + c * kLanes) < 0 ? load(z + c * kLanes) : zero;
+    for (std::int64_t c = 0; c < classes; ++c) own += where_less(load(target.soft + c * kLanes), zero, load(z + c * kLanes), zero);
     Lane<T> value = zero, total = zero;
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> difference = load(z + c * kLanes) - own;
@@ -308,7 +308,7 @@ struct StarQuadratic {
       store(z + c * kLanes, product);
     }
     for (std::int64_t c = 0; c < classes; ++c)
-      store(z + c * kLanes, load(target.soft + c * kLanes) < 0 ? -total : load(z + c * kLanes));
+      store(z + c * kLanes, where_less(load(target.soft + c * kLanes), zero, -total, load(z + c * kLanes)));
     value *= static_cast<T>(0.5);
     return {value, value, zero};
   }

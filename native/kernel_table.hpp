@@ -16,7 +16,7 @@ inline bool single(const PassTask& task) { return task.compute == Element::float
 
 #ifdef CROSSHEAD_BFLOAT16
 constexpr bool kHasBFloat16 = true;
-inline bool brief(const PassTask& task) { return task.features.element == Element::bfloat16; }
+inline bool brief(const PassTask& task) { return task.features.brief; }
 #else
 constexpr bool kHasBFloat16 = false;
 #endif

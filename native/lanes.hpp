@@ -4,7 +4,9 @@
 // The compiler splits it into whatever registers the machine has.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
@@ -68,16 +70,57 @@ inline T sum_of(Lane<T> v) {
   return total;
 }
 
+// use(a, ...) register by register: of a vector wider than those, compilers choose number by number.
+#if defined(__AVX512F__)
+constexpr int kPartBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kPartBytes = 32;
+#else
+constexpr int kPartBytes = 16;
+#endif
+
+template <class T>
+struct Part {
+  typedef T Vector __attribute__((vector_size(kPartBytes)));
+};
+
+template <class V, class Use, class... More>
+inline V in_parts(const Use& use, V a, More... more) {
+  if constexpr (sizeof(V) <= kPartBytes) {
+    return use(a, more...);
+  } else {
+    using P = typename Part<std::remove_cvref_t<decltype(a[0])>>::Vector;
+    const auto part = [](const V& whole, std::size_t k) {
+      P result;
+      __builtin_memcpy(&result, reinterpret_cast<const char*>(&whole) + k * kPartBytes, kPartBytes);
+      return result;
+    };
+    V result;
+#pragma GCC unroll 8
+    for (std::size_t k = 0; k < sizeof(V) / kPartBytes; ++k) {
+      const P chosen = use(part(a, k), part(more, k)...);
+      __builtin_memcpy(reinterpret_cast<char*>(&result) + k * kPartBytes, &chosen, kPartBytes);
+    }
+    return result;
+  }
+}
+
 // b where either is NaN.
 template <class V>
 inline V maximum(V a, V b) {
-  return a > b ? a : b;
+  return in_parts([](auto x, auto y) { return x > y ? x : y; }, a, b);
 }
 
 // b where either is NaN.
 template <class V>
 inline V minimum(V a, V b) {
-  return a < b ? a : b;
+  return in_parts([](auto x, auto y) { return x < y ? x : y; }, a, b);
+}
+
+// a where x < y, else b; so b where x or y is NaN.
+template <class V>
+inline V where_less(V x, V y, V a, V b) {
+  return in_parts([](auto left, auto right, auto yes, auto no) { return left < right ? yes : no; }, x, y, a, b);
 }
 
 // exp(x): x = n ln 2 + r with |r| <= ln(2)/2, Taylor series of exp(r), scaled by 2^n. Below exp_low it is 0.
@@ -94,7 +137,7 @@ inline Lane<T> exponential(Lane<T> x) {
 #pragma GCC unroll 16
   for (int k = L::exp_terms; k >= 1; --k) series = series * (r * static_cast<T>(1.0 / k)) + static_cast<T>(1);
   const Lane<T> result = reinterpret_cast<Lane<T>>(reinterpret_cast<Integer>(series) + power);
-  return x < L::exp_low ? fill<T>(0) : result;
+  return where_less(x, fill<T>(L::exp_low), fill<T>(0), result);
 }
 
 // 2 atanh(s) = 2 (s + s^3/3 + s^5/5 + ...), `terms` of them.
@@ -117,10 +160,10 @@ inline Lane<T> logarithm(Lane<T> x) {
   Integer exponent = (bits >> L::mantissa_bits) - L::exponent_of_one;
   const auto mantissa_mask = (static_cast<decltype(bits[0] + 0)>(1) << L::mantissa_bits) - 1;
   Lane<T> m = reinterpret_cast<Lane<T>>((bits & mantissa_mask) | one);
-  const auto big = m > static_cast<T>(1.41421356237309504880);
-  m = big ? m * static_cast<T>(0.5) : m;
+  const Lane<T> root = fill<T>(static_cast<T>(1.41421356237309504880));
   Lane<T> e = __builtin_convertvector(exponent, Lane<T>);
-  e = big ? e + static_cast<T>(1) : e;
+  e = where_less(root, m, e + static_cast<T>(1), e);
+  m = where_less(root, m, m * static_cast<T>(0.5), m);
   const Lane<T> log_m = twice_atanh<T, L::atanh_terms>((m - static_cast<T>(1)) / (m + static_cast<T>(1)));
   return e * L::ln2_high + (e * L::ln2_low + log_m);
 }

@@ -12,6 +12,7 @@
 #include <new>
 #include <vector>
 
+#include "large_memory.hpp"
 #include "thread_pool.hpp"
 
 namespace crosshead {
@@ -21,17 +22,19 @@ constexpr std::int64_t kAlignment = 64;
 constexpr double kSmallJob = 2e6;  // multiplications below which waking a thread costs more than it saves
 
 struct Release {
-  void operator()(void* p) const { std::free(p); }
+  std::size_t large = 0;  // bytes, of a large block
+  void operator()(void* p) const { large > 0 ? give_large(p, large) : std::free(p); }
 };
 using Memory = std::unique_ptr<void, Release>;
 
 Memory allocate(std::int64_t elements, Element type, bool zero) {
   const std::size_t bytes = static_cast<std::size_t>(elements) * (type == Element::float32 ? 4 : 8);
   const std::size_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded);
+  const bool large = rounded >= kLargeBlock;
+  void* memory = large ? take_large(rounded, zero) : std::aligned_alloc(kAlignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
-  if (zero) std::memset(memory, 0, rounded);
-  return Memory(memory);
+  if (zero && !large) std::memset(memory, 0, rounded);
+  return Memory(memory, Release{large ? rounded : 0});
 }
 
 // Adds the chunks' sums in the order of the chunks, while other chunks are being computed into other slots. A thread
@@ -83,11 +86,13 @@ class OrderedSum {
   bool adding_ = false;
 };
 
-// Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small.
+// Slots for `threads` threads whose sums take `elements` numbers each: more than threads where they are small, so that
+// none waits for another's chunk. Where they are large, chunks are long, and a slot is as much memory as W.
 int slots_for(int threads, std::int64_t elements) {
-  constexpr std::int64_t kSmallSums = 1 << 17;
+  constexpr std::int64_t kSmallSums = 1 << 17, kLargeSums = 1 << 18;
   if (threads == 1) return 1;
-  return elements <= kSmallSums ? 4 * threads : threads + 1;
+  if (elements <= kSmallSums) return 4 * threads;
+  return elements <= kLargeSums ? threads + 1 : threads;
 }
 
 double multiplications_per_row(const PassTask& task) {
@@ -288,6 +293,50 @@ BFloat16Copy copy_to_bfloat16(const Features& f, double unit, int threads, std::
   const std::int64_t padded = (f.rows + 15) / 16 * 16;
   std::memset(copy + f.rows * stride, 0, static_cast<std::size_t>((padded - f.rows) * stride) * sizeof *copy);
   return {(flaws & kOverflow) == 0, (flaws & kNoMultiple) == 0};
+}
+
+namespace {
+
+constexpr std::int32_t kLargestRounded = 0x7f7f7fff;  // the bits of the largest float that does not round to infinity
+
+// The bits of the largest number's size; of more than that where there is one that is no number.
+template <class S>
+std::int32_t largest_size(const S* from, std::int64_t stride, std::int64_t columns) {
+  std::int32_t largest = 0;
+  for (std::int64_t d = 0; d < columns; ++d) {
+    const std::int32_t size = std::bit_cast<std::int32_t>(static_cast<float>(from[d * stride])) & 0x7fffffff;
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
+template <class S>
+bool rows_fit(const Features& f, std::int64_t first, std::int64_t last) {
+  for (std::int64_t i = first; i < last; ++i) {
+    const S* from = static_cast<const S*>(f.values) + (f.chosen ? f.chosen[i] : i) * f.row_stride;
+    // The same loop, once with a stride that the compiler knows, so that it becomes vectors.
+    const std::int32_t largest = f.column_stride == 1 ? largest_size(from, 1, f.columns)
+                                                      : largest_size(from, f.column_stride, f.columns);
+    if (largest > kLargestRounded) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool fits_bfloat16(const Features& f, int threads) {
+  constexpr std::int64_t kStep = 1024;
+  const std::int64_t chunks = (f.rows + kStep - 1) / kStep;
+  const int used = useful_threads(static_cast<double>(f.rows) * static_cast<double>(f.columns), chunks, threads);
+  std::atomic<std::int64_t> next{0};
+  std::atomic<bool> fit{true};
+  run_on_threads(used, [&](int) {
+    for (std::int64_t chunk; fit && (chunk = next.fetch_add(1)) < chunks;) {
+      const std::int64_t first = chunk * kStep, last = first + kStep < f.rows ? first + kStep : f.rows;
+      if (!(f.element == Element::float32 ? rows_fit<float>(f, first, last) : rows_fit<double>(f, first, last))) fit = false;
+    }
+  });
+  return fit;
 }
 
 }  // namespace crosshead

@@ -34,4 +34,7 @@ struct BFloat16Copy {
 // which is padded with zeros.
 BFloat16Copy copy_to_bfloat16(const Features& features, double unit, int threads, std::uint16_t* copy, std::int64_t stride);
 
+// Whether bfloat16 holds all numbers of dense float features, rounded: none becomes infinite.
+bool fits_bfloat16(const Features& features, int threads);
+
 }  // namespace crosshead

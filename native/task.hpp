@@ -29,7 +29,9 @@ struct Features {
   const void* indices = nullptr;  // CSR
   const void* row_starts = nullptr;
   const std::int64_t* chosen = nullptr;  // the numbers, in what is described above, of these `rows`; or null for all
-  // bfloat16: the features are `unit` times what is stored, and `split` says that W needs more digits than bfloat16's.
+  // Passes that multiply bfloat16: `element` says whether that is what is stored, or whether floats are rounded as they
+  // are read. The features are `unit` times what is multiplied, and `split` says that W needs more digits than bfloat16's.
+  bool brief = false;
   double unit = 1.0;
   bool split = false;
 };

@@ -1,4 +1,4 @@
-"""bfloat16 passes against the readable engine on what the copy holds; and fits that begin with them."""
+"""bfloat16 passes against the readable engine on the rounded features; and fits that begin with them."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def test_rounded_features_on_the_grid(shape, loss):
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 1, 2)])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_pixels_are_held_exactly(shape, loss):
-    """The truth: the readable engine on the pixels themselves, at any weights."""
+    """The truth: the readable engine on the pixels themselves, at any weights; in a copy, as samples have."""
     data, weight, bias = case(*shape, pixels=True)
-    engine = NativeEngine(data, 2).coarse
-    assert engine.on_grid(weight) is weight
+    engine = bfloat16.BFloat16Passes(data, bfloat16._copy(data, NativeEngine(data, 2)._features, 2), 2, "")
+    assert engine.features.split
     compare(engine, ReferenceEngine(data), weight, bias, get_loss(loss), 2e-4)
 
 
@@ -95,49 +95,64 @@ def test_memory_order_and_type(order, dtype):
     assert np.array_equal(found.weight_gradient, wanted.weight_gradient)
 
 
-def test_no_copy_where_it_would_not_do(monkeypatch):
+def test_no_rounding_where_it_would_not_do():
     data, _, _ = case(300, 33, 4, pixels=False)
     large = data.features.copy()
     large[3, 5] = np.finfo(np.float32).max  # rounds to infinity
     assert NativeEngine(TrainingData(large, data.target, 4), 1).coarse is None
+    assert NativeEngine(TrainingData(np.asfortranarray(large), data.target, 4), 1).coarse is None
+    assert NativeEngine(data.choose(np.array([3, 4])), 1).coarse is not None
+    large[3, 5] = 3.3e38
+    assert NativeEngine(TrainingData(large, data.target, 4), 1).coarse is not None
+    large[299, 32] = np.nan
+    assert NativeEngine(TrainingData(large.astype(np.float64), data.target, 4), 1).coarse is None
     assert NativeEngine(data, 1, precision="full").coarse is None
     assert NativeEngine(data, 1, "plain").coarse is None
-    monkeypatch.setattr(bfloat16, "free_memory", lambda: 1000.0)
-    assert NativeEngine(data, 1).coarse is None
 
 
-def test_the_copy_takes_half_the_memory_of_float32():
-    data, _, _ = case(20000, 96, 3, pixels=False)
+def test_rounded_rows_are_for_passes_alone():
+    data, weight, bias = case(300, 33, 4, pixels=False)
+    features = NativeEngine(data, 1).coarse.features
+    with pytest.raises(ValueError, match="scores are for float features"):
+        _native.scores("", features, 0, 1, weight, bias, 1, np.empty((1, 4), dtype=np.float32))
+    with pytest.raises(ValueError, match="choose among the rows of float features"):
+        _native.chosen_rows(features, np.arange(3))
+    with pytest.raises(ValueError, match="dense float features"):
+        _native.rounded_features(features, 1)
+
+
+@pytest.mark.parametrize("features", [31, 65, 784])
+@pytest.mark.parametrize("classes", [11, 40])
+def test_rounding_on_the_way_gives_the_bits_of_a_copy(features, classes):
+    data, weight, bias = case(1_101, features, classes, pixels=False)
+    engine = NativeEngine(data, 2)
+    copy = bfloat16.BFloat16Passes(data, bfloat16._copy(data, engine._features, 2), 2, "")
+    assert not copy.features.split
+    weight = copy.on_grid(weight)
+    wanted = copy.evaluate(weight, bias, get_loss("softmax"))
+    found = engine.coarse.evaluate(weight, bias, get_loss("softmax"))
+    assert found.loss == wanted.loss
+    np.testing.assert_array_equal(found.gradient, wanted.gradient)
+
+
+def test_no_copy_of_all_rows_is_held():
+    data, weight, bias = case(20000, 96, 3, pixels=False)
     tracemalloc.start()
     try:
-        assert NativeEngine(data, 1).coarse is not None
+        NativeEngine(data, 1).coarse.evaluate(weight, bias, get_loss("softmax"))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak <= 0.75 * data.features.nbytes  # half, the sample for the unit, and padding
-
-
-def test_the_copy_is_given_back():
-    data, weight, bias = case(20000, 96, 3, pixels=False)
-    engine = NativeEngine(data, 1)
-    tracemalloc.start()
-    try:
-        wanted = engine.coarse.evaluate(weight, bias, get_loss("softmax"))
-        engine.end_coarse()
-        held = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert held < 0.01 * data.features.nbytes
-    assert engine.coarse.evaluate(weight, bias, get_loss("softmax")).loss == wanted.loss  # made again
-    engine.begin_coarse()
-    engine.end_coarse()
+    assert peak <= 0.02 * data.features.nbytes
 
 
 def test_a_unit_that_only_the_sample_has():
-    data, weight, _ = case(700, 9, 3, pixels=True)
+    data, _, _ = case(700, 9, 3, pixels=True)
+    held = bfloat16._copy(data, NativeEngine(data, 1)._features, 1)
+    assert held.split
     data.features[1, 2] = 0.123456  # a row that the sample of every second leaves out
     assert bfloat16.common_unit(data.features) is not None
-    assert NativeEngine(data, 1).coarse.on_grid(weight) is not weight
+    assert not bfloat16._copy(data, NativeEngine(data, 1)._features, 1).split
 
 
 @pytest.mark.parametrize("pixels", [True, False])
@@ -161,30 +176,6 @@ def test_the_same_optimum_and_certificate(pixels, l1_ratio, loss):
     assert fits["auto"].objective_ == pytest.approx(exact.loss / 2000 + charge, rel=1e-12)
 
 
-def test_a_copy_begun_beside_other_work_is_the_same(monkeypatch):
-    data, weight, bias = case(300, 33, 3, pixels=True)
-    wanted = NativeEngine(data, 1).coarse.evaluate(weight, bias, get_loss("softmax"))
-    made = []
-
-    def counted(*arguments, copying):
-        made.append(copying)
-        return bfloat16.bfloat16_passes(*arguments, copying=copying)
-
-    monkeypatch.setattr("crosshead.engines.native.bfloat16_passes", counted)
-    for threads in (1, 2):
-        engine = NativeEngine(data, threads)
-        engine.begin_coarse()
-        engine.begin_coarse()
-        found = engine.coarse.evaluate(weight, bias, get_loss("softmax"))
-        assert engine.coarse is engine.coarse
-        assert found.loss == wanted.loss
-        np.testing.assert_array_equal(found.weight_gradient, wanted.weight_gradient)
-    assert made == [1, 1]
-    full = NativeEngine(data, 2, precision="full")
-    full.begin_coarse()
-    assert full.coarse is None
-
-
 def sample(classes: int, *, pixels: bool):
     """Chosen rows with coefficients, enough of them for a copy."""
     data, weight, _ = case(15_100, 260, classes, pixels=pixels)
@@ -196,7 +187,9 @@ def sample(classes: int, *, pixels: bool):
 
 @pytest.mark.parametrize("pixels", [True, False])
 @pytest.mark.parametrize("classes", [11, 40])
-def test_products_that_steer_are_near_the_others(classes, pixels):
+def test_products_that_steer_are_near_the_others(classes, pixels, monkeypatch):
+    """Of few classes on a copy of the rows, of many on the rows where they lie."""
+    monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 32)
     data, rows, weight = sample(classes, pixels=pixels)
     engine = NativeEngine(data, 2)
     steering, plain = engine.steering_over(rows), engine.over(rows)
@@ -211,12 +204,26 @@ def test_products_that_steer_are_near_the_others(classes, pixels):
     np.testing.assert_array_equal(*exact)
 
 
-def test_products_that_are_not_rounded():
+def test_products_that_are_not_rounded(monkeypatch):
+    monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 32)
     data, rows, _ = sample(11, pixels=True)
     assert NativeEngine(data, 2, precision="full").steering_over(rows)._steering is None
     assert NativeEngine(data, 2, "plain").steering_over(rows)._steering is None
     few = TrainingData(rows.features[:100], rows.target[:100], 11)
     assert NativeEngine(data, 2).steering_over(few)._steering is None
     assert NativeEngine(data.take(np.arange(15_000)), 2).steering_over(rows)._steering is None  # more than a fifth
+    _, many, _ = sample(40, pixels=True)
+    assert NativeEngine(data.take(np.arange(15_000)), 2).steering_over(many)._steering is not None  # nothing is copied
     double = TrainingData(rows.features[:].astype(np.float64), rows.target, 11)
     assert NativeEngine(double, 2).steering_over(double)._steering is None
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_as_many_slots_as_threads_give_the_same_bits(exact):
+    """Of large W each thread has room for one chunk's gradient alone, and waits its turn to add it."""
+    data, weight, bias = case(4_100, 300, 900, pixels=False)
+    loss = get_loss("softmax")
+    one, *others = (NativeEngine(data, n).evaluate(weight, bias, loss, exact=exact) for n in (1, 2, 3, 7))
+    for other in others:
+        assert other.loss == one.loss
+        np.testing.assert_array_equal(other.gradient, one.gradient)

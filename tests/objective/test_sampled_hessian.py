@@ -45,7 +45,7 @@ def test_with_all_rows_it_is_the_hessian(loss: Any, sparsely: bool, fit_intercep
     after, before = (objective.evaluate(point + sign * step * direction).gradient for sign in (1, -1))
     product = model.multiply(direction)
     np.testing.assert_allclose(product, (after - before) / (2 * step), atol=2e-5 * np.abs(product).max())
-    solved = conjugate_gradients(model, product, 1e-8, 200)
+    solved = conjugate_gradients(model, product.copy(), 1e-8, 200)
     np.testing.assert_allclose(model.multiply(solved), product, atol=1e-6 * np.abs(product).max())
 
 
@@ -139,6 +139,6 @@ def test_the_metric_of_the_same_rows_preconditions() -> None:
     model = objective.model(here, rows=1000, share=0.01)
     assert model is not None
     right = objective.without_shift(here.gradient)
-    solved = conjugate_gradients(model, right, 1e-4, 25)
+    solved = conjugate_gradients(model, right.copy(), 1e-4, 25)
     residual = model.multiply(solved) - right
     assert float(residual @ model.precondition(residual)) < 1e-6 * float(right @ model.precondition(right))

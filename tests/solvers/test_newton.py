@@ -158,7 +158,7 @@ def test_every_way_to_solve_inverts_the_hessian(name: str, intercept: bool, monk
             solved = hessian.solve(product[:, None])
         if solved is not None:
             np.testing.assert_allclose(hessian.multiply(solved[:, 0]), product, atol=1e-8)
-    iterated = conjugate_gradients(hessian, product, 1e-10, 200)
+    iterated = conjugate_gradients(hessian, product.copy(), 1e-10, 200)
     np.testing.assert_allclose(hessian.multiply(iterated), product, atol=1e-8)
 
 

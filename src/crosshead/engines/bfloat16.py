@@ -1,14 +1,16 @@
-"""Passes over a bfloat16 copy of the features: half the bytes and twice the arithmetic, while the gap is large.
+"""Passes that multiply bfloat16, twice as many numbers an instruction, while the gap is large.
 
-bfloat16 keeps 8 of float32's 24 digits (binary) and all of its range. Features that are small multiples of one number,
-as pixels are, it holds exactly. Of others, what a pass minimises is F on slightly rounded features: a solver moves far
-on it, at weights rounded to the same grid, so that value and gradient belong to one point. Either way it finishes on
-the features themselves, so that the optimum, ``tol`` and the certificate are the same.
+Features are rounded a block of rows at a time, as the kernels read them: X is not copied. bfloat16 keeps 8 of float32's
+24 digits (binary) and all of its range, so what a pass minimises is F on slightly rounded features: a solver moves far
+on it, at weights rounded to the same grid, so that value and gradient belong to one point. It finishes on the features
+themselves, so that the optimum, ``tol`` and the certificate are the same.
+
+Only a sample of few classes, over which passes are little but reading, is copied. Features that are small multiples of
+one number, as pixels are, such a copy holds exactly.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -26,15 +28,14 @@ ROW_MULTIPLE = 16
 SAMPLED_ROWS = 256
 LEAST_WORK = 1 << 27  # N·D·C below which passes are too cheap to be made cheaper
 LEAST_SAMPLE_WORK, SAMPLE_SHARE = 1 << 23, 0.2  # the copy has half as many bytes as its rows in X
-LEAST_CLASSES = 32  # with fewer, a pass costs little more than reading X, and a fit's passes less than the copy
-EXACT_RESOLUTION, ROUNDED_RESOLUTION = 1e-7, 1e-5  # of F, as measured on pixels and on pixels taken as rounded
-MEMORY_SHARE = 0.5  # of the memory that is free, at most, for the copy
+LEAST_CLASSES = 32  # with fewer, a pass costs little more than reading X
+ROUNDED_RESOLUTION = 1e-5  # of F, as measured on rounded pixels
 
 
 @final
 @dataclass(frozen=True)
 class BFloat16Passes:
-    """Passes over a bfloat16 copy of dense features, by the native kernels."""
+    """Passes over dense features in bfloat16, by the native kernels."""
 
     data: TrainingData
     features: Any
@@ -42,16 +43,16 @@ class BFloat16Passes:
     instruction_set: str
 
     def on_grid(self, weight: Float) -> Float:
-        """The nearest weights that a pass takes as they are: all, where W has two parts, else those bfloat16 holds."""
-        return weight if self.features.split else to_bfloat16(weight)
+        """The nearest weights that bfloat16 holds."""
+        return to_bfloat16(weight)
 
     @property
     def resolution(self) -> float:
-        """Coarser where the features were rounded."""
-        return EXACT_RESOLUTION if self.features.split else ROUNDED_RESOLUTION
+        """What the rounding of the features leaves."""
+        return ROUNDED_RESOLUTION
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss) -> PassSums:
-        """One pass at weights on the grid."""
+        """One pass at weights on the grid; others are rounded to it."""
         return native_pass(
             self.data, self.features, self.instruction_set, self.threads, weight, bias, loss, double_precision=False
         )
@@ -73,16 +74,13 @@ def to_bfloat16(values: Float) -> Float:
     return np.asarray(bits.view(np.float32).astype(np.float64))
 
 
-def bfloat16_passes(
-    data: TrainingData, features: Any, instruction_set: str, threads: int, *, copying: int | None = None
-) -> BFloat16Passes | None:
-    """Passes over a copy of dense features; None where processor, size or memory do not allow or repay it.
-
-    The copy is made on ``copying`` threads where these are to be fewer.
-    """
+def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Passes | None:
+    """Passes that round dense features as they read them; None where processor or size do not allow or repay it."""
     if data.n_classes < LEAST_CLASSES or data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
         return None
-    return _on_copy(data, features, instruction_set, threads, copying or threads)
+    if data.sparse or not _native.has_bfloat16(instruction_set):
+        return None
+    return _passes(data, _native.rounded_features(features, threads), instruction_set, threads)
 
 
 def sample_passes(
@@ -90,33 +88,33 @@ def sample_passes(
 ) -> BFloat16Passes | None:
     """Passes over a copy of a sample of single-precision rows, which are passed over so often that it repays itself.
 
-    None where processor or memory do not allow it, of so few rows that nothing would be gained, and of more than
-    `SAMPLE_SHARE` of ``all_rows``: beyond X little is to be held.
+    None where the processor does not allow it, of so few rows that nothing would be gained, and of more than
+    `SAMPLE_SHARE` of ``all_rows``: beyond X little is to be held. Of many classes the rows are rounded where they lie.
     """
     if data.features.dtype != np.float32 or data.n_rows * data.n_features * data.n_classes < LEAST_SAMPLE_WORK:
         return None
-    if data.n_rows > SAMPLE_SHARE * all_rows:
-        return None
-    return _on_copy(data, features, instruction_set, threads, threads)
-
-
-def _on_copy(
-    data: TrainingData, features: Any, instruction_set: str, threads: int, copying: int
-) -> BFloat16Passes | None:
     if data.sparse or not _native.has_bfloat16(instruction_set):
         return None
-    stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not fall onto the same cache lines
-    shape = (-(-data.n_rows // ROW_MULTIPLE) * ROW_MULTIPLE, stride * PADDING)
-    if 2 * shape[0] * shape[1] > MEMORY_SHARE * free_memory():
+    if data.n_classes >= LEAST_CLASSES:
+        return _passes(data, _native.rounded_features(features, threads), instruction_set, threads)
+    if data.n_rows > SAMPLE_SHARE * all_rows:
         return None
-    room = np.empty(shape, dtype=np.uint16)
+    return _passes(data, _copy(data, features, threads), instruction_set, threads)
+
+
+def _passes(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Passes | None:
+    return None if features is None else BFloat16Passes(data, features, threads, instruction_set)
+
+
+def _copy(data: TrainingData, features: Any, threads: int) -> Any:
+    """The features in bfloat16, as multiples of a unit where they are some; None where a number is too large."""
+    stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not fall onto the same cache lines
+    room = np.empty((-(-data.n_rows // ROW_MULTIPLE) * ROW_MULTIPLE, stride * PADDING), dtype=np.uint16)
     unit = common_unit(data.features)
     copy = None
-    if unit is not None:  # what the sample says may not hold for all rows
-        copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=copying)
-    if copy is None:
-        copy = _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=copying)
-    return None if copy is None else BFloat16Passes(data, copy, threads, instruction_set)
+    if unit is not None:  # what a glance says may not hold for all rows
+        copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=threads)
+    return copy or _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=threads)
 
 
 def common_unit(features: Array | ChosenRows) -> float | None:
@@ -140,18 +138,3 @@ def common_unit(features: Array | ChosenRows) -> float | None:
         if whole.max() <= 256 and (np.abs(multiple - whole) <= 4e-7 * multiple).all():
             return unit
     return None
-
-
-def free_memory() -> float:
-    """Bytes of memory that the machine can give without swapping; infinity where it does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return 1024.0 * int(line.split()[1])
-    except OSError:
-        pass
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return float("inf")

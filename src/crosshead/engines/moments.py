@@ -31,7 +31,7 @@ def weighted_moments(engine: Engine) -> Moments:
         bias = np.append(np.full(classes, -CERTAIN), CERTAIN)
         sums = engine.evaluate(np.zeros((classes + 1, data.n_features)), bias, Binary())
         target, target_features = -sums.bias_gradient[:classes], sums.weight_gradient[:classes] / -total
-        features = sums.weight_gradient[classes]
+        features = sums.weight_gradient[classes].copy()
     else:
         zero = np.zeros((classes, data.n_features))
         sums = engine.evaluate(zero, np.zeros(classes), SquaredError())

@@ -5,7 +5,6 @@ Its readable twin is `reference.py`; every test of engines runs on both.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
@@ -13,7 +12,6 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
-from crosshead.engines.background import in_background
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
@@ -52,35 +50,19 @@ class NativeEngine:
         """The engine's name and instruction set."""
         return f"native ({self.instruction_set or _native.instruction_set()})"
 
-    def begin_coarse(self) -> None:
-        """Have the bfloat16 copy made on a thread beside work that does not keep all threads busy."""
-        known = "coarse" in self.__dict__ or "_copying" in self.__dict__
-        if self.precision != "full" and self._threads > 1 and not known:
-            self.__dict__["_copying"] = in_background(lambda: self._coarse_passes(1))
-
     @cached_property
     def coarse(self) -> BFloat16Passes | None:
-        """Passes on a bfloat16 copy of the features, made when first asked for; None where they are not to be had."""
+        """Passes in bfloat16, looked into when first asked for; None where they are not to be had."""
         if self.precision == "full":
             return None
-        copying: Future[BFloat16Passes | None] | None = self.__dict__.pop("_copying", None)
-        return self._coarse_passes(self._threads) if copying is None else copying.result()
-
-    def end_coarse(self) -> None:
-        """Drop the bfloat16 copy."""
-        for name in ("coarse", "_copying"):
-            self.__dict__.pop(name, None)
-
-    def _coarse_passes(self, copying: int) -> BFloat16Passes | None:
-        """The passes, on all threads; the copy is made on so many."""
-        return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads, copying=copying)
+        return bfloat16_passes(self.data, self._features, self.instruction_set, self._threads)
 
     def over(self, data: TrainingData) -> NativeEngine:
         """The same engine over other rows."""
         return NativeEngine(data, self.n_threads, self.instruction_set, "full", self._handle_of(data.features))
 
     def steering_over(self, data: TrainingData) -> NativeEngine:
-        """The same engine over other rows, by a bfloat16 copy of them where that pays."""
+        """The same engine over other rows, multiplied in bfloat16 where that pays."""
         engine = self.over(data)
         if self.precision != "full":
             passes = sample_passes(
@@ -100,7 +82,7 @@ class NativeEngine:
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; without ``exact``, float32 features are multiplied in float32."""
         if self._steering is not None and not exact:
-            return self._steering.evaluate(self._steering.on_grid(weight), bias, loss)
+            return self._steering.evaluate(weight, bias, loss)  # which rounds it: nobody asks where the grid is
         double = exact or self.data.features.dtype == np.float64
         return native_pass(
             self.data, self._features, self.instruction_set, self._threads, weight, bias, loss, double_precision=double

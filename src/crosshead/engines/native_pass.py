@@ -25,7 +25,8 @@ def native_pass(
 ) -> PassSums:
     """One pass over ``features``, the kernels' own view of ``data.features`` or of a copy of it."""
     name, (margin, smoothing, label_smoothing) = loss.kernel
-    weight_gradient, bias_gradient = np.empty(weight.shape), np.empty(bias.shape)
+    gradient = np.empty(weight.size + bias.size)  # one array: see `PassSums.gradient`
+    weight_gradient, bias_gradient = gradient[: weight.size].reshape(weight.shape), gradient[weight.size :]
     labels, soft = _targets(data.target)
     loss_sum, surrogate, dual = _native.evaluate(
         isa=instruction_set,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
@@ -29,6 +31,15 @@ class PassSums:
     dual: float
     weight_gradient: Float
     bias_gradient: Float
+
+    @property
+    def gradient(self) -> Float:
+        """Both gradients as one vector, (C·D + C,): the memory itself where they lie in it side by side."""
+        weight, bias = self.weight_gradient, self.bias_gradient
+        whole = weight.base
+        if whole is not None and whole is bias.base and whole.ndim == 1 and whole.size == weight.size + bias.size:
+            return np.asarray(whole)
+        return np.concatenate([weight.ravel(), bias])
 
 
 class CoarsePasses(Protocol):
@@ -64,14 +75,6 @@ class Engine(Protocol):
     @property
     def coarse(self) -> CoarsePasses | None:
         """Cheaper, more coarsely rounded passes over the same rows, if there are any."""
-        ...
-
-    def begin_coarse(self) -> None:
-        """Have those passes made ready beside other work; `coarse` waits for them."""
-        ...
-
-    def end_coarse(self) -> None:
-        """Give back what those passes hold in memory; asked for again, they are made again."""
         ...
 
     def over(self, data: TrainingData) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -43,12 +44,6 @@ class RecallingEngine:
         """None: from the solution of one alpha to that of the next is too short a way for coarse passes."""
         return None
 
-    def begin_coarse(self) -> None:
-        """Nothing: there are no coarse passes."""
-
-    def end_coarse(self) -> None:
-        """Nothing, likewise."""
-
     def over(self, data: TrainingData) -> Engine:
         """The other engine over other rows: nothing is remembered of those."""
         return self._engine.over(data)
@@ -61,11 +56,11 @@ class RecallingEngine:
         """The sums at W (C, D), b (C,); an exact pass also answers for one that need not be exact."""
         for kept in (True,) if exact else (True, False):
             if kept in self._last and _same(self._last[kept][0], weight, bias, loss):
-                return self._last[kept][1]
+                return _copied(self._last[kept][1])
         sums = self._engine.evaluate(weight, bias, loss, exact=exact)
         self.passes += 1
         self._last[exact] = (weight.copy(), bias.copy(), loss), sums
-        return sums
+        return _copied(sums)
 
     def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
         """Scores of rows first … last − 1."""
@@ -83,6 +78,11 @@ class RecallingEngine:
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Sweeps by the other engine."""
         self._engine.ascend(ascent, sweeps)
+
+
+def _copied(sums: PassSums) -> PassSums:
+    """Sums whose arrays may be changed."""
+    return replace(sums, weight_gradient=sums.weight_gradient.copy(), bias_gradient=sums.bias_gradient.copy())
 
 
 def _same(key: Key, weight: Float, bias: Float, loss: PassLoss) -> bool:

@@ -34,12 +34,6 @@ class ReferenceEngine:
         """No engine is coarser."""
         return None
 
-    def begin_coarse(self) -> None:
-        """Nothing: there are no coarse passes."""
-
-    def end_coarse(self) -> None:
-        """Nothing, likewise."""
-
     def over(self, data: TrainingData) -> ReferenceEngine:
         """The same engine over other rows."""
         return ReferenceEngine(data, self.n_threads)

@@ -49,9 +49,8 @@ class LinearClassifier(LinearScores):
     engine : {"auto", "native", "reference"}, default="auto"
         How passes are computed. "auto" is native where it was built.
     precision : {"auto", "full"}, default="auto"
-        "auto" makes the first passes on a bfloat16 copy of dense features (half of float32's bytes) where the processor
-        multiplies bfloat16, the passes are long and the memory is free. The last passes and the certificate are of the
-        features themselves either way. "full" makes no copy.
+        "auto" rounds dense features to bfloat16 in the first passes where the processor multiplies it and the passes
+        are long. The last passes and the certificate are of the features themselves either way. "full" never rounds.
     n_threads : int or None, default=None
         None: OMP_NUM_THREADS, or the CPUs this process may use. Results do not depend on it.
     callback : callable or None, default=None

@@ -32,12 +32,12 @@ def mixed(point: DualPoint, share: float, value: float, weight_gradient: Float) 
     """(1 − share) of a point and share of an anchor chosen so that their bias gradients cancel.
 
     The sums are linear in the residuals and −ℓ* is concave, so the mixed value is a lower bound of the value
-    of the mixed residuals.
+    of the mixed residuals. The anchor's ``weight_gradient`` is overwritten: it may be as large as the features.
     """
     zeros = np.zeros_like(point.bias_gradient)
     if share >= 1:  # nothing of the point is left, not even a value of −inf
         return DualPoint(float(value), weight_gradient, zeros)
-    gradient = weight_gradient - point.weight_gradient  # one array, however large: then point + share · difference
-    gradient *= share
-    gradient += point.weight_gradient
-    return DualPoint(float((1 - share) * point.value + share * value), gradient, zeros)
+    weight_gradient -= point.weight_gradient
+    weight_gradient *= share
+    weight_gradient += point.weight_gradient
+    return DualPoint(float((1 - share) * point.value + share * value), weight_gradient, zeros)

@@ -18,10 +18,11 @@ import numpy as np
 from scipy import linalg
 
 from crosshead.engines.data import TrainingData
-from crosshead.losses.protocol import Float, Loss
+from crosshead.losses.protocol import Array, Float, Loss
 
 ROWS_A_CLASS, LEAST_ROWS = 64, 1024  # rows that the curvature is summed over, at most a pass's worth
-BLOCK_SCORES = 1 << 20
+BLOCK_SCORES = 1 << 19
+SINGLE_CLASSES = 512  # beyond, its factor is kept in single precision: a step need not be exact
 DENSE_CLASSES = 2048  # beyond, the diagonal alone
 ORIGIN_SHARE = 1e-3  # of the curvature at zero scores: none must vanish
 RIDGE = 1e-12
@@ -32,7 +33,7 @@ RIDGE = 1e-12
 class BiasCurvature:
     """∂²F/∂b² as its Cholesky factor (C, C), or as its diagonal (C,)."""
 
-    factor: Float
+    factor: Array
     shift_invariant: bool
 
     @classmethod
@@ -49,6 +50,8 @@ class BiasCurvature:
         alone = diagonal.copy()
         try:  # in place: seen from LAPACK, the transpose of a symmetric matrix is the matrix
             factor = linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+            if len(factor) > SINGLE_CLASSES:
+                factor = factor.astype(np.float32)
         except linalg.LinAlgError:
             return cls(alone, loss.shift_invariant)
         return cls(factor, loss.shift_invariant)
@@ -58,7 +61,8 @@ class BiasCurvature:
         if self.factor.ndim == 1:
             step = -gradient / self.factor
         else:
-            step = -linalg.cho_solve((self.factor, True), gradient, check_finite=False)
+            right = gradient.astype(self.factor.dtype, copy=False)
+            step = -linalg.cho_solve((self.factor, True), right, check_finite=False).astype(np.float64, copy=False)
         return np.asarray(step - step.mean() if self.shift_invariant else step)
 
 
@@ -83,7 +87,9 @@ def _summed(loss: Loss, data: TrainingData, weight: Float, bias: Float) -> Float
         share = block.weights / data.total_weight
         scores = np.asarray(block.features @ single) + bias.astype(single.dtype)
         matrix += loss.curvature(scores, block.target, share).classes
-    target = data.target[:LEAST_ROWS]
-    even = np.full(len(target), ORIGIN_SHARE / len(target))
-    matrix += loss.curvature(np.zeros((len(target), data.n_classes)), target, even).classes
+    count = min(data.n_rows, LEAST_ROWS)
+    for first in range(0, count, rows):
+        target = data.target[first : min(first + rows, count)]
+        zero = np.zeros((len(target), data.n_classes), dtype=single.dtype)
+        matrix += loss.curvature(zero, target, np.full(len(target), ORIGIN_SHARE / count)).classes
     return matrix

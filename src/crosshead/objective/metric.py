@@ -30,6 +30,7 @@ from crosshead.objective.inverses import LEAST_DENOMINATOR, Inverse, inverses
 DENSE_FEATURES = 2048
 DENSE_CLASSES = 256
 BASIS_ROWS = 1024
+SOLVED_ROWS = 256  # at a time, of which copies are held
 BASIS_ELEMENTS = 1 << 25
 
 
@@ -138,13 +139,18 @@ class KroneckerMetric:
         """What `solve` gives at scale 1 or nearly so, where cheaper by one factorisation for all alike λ."""
         if self._inverses is None:
             return self.solve(weight, bias)
+        own = self.fit_intercept or self.classes.vectors is not None
         if self.fit_intercept:
             weight = _centred(weight, bias, self.center)
-        rotated = self.classes.enter(weight)
-        divided = rotated / self._flat
+        rotated = self.classes.enter(weight) if own else weight.copy()  # may be as large as X: overwritten
+        del weight
+        flat = np.ones(len(rotated), dtype=bool)
         for rows, inverse in self._inverses:
-            divided[rows] = inverse.apply(rotated[rows])
-        step = self.classes.leave(divided)
+            flat[rows] = False
+            for part in np.array_split(rows, -(-len(rows) // SOLVED_ROWS)):
+                rotated[part] = inverse.apply(rotated[part])
+        rotated[flat] /= self._flat
+        step = self.classes.leave(rotated)
         if not self.fit_intercept:
             return step, np.zeros_like(bias)
         return step, self.classes.solve(bias) - step @ self.center

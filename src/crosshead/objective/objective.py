@@ -108,14 +108,6 @@ class Objective:
         """The relative difference of two values that coarse passes tell apart; None where there are no such passes."""
         return None if self.engine.coarse is None else self.engine.coarse.resolution
 
-    def begin_coarse(self) -> None:
-        """Have coarse passes made ready beside other work."""
-        self.engine.begin_coarse()
-
-    def end_coarse(self) -> None:
-        """Give back what coarse passes hold."""
-        self.engine.end_coarse()
-
     def unpack(self, point: Float) -> tuple[Float, Float]:
         """W (C, D) and b (C,) of a flat vector, as views."""
         split = self.n_classes * self.n_features
@@ -156,14 +148,17 @@ class Objective:
             assert self.engine.coarse is not None
             weight = self.engine.coarse.on_grid(weight)
             point = self.pack(weight, bias)
+            weight, bias = self.unpack(point)  # vectors may be as large as X: not one more
             sums = self.engine.coarse.evaluate(weight, bias, self.loss)
         else:
             sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
         total = self.engine.data.total_weight
-        gradient = self.pack(sums.weight_gradient, sums.bias_gradient if self.fit_intercept else np.zeros_like(bias))
+        gradient = sums.gradient  # this pass's alone, so that it may be changed
         gradient /= total
-        sums = replace(sums, weight_gradient=np.empty((0, 0)))  # as large as X may be: nobody asks for it again
         G, g = self.unpack(gradient)
+        if not self.fit_intercept:
+            g[:] = 0.0
+        sums = replace(sums, weight_gradient=G, bias_gradient=g)
         charge = self.penalty.value(weight)
         value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
         if not (np.isfinite(charge) and np.isfinite(bias).all()):

@@ -49,13 +49,13 @@ class SampledHessian:
             sums = self.engine.evaluate(weight - weight.mean(axis=0), bias - bias.mean(), self.quadratic, exact=False)
         else:
             sums = self.engine.evaluate(weight, bias, self.quadratic, exact=False)
-        G, g = sums.weight_gradient, sums.bias_gradient  # of this product alone, so that they may be changed
+        product = sums.gradient  # of this product alone, so that it may be changed
+        G, g = product[: weight.size].reshape(weight.shape), product[weight.size :]
         if self.shift_invariant:
             G -= G.mean(axis=0)
             g -= g.mean()
         if not self.fit_intercept:
-            g = np.zeros_like(g)
-        product = np.concatenate([G.ravel(), g])
+            g[:] = 0.0
         daxpy(direction, product, n=G.size, a=self.l2_weight)  # in place
         return product
 

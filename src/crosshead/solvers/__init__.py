@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crosshead.blas import one_blas_thread
+from crosshead.fit_memory import fit_memory
 from crosshead.solvers.dual_ascent import kinked
 from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.loop import Method, minimise_with
@@ -46,7 +47,7 @@ def minimise(
         method = kinked(objective)
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
     # processors, and make the result depend on their number.
-    with one_blas_thread():
+    with one_blas_thread(), fit_memory():
         return minimise_with(
             method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
         )

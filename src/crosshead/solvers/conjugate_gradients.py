@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg.blas import daxpy
 
 from crosshead.solvers.protocol import Float
 
@@ -17,7 +18,7 @@ class Curvature(Protocol):
 
 
 def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: int) -> Float:
-    """An x with matrix · x ≈ ``right``, from zero, by at most ``most`` products.
+    """An x with matrix · x ≈ ``right``, from zero, by at most ``most`` products; ``right`` becomes the residual.
 
     Ends when the residual, measured by the preconditioner as √(rᵀ M r), is ``forcing`` times what it was.
     """
@@ -26,7 +27,7 @@ def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: i
 
 
 def _iterate(matrix: Curvature, right: Float, forcing: float, most: int) -> Float:
-    solution, residual = np.zeros_like(right), right.copy()
+    solution, residual, reach = np.zeros_like(right), right, 0.0
     scaled = matrix.precondition(residual)
     along, product = scaled.copy(), float(residual @ scaled)
     enough = forcing**2 * product
@@ -39,13 +40,12 @@ def _iterate(matrix: Curvature, right: Float, forcing: float, most: int) -> Floa
         if not curvature > 0:
             break
         length = product / curvature
-        there = solution + length * along
-        if not np.isfinite(there).all():
+        reach += length * max(float(along.max()), -float(along.min()))
+        if not np.isfinite(reach):  # no number in the solution would be larger
             break
-        solution = there
-        image *= length
-        residual -= image
-        del there, image  # vectors may be as large as X
+        daxpy(along, solution, a=length)  # in place: vectors may be as large as X
+        daxpy(image, residual, a=-length)
+        del image
         scaled = matrix.precondition(residual)
         previous, product = product, float(residual @ scaled)
         along *= product / previous

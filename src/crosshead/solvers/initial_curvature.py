@@ -16,7 +16,9 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from crosshead.losses.protocol import Array
 from crosshead.solvers.conjugate_gradients import conjugate_gradients
+from crosshead.solvers.long_vectors import dot
 from crosshead.solvers.protocol import Float, Objective
 
 FEW_ROWS, MANY_ROWS = 8192, 16384
@@ -34,11 +36,11 @@ class InitialCurvature(Protocol):
     """H₀, an approximate inverse of the Hessian."""
 
     def apply(self, objective: Objective, vector: Float) -> Float:
-        """H₀ v for a flat vector."""
+        """H₀ v for a flat vector, which may be overwritten."""
         ...
 
-    def match(self, objective: Objective, step: Float, change: Float) -> InitialCurvature:
-        """Itself, fitted to the gradient's change along the last step."""
+    def match(self, objective: Objective, step: Array, change: Array) -> InitialCurvature:
+        """Itself, fitted to the gradient's change along the last step, both as they are remembered."""
         ...
 
     def at(self, l2_weight: float) -> InitialCurvature:
@@ -58,8 +60,9 @@ class ScaledMetric:
         """(B ⊗ A/scale + αI)⁻¹ v."""
         return objective.pack(*self.metric.solve(*objective.unpack(vector), self.scale))
 
-    def match(self, objective: Objective, step: Float, change: Float) -> ScaledMetric:
+    def match(self, objective: Objective, step: Array, change: Array) -> ScaledMetric:
         """Match the size to the curvature of the loss seen in the last step."""
+        step, change = (kept.astype(np.float64, copy=False) for kept in (step, change))
         solved = objective.pack(*self.metric.solve(*objective.unpack(change)))
         size = float(change @ solved) / float(step @ change)
         return replace(self, scale=float(np.clip(1.0 / size, 1e-3, 1e3)) if size > 0 else 1.0)
@@ -84,14 +87,15 @@ class RoughNewton:
         step = conjugate_gradients(self.model, vector, self.forcing, self.products)
         return objective.without_shift(step if self.scale == 1.0 else self.scale * step)
 
-    def match(self, objective: Objective, step: Float, change: Float) -> RoughNewton:
+    def match(self, objective: Objective, step: Array, change: Array) -> RoughNewton:
         """Of few rows for many parameters, shortened to the curvature that all rows had along the last step.
 
         The step was made short of curvature in these rows, so that they have less of it there than the rest.
         """
         if not overfitted(self.model, objective):
             return self
-        size = float(step @ self.model.multiply(step)) / float(step @ change)
+        step = step.astype(np.float64, copy=False)
+        size = float(step @ self.model.multiply(step)) / dot(change, step)
         return replace(self, scale=float(np.clip(size, LEAST_SCALE, 1.0)))
 
     def at(self, l2_weight: float) -> RoughNewton:

@@ -41,10 +41,11 @@ class Memory:
         """Remember a pair of positive curvature; others would make the model indefinite."""
         curvature = float(step @ change)
         if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
+            if len(self.pairs) == self.pairs.maxlen:
+                self.pairs.popleft()  # before there is one more: vectors may be as large as X
             self.pairs.append((remembered(step), remembered(change), 1.0 / curvature))
-            self.initial = self.initial.match(objective, step, change)
-        else:
-            self.match(objective)
+        del step, change
+        self.match(objective)
 
     def renew(self, objective: Objective, here: Any, iteration: int, share: float) -> None:
         """Look at the curvature again; what was known of it makes room first."""
@@ -55,8 +56,7 @@ class Memory:
     def match(self, objective: Objective) -> None:
         """Fit the initial curvature to the last pair."""
         if self.pairs:
-            step, change = (kept.astype(np.float64, copy=False) for kept in self.pairs[-1][:2])
-            self.initial = self.initial.match(objective, step, change)
+            self.initial = self.initial.match(objective, *self.pairs[-1][:2])
 
     def direction(self, objective: Objective, gradient: Float) -> Float:
         """−H g."""

@@ -28,7 +28,10 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
     low, high, step = 0.0, np.inf, 1.0
     low_slope, fallback = slope, None
     for _ in range(TRIALS):
-        there = evaluate(here.point + step * direction)
+        point = step * direction
+        point += here.point
+        there = evaluate(point)
+        del point  # vectors may be as large as X
         there_slope = float(direction @ there.gradient)
         decreased = there.surrogate <= here.surrogate + DECREASE * step * slope
         as_good = there.surrogate <= here.surrogate + noise and there_slope <= (2 * DECREASE - 1) * slope
@@ -40,6 +43,7 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
             step = min(_extrapolated(step, slope, there_slope), 10 * step) if np.isinf(high) else (low + high) / 2
         else:
             return there
+        del there
         if high - low <= 1e-12 * max(high, 1.0):
             break
     return fallback

@@ -120,13 +120,10 @@ class Run:
         """Go on by coarse passes from the next one on, where the objective is smooth and far is still to go."""
         far = self.gap > max(COARSE_GAP, self.tol)
         self.coarse_ahead = far and not self.exact and self.objective.smooth
-        if self.coarse_ahead:
-            self.objective.begin_coarse()
 
     def refine(self) -> None:
         """No more coarse passes; forget what they made look better or worse than it is."""
         self.coarse = False
-        self.objective.end_coarse()
         # While the coarse one is kept: this pass may be interrupted.
         fine = self.active.evaluate(self.best.point, exact=self.exact)
         self.passes += 1
@@ -181,7 +178,6 @@ class Run:
     def go_exact(self) -> None:
         """From here on compute in float64, and forget what float32 made look better than it is."""
         self.exact, self.coarse, self.coarse_ahead = True, False, False
-        self.objective.end_coarse()
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
         self.best, self.bound = self.certified, self.certified_bound

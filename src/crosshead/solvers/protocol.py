@@ -64,8 +64,6 @@ class Objective(Protocol):
     def l1_weight(self) -> float: ...  # noqa: D102
     @property
     def coarse_resolution(self) -> float | None: ...  # noqa: D102
-    def begin_coarse(self) -> None: ...  # noqa: D102
-    def end_coarse(self) -> None: ...  # noqa: D102
     @property
     def dual(self) -> Any: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
