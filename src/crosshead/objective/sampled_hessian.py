@@ -20,6 +20,7 @@ from scipy.linalg.blas import daxpy
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, QuadraticLoss
 from crosshead.objective.metric import KroneckerMetric
+from crosshead.objective.support_metric import SupportMetric
 
 
 @final
@@ -63,6 +64,16 @@ class SampledHessian:
         """A flat vector through the inverse of the rows' Kronecker metric."""
         weight, bias = self.metric.precondition(*self._unpack(vector))
         return np.concatenate([weight.ravel(), bias])
+
+    def on_support(self) -> SupportMetric:
+        """The rows' Kronecker metric, to be restricted to some of the weights."""
+        return SupportMetric(self.metric)
+
+    def common_ridge(self, share):
+        if not self.shift_invariant:
+            return None
+        B = self.metric.class_matrix
+        return share * float(np.mean(np.diag(B) if B.ndim == 2 else B)) * self.metric.features.diagonal
 
     def at(self, l2_weight: float) -> SampledHessian:
         """The same curvature of the loss, beside another penalty."""
