@@ -67,13 +67,7 @@ class SampledHessian:
 
     def on_support(self) -> SupportMetric:
         """The rows' Kronecker metric, to be restricted to some of the weights."""
-        return SupportMetric(self.metric)
-
-    def common_ridge(self, share):
-        if not self.shift_invariant:
-            return None
-        B = self.metric.class_matrix
-        return share * float(np.mean(np.diag(B) if B.ndim == 2 else B)) * self.metric.features.diagonal
+        return SupportMetric(self.engine, self.quadratic, self.metric, self.l2_weight, self.fit_intercept, self.shift_invariant)
 
     def at(self, l2_weight: float) -> SampledHessian:
         """The same curvature of the loss, beside another penalty."""

@@ -10,6 +10,7 @@ tangent of the path w(α), and far more pairs are worth keeping than a single fi
 """
 
 from __future__ import annotations
+import os
 
 from collections import deque
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from crosshead.solvers.proximal_newton import ProximalNewton
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
-LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
+LOOK_FACTOR = float(os.environ.get('LOOKF', 8.0))  # by how much alpha may fall before the curvature is looked at again
 SETTLED_LOOKS, SETTLED_SHARE = 3, 0.001  # as a fit that has renewed its curvature so often
 SETTLED = 1 << 20  # an iteration at which no method builds its metric again
 
@@ -133,13 +134,46 @@ class CarriedProximal:
         return state.stuck
 
 
+@final
+@dataclass(frozen=True)
+class CarriedSparse:
+    carried: Carried
+    alpha: float
+    l2_weight: float
+
+    def start(self, run: Run, point: Float):
+        evaluation = run.evaluate(point)
+
+        def first_look() -> Any:
+            from crosshead.solvers.sparse_newton import look as l2
+            return l2(run.objective, evaluation, 99 if self.carried.pairs else 0, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
+
+        known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
+        from crosshead.solvers import sparse_newton as SN
+        state = SN.SparseState(evaluation, iteration=0 if leap else SETTLED)
+        state.pairs.extend(self.carried.pairs)
+        base = known.at(self.l2_weight)
+        state.model = SN.corrected(run.objective, base, state.pairs)
+        state.renewal = Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS)
+        return state
+
+    def step(self, run: Run, state):
+        from crosshead.solvers import sparse_newton as SN
+        state = SN.SparseNewton().step(run, state)
+        self.carried.pairs = list(state.pairs)
+        return state
+
+    def stuck(self, state) -> bool:
+        return state.stuck
+
+
 def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight: float) -> Method[Any]:
     """The method for the next alpha. Losses with kinks have no pairs to carry: their stages start anew."""
     if not objective.smooth:
         return kinked(objective) if objective.l1_weight == 0 else sparse_and_kinked(objective)
     if objective.l1_weight > 0 and objective.wide:
         return ProximalNewton()  # its model is that of the rows, made anew at every step
-    kind = CarriedLBFGS if objective.l1_weight == 0 else CarriedProximal
+    kind = CarriedLBFGS if objective.l1_weight == 0 else (CarriedProximal if os.environ.get('OLD') else CarriedSparse)
     return kind(carried, alpha, l2_weight)
 
 

@@ -22,8 +22,10 @@ MEMORY = int(os.environ.get("MEM", 30))
 FORCING, MOST_PRODUCTS = float(os.environ.get("FORCING", 0.1)), int(os.environ.get("MOSTP", 40))
 GAMMA = float(os.environ.get("GAMMA", 1.0))
 FIRST = int(os.environ.get("FIRST", 4))
+NEAR = float(os.environ.get("NEAR", 0.8))
+NOISY = int(os.environ.get("NOISY", 3))
 LEAST_CURVATURE = 1e-12
-STAT = {"prod": 0, "prox": 0, "newton": 0, "fail": 0, "tcd": 0.0, "tcg": 0.0, "tlook": 0.0, "looks": 0}
+STAT = {"prod": 0, "prox": 0, "newton": 0, "fail": 0, "tcd": 0.0, "tcg": 0.0, "tlook": 0.0, "looks": 0, "tform": 0.0}
 
 
 class CompactModel:
@@ -39,8 +41,10 @@ class CompactModel:
         STAT["prod"] += 1
         self.pairs.append((step, change, self.base.multiply(step)))
 
-    def prepare(self, free) -> None:
-        self.support.restrict(self.objective.unpack(free)[0])
+    def prepare(self, free, near) -> None:
+        t = time.perf_counter()
+        self.support.restrict(self.objective.unpack(free)[0], self.objective.unpack(near)[0])
+        STAT["tform"] += time.perf_counter() - t
         self.free = free
         if not self.pairs:
             return
@@ -79,6 +83,7 @@ class SparseState:
     renewal: Renewal = field(default_factory=Renewal)
     iteration: int = 0
     newton_failed: bool = False
+    noisy: int = 0
     stuck: bool = False
 
 
@@ -118,6 +123,8 @@ class SparseNewton:
         here = run.current(state.evaluation)
         state = replace(state, evaluation=here)
         inside, outside = violations(objective, here)
+        global LAST
+        LAST = f"| in {inside / objective.l1_weight:.1e} out {outside / objective.l1_weight:.1e} nnz {np.count_nonzero(here.point)}"
         if state.iteration < FIRST or outside > GAMMA * inside or state.newton_failed:
             return self._proximal(run, state)
         return self._newton(run, state)
@@ -162,7 +169,7 @@ class SparseNewton:
         objective.unpack(signs)[1][:] = 0.0
         free = signs != 0
         objective.unpack(free)[1][:] = True
-        model.prepare(free)
+        model.prepare(free, np.abs(here.gradient) > NEAR * objective.l1_weight)
         slope = np.where(free, here.gradient + objective.l1_weight * signs, 0.0)
         direction = objective.without_shift(cg(model, -slope, FORCING, MOST_PRODUCTS))
         STAT["tcg"] += time.perf_counter() - t
@@ -174,6 +181,11 @@ class SparseNewton:
             STAT["fail"] += 1
             return replace(state, newton_failed=True)
         self._learn(objective, state, here, there)
+        hidden = here.surrogate - there.surrogate < NOISE_SINGLE * abs(here.surrogate)
+        if not run.exact and hidden and max(violations(objective, there)) > 0.5 * max(violations(objective, here)):
+            state.noisy += 1
+            if state.noisy >= NOISY:
+                run.go_exact()
         return replace(state, evaluation=there)
 
     def _search(self, run, objective, here, direction, signs):
