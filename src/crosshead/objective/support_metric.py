@@ -9,6 +9,7 @@ where x̄_c is the mean feature under those weights, as seen from which the bias
 
 from __future__ import annotations
 
+from functools import cached_property
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -21,6 +22,10 @@ from crosshead.objective.metric import Inverse, KroneckerMetric
 BLOCK_BYTES = 1 << 22
 MOST_ELEMENTS = 1 << 23  # of all blocks together
 RIDGE = 1e-4
+import os
+KEPT = float(os.environ.get("KEPT", 0.95))
+BLOCK_ROWS = int(os.environ.get("BROWS", 4096))
+TINY = 1e-300
 
 
 @dataclass
@@ -33,6 +38,8 @@ class _Block:
     total: float
     free: Array | None = None
     inverse: Inverse | None = None
+    middle: Any = None
+    mask: Any = None
 
 
 @final
@@ -53,12 +60,16 @@ class SupportMetric:
         for c in range(len(free)):
             support = np.flatnonzero(free[c])
             block = self._blocks.get(c)
-            if block is not None and block.free is not None and np.array_equal(block.free, support):
-                continue
+            if block is not None and block.free is not None:
+                inside = np.isin(block.free, support, assume_unique=True)
+                if inside.sum() == len(support) >= KEPT * len(block.free):
+                    block.mask = None if inside.all() else inside.astype(np.float64)
+                    continue
             if block is None or not np.isin(support, block.features, assume_unique=True).all():
                 block = self._blocks[c] = self._formed(c, np.flatnonzero(free[c] | near[c]))
             where = np.searchsorted(block.features, support)
-            block.free, block.inverse = support, None
+            block.free, block.inverse, block.mask = support, None, None
+            block.middle = block.center[where]
             if len(support):
                 block.inverse = Inverse.of(block.gram[np.ix_(where, where)].astype(np.float64), self.l2_weight)
 
@@ -69,45 +80,58 @@ class SupportMetric:
             bias = bias - bias.mean()
         for c, block in self._blocks.items():
             assert block.free is not None
-            center = block.center[np.searchsorted(block.features, block.free)] if self.fit_intercept else None
+            center = block.middle
             if block.inverse is not None:
                 row = weight[c, block.free]
-                if center is not None:
+                if self.fit_intercept:
                     row = row - bias[c] * center
-                step[c, block.free] = block.inverse.apply(row)
-            if center is not None:
-                shift[c] = bias[c] / block.total - step[c, block.free] @ center
+                if block.mask is not None:
+                    row = row * block.mask
+                found = block.inverse.apply(row)
+                if block.mask is not None:
+                    found = found * block.mask
+                step[c, block.free] = found
+                if self.fit_intercept:
+                    shift[c] = -float(found @ center)
+            if self.fit_intercept:
+                shift[c] += bias[c] / block.total
         if self.fit_intercept and self.shift_invariant:
             shift -= shift.mean()
         return step, shift
 
     def _formed(self, c: int, features: Array) -> _Block:
-        data = self.engine.data
-        gram, center, total = np.zeros((len(features), len(features))), np.zeros(len(features)), 0.0
-        step = data.rows_in(BLOCK_BYTES) if len(features) else data.n_rows
-        rows = data.features
-        weights = data.weights
-        for first in range(0, data.n_rows, step):
-            part = slice(first, min(first + step, data.n_rows))
-            p, *others = self.quadratic.factors(data.target[part, :], weights[part])
-            own = p[:, c]
-            if len(others) == 1:
-                own = own - others[0][:, c] ** 2
-            elif others:
-                own = own - 2 * others[0][:, c] * others[1][:, c]
-            own = np.maximum(own, 0.0)
-            total += float(own.sum())
-            if not len(features):
-                continue
-            block = rows[part, features]
+        data, own = self.engine.data, self._own
+        count = len(features)
+        gram, center, total = np.zeros((count, count)), np.zeros(count), max(float(own[:, c].sum()), TINY)
+        step = data.rows_in(BLOCK_BYTES)
+        every = self._every
+        for first in range(0, len(own) if count else 0, step):
+            part = slice(first * every, min((first + step), len(own)) * every, every)
+            block = data.features[part, features]
             if not isinstance(block, np.ndarray):
                 block = block.toarray()
-            center += own.astype(block.dtype) @ block
-            gram += self.engine.gram(np.ascontiguousarray(block), own)
-        total = max(total, 1e-300)
+            weight = own[first : first + step, c]
+            center += weight.astype(block.dtype) @ block
+            gram += self.engine.gram(np.ascontiguousarray(block), weight)
         if self.fit_intercept:
             center /= total
             gram -= total * np.outer(center, center)
         diagonal = np.einsum("ii->i", gram)
         diagonal += RIDGE * (np.maximum(diagonal, 0) + total * self.metric.features.diagonal[features])
         return _Block(features, gram.astype(np.float32), center, total)
+
+    @property
+    def _every(self):
+        return max(1, self.engine.data.n_rows // BLOCK_ROWS)
+
+    @cached_property
+    def _own(self) -> Float:
+        """w (H)_cc of the rows that blocks are made of, (n, C)."""
+        data, every = self.engine.data, self._every
+        weight = data.weights[::every]
+        p, *others = self.quadratic.factors(data.target[::every].astype(np.float64), weight * (data.weights.sum() / weight.sum()))
+        if len(others) == 1:
+            p = p - others[0] ** 2
+        elif others:
+            p = p - 2 * others[0] * others[1]
+        return np.maximum(p, 0.0)

@@ -22,10 +22,11 @@ MEMORY = int(os.environ.get("MEM", 30))
 FORCING, MOST_PRODUCTS = float(os.environ.get("FORCING", 0.1)), int(os.environ.get("MOSTP", 40))
 GAMMA = float(os.environ.get("GAMMA", 1.0))
 FIRST = int(os.environ.get("FIRST", 4))
+LEAVE = float(os.environ.get("LEAVE", 1e9))
 NEAR = float(os.environ.get("NEAR", 0.8))
 NOISY = int(os.environ.get("NOISY", 3))
 LEAST_CURVATURE = 1e-12
-STAT = {"prod": 0, "prox": 0, "newton": 0, "fail": 0, "tcd": 0.0, "tcg": 0.0, "tlook": 0.0, "looks": 0, "tform": 0.0}
+STAT = {"prod": 0, "prox": 0, "newton": 0, "fail": 0, "tcd": 0.0, "tcg": 0.0, "tlook": 0.0, "looks": 0, "outward": 0, "tform": 0.0}
 
 
 class CompactModel:
@@ -55,14 +56,16 @@ class CompactModel:
         Q = np.hstack([moved, Y])
         norms = np.sqrt(np.maximum(np.abs(np.diag(middle)), 1e-300))
         K = np.linalg.pinv(middle / np.outer(norms, norms), rcond=1e-10, hermitian=True) / np.outer(norms, norms)
-        self._low_rank, self._scaled = Q, Q @ K
+        Q[~free] = 0.0
+        self._low_rank = np.ascontiguousarray(Q)
+        self._scaled = np.ascontiguousarray(Q @ K)
 
     def multiply(self, direction: Float) -> Float:
         STAT["prod"] += 1
-        product = self.base.multiply(direction)
+        product = np.where(self.free, self.base.multiply(direction), 0.0)
         if self._low_rank.shape[1]:
-            product -= self._scaled @ (self._low_rank.T @ direction)
-        return np.where(self.free, product, 0.0)
+            product -= self._scaled @ (direction @ self._low_rank)
+        return product
 
     def precondition(self, vector: Float) -> Float:
         return self.objective.pack(*self.support.apply(*self.objective.unpack(vector)))
@@ -83,6 +86,7 @@ class SparseState:
     renewal: Renewal = field(default_factory=Renewal)
     iteration: int = 0
     newton_failed: bool = False
+    first: bool = True
     noisy: int = 0
     stuck: bool = False
 
@@ -112,6 +116,18 @@ def violations(objective, here):
     return inside, outside
 
 
+def energies(objective, here, model):
+    w, b = objective.unpack(here.point)
+    G, g = objective.unpack(here.gradient)
+    l1 = objective.l1_weight
+    if model is None: return 1.0, 0.0
+    B = np.diag(model.base.metric.class_matrix)
+    D = np.outer(B, model.base.metric.features.diagonal) + objective.penalty.l2_weight
+    D += 1e-3 * D.mean()
+    e = np.where(w != 0, G + l1 * np.sign(w), np.maximum(np.abs(G) - l1, 0)) ** 2 / D
+    return float(e[w != 0].sum()), float(e[w == 0].sum())
+
+
 @final
 @dataclass(frozen=True)
 class SparseNewton:
@@ -124,8 +140,10 @@ class SparseNewton:
         state = replace(state, evaluation=here)
         inside, outside = violations(objective, here)
         global LAST
-        LAST = f"| in {inside / objective.l1_weight:.1e} out {outside / objective.l1_weight:.1e} nnz {np.count_nonzero(here.point)}"
-        if state.iteration < FIRST or outside > GAMMA * inside or state.newton_failed:
+        LAST = f"| in {inside / objective.l1_weight:.1e} out {outside / objective.l1_weight:.1e} nnz {np.count_nonzero(here.point)} " + "%.1e %.1e"%energies(objective, here, state.model)
+        ein, eout = energies(objective, here, state.model)
+        if state.iteration < FIRST or state.newton_failed or state.first or eout > GAMMA * ein:
+            state.first = False
             return self._proximal(run, state)
         return self._newton(run, state)
 
@@ -167,6 +185,9 @@ class SparseNewton:
         model = state.model
         signs = np.sign(here.point)
         objective.unpack(signs)[1][:] = 0.0
+        leaves = (signs == 0) & (np.abs(here.gradient) > LEAVE * objective.l1_weight)
+        objective.unpack(leaves)[1][:] = False
+        signs[leaves] = -np.sign(here.gradient[leaves])
         free = signs != 0
         objective.unpack(free)[1][:] = True
         model.prepare(free, np.abs(here.gradient) > NEAR * objective.l1_weight)
@@ -193,10 +214,11 @@ class SparseNewton:
         noise = (NOISE_DOUBLE if run.exact else NOISE_SINGLE) * abs(here.surrogate)
         for _ in range(3):
             place = here.point + length * direction
-            cut = (signs != 0) & (np.sign(place) != signs)
+            cut = (signs != 0) & (np.sign(place) != signs) & (direction != 0)
             place[cut] = 0.0
             by = place - here.point
             promised = float(by @ (here.gradient + l1 * signs))
+            STAT["outward"] += int((cut & (here.point == 0)).sum())
             if promised < 0:
                 there = run.evaluate(place)
                 slope = float(by @ (there.gradient + l1 * signs))
