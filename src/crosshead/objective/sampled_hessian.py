@@ -66,8 +66,16 @@ class SampledHessian:
         return np.concatenate([weight.ravel(), bias])
 
     def on_support(self) -> SupportMetric:
-        """The rows' Kronecker metric, to be restricted to some of the weights."""
-        return SupportMetric(self.engine, self.quadratic, self.metric, self.l2_weight, self.fit_intercept, self.shift_invariant)
+        """What preconditions it where some weights stay zero."""
+        return SupportMetric(self.engine, self.quadratic, self.metric, self.fit_intercept, self.shift_invariant)
+
+    @property
+    def diagonal(self) -> Float:
+        """The metric's diagonal, the bias seen from the mean feature, flat."""
+        B = self.metric.class_matrix
+        classes = np.diag(B) if B.ndim == 2 else B
+        weight = np.outer(classes, self.metric.features.diagonal) + self.l2_weight
+        return np.concatenate([weight.ravel(), classes])
 
     def at(self, l2_weight: float) -> SampledHessian:
         """The same curvature of the loss, beside another penalty."""

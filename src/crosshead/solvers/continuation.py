@@ -10,11 +10,10 @@ tangent of the path w(α), and far more pairs are worth keeping than a single fi
 """
 
 from __future__ import annotations
-import os
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -25,14 +24,15 @@ from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float, Objective
-from crosshead.solvers.proximal import MEMORY, Frame, Proximal, ProximalState
+from crosshead.solvers.proximal import MEMORY
 from crosshead.solvers.proximal_newton import ProximalNewton
+from crosshead.solvers.sparse_newton import SparseNewton, SparseState, SupportModel
+from crosshead.solvers.sparse_newton import look as look_at_rows
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
-LOOK_FACTOR = float(os.environ.get('LOOKF', 8.0))  # by how much alpha may fall before the curvature is looked at again
+LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
 SETTLED_LOOKS, SETTLED_SHARE = 3, 0.001  # as a fit that has renewed its curvature so often
-SETTLED = 1 << 20  # an iteration at which no method builds its metric again
 
 Pair = tuple[Float, Float]
 
@@ -104,66 +104,36 @@ class CarriedLBFGS:
 
 @final
 @dataclass(frozen=True)
-class CarriedProximal:
-    """`Proximal` that starts with the pairs and the metric of the last alpha, and leaves its own."""
+class CarriedSparse:
+    """`SparseNewton` that starts with the pairs and the curvature of the last alpha, and leaves its own."""
 
     carried: Carried
     alpha: float
     l2_weight: float
 
-    def start(self, run: Run, point: Float) -> ProximalState:
+    def start(self, run: Run, point: Float) -> SparseState:
         """Evaluate the start and take over what is carried."""
         evaluation = run.evaluate(point)
 
         def first_look() -> Any:
-            return run.objective.metric(evaluation)
-
-        metric, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
-        frame = Frame.of(replace(metric, l2_weight=self.l2_weight), run.objective.l1_weight)
-        pairs = deque(self.carried.pairs, maxlen=MEMORY)
-        return ProximalState(evaluation, frame, pairs, 0 if leap else SETTLED)
-
-    def step(self, run: Run, state: ProximalState) -> ProximalState:
-        """One proximal quasi-Newton step."""
-        state = Proximal().step(run, state)
-        self.carried.pairs = list(state.pairs)
-        return state
-
-    def stuck(self, state: ProximalState) -> bool:
-        """Whether no point along the last direction was better."""
-        return state.stuck
-
-
-@final
-@dataclass(frozen=True)
-class CarriedSparse:
-    carried: Carried
-    alpha: float
-    l2_weight: float
-
-    def start(self, run: Run, point: Float):
-        evaluation = run.evaluate(point)
-
-        def first_look() -> Any:
-            from crosshead.solvers.sparse_newton import look as l2
-            return l2(run.objective, evaluation, 99 if self.carried.pairs else 0, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
+            return look_at_rows(run.objective, evaluation, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
 
         known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
-        from crosshead.solvers import sparse_newton as SN
-        state = SN.SparseState(evaluation, iteration=0 if leap else SETTLED)
-        state.pairs.extend(self.carried.pairs)
-        base = known.at(self.l2_weight)
-        state.model = SN.corrected(run.objective, base, state.pairs)
-        state.renewal = Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS)
+        state = SparseState(evaluation, pairs=deque(self.carried.pairs, maxlen=MEMORY))
+        if known is not None:
+            state.model = SupportModel(run.objective, known.at(self.l2_weight), state.pairs)
+        if not leap:
+            state.renewal, state.proximal_first = Renewal(SETTLED_SHARE), 1
         return state
 
-    def step(self, run: Run, state):
-        from crosshead.solvers import sparse_newton as SN
-        state = SN.SparseNewton().step(run, state)
+    def step(self, run: Run, state: SparseState) -> SparseState:
+        """One step of either kind."""
+        state = SparseNewton().step(run, state)
         self.carried.pairs = list(state.pairs)
         return state
 
-    def stuck(self, state) -> bool:
+    def stuck(self, state: SparseState) -> bool:
+        """Whether no point along the last direction was better."""
         return state.stuck
 
 
@@ -173,7 +143,7 @@ def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight:
         return kinked(objective) if objective.l1_weight == 0 else sparse_and_kinked(objective)
     if objective.l1_weight > 0 and objective.wide:
         return ProximalNewton()  # its model is that of the rows, made anew at every step
-    kind = CarriedLBFGS if objective.l1_weight == 0 else (CarriedProximal if os.environ.get('OLD') else CarriedSparse)
+    kind = CarriedLBFGS if objective.l1_weight == 0 else CarriedSparse
     return kind(carried, alpha, l2_weight)
 
 
