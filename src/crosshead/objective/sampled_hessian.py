@@ -67,7 +67,8 @@ class SampledHessian:
 
     def on_support(self) -> SupportMetric:
         """What preconditions it where some weights stay zero."""
-        return SupportMetric(self.engine, self.quadratic, self.metric, self.fit_intercept, self.shift_invariant)
+        engine = self.engine.over(self.engine.data)  # without the rows' bfloat16 copy, which may go before it does
+        return SupportMetric(engine, self.quadratic, self.metric, self.fit_intercept, self.shift_invariant)
 
     @property
     def diagonal(self) -> Float:

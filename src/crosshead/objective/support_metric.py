@@ -70,7 +70,8 @@ class SupportMetric:
     def restrict(self, free: Array, near: Array, l2_weight: float) -> None:
         """Take (C, D) truth values: which weights are free, and which may soon be."""
         if l2_weight != self._l2_weight:
-            self._blocks.clear()
+            for block in self._blocks.values():
+                block.inverse = None
         self._free, self._l2_weight = free, l2_weight
         counts = np.count_nonzero(free | near, axis=1)
         if len(free) > MOST_CLASSES or int(counts @ counts) > MOST_ELEMENTS:

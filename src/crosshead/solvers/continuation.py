@@ -31,6 +31,7 @@ from crosshead.solvers.sparse_newton import look as look_at_rows
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
+METRIC_FACTOR = 3.0  # by how much until what only preconditions is made anew
 LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
 SETTLED_LOOKS, SETTLED_SHARE = 3, 0.001  # as a fit that has renewed its curvature so often
 
@@ -50,6 +51,8 @@ class Carried:
     l2_weight: float = 0.0
     alpha: float = np.inf
     built: float = np.inf
+    metric: Any = None
+    metric_alpha: float = np.inf
 
     def prepare(
         self, objective: Objective, alpha: float, l2_weight: float, look: Callable[[], Any]
@@ -121,7 +124,10 @@ class CarriedSparse:
         known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
         state = SparseState(evaluation, pairs=deque(self.carried.pairs, maxlen=MEMORY))
         if known is not None:
-            state.model = SupportModel(run.objective, known.at(self.l2_weight), state.pairs)
+            carried = self.carried
+            if carried.metric is None or self.alpha * METRIC_FACTOR < carried.metric_alpha:
+                carried.metric, carried.metric_alpha = known.on_support(), self.alpha
+            state.model = SupportModel(run.objective, known.at(self.l2_weight), state.pairs, carried.metric)
         if not leap:
             state.renewal, state.proximal_first = Renewal(SETTLED_SHARE), 1
         return state
