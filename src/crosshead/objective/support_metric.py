@@ -23,7 +23,7 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 from crosshead.objective.metric import Inverse, KroneckerMetric
 
-MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 22
+MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 23
 BLOCK_BYTES = 1 << 22  # of rows that are copied at a time
 RIDGE = 1e-4  # of the diagonal, and of what it is over all classes: drawn rows may have nothing of a rare feature
 TINY = float(np.finfo(np.float64).tiny)
