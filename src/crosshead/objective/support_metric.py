@@ -31,10 +31,11 @@ TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass
 class ClassBlock:
-    """A class's features (k,), their Gram matrix (k, k) and mean (k,); the inverse for those of them that are free."""
+    """A class's features (k,), their correlations (k, k), sizes (k,) and mean (k,); the inverse of those that are free."""
 
     features: Array
-    gram: Array
+    correlations: Array
+    size: Float
     mean: Float
     total: float
     free: Array
@@ -45,11 +46,12 @@ class ClassBlock:
         """Invert for these features."""
         where = np.searchsorted(self.features, free)
         self.free, self.center = free, self.mean[where]
-        block = self.gram[np.ix_(where, where)].astype(np.float64)
+        size = self.size[where]
+        block = self.correlations[np.ix_(where, where)] * np.outer(size, size)
         self.inverse = Inverse.of(block, l2_weight) if len(free) else None
 
     def holds(self, free: Array) -> bool:
-        """Whether these features are among those that the Gram matrix is of."""
+        """Whether these features are among the block's."""
         return bool(np.isin(free, self.features, assume_unique=True).all())
 
 
@@ -120,7 +122,10 @@ class SupportMetric:
         diagonal = np.einsum("ii->i", gram)  # a view
         np.maximum(diagonal, 0.0, out=diagonal)
         diagonal += RIDGE * (diagonal + total * self.metric.features.diagonal[features])
-        return ClassBlock(features, gram.astype(np.float32), mean, total, features[:0], mean[:0], None)
+        size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        gram /= size
+        gram /= size[:, None]  # float32 holds no more than 38 decades
+        return ClassBlock(features, gram.astype(np.float32), size, mean, total, features[:0], mean[:0], None)
 
     @cached_property
     def _own(self) -> Float:
