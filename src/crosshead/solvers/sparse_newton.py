@@ -29,7 +29,8 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.proximal import DECREASE, MEMORY, Frame, FramedPairs, backtrack, compact, model_step
 
-FIRST_PROXIMAL = 6  # iterations from afar, where no support is worth a Newton step
+FIRST_PROXIMAL = 8  # iterations from afar, where no support is worth a Newton step
+FIRST_SHARE = 0.01  # of the origin's curvature: proximal steps have gone the long way
 OUTSIDE_SHARE = 0.1  # of the energy of the gradients of weights that are not zero: more at zero, and these get a step
 FORCING, MOST_PRODUCTS = 0.1, 40
 MORE_ROWS, ROWS_A_WEIGHT = 11264, 6  # of a model, where weights are many: few rows know them badly
@@ -84,7 +85,7 @@ class SparseState:
     frame: Frame | None = None
     framed: FramedPairs | None = None
     pairs: deque[tuple[Float, Float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
-    renewal: Renewal = field(default_factory=lambda: Renewal(looks=2))
+    renewal: Renewal = field(default_factory=lambda: Renewal(FIRST_SHARE))
     iteration: int = 0
     proximal_first: int = FIRST_PROXIMAL
     noisy: int = 0
