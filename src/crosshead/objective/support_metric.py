@@ -31,7 +31,7 @@ TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass
 class ClassBlock:
-    """A class's features (k,), their correlations (k, k), sizes (k,) and mean (k,); the inverse of those that are free."""
+    """A class's features (k,) with correlations (k, k), sizes (k,) and mean (k,); the inverse of the free ones."""
 
     features: Array
     correlations: Array
@@ -81,9 +81,9 @@ class SupportMetric:
             return
         for c in range(len(free)):
             support = np.flatnonzero(free[c])
-            block = self._blocks.get(c)
-            if block is None or not block.holds(support):
-                block = self._blocks[c] = self._formed(c, np.flatnonzero(free[c] | near[c]))
+            if c not in self._blocks or not self._blocks[c].holds(support):
+                self._blocks[c] = self._formed(c, np.flatnonzero(free[c] | near[c]))
+            block = self._blocks[c]
             if block.inverse is None or not np.array_equal(block.free, support):
                 block.restrict(support, l2_weight)
 

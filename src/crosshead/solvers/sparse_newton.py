@@ -58,9 +58,10 @@ class SupportModel:
 
     def restrict(self, free: NDArray[np.bool_], near: NDArray[np.bool_]) -> None:
         """Take flat truth values: which parameters are free, and which may soon be."""
-        unpack = self.objective.unpack
+        shape = self.objective.unpack(np.empty(self.objective.size))[0].shape
+        weights = (flat[: shape[0] * shape[1]].reshape(shape) for flat in (free, near))
         self._free = free
-        self.metric.restrict(unpack(free)[0], unpack(near)[0], self.known.l2_weight)
+        self.metric.restrict(*weights, self.known.l2_weight)
         if self.pairs:
             low_rank, scaled = compact(*(np.array(columns).T for columns in zip(*self.pairs, strict=True)))
             self._low_rank, self._scaled = np.where(free[:, None], low_rank, 0.0), np.where(free[:, None], scaled, 0.0)
