@@ -24,7 +24,7 @@ from crosshead.losses.protocol import Array, Float, QuadraticLoss
 from crosshead.objective.metric import Inverse, KroneckerMetric
 
 MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 23
-BLOCK_BYTES = 1 << 22  # of rows that are copied at a time
+BLOCK_BYTES = 1 << 20  # of rows that are copied at a time
 RIDGE = 1e-4  # of the diagonal, and of what it is over all classes: drawn rows may have nothing of a rare feature
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -68,6 +68,11 @@ class SupportMetric:
     _blocks: dict[int, ClassBlock] = field(default_factory=dict)
     _free: Array | None = None
     _l2_weight: float = 0.0
+
+    def adopt(self, other: SupportMetric) -> None:
+        """Take over another's rows for what is made from now on, and keep what there is; its own may go."""
+        self.engine, self.quadratic, self.metric = other.engine, other.quadratic, other.metric
+        self.__dict__.pop("_own", None)
 
     def restrict(self, free: Array, near: Array, l2_weight: float) -> None:
         """Take (C, D) truth values: which weights are free, and which may soon be."""

@@ -45,7 +45,10 @@ class SupportModel:
 
     def __init__(self, objective: Objective, known: Any, pairs: deque[tuple[Float, Float]], metric: Any = None) -> None:
         self.objective, self.known = objective, known
-        self.metric = known.on_support() if metric is None else metric
+        self.metric = known.on_support()
+        if metric is not None:
+            metric.adopt(self.metric)
+            self.metric = metric
         self.pairs: deque[tuple[Float, Float, Float]] = deque(maxlen=MEMORY)
         self._free: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self._low_rank = self._scaled = np.zeros((objective.size, 0))
@@ -106,12 +109,15 @@ class SparseNewton:
 
     def step(self, run: Run, state: SparseState) -> SparseState:
         """One step of either kind."""
-        state = replace(state, evaluation=run.current(state.evaluation), iteration=state.iteration + 1)
+        # In place: what the caller still holds must not keep what is known alive when that makes room for better.
+        state.evaluation, state.iteration = run.current(state.evaluation), state.iteration + 1
         if state.proximal_first > 0 or state.failed or state.blind:
-            return _proximal_step(run, replace(state, proximal_first=state.proximal_first - 1, failed=False))
+            state.proximal_first, state.failed = state.proximal_first - 1, False
+            return _proximal_step(run, state)
         _look_again(run.objective, state)
         if state.model is None:
-            return _proximal_step(run, replace(state, blind=True))
+            state.blind = True
+            return _proximal_step(run, state)
         inside, outside = _energies(run.objective, state.evaluation, state.model.known.diagonal)
         if outside > OUTSIDE_SHARE * inside:
             return _proximal_step(run, state)
