@@ -66,8 +66,9 @@ class SupportModel:
         self._free = free
         self.metric.restrict(*weights, self.known.l2_weight)
         if self.pairs:
-            low_rank, scaled = compact(*(np.array(columns).T for columns in zip(*self.pairs, strict=True)))
-            self._low_rank, self._scaled = np.where(free[:, None], low_rank, 0.0), np.where(free[:, None], scaled, 0.0)
+            self._low_rank = self._scaled = np.zeros((0, 0))  # makes room first
+            self._low_rank, self._scaled = compact(*(np.array(columns).T for columns in zip(*self.pairs, strict=True)))
+            self._low_rank[~free] = self._scaled[~free] = 0.0
 
     def multiply(self, direction: Float) -> Float:
         """The free rows' product with a vector that is zero elsewhere."""
