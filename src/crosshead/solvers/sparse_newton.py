@@ -33,7 +33,7 @@ FIRST_PROXIMAL = 8  # iterations from afar, where no support is worth a Newton s
 FIRST_SHARE = 0.01  # of the origin's curvature: proximal steps have gone the long way
 OUTSIDE_SHARE = 0.1  # of the energy of the gradients of weights that are not zero: more at zero, and these get a step
 FORCING, MOST_PRODUCTS = 0.1, 40
-MORE_ROWS, ROWS_A_WEIGHT = 11264, 6  # of a model, where weights are many: few rows know them badly
+MORE_ROWS, ROWS_A_WEIGHT = 11264, 4  # of a model, where weights are many: few rows know them badly
 NEAR = 0.9  # of αρ: weights at zero with such gradients may be free soon
 TRIALS, SHORTER, FLAT = 3, 0.25, 0.9
 LEAST_CURVATURE = 1e-12
@@ -132,7 +132,7 @@ class SparseNewton:
 def look(objective: Objective, here: Any, share: float) -> Any:
     """The Hessian at a point from drawn rows, more of them for many weights; None where the loss has no such model."""
     few = ROWS_A_WEIGHT * np.count_nonzero(here.point) < FEW_ROWS
-    return objective.model(here, rows=FEW_ROWS if few else MORE_ROWS, share=share)
+    return objective.model(here, rows=FEW_ROWS if few else MORE_ROWS, share=share, in_place=few)
 
 
 def _look_again(objective: Objective, state: SparseState) -> None:
