@@ -131,7 +131,7 @@ class SparseNewton:
 
 def look(objective: Objective, here: Any, share: float) -> Any:
     """The Hessian at a point from drawn rows, more of them for many weights; None where the loss has no such model."""
-    few = ROWS_A_WEIGHT * np.count_nonzero(here.point) < FEW_ROWS
+    few = bool(ROWS_A_WEIGHT * np.count_nonzero(here.point) < FEW_ROWS)
     return objective.model(here, rows=FEW_ROWS if few else MORE_ROWS, share=share, in_place=few)
 
 
