@@ -27,6 +27,7 @@ from crosshead.solvers.newton import Newton
 from crosshead.solvers.penalty_path import GuardedLBFGS, PenaltyPath
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
+from crosshead.solvers.sparse_newton import SparseNewton
 
 Long = np.longdouble
 VARIANTS: list[tuple[str, dict[str, float]]] = [
@@ -110,7 +111,7 @@ class Problem:
     def methods(self) -> list[Any]:
         objective = self.objective
         if objective.smooth and objective.l1_weight > 0:
-            return [Proximal()]
+            return [SparseNewton(), Proximal()]
         if objective.smooth:
             dense = [] if objective.engine.data.sparse else [PenaltyPath()]
             return [LBFGS(), Newton(), GuardedLBFGS(), *dense]

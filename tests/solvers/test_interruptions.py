@@ -26,6 +26,7 @@ from crosshead.solvers.newton import Newton
 from crosshead.solvers.penalty_path import GuardedLBFGS, PenaltyPath
 from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.smoothing import PathFollowing
+from crosshead.solvers.sparse_newton import SparseNewton
 
 CLASSES = 3
 WIDE: dict[str, Any] = {"dtype": np.float32, "rows": 400, "columns": 90}  # not small: passes are in single precision
@@ -35,6 +36,7 @@ METHODS: dict[str, tuple[Any, str, float]] = {
     "guarded": (GuardedLBFGS(), "binary", 0.0),
     "penalty path": (PenaltyPath(), "softmax", 0.0),
     "proximal": (Proximal(), "softmax", 0.5),
+    "sparse Newton": (SparseNewton(), "softmax", 0.5),
     "path following": (PathFollowing(), "hinge", 0.0),
     "dual ascent": (DualAscent(), "crammer_singer", 0.0),
     "interior point": (InteriorPoint(), "hinge", 0.5),

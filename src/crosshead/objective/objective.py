@@ -190,17 +190,20 @@ class Objective:
         """The Kronecker metric at a point, from a sample of rows."""
         return self._metric(self._drawn(evaluation, METRIC_ROWS, METRIC_SHARE), METRIC_SHARE)
 
-    def model(self, evaluation: Evaluation, *, rows: int, share: float) -> SampledHessian | None:
+    def model(
+        self, evaluation: Evaluation, *, rows: int, share: float, in_place: bool = False
+    ) -> SampledHessian | None:
         """∇²F at a point from about ``rows`` rows; None where the loss has no second-order model of rows.
 
-        ``share`` of the rows' curvature is that at zero scores: more of it for longer steps.
+        ``share`` of the rows' curvature is that at zero scores: more of it for longer steps. ``in_place`` forgoes a
+        copy of the rows in bfloat16.
         """
         sample = self._drawn(evaluation, min(rows, max(256, MODEL_SCORES // self.n_classes)), share)
         if sample.quadratic is None or sample.coefficients is None:
             return None
         data = TrainingData(sample.features, sample.coefficients, self.n_classes, sample.weight)
         return SampledHessian(
-            self.engine.steering_over(data),
+            self.engine.over(data) if in_place else self.engine.steering_over(data),
             sample.quadratic,
             self._metric(sample, share),
             l2_weight=self.penalty.l2_weight,

@@ -20,6 +20,7 @@ from scipy.linalg.blas import daxpy
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, QuadraticLoss
 from crosshead.objective.metric import KroneckerMetric
+from crosshead.objective.support_metric import SupportMetric
 
 
 @final
@@ -63,6 +64,19 @@ class SampledHessian:
         """A flat vector through the inverse of the rows' Kronecker metric."""
         weight, bias = self.metric.precondition(*self._unpack(vector))
         return np.concatenate([weight.ravel(), bias])
+
+    def on_support(self) -> SupportMetric:
+        """What preconditions it where some weights stay zero."""
+        engine = self.engine.over(self.engine.data)  # without the rows' bfloat16 copy, which may go before it does
+        return SupportMetric(engine, self.quadratic, self.metric, self.fit_intercept, self.shift_invariant)
+
+    @property
+    def diagonal(self) -> Float:
+        """The metric's diagonal, the bias seen from the mean feature, flat."""
+        B = self.metric.class_matrix
+        classes = np.diag(B) if B.ndim == 2 else B
+        weight = np.outer(classes, self.metric.features.diagonal) + self.l2_weight
+        return np.concatenate([weight.ravel(), classes])
 
     def at(self, l2_weight: float) -> SampledHessian:
         """The same curvature of the loss, beside another penalty."""

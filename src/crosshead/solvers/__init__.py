@@ -12,9 +12,9 @@ from crosshead.solvers.loop import Method, minimise_with
 from crosshead.solvers.newton import Newton
 from crosshead.solvers.penalty_path import GuardedLBFGS
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap
-from crosshead.solvers.proximal import Proximal
 from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
+from crosshead.solvers.sparse_newton import SparseNewton
 
 __all__ = ["Callback", "Progress", "Result", "minimise", "relative_gap"]
 
@@ -32,8 +32,8 @@ def minimise(
     """Minimise an objective to a certified relative duality gap of ``tol``.
 
     The method follows from what the objective says of itself: quasi-Newton where it is differentiable (Newton where it
-    is small, or where quasi-Newton gets nowhere), proximal quasi-Newton with an L1 part (Newton
-    over a working set where features are many); where the loss has kinks, dual
+    is small, or where quasi-Newton gets nowhere), proximal steps and Newton steps on the weights that are not zero with
+    an L1 part (Newton over a working set where features are many); where the loss has kinks, dual
     coordinate ascent, an interior point, or continuation in a smoothing width. docs/solvers.md has the table.
     ``max_time`` is in seconds; ``callback`` gets a `Progress` after each iteration and stops the fit by returning
     something true; ``after`` is a result that this run takes further.
@@ -60,4 +60,4 @@ def _smooth(objective: Objective) -> Method[Any]:
 
 
 def _proximal(objective: Objective) -> Method[Any]:
-    return ProximalNewton() if objective.wide else Proximal()
+    return ProximalNewton() if objective.wide else SparseNewton()

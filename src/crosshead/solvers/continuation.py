@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -24,15 +24,17 @@ from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float, Objective
-from crosshead.solvers.proximal import MEMORY, Frame, Proximal, ProximalState
+from crosshead.solvers.proximal import MEMORY
 from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
+from crosshead.solvers.sparse_newton import SparseNewton, SparseState, SupportModel
+from crosshead.solvers.sparse_newton import look as look_at_rows
 
 CARRIED_PAIRS = 120
 CARRIED_ELEMENTS = 1 << 24  # numbers that the carried pairs hold together
+METRIC_FACTOR = 3.0  # by how much until what only preconditions is made anew
 LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
 SETTLED_LOOKS, SETTLED_SHARE = 3, 0.001  # as a fit that has renewed its curvature so often
-SETTLED = 1 << 20  # an iteration at which no method builds its metric again
 
 Pair = tuple[Float, Float]
 
@@ -50,6 +52,8 @@ class Carried:
     l2_weight: float = 0.0
     alpha: float = np.inf
     built: float = np.inf
+    metric: Any = None
+    metric_alpha: float = np.inf
 
     def prepare(
         self, objective: Objective, alpha: float, l2_weight: float, look: Callable[[], Any]
@@ -104,32 +108,38 @@ class CarriedLBFGS:
 
 @final
 @dataclass(frozen=True)
-class CarriedProximal:
-    """`Proximal` that starts with the pairs and the metric of the last alpha, and leaves its own."""
+class CarriedSparse:
+    """`SparseNewton` that starts with the pairs and the curvature of the last alpha, and leaves its own."""
 
     carried: Carried
     alpha: float
     l2_weight: float
 
-    def start(self, run: Run, point: Float) -> ProximalState:
+    def start(self, run: Run, point: Float) -> SparseState:
         """Evaluate the start and take over what is carried."""
         evaluation = run.evaluate(point)
 
         def first_look() -> Any:
-            return run.objective.metric(evaluation)
+            return look_at_rows(run.objective, evaluation, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
 
-        metric, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
-        frame = Frame.of(replace(metric, l2_weight=self.l2_weight), run.objective.l1_weight)
-        pairs = deque(self.carried.pairs, maxlen=MEMORY)
-        return ProximalState(evaluation, frame, pairs, 0 if leap else SETTLED)
+        known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
+        state = SparseState(evaluation, pairs=deque(self.carried.pairs, maxlen=MEMORY))
+        if known is not None:
+            carried = self.carried
+            if carried.metric is None or self.alpha * METRIC_FACTOR < carried.metric_alpha:
+                carried.metric, carried.metric_alpha = known.on_support(), self.alpha
+            state.model = SupportModel(run.objective, known.at(self.l2_weight), state.pairs, carried.metric)
+        if not leap:
+            state.renewal, state.proximal_first = Renewal(SETTLED_SHARE), 1
+        return state
 
-    def step(self, run: Run, state: ProximalState) -> ProximalState:
-        """One proximal quasi-Newton step."""
-        state = Proximal().step(run, state)
+    def step(self, run: Run, state: SparseState) -> SparseState:
+        """One step of either kind."""
+        state = SparseNewton().step(run, state)
         self.carried.pairs = list(state.pairs)
         return state
 
-    def stuck(self, state: ProximalState) -> bool:
+    def stuck(self, state: SparseState) -> bool:
         """Whether no point along the last direction was better."""
         return state.stuck
 
@@ -141,7 +151,7 @@ def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight:
     if objective.l1_weight > 0 and objective.wide:
         return ProximalNewton()  # its model is that of the rows, made anew at every step
     if objective.l1_weight > 0:
-        return CarriedProximal(carried, alpha, l2_weight)
+        return CarriedSparse(carried, alpha, l2_weight)
     quasi_newton = CarriedLBFGS(carried, alpha, l2_weight)
     return SmoothAscent(quasi_newton) if objective.dual.ascends else quasi_newton
 

@@ -69,7 +69,7 @@ class Objective(Protocol):
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
-    def model(self, evaluation: Any, *, rows: int, share: float) -> Any: ...  # noqa: D102
+    def model(self, evaluation: Any, *, rows: int, share: float, in_place: bool = False) -> Any: ...  # noqa: D102
     def active_model(self, evaluation: Any, coordinates: Any, *, share: float) -> Any: ...  # noqa: D102
     def hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     @property

@@ -137,7 +137,7 @@ class Proximal:
             state.frame = Frame.of(objective.metric(here), objective.l1_weight)
         if state.framed is None or state.framed.frame is not state.frame:
             state.framed = FramedPairs.of(state.frame, objective, state.pairs)
-        direction = _direction(objective, here, state.framed)
+        direction = model_step(objective, here, state.framed)
         there = backtrack(run, objective, here, direction)
         if there is None:
             return _recover(run, objective, state)
@@ -152,7 +152,8 @@ class Proximal:
         return state.stuck
 
 
-def _direction(objective: Objective, here: Any, framed: FramedPairs) -> Float:
+def model_step(objective: Objective, here: Any, framed: FramedPairs) -> Float:
+    """The step that nearly minimises the model of a frame and its pairs, flat."""
     frame = framed.frame
     scale, low_rank, scaled = _corrections(framed)
     model = QuadraticModel(
@@ -176,18 +177,22 @@ def _corrections(framed: FramedPairs) -> tuple[float, Float, Float]:
         size = classes * len(frame.l1)
         return 1.0, np.zeros((size, 0)), np.zeros((size, 0))
     S, Y, plain = (np.array(columns).T for columns in zip(*framed.pairs, strict=True))
-    products = S.T @ Y
     ridge = np.tile(frame.l2, classes)[:, None] * S
     last_curvature = float(S[:, -1] @ plain[:, -1])
-    wanted = float(products[-1, -1] - S[:, -1] @ ridge[:, -1])
+    wanted = float(S[:, -1] @ Y[:, -1] - S[:, -1] @ ridge[:, -1])
     scale = float(np.clip(wanted / last_curvature, 0.1, 10.0)) if last_curvature > 0 else 1.0
-    moved = scale * plain + ridge
+    return scale, *compact(S, Y, scale * plain + ridge)
+
+
+def compact(S: Float, Y: Float, moved: Float) -> tuple[Float, Float]:
+    """Q and Q K of the quasi-Newton Hessian B₀ − Q K Qᵀ: from steps, changes and B₀ S, their columns oldest first."""
+    products = S.T @ Y
     lower = np.tril(products, -1)
     middle = np.block([[S.T @ moved, lower], [lower.T, -np.diag(np.diag(products))]])
     Q = np.hstack([moved, Y])
     norms = np.sqrt(np.maximum(np.abs(np.diag(middle)), 1e-300))
     K = np.linalg.pinv(middle / np.outer(norms, norms), rcond=1e-12, hermitian=True) / np.outer(norms, norms)
-    return scale, Q, Q @ K
+    return Q, Q @ K
 
 
 def backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> Any | None:
@@ -211,11 +216,20 @@ def backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> An
             # Values no longer tell; the bound, which follows the gradient, still does.
             if there.surrogate < here.surrogate or there.surrogate_bound > here.surrogate_bound:
                 return there
+            if _still_falls(objective, there, step * direction):
+                return there
             hidden += 1
             if hidden == HIDDEN_TRIALS:
                 return None
         step /= 2
     return None
+
+
+def _still_falls(objective: Objective, there: Any, step: Float) -> bool:
+    """Whether some subgradient at the end of a step has no slope along it: F is convex, so it fell all the way."""
+    weight, along = objective.unpack(there.point)[0].ravel(), objective.unpack(step)[0].ravel()
+    least = np.where(weight == 0, -np.abs(along), np.sign(weight) * along)
+    return float(step @ there.gradient) + objective.l1_weight * float(least.sum()) <= 0
 
 
 def _recover(run: Run, objective: Objective, state: ProximalState) -> ProximalState:
