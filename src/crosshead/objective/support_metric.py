@@ -21,7 +21,8 @@ import numpy as np
 
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
-from crosshead.objective.metric import Inverse, KroneckerMetric
+from crosshead.objective.inverses import Inverse
+from crosshead.objective.metric import KroneckerMetric
 
 MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 23
 BLOCK_BYTES = 1 << 20  # of rows that are copied at a time
