@@ -90,6 +90,12 @@ class Ascent:
         if self.loss.smooth:
             self.still = STILL * largest
 
+    @property
+    def steepness(self) -> float:
+        """Σ sᵢ qᵢ with qᵢ = sᵢ‖xᵢ‖²/α, the curvature of the dual objective along a row's residuals, but for the bias."""
+        with np.errstate(over="ignore"):
+            return float((self.share * self.share) @ (self.squares / self.l2))
+
     @staticmethod
     def fits(data: TrainingData) -> bool:
         """Whether `of` can make one."""

@@ -51,15 +51,16 @@ class DualProblem:
             return False
         return self.engine.ascends and Ascent.fits(data) and (data.sparse or not self.loss.smooth)
 
-    def ascent(self, point: tuple[Float, Float] | None = None) -> Ascent | None:
-        """Dual coordinate ascent at residuals of zero, or at those of weights and bias; None where there is none."""
+    def ascent(self) -> Ascent | None:
+        """Dual coordinate ascent at residuals of zero; None where the loss or the data are not made for it."""
         if not self._has_ascent:
             return None
-        ascent = Ascent.of(self.engine.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
-        if ascent is not None and point is not None:
-            scores = self.engine.scores(*point, 0, self.engine.data.n_rows)
-            ascent.begin(np.asarray(scores, dtype=np.float64), point[1])
-        return ascent
+        return Ascent.of(self.engine.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
+
+    def begin(self, ascent: Ascent, weight: Float, bias: Float) -> None:
+        """Set an ascent to the residuals at weights (C, D) and bias (C,)."""
+        scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows)
+        ascent.begin(np.asarray(scores, dtype=np.float64), bias)
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Take an ascent further by so many sweeps over the rows."""

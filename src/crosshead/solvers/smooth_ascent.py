@@ -18,6 +18,8 @@ FIRST_SWEEPS = 5  # before the first certificate
 MOST_GROWTH = 1.0  # times as many sweeps as there were so far, at most, before the next
 BEYOND = 0.5  # of tol: where the gap is aimed at
 LEAST_TOL = 1e-15  # of what is foretold
+STEEPEST = 12000.0  # q of a row on average; steeper ones take more sweeps than there is time for
+MOST_SWEEPS = 4000
 ENOUGH, MOST_IDLE = 0.97, 4  # a share of the gap, and so many certificates in turn that do not bring it there
 
 
@@ -39,12 +41,15 @@ class SmoothAscent:
 
     def start(self, run: Run, point: Float) -> SmoothAscentState:
         """The first sweeps, from the residuals at the starting point, which is evaluated unless it is zero."""
+        ascent = run.objective.dual.ascent()
+        if ascent.steepness > STEEPEST:
+            return SmoothAscentState(None, self.after.start(run, point))
         run.exact = True
         if point.any():
             run.evaluate(point)
-            return SmoothAscentState(run.objective.dual.ascent(run.objective.unpack(point)))
-        ascent = run.objective.dual.ascent()
-        _ascend(run, ascent, FIRST_SWEEPS)
+            run.objective.dual.begin(ascent, *run.objective.unpack(point))
+        else:
+            _ascend(run, ascent, FIRST_SWEEPS)
         return SmoothAscentState(ascent)
 
     def step(self, run: Run, state: SmoothAscentState) -> SmoothAscentState:
@@ -55,7 +60,7 @@ class SmoothAscent:
         before = run.gap
         _ascend(run, ascent, _sweeps_to_come(ascent.sweeps, before, run.tol))
         idle = 0 if run.gap <= ENOUGH * before else state.idle + 1
-        if idle == MOST_IDLE:
+        if idle == MOST_IDLE or ascent.sweeps >= MOST_SWEEPS:
             return SmoothAscentState(None, self.after.start(run, run.best.point))
         return SmoothAscentState(ascent, idle=idle)
 
