@@ -78,10 +78,10 @@ nb::object begin_fit_memory() {
 }
 
 void end_fit_memory(const nb::object& before) {
-  crosshead::end_keeping();
   PyObject* ours = PyDataMem_SetHandler(before.ptr());
   if (ours == nullptr) nb::raise_python_error();
   Py_DECREF(ours);
+  crosshead::end_keeping();
 }
 
 int import_numpy() {

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import sparse
 
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, DualPoint, Float, Loss
@@ -58,7 +59,10 @@ class Ascent:
 
     @classmethod
     def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent | None:
-        """At residuals of zero; None where there are too many residuals to hold, or rows are not to be had."""
+        """At residuals of zero; None where there are too many residuals to hold, or rows are not to be had.
+
+        Rows that no weight reaches are where they will be: at the loss's gradient at scores of zero.
+        """
         if not cls.fits(data):
             return None
         n, C = data.n_rows, data.n_classes
@@ -66,6 +70,10 @@ class Ascent:
         share = data.weights / data.total_weight
         stride = C if C < FEW_CLASSES else -(-C // LANES) * LANES
         shape = (data.n_features, stride) if data.sparse else (C, data.n_features)
+        residual = np.zeros((n, C))
+        if not fit_intercept:
+            unreached = np.flatnonzero(squares == 0)
+            residual[unreached] = loss.value_and_gradient(np.zeros((len(unreached), C)), data.target[unreached])[1]
         return cls(
             data=data,
             loss=loss,
@@ -75,7 +83,7 @@ class Ascent:
             bias_step=_bias_step(loss, l2, share, squares, C) if fit_intercept else 0.0,
             weight=np.zeros(shape, dtype=data.features.dtype),
             bias=np.zeros(C),
-            residual=np.zeros((n, C)),
+            residual=residual,
             pause=np.zeros(n, dtype=np.uint8),
             waiting=np.zeros(n, dtype=np.uint8),
             order=np.arange(n),
@@ -92,7 +100,7 @@ class Ascent:
 
     @property
     def steepness(self) -> float:
-        """Σ sᵢ qᵢ with qᵢ = sᵢ‖xᵢ‖²/α, the curvature of the dual objective along a row's residuals, but for the bias."""
+        """Σ sᵢ qᵢ with qᵢ = sᵢ‖xᵢ‖²/α, the dual objective's curvature along a row's residuals but for the bias."""
         with np.errstate(over="ignore"):
             return float((self.share * self.share) @ (self.squares / self.l2))
 
@@ -149,7 +157,8 @@ def row_squares(data: TrainingData) -> Float:
     """‖xᵢ‖² of each row in float64, (N,)."""
     X = data.features
     if data.sparse:
-        return np.asarray(X.multiply(X).sum(axis=1, dtype=np.float64)).ravel()
+        squares = sparse.csr_matrix((np.square(X.data, dtype=np.float64), X.indices, X.indptr), X.shape)
+        return np.asarray(squares.sum(axis=1)).ravel()
     step = max(1, BLOCK_ELEMENTS // max(1, data.n_features))
     blocks = (X[first : first + step].astype(np.float64) for first in range(0, data.n_rows, step))
     return np.concatenate([np.einsum("ij,ij->i", block, block) for block in blocks])

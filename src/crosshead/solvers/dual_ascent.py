@@ -59,7 +59,7 @@ class DualAscent:
         if state.newton is not None:
             return _by_newton(run, state.newton)
         ascent, objective, before = state.ascent, run.objective, run.gap
-        _sweep(run, ascent, round(state.sweeps))
+        sweep(run, ascent, round(state.sweeps))
         weight, dual = ascent.settle()
         width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
         evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
@@ -74,7 +74,7 @@ class DualAscent:
         return state.wide and state.path is not None and PathFollowing().stuck(state.path)
 
 
-def _sweep(run: Run, ascent: Any, sweeps: int) -> None:
+def sweep(run: Run, ascent: Any, sweeps: int) -> None:
     """Sweeps one by one: nothing interrupts one that is under way, nor looks at the clock."""
     for _ in range(sweeps):
         run.objective.dual.ascend(ascent, 1)

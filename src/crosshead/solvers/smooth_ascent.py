@@ -1,7 +1,9 @@
 """Smooth losses with an L2 penalty over sparse rows: dual coordinate ascent first, another method where it is slow.
 
 A sweep costs less than a pass: it reads each row once, and of W only the features that the row has. How much of the gap
-it closes follows from q = ‖x‖²/(αN), a row's curvature: most of it where q is about one, as it is for text at α = 1/N.
+it closes follows from q = ‖x‖²/(αN), a row's curvature, and from how alike the rows are: most of it where q is about
+one, as it is for text at α = 1/N. Quasi-Newton passes mind neither as much, but each of them costs products of vectors
+of all parameters: where those are not long, the method gives way as soon as many sweeps are foretold.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.solvers.dual_ascent import sweep
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float
 
-FIRST_SWEEPS = 5  # before the first certificate
-MOST_GROWTH = 1.0  # times as many sweeps as there were so far, at most, before the next
+FIRST_SWEEPS = 5  # before the first certificate; before the next at most as many as there were
+LONG = 1 << 18  # parameters
+MOST_FORETOLD, FORETELLING = 40, 10  # sweeps to come that are too many for fewer; sweeps, before that counts
 BEYOND = 0.5  # of tol: where the gap is aimed at
 LEAST_TOL = 1e-15  # of what is foretold
 STEEPEST = 12000.0  # q of a row on average; steeper ones take more sweeps than there is time for
@@ -57,10 +61,13 @@ class SmoothAscent:
         ascent = state.ascent
         if ascent is None:
             return SmoothAscentState(None, self.after.step(run, state.after))
-        before = run.gap
-        _ascend(run, ascent, _sweeps_to_come(ascent.sweeps, before, run.tol))
+        before, most = run.gap, max(ascent.sweeps, FIRST_SWEEPS)
+        if run.objective.size < LONG:
+            most = min(most, MOST_FORETOLD)
+        _ascend(run, ascent, min(_foretold(ascent.sweeps, before, run.tol), most))
         idle = 0 if run.gap <= ENOUGH * before else state.idle + 1
-        if idle == MOST_IDLE or ascent.sweeps >= MOST_SWEEPS:
+        far = ascent.sweeps >= FORETELLING and _foretold(ascent.sweeps, run.gap, run.tol) > MOST_FORETOLD
+        if idle == MOST_IDLE or ascent.sweeps >= MOST_SWEEPS or (far and run.objective.size < LONG):
             return SmoothAscentState(None, self.after.start(run, run.best.point))
         return SmoothAscentState(ascent, idle=idle)
 
@@ -70,22 +77,26 @@ class SmoothAscent:
 
 
 def _ascend(run: Run, ascent: Any, sweeps: int) -> None:
-    """Sweeps one by one, for nothing interrupts one that is under way; and what they have come to."""
-    objective = run.objective
-    for _ in range(sweeps):
-        objective.dual.ascend(ascent, 1)
-        if run.out_of_time:
-            break
+    """Sweeps, and what they have come to; the same where they are interrupted and there is nothing else to show."""
+    try:
+        sweep(run, ascent, sweeps)
+    except KeyboardInterrupt:
+        if run.best is None:
+            _certify(run, ascent)
+        raise
+    _certify(run, ascent)
+
+
+def _certify(run: Run, ascent: Any) -> None:
     weight, dual = ascent.settle()
-    evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()))
-    run.record(objective.certified_by(evaluation, dual))
+    evaluation = run.evaluate(run.objective.pack(weight, ascent.bias.copy()))
+    run.record(run.objective.certified_by(evaluation, dual))
     ascent.follow_bias(dual.bias_gradient)
 
 
-def _sweeps_to_come(sweeps: int, gap: float, tol: float) -> int:
-    """As many as there will be, were the gap to fall as it did so far."""
-    most = max(MOST_GROWTH * sweeps, FIRST_SWEEPS)
+def _foretold(sweeps: int, gap: float, tol: float) -> int:
+    """How many sweeps are to come, were the gap to fall as it did so far."""
     if not (sweeps and 0 < gap < 1):
-        return int(most)
+        return MOST_SWEEPS
     to_come = sweeps * np.log(gap / (BEYOND * max(tol, LEAST_TOL))) / -np.log(gap)
-    return int(np.clip(np.ceil(to_come), 1, most))
+    return int(np.clip(np.ceil(to_come), 1, MOST_SWEEPS))
