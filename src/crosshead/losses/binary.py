@@ -94,7 +94,7 @@ class Binary:
         return _numerics.where_inside(np.asarray(inside), -_entropies(p).sum(axis=1))
 
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
-        """P − y at the p = sigmoid(z − q(p − p₀)) of each column, by Newton's method, (n, C)."""
+        """The residual p − y at p = sigmoid(z − q(p − p₀)) of each column, by Newton's method, (n, C)."""
         y = self._fractions(target, residual.shape, np.float64)
         return _dual_steps.sigmoid(np.clip(residual + y, 0, 1), scores, curvature) - y
 

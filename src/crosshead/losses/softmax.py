@@ -110,7 +110,7 @@ class Softmax:
         return _numerics.where_inside(inside, _numerics.x_log_x(p).sum(axis=1))
 
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
-        """P − y at the p = softmax(z − q(p − p₀)), by Newton's method on the scores, (n, C)."""
+        """The residual p − y at p = softmax(z − q(p − p₀)), by Newton's method on the scores, (n, C)."""
         y = self._distribution(target, residual.shape, np.float64)
         return _dual_steps.softmax(np.maximum(residual + y, 0), scores, curvature) - y
 
