@@ -1,11 +1,14 @@
 # make demo   train a classifier on a small data set, from nothing but Python and (if there is one) a C++ compiler
 # make test   linters, types and tests
+# make kills  kill every command that writes 200 times, on a full disk too (some 15 minutes): KILLS=60 SEED=1
 # make clean  remove what the two have built
 #
 # PYTHON names the interpreter (3.11 or newer) that makes the virtual environments: make test PYTHON=python3.12
 
 PYTHON ?= python3
 JOBS ?= 2
+KILLS ?= 200
+SEED ?= 0
 
 DEMO := .venv-demo
 TEST := .venv-test
@@ -15,7 +18,7 @@ BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*.cpp native/*.h
 PACKAGE_FILES := $(shell find src/crosshead -name '*.py' -o -name '*.pyi')
 PIP_OPTIONS := --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types tests clean help
+.PHONY: demo test lint types tests kills clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +40,9 @@ types: $(TEST)/.installed
 
 tests: $(TEST)/.installed
 	$(TEST)/bin/python -m pytest -n $(JOBS)
+
+kills: $(TEST)/.installed
+	$(TEST)/bin/python tests/robustness/kill_commands.py --kills $(KILLS) --seed $(SEED)
 
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.

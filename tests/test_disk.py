@@ -31,6 +31,7 @@ KILLED = """
     place, what, old, exchange = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "old", sys.argv[4] == "exchange"
     if not exchange:
         disk._exchange = lambda one, other: False
+    os.fsync = lambda descriptor: None  # a killed process loses nothing that the system has; this saves seconds
     left = None
 
     def counted(function):
