@@ -106,7 +106,7 @@ def whole_archive(path: Path) -> bool:
 
 
 def whole_features(path: Path) -> bool:
-    return crosshead.data.load(str(path)).n_rows > 0
+    return crosshead.load(str(path)).n_rows > 0
 
 
 def whole_graph(path: Path) -> bool:
@@ -191,7 +191,9 @@ def commands() -> list[Command]:
         ),
         Command("explain", ("explain", model, table, "--row", "3", "--output", "page.html"), {"page.html": whole_page}),
         Command("top-losses", ("top-losses", model, table, "-n", "9999", "--output", "l.csv"), {"l.csv": whole_csv}),
-        Command("compare images", ("compare", embedded, embedded, photos, *how), cached, ("onnx", "onnxruntime")),
+        Command(
+            "compare images", ("compare", embedded, f"{embedded}-2", photos, *how), cached, ("onnx", "onnxruntime")
+        ),
         Command(
             "path",
             (
@@ -250,7 +252,9 @@ def make_models(folder: Path) -> None:
     if is_there("onnx") and is_there("onnxruntime"):
         make_network(folder / "net.onnx")
         stated = ("--white", "1", "--mean", "0", "--std", "1", "--cache", "cache")
-        run_plainly(folder, "fit", "photos", "--backbone", "net.onnx", *stated, "--output", "photo-model")
+        fit = ("fit", "photos", "--backbone", "net.onnx", *stated)
+        run_plainly(folder, *fit, "--output", "photo-model")
+        run_plainly(folder, *fit, "--alpha", "1", "--output", "photo-model-2")
 
 
 def make_network(path: Path) -> None:
@@ -489,6 +493,10 @@ def main() -> int:
                 shutil.copytree(folder / "inputs", small_disk / "inputs")
             trials = Trials(folder, small_disk, random.Random(options.seed))
             references = {one.name: trials.measure(one) for one in chosen}
+            print(
+                f"{len(chosen)} commands, {sum(one.seconds for one in references.values()):.0f} s without a kill",
+                flush=True,
+            )
             began = time.monotonic()
             number = 0
             while trials.counts["killed"] < options.kills:
