@@ -2,6 +2,7 @@
 # make test   linters, types and tests, with the versions in constraints.txt
 # make test-newest  the tests with the newest releases of all dependencies
 # make test-lowest  the tests with the lowest versions that pyproject.toml admits
+# make kills  kill every command that writes 200 times, on a full disk too (some 15 minutes): KILLS=60 SEED=1
 # make constraints  renew constraints.txt
 # make clean  remove what these have built
 #
@@ -9,6 +10,8 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+KILLS ?= 200
+SEED ?= 0
 
 DEMO := .venv-demo
 TEST := .venv-test
@@ -21,7 +24,7 @@ PACKAGE_FILES := $(shell find src/crosshead -name '*.py' -o -name '*.pyi')
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test test-newest test-lowest lint types tests constraints clean help
+.PHONY: demo test test-newest test-lowest lint types tests constraints kills clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +57,9 @@ test-lowest: $(LOWEST)/.installed
 
 constraints: $(TEST)/.pip
 	$(TEST)/bin/python tools/constraints.py renew
+
+kills: $(TEST)/.installed
+	$(TEST)/bin/python tests/robustness/kill_commands.py --kills $(KILLS) --seed $(SEED)
 
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.

@@ -1,14 +1,32 @@
-"""What went wrong with the disk, said of the file that was to be written."""
+"""Outputs on the disk: a file or a folder appears once it is complete, or what was there before stays.
+
+A run writes to a hidden name beside the output, ``.NAME.TOKEN.tmp``, holds a lock (flock) on it, and moves it into
+place at the end. The system takes the lock from a run that is killed, and the next one that writes the same output
+removes what was left. What is locked belongs to a living run, and stays; so does everything on file systems without
+locks.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
+import hashlib
 import os
+import re
+import shutil
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+_TOKEN = "0123456789abcdef"  # in its place stand as many random digits
+_SUFFIX = f"{_TOKEN}.tmp"
+_LONGEST_NAME = 255  # where the system does not say
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux's renameat2 and RENAME_SWAP of macOS's renamex_np alike
+_AT_FDCWD = -100
 
 
 @contextmanager
@@ -29,3 +47,276 @@ def writing(path: Path | str) -> Iterator[None]:
         if error.errno not in _OF_THE_DISK:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[Path]:
+    """Give the name of an empty file to write to, which becomes ``path`` when the block ends without an exception.
+
+    The file is on the disk before it gets its name. Its permissions are those of the file that it replaces, else what
+    the umask leaves of ``rw-rw-rw-``. A link stays a link: the file that it points at is replaced.
+
+    Raises
+    ------
+    OSError
+        It names ``path``. Where that is write-protected, a folder, a pipe or a device, before the block begins.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     output = Path(folder) / "numbers.csv"
+    ...     with atomic_write(output) as temporary:
+    ...         _ = temporary.write_text("1,2,3")
+    ...         before = output.exists()
+    ...     before, output.read_text(), os.listdir(folder)
+    (False, '1,2,3', ['numbers.csv'])
+    """
+    with _temporary(path, is_folder=False) as (place, temporary, descriptor):
+        yield temporary
+        os.fsync(descriptor)
+        os.replace(temporary, place)
+        _sync(place.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Give the name of an empty folder to write files to, which becomes ``path`` at the end, as `atomic_write` has it.
+
+    A folder that is there is replaced with all that it holds: exchanged in one step where the system can do that
+    (Linux, macOS). Elsewhere it is first moved to `backup_of(path)`, where a reader finds it should the run be killed
+    between two renames.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_folder(Path(folder) / "model") as temporary:
+    ...         _ = (temporary / "weights").write_text("1,2,3")
+    ...     os.listdir(folder), os.listdir(Path(folder) / "model")
+    (['model'], ['weights'])
+    """
+    with _temporary(path, is_folder=True) as (place, temporary, _):
+        yield temporary
+        for file in (*temporary.iterdir(), temporary):
+            _sync(file)
+        _put_in_place(temporary, place)
+        # A backup of an earlier, killed run must not be taken for this folder once this one is removed.
+        with suppress(OSError):
+            _remove(backup_of(place))
+        _sync(place.parent)
+
+
+def backup_of(folder: Path) -> Path:
+    """Where the old folder waits for a moment on systems that cannot exchange two folders at once."""
+    return hidden_sibling(folder, "previous")
+
+
+def hidden_sibling(path: Path, suffix: str) -> Path:
+    """The path of ``.NAME.SUFFIX`` beside ``path``; a digest takes the place of a long name's end.
+
+    Examples
+    --------
+    >>> hidden_sibling(Path("data/features.npz"), "partial").as_posix()
+    'data/.features.npz.partial'
+    """
+    return path.with_name(f".{_stem(path, len(suffix))}.{suffix}")
+
+
+def is_temporary(name: str, path: Path) -> bool:
+    """Whether a run writes under this name, or did before it was killed, what becomes ``path``.
+
+    Examples
+    --------
+    >>> is_temporary(".a.csv.0123456789abcdef.tmp", Path("a.csv")), is_temporary(".a.csv.tmp", Path("a.csv"))
+    (True, False)
+    """
+    return _temporary_names(path).fullmatch(name) is not None
+
+
+def _temporary_names(path: Path) -> re.Pattern[str]:
+    beginning, end = (re.escape(text) for text in hidden_sibling(path, _SUFFIX).name.rsplit(_TOKEN, 1))
+    return re.compile(f"{beginning}[0-9a-f]{{{len(_TOKEN)}}}{end}")
+
+
+def _stem(path: Path, n_suffix: int) -> str:
+    """The name, or its beginning and a digest: ``.STEM.`` and so many bytes are no longer than a name may be."""
+    try:
+        longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    except OSError:
+        longest = _LONGEST_NAME
+    room = longest - len("..") - n_suffix
+    name = os.fsencode(path.name)
+    if len(name) <= room:
+        return path.name
+    digest, beginning = hashlib.sha256(name).hexdigest()[:16], path.name
+    while len(os.fsencode(beginning)) > room - len(digest) - 1:
+        beginning = beginning[:-1]
+    return f"{beginning}-{digest}"
+
+
+@contextmanager
+def _temporary(path: Path | str, *, is_folder: bool) -> Iterator[tuple[Path, Path, int]]:
+    """The place that ``path`` leads to, a new file or folder beside it, and a descriptor that holds the lock on it.
+
+    What has the temporary name when the block ends is removed.
+    """
+    place = Path(os.path.realpath(path))
+    with writing(path), _named_for_people(path, place):
+        mode = _mode_of(path, is_folder=is_folder)
+        _sweep(place)
+        temporary, descriptor = _create(place, mode, is_folder=is_folder)
+        try:
+            yield place, temporary, descriptor
+        finally:
+            with suppress(OSError):  # after an exchange it is the old folder, after a rename there is nothing
+                _remove(temporary)
+            os.close(descriptor)
+
+
+@contextmanager
+def _named_for_people(path: Path | str, place: Path) -> Iterator[None]:
+    """Name the output in errors about its temporary."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str | Path) and is_temporary(os.path.basename(error.filename), place):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _mode_of(path: Path | str, *, is_folder: bool) -> int | None:
+    """The permissions of what is to be replaced, None where there is nothing; OSError where it must not be."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if is_folder and not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if not is_folder and stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not is_folder and not stat.S_ISREG(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "a pipe or a device is in the way", str(path))
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is write-protected", str(path))
+    return stat.S_IMODE(found.st_mode) & 0o777
+
+
+def _create(place: Path, mode: int | None, *, is_folder: bool) -> tuple[Path, int]:
+    """A new file or folder beside ``place``, of this mode or what the umask leaves, and a descriptor with the lock."""
+    while True:
+        temporary = hidden_sibling(place, _SUFFIX.replace(_TOKEN, os.urandom(len(_TOKEN) // 2).hex()))
+        descriptor = _made(temporary, mode, is_folder=is_folder)
+        if descriptor is None:
+            continue
+        if _take_lock(descriptor, temporary, without_locks=True):
+            if mode is not None:
+                with suppress(OSError):  # some disks know no permissions
+                    os.fchmod(descriptor, mode | (0o700 if is_folder else 0o600))
+            return temporary, descriptor
+        os.close(descriptor)  # before it was locked, another run took it for one that was left behind
+
+
+def _made(temporary: Path, mode: int | None, *, is_folder: bool) -> int | None:
+    """A descriptor of a new file or folder; None where the name is taken, or another run has just removed it."""
+    if not is_folder:
+        with suppress(FileExistsError):
+            return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode | 0o600)
+        return None
+    try:
+        os.mkdir(temporary, 0o777 if mode is None else mode | 0o700)
+    except FileExistsError:
+        return None
+    with suppress(FileNotFoundError):
+        return os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    return None
+
+
+def _take_lock(descriptor: int, path: Path, *, without_locks: bool) -> bool:
+    """Lock what was opened: whether no other run has, and ``path`` still leads to it.
+
+    ``without_locks`` is the answer where the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return without_locks
+
+
+def _sweep(place: Path) -> None:
+    """Remove what killed runs left that wrote to ``place``; what cannot be looked at or removed stays."""
+    with suppress(OSError), os.scandir(place.parent) as entries:
+        names = _temporary_names(place)
+        left = [Path(entry.path) for entry in entries if names.fullmatch(entry.name)]
+        for path in left:
+            with suppress(OSError):
+                _remove_if_left_behind(path)
+
+
+def _remove_if_left_behind(path: Path) -> None:
+    found = os.lstat(path)
+    is_folder = stat.S_ISDIR(found.st_mode)
+    if not (is_folder or stat.S_ISREG(found.st_mode)) or found.st_uid != os.geteuid():
+        return
+    access = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR  # to lock a file, NFS wants it open for writing
+    descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if _take_lock(descriptor, path, without_locks=False):
+            _remove(path)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link, or a folder and what is in it."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+    else:
+        path.chmod(0o700)
+        shutil.rmtree(path)
+
+
+def _put_in_place(finished: Path, folder: Path) -> None:
+    """Make ``finished`` become ``folder``; a full one takes the name of ``finished``, or moves to its backup."""
+    is_full = folder.is_dir() and any(folder.iterdir())
+    if not is_full:
+        finished.rename(folder)
+    elif not _exchange(finished, folder):
+        _rename_twice(finished, folder)
+
+
+def _rename_twice(finished: Path, folder: Path) -> None:
+    backup = backup_of(folder)
+    with suppress(FileNotFoundError):
+        _remove(backup)
+    folder.rename(backup)
+    finished.rename(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False where the system or the disk cannot."""
+    library = ctypes.CDLL(None, use_errno=True)
+    first, second = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        return bool(library.renamex_np(first, second, _EXCHANGE) == 0)
+    if hasattr(library, "renameat2"):
+        return bool(library.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _EXCHANGE) == 0)
+    return False
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk, where it may be opened and the system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # folders on some network disks
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import crosshead.backbones.embedding as embedding
-from crosshead.backbones import embed, embed_to_file, load_backbone
+from crosshead.backbones import embed, embed_to_file, load_backbone, partial
 from crosshead.backbones.embedding import Embedding, embed_cached
 from crosshead.data import DataError, load, open_images
 
@@ -116,6 +117,44 @@ def test_a_killed_run_goes_on_and_makes_the_same_bytes(
     assert made.resumed == resumed
     assert output.read_bytes() == whole.read_bytes()
     assert not output.with_name(".killed.npz.partial").exists()
+
+
+def test_what_a_run_left_that_was_killed_after_its_last_step_goes_with_the_next(photos, backbone, tmp_path):
+    """The features are in the cache; only the folder where they gathered is not gone yet."""
+    source = open_images(photos)
+    made = embed_cached(source, backbone, tmp_path / "cache", Embedding(SIZE))
+    left = made.path.with_name(f".{made.path.name}.partial")
+    left.mkdir()
+    for name in ("lock", "train.bin", "train.json"):
+        (left / name).write_text("")
+    with (left / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other run is at it still
+        assert embed_cached(source, backbone, tmp_path / "cache", Embedding(SIZE)).cached
+        assert left.is_dir()
+    assert embed_cached(source, backbone, tmp_path / "cache", Embedding(SIZE)).cached
+    assert os.listdir(tmp_path / "cache") == [made.path.name]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_that_ends_takes_its_lock_with_it(photos, backbone, tmp_path, monkeypatch, whole):
+    """It removes the folder, or the lock in it, after the next run has opened that lock and before it has taken it."""
+    flock, calls = fcntl.flock, []
+
+    def removed(lock, operation):
+        calls.append(lock)
+        folder = tmp_path / ".f.npz.partial"
+        if len(calls) == 1:
+            (folder / "lock").unlink()
+            if whole:
+                folder.rmdir()
+            else:
+                (folder / "lock").write_text("")
+        flock(lock, operation)
+
+    monkeypatch.setattr(partial.fcntl, "flock", removed)
+    embed_to_file(open_images(photos), backbone, tmp_path / "f.npz", Embedding(SIZE))
+    assert len([lock for lock in calls if not isinstance(lock, int)]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "net.onnx", "photos"]
 
 
 def test_another_source_does_not_go_on(photos, backbone, tmp_path):

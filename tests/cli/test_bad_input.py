@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from pathlib import Path
 
@@ -213,3 +215,41 @@ def test_a_full_disk_is_a_failure_of_the_work(crosshead, monkeypatch):
     result = crosshead("fit", "iris", "--max-iter", "500", "--scale", "standard")
     assert result.code == 1
     assert result.line == "crosshead: error: m: No space left on device; free some space, or write elsewhere"
+
+
+WRITING = {
+    "out.csv": [("predict", "m", "flowers.csv", "--output"), ("top-losses", "m", "flowers.csv", "--output")],
+    "out.html": [("report", "m", "flowers.csv", "--output"), ("explain", "m", "flowers.csv", "--output")],
+    "out.onnx": [("export", "m")],
+    "out.svg": [("path", "flowers.csv", "--target", "kind", "--alphas", "2", "--picture")],
+}
+
+
+def test_outputs_that_cannot_be_replaced_are_refused_before_the_work(crosshead, flowers, tmp_path, monkeypatch):
+    """A pipe would be replaced by a file that its reader never sees, a write-protected file lost."""
+    assert crosshead("fit", "flowers.csv", "--target", "kind", "--output", "m").code == 0
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and os.stat(path).st_mode & 0o200 != 0)
+    monkeypatch.setattr("crosshead.models.Model.load", None)
+    monkeypatch.setattr("crosshead.cli.path_run.load", None)
+    for name, lines in WRITING.items():
+        for words in lines:
+            path = tmp_path / name
+            os.mkfifo(path)
+            result = crosshead(*words, name)
+            assert (result.code, stat.S_ISFIFO(path.stat().st_mode)) == (2, True)
+            assert f"{name}: a pipe or a device is in the way; name a file" in result.line
+            path.unlink()
+            path.symlink_to("/dev/null")
+            assert "a pipe or a device is in the way" in crosshead(*words, name).line
+            path.unlink()
+            path.write_text("mine")
+            path.chmod(0o444)
+            result = crosshead(*words, name)
+            assert (result.code, path.read_text()) == (2, "mine")
+            assert f"{name}: the file is write-protected" in result.line
+            path.unlink()
+    (tmp_path / "folder").mkdir(mode=0o500)
+    assert "the folder" in crosshead("predict", "m", "flowers.csv", "--output", "folder/out.csv").line
+    (tmp_path / "m").chmod(0o500)
+    assert "m: the folder is write-protected" in crosshead("fit", "flowers.csv", "--output", "m").line

@@ -240,6 +240,7 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
         [sys.executable, "-c", program, *command], env=environment, capture_output=True, cwd=tmp_path, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    Path("m-training/.checkpoint.safetensors.0123456789abcdef.tmp").write_text("what a kill at the next one leaves")
     unresumed = crosshead(*command)
     assert (unresumed.code, "holds an unfinished training, 5 epoch(s) long" in unresumed.line) == (2, True)
     other = crosshead(*command, "--dropout", "0.3", "--resume")
@@ -248,6 +249,7 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
     resumed = crosshead(*command, "--resume")
     assert resumed.code == 0, resumed.err
     assert "12 epochs, 5 of them by an earlier run" in resumed.out
+    assert sorted(os.listdir("m-training")) == ["checkpoint.safetensors", "history.jsonl"]
     assert crosshead(*command[:-1], "whole").code == 0
     one, whole = Model.load("m"), Model.load("whole")
     assert one.network == whole.network

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.backbones.partial import PartialFeatures, partial_folder, text_of
+from crosshead.backbones.partial import PartialFeatures, partial_folder, remove_left_behind, text_of
 from crosshead.backbones.protocol import Backbone, Features
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
@@ -26,7 +25,7 @@ from crosshead.data.feature_files import (
     write_table,
 )
 from crosshead.data.image_source import Broken, ImageBatch, ImageSource, refusal_of
-from crosshead.disk import writing
+from crosshead.disk import atomic_write, writing
 from crosshead.models.document import package_version
 
 BATCH_SIZE = 32
@@ -134,6 +133,7 @@ def embed_cached(
     key = embedding_key(source, backbone, how)
     output = folder / f"features-{key[:40]}.npz"
     if output.is_file():
+        remove_left_behind(output)
         broken = _broken_of(source, output)
         if broken and not how.skip_broken:
             raise DataError(refusal_of(broken, source.source))
@@ -194,14 +194,8 @@ def _write(
             done += len(part)
             written.append(_finished(part, partial))
             broken += partial.progress.broken
-        temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            test = written[1] if len(written) > 1 else None
-            with writing(output):
-                WRITERS[suffix](temporary, written[0], test, described(backbone, how))
-            os.replace(temporary, output)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(output) as temporary:
+            WRITERS[suffix](temporary, written[0], written[1] if len(written) > 1 else None, described(backbone, how))
     return Embedded(output, tuple(broken), resumed)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,7 +18,9 @@ from crosshead.backbones.protocol import Features
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.image_source import Broken
+from crosshead.disk import atomic_write, hidden_sibling
 
+LOCK, KEY = "lock", "key"
 SAVE_SECONDS = 1.0
 """How much work a killed run loses at most."""
 
@@ -64,9 +65,8 @@ class PartialFeatures:
             "rows": self.progress.rows,
             "broken": [[one.row, one.place, one.reason] for one in self.progress.broken],
         }
-        temporary = self._state.with_suffix(".tmp")
-        temporary.write_text(json.dumps(document), encoding="utf-8", errors="surrogatepass")
-        os.replace(temporary, self._state)
+        with atomic_write(self._state) as temporary:
+            temporary.write_text(json.dumps(document), encoding="utf-8", errors="surrogatepass")
         self._saved = time.monotonic()
 
     def close(self) -> None:
@@ -95,25 +95,73 @@ def partial_folder(output: Path, key: str) -> Iterator[Path]:
 
     It goes once the block ends well, and stays where it does not. Two runs never share one.
     """
-    folder = output.with_name(f".{output.name}.partial")
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"{output}: another run is writing this file; wait for it") from error
+    folder = hidden_sibling(output, "partial")
+    with _locked(folder, output):
         _claim(folder, key)
         yield folder
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def remove_left_behind(output: Path) -> None:
+    """Remove the folder beside a finished ``output``, which a run left that was killed at its very end."""
+    folder = hidden_sibling(output, "partial")
+    if folder.is_dir():
+        with suppress(OSError, DataError), _locked(folder, output):
+            _remove(folder)
+
+
+@contextmanager
+def _locked(folder: Path, output: Path) -> Iterator[None]:
+    """Make the folder where there is none, and hold its lock; DataError where another run does."""
+    lock = None
+    while lock is None:
+        folder.mkdir(exist_ok=True)
+        lock = _take_lock(folder / LOCK, output)
+    with lock:
+        yield
+
+
+def _take_lock(path: Path, output: Path) -> IO[str] | None:
+    """The file with the lock on it; None where a run that ended has removed it meanwhile."""
+    try:
+        lock = path.open("a")
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        lock.close()
+        raise DataError(f"{output}: another run is writing this file; wait for it") from error
+    lock.close()
+    return None
 
 
 def _claim(folder: Path, key: str) -> None:
-    note = folder / "key"
-    if not note.is_file() or note.read_text() != key:
-        for entry in folder.iterdir():
-            if entry.name != "lock":
-                entry.unlink()
-        note.write_text(key)
+    """Empty the folder where another set of images left it."""
+    note = folder / KEY
+    if not note.is_file() or note.read_bytes() != key.encode():
+        _empty(folder)
+        with atomic_write(note) as temporary:
+            temporary.write_text(key)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder, its lock last; what cannot be removed, or belongs to the next run by then, stays."""
+    with suppress(OSError):
+        _empty(folder)
+        (folder / LOCK).unlink()
+        folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the lock."""
+    for entry in folder.iterdir():
+        if entry.name != LOCK:
+            entry.unlink()
 
 
 def text_of(value: Any) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +19,11 @@ from crosshead.data.dataset import Array
 from crosshead.data.decoding import Pixels
 from crosshead.data.feature_files import BACKBONE, KIND
 from crosshead.data.open_images import holds_images
-from crosshead.disk import writing
+from crosshead.disk import atomic_write
 from crosshead.export import Check, build_onnx, check_export
 from crosshead.export.check import Runner
 from crosshead.export.graph import Exported
 from crosshead.models import Model
-from crosshead.models.swap import write_file
 
 N_RANDOM, MOST_REAL = 64, 256
 
@@ -61,7 +57,8 @@ def run(request: Request) -> int:
         real = None if request.check is None else _check_real(request, model, backbone, exported, runner)
         whole = random if real is None else random + real
         if whole.passed:
-            _write(path, exported.content)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(exported.content)
     if not whole.passed:
         advice = "; try --dtype float64" if backbone is None and request.dtype == "float32" else ""
         tell("error", f"{request.output}: not written: onnxruntime predicts otherwise ({_in_words(whole)}){advice}")
@@ -133,16 +130,6 @@ def _check_features(model: Model, features: Array, runner: Runner, dtype: str) -
 def _ours(model: Model, features: Array) -> tuple[Array, Array | None]:
     scores = np.concatenate([block for _, block in scores_of(model, features, Computing())])
     return scores, probabilities_of(model, scores) if has_probabilities(model) else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with writing(path):
-            write_file(temporary, content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _in_words(check: Check) -> str:

@@ -17,6 +17,8 @@ def check_model_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: a file is in the way of the model; {advice}")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DOCUMENT).is_file():
         raise UsageError(f"{folder}: the folder holds something else than a model; {advice}")
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise UsageError(f"{folder}: the folder is write-protected; {advice}")
     existing = next(parent for parent in folder.resolve().parents if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UsageError(f"{folder}: {existing} cannot be written to; {advice}")

@@ -22,6 +22,7 @@ from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
 from crosshead.data.errors import load_package
 from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.disk import is_temporary
 from crosshead.models import Model
 from crosshead.models.content import NETWORK
 from crosshead.scaling import Scaler
@@ -260,8 +261,9 @@ def _checkpoint_folder(options: FitOptions, folder: Path) -> Path:
     place = folder.with_name(f"{folder.resolve().name}-training") if named is None else Path(named)
     if place.exists() and not place.is_dir():
         raise UsageError(f"{place}: a file is in the way of the checkpoints; choose another folder with --checkpoints")
-    known = {CHECKPOINT, HISTORY, f".{CHECKPOINT}.tmp", f".{HISTORY}.tmp"}
-    foreign = sorted({entry.name for entry in place.iterdir()} - known) if place.is_dir() else []
+    files = [place / CHECKPOINT, place / HISTORY]
+    names = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
+    foreign = sorted(name for name in names if not any(name == file.name or is_temporary(name, file) for file in files))
     if foreign:
         raise UsageError(f"{place}: holds {foreign[0]!r}, which is no checkpoint; choose another with --checkpoints")
     if options.network.resume and not (place / CHECKPOINT).is_file():

@@ -11,6 +11,7 @@ import numpy as np
 from crosshead.cli.display import loss_title, loss_words, show_json, show_pairs, show_table
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError, tell
+from crosshead.cli.writers import check_output
 
 if TYPE_CHECKING:
     from crosshead.cli.path_options import PathOptions
@@ -154,9 +155,10 @@ def document(outcome: PathOutcome) -> dict[str, Any]:
 
 
 def check_picture(file: str) -> None:
-    """UsageError where no picture can be drawn here, before any time is spent."""
-    from crosshead.report.figures import require_matplotlib
+    """UsageError where no picture can be drawn or written, before any time is spent."""
+    from crosshead.report.figures import FORMATS, require_matplotlib
 
+    check_output(file, FORMATS, "--picture")
     try:
         require_matplotlib()
     except ModuleNotFoundError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import secrets
 import shutil
 import tempfile
 import zipfile
@@ -20,7 +19,7 @@ import numpy as np
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
-from crosshead.disk import writing
+from crosshead.disk import atomic_write
 
 SUFFIXES = (".csv", ".parquet", ".npz")
 
@@ -249,36 +248,33 @@ def check_output(text: str, suffixes: Sequence[str] = SUFFIXES, option: str = "-
         raise UsageError(f"{option} {text}: name a file that ends in {', '.join(suffixes)}")
     if path.is_dir():
         raise UsageError(f"{option} {text}: a folder is in the way")
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"{option} {text}: there is no folder {path.resolve().parent}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{option} {text}: a pipe or a device is in the way; name a file")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UsageError(f"{option} {text}: there is no folder {folder}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageError(f"{option} {text}: the file is write-protected")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{option} {text}: the folder {folder} cannot be written to")
     return path
 
 
 @contextmanager
 def text_file(path: Path) -> Iterator[TextIO]:
     """A text file to write to, which appears, or replaces the old one, once it is complete."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with (
-            writing(path),
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            yield stream
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        yield stream
 
 
 @contextmanager
 def file_writer(path: Path, columns: Columns) -> Iterator[Writer]:
     """A writer for the file's kind. The file appears, or replaces the old one, once it is complete."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with writing(path), _open_writer(temporary, path.suffix.lower(), columns) as writer:
-            yield writer
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as temporary, _open_writer(temporary, path.suffix.lower(), columns) as writer:
+        yield writer
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from crosshead.disk import writing
+from crosshead.disk import atomic_folder, backup_of
 from crosshead.models.card import model_card
 from crosshead.models.checks import check_model
 from crosshead.models.content import (
@@ -36,7 +35,6 @@ from crosshead.models.content import (
     with_network_at,
 )
 from crosshead.models.document import ModelError, document_bytes, document_digest
-from crosshead.models.swap import backup_of, put_in_place, temporary_sibling, write_file
 from crosshead.scaling import Scaler
 
 Array = NDArray[Any]
@@ -101,17 +99,12 @@ class Model:
         place.parent.mkdir(parents=True, exist_ok=True)
         weights = weights_bytes(self)
         document = document_of(self, weights)
-        temporary = temporary_sibling(place)
-        try:
-            with writing(str(folder)):
-                write_file(temporary / WEIGHTS, weights)
-                if self.network:
-                    write_file(temporary / NETWORK, self.network)
-                write_file(temporary / DOCUMENT, document_bytes(document))
-                write_file(temporary / CARD, model_card(document).encode("utf-8", "replace"))
-                put_in_place(temporary, place)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with atomic_folder(folder) as temporary:
+            (temporary / WEIGHTS).write_bytes(weights)
+            if self.network:
+                (temporary / NETWORK).write_bytes(self.network)
+            (temporary / DOCUMENT).write_bytes(document_bytes(document))
+            (temporary / CARD).write_bytes(model_card(document).encode("utf-8", "replace"))
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:

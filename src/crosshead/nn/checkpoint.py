@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from crosshead.disk import writing
+from crosshead.disk import atomic_write, writing
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 FORMAT = "crosshead training 1"
@@ -76,7 +75,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
     document = {**checkpoint.document, DIGEST: _digest(checkpoint)}
     content = save(dict(checkpoint.tensors), {"crosshead": json.dumps(document)})
-    replace_file(folder / CHECKPOINT, content)
+    with atomic_write(folder / CHECKPOINT) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
@@ -120,20 +120,11 @@ def _check_digest(checkpoint: Checkpoint) -> None:
 
 def write_history(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Replace the history file."""
-    replace_file(folder / HISTORY, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    with atomic_write(folder / HISTORY) as temporary:
+        temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
 def append_history(folder: Path, line: Mapping[str, Any]) -> None:
     """Add one line to the history file."""
     with writing(folder / HISTORY), (folder / HISTORY).open("a", encoding="utf-8") as stream:
         stream.write(f"{json.dumps(line)}\n")
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file under another name, wait until it is on the disk, and move it into place."""
-    temporary = path.with_name(f".{path.name}.tmp")  # always the same name: a killed run leaves one at most
-    with writing(path), temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)

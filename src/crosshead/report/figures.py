@@ -8,7 +8,6 @@ page's own colours, so that one figure is legible on light and on dark ground.
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from crosshead.disk import writing
+from crosshead.disk import atomic_write
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b5628f"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE)
@@ -205,17 +204,12 @@ def save_figure(figure: Any, file: str | Path, *, dpi: int = 150) -> None:
     kind = path.suffix.lower()
     if kind not in FORMATS:
         raise ValueError(f"{path}: a picture is written as one of {', '.join(FORMATS)}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with writing(path):
-            if kind == ".svg":
-                partial.write_text(_rendered(figure, GROUND), encoding="utf-8")
-            else:
-                metadata = {"CreationDate": None} if kind == ".pdf" else None
-                figure.savefig(partial, format=kind[1:], dpi=dpi, metadata=metadata, facecolor=GROUND)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        if kind == ".svg":
+            temporary.write_text(_rendered(figure, GROUND), encoding="utf-8")
+        else:
+            metadata = {"CreationDate": None} if kind == ".pdf" else None
+            figure.savefig(temporary, format=kind[1:], dpi=dpi, metadata=metadata, facecolor=GROUND)
 
 
 def _rendered(figure: Any, ground: str) -> str:
