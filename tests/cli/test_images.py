@@ -275,6 +275,7 @@ def test_every_command_takes_images_as_the_model_did(crosshead, photos, network,
         refused = crosshead(*words, "--skip-broken")
         assert refused.code == 2
         assert "say where it is with --backbone FILE" in refused.err
+    for words in COMMANDS:
         refused = crosshead(*words, "--backbone", moved)
         assert refused.code == 2
         assert "2 images cannot be read" in refused.err
