@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
+import crosshead as crosshead_package
 from crosshead.models import Model
 from crosshead.models.document import document_digest
 
@@ -190,3 +197,116 @@ def test_a_network_of_ours_comes_from_the_models_folder_alone(crosshead, photos,
     model.save(folder)
     assert "its fingerprint differs" in crosshead("predict", "m", photos).line
     assert "its fingerprint differs" in crosshead("embed", photos, "--backbone", "m", "--output", "f.npz").line
+
+
+def write_archive(path, dtype):
+    """Features whose header states this type, over bytes that would be addresses if it holds objects."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in (("names", np.array(["a", "b"])), ("backbone", np.array(json.dumps(described("os"))))):
+            with archive.open(f"{name}.npy", "w") as stream:
+                np.lib.format.write_array(stream, values)
+        with archive.open("features.npy", "w") as stream:
+            np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": (2, 3)})
+            stream.write(b"\x41" * 400)
+
+
+@pytest.mark.parametrize("dtype", ["|O", [("a", "|O")]])
+def test_arrays_of_objects_are_never_read(crosshead, tmp_path, dtype):
+    write_archive(tmp_path / "f.npz", dtype)
+    assert crosshead("check", "f.npz").code == 2
+
+
+def test_an_image_is_never_given_to_another_program(crosshead, tmp_path, monkeypatch):
+    """PostScript under the name of an image: Pillow would have Ghostscript run it."""
+    eps = importlib.import_module("PIL.EpsImagePlugin")
+    (tmp_path / "p").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "p" / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / "p" / name / "0.png", format="EPS")
+
+    def run(*arguments):
+        raise AssertionError("Ghostscript was called")
+
+    monkeypatch.setattr(eps, "Ghostscript", run)
+    refused = crosshead("check", "p", "--size", "4")
+    assert refused.code == 2
+    assert "cannot identify image file" in refused.line
+
+
+@pytest.mark.parametrize("started", [["-m", "crosshead"], ["-c", "from crosshead.cli.start import run; run()"]])
+def test_nothing_is_imported_from_the_working_folder(photos, tmp_path, started):
+    """Neither by the command nor by the processes that decode images for it."""
+    names = ("joblib", "loky", "PIL", "multiprocessing", "pickle", "rich", "numpy", "sitecustomize")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'a').write(__name__)\n")
+    path = str(Path(crosshead_package.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path}
+    if started[0] == "-c":  # as the installed command starts: Python does not look in the working folder
+        environment["PYTHONSAFEPATH"] = "1"
+    command = [sys.executable, *started, "check", "../photos", "--size", "8", "--json"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    json.loads(done.stdout)
+    assert not (tmp_path / "marker").exists(), (tmp_path / "marker").read_text()
+
+
+def test_processes_that_decode_import_nothing_from_the_working_folder(photos, tmp_path):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "joblib.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')\n")
+    program = (
+        "from crosshead.data import open_images, ImageForm\n"
+        "batches = open_images('../photos').batches(ImageForm((8, 8), 3), batch_size=4, workers=1)\n"
+        "print(sum(len(batch.pixels) for batch in batches))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(crosshead_package.__file__).parents[1])}
+    environment.pop("PYTHONSAFEPATH", None)
+    command = [sys.executable, "-P", "-c", program]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "30", done.stderr
+    assert not (tmp_path / "marker").exists()
+
+
+def test_links_in_place_of_unfinished_features(crosshead, photos, make_network, tmp_path):
+    """A folder from somebody else that holds links must not have files elsewhere emptied or removed."""
+    path = make_network().path
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "letter").write_text("dear all")
+    embed = ("embed", photos, "--backbone", path, "--output", "sent/f.npz")
+    (tmp_path / "sent").mkdir()
+    partial = tmp_path / "sent" / ".f.npz.partial"
+    partial.symlink_to(own)
+    assert "is a link, which no run of crosshead leaves" in crosshead(*embed).err
+    partial.unlink()
+    partial.mkdir()
+    (partial / "train.bin").symlink_to(own / "letter")
+    refused = crosshead(*embed)
+    assert refused.code == 2
+    assert "train.bin is a link" in refused.err
+    assert [(entry.name, entry.read_text()) for entry in own.iterdir()] == [("letter", "dear all")]
+
+
+def test_links_in_place_of_checkpoints(crosshead, photos, tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "history.jsonl").symlink_to(tmp_path / "own")
+    (tmp_path / "own").write_text("dear all")
+    refused = crosshead("fit", photos, "--backbone", "cnn", "--checkpoints", "c", "--epochs", "1", "--output", "m")
+    assert refused.code == 2
+    assert "c: holds 'history.jsonl', which is no checkpoint" in refused.err
+    assert (tmp_path / "own").read_text() == "dear all"
+
+
+def test_class_names_are_no_formulas_and_no_tex(crosshead, tmp_path):
+    rows = [(x, y, r"$\frac{a$ & \input{x}" if x > y else "$x^$") for x in range(6) for y in range(6) if x != y]
+    (tmp_path / "t.csv").write_text("a,$b_{,c\n" + "".join(f'{x},{y},"{name}"\n' for x, y, name in rows))
+    assert crosshead("fit", "t.csv", "--target", "c", "--output", "m").code == 0
+    pytest.importorskip("jinja2")
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context({"text.usetex": True}):
+        done = crosshead("report", "m", "t.csv", "--output", "page.html")
+    assert done.code == 0, done.err
+    assert "$x^$" in (tmp_path / "page.html").read_text()

@@ -96,6 +96,7 @@ def partial_folder(output: Path, key: str) -> Iterator[Path]:
     It goes once the block ends well, and stays where it does not. Two runs never share one.
     """
     folder = output.with_name(f".{output.name}.partial")
+    refuse_links(folder, output)
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
@@ -105,6 +106,13 @@ def partial_folder(output: Path, key: str) -> Iterator[Path]:
         _claim(folder, key)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_links(folder: Path, output: Path) -> None:
+    """DataError where the folder or something in it is a link: what is written or removed there would be elsewhere."""
+    links = [path for path in (folder, *(folder.iterdir() if folder.is_dir() else ())) if path.is_symlink()]
+    if links:
+        raise DataError(f"{output}: {links[0]} is a link, which no run of crosshead leaves; remove it")
 
 
 def _claim(folder: Path, key: str) -> None:

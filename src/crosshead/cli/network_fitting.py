@@ -261,7 +261,8 @@ def _checkpoint_folder(options: FitOptions, folder: Path) -> Path:
     if place.exists() and not place.is_dir():
         raise UsageError(f"{place}: a file is in the way of the checkpoints; choose another folder with --checkpoints")
     known = {CHECKPOINT, HISTORY, f".{CHECKPOINT}.tmp", f".{HISTORY}.tmp"}
-    foreign = sorted({entry.name for entry in place.iterdir()} - known) if place.is_dir() else []
+    entries = list(place.iterdir()) if place.is_dir() else []
+    foreign = sorted(entry.name for entry in entries if entry.name not in known or entry.is_symlink())
     if foreign:
         raise UsageError(f"{place}: holds {foreign[0]!r}, which is no checkpoint; choose another with --checkpoints")
     if options.network.resume and not (place / CHECKPOINT).is_file():
