@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from crosshead.backbones import backbone_again, load_backbone
+from crosshead.backbones.known import remember
 from crosshead.data import DataError
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
@@ -104,7 +106,7 @@ def test_files_that_are_no_network(tmp_path, make_network):
     with pytest.raises(DataError, match=r"none\.onnx: no such file"):
         load_backbone(str(tmp_path / "none.onnx"))
     (tmp_path / "text.onnx").write_text("words")
-    with pytest.raises(DataError, match=r"text\.onnx: not a network that onnxruntime can run"):
+    with pytest.raises(DataError, match=r"text\.onnx: not a network in ONNX; is the file damaged"):
         load_backbone(str(tmp_path / "text.onnx"))
     with pytest.raises(DataError, match=r"give FILE\.onnx\[:output\] or torch:module:callable"):
         load_backbone("weights.pt")
@@ -140,19 +142,110 @@ def test_a_network_whose_images_see_each_other_is_refused(make_network):
         load_backbone(f"{network.path}:centred", STATED)
 
 
-def test_again_from_what_a_model_remembers(make_network, tmp_path, monkeypatch):
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working folder, and a cache that knows no network."""
+    monkeypatch.setenv("CROSSHEAD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def test_again_from_what_a_model_says(make_network, tmp_path, place):
     network = make_network()
-    known = load_backbone(f"{network.path}:maps", STATED).description
-    assert backbone_again(json.loads(json.dumps(known))).description == known
-    moved = network.path.rename(tmp_path / "moved.onnx")
-    with pytest.raises(DataError, match=r"backbone is not there; put it into the working folder, or say where it is"):
+    backbone = load_backbone(f"{network.path}:maps", STATED)
+    known = json.loads(json.dumps(backbone.description))
+    assert known["name"] == "net.onnx"
+    assert str(tmp_path) not in json.dumps(known)
+    with pytest.raises(DataError, match=r"is not there, a file with .*put it into the working folder, or say where"):
         backbone_again(known)
+    remember(backbone)
+    assert backbone_again(known).description == known
+    moved = network.path.rename(tmp_path / "moved.onnx")
     again = backbone_again(known, str(moved))
     assert (again.description["output"], again.description["fingerprint"]) == ("maps", known["fingerprint"])
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "net.onnx").write_bytes(moved.read_bytes())
-    monkeypatch.chdir(tmp_path / "here")
-    assert backbone_again(known).description["path"] == str(tmp_path / "here" / "net.onnx")
-    make_network(seed=1)
+    (place / "net.onnx").write_bytes(moved.read_bytes())
+    assert backbone_again(known).path == Path("net.onnx")
+    other = make_network(seed=1)
     with pytest.raises(DataError, match="not the backbone that the model was trained with"):
-        backbone_again(known)
+        backbone_again(known, str(other.path))
+    with pytest.raises(DataError, match="the model's features are the output 'maps'; leave it out"):
+        backbone_again(known, f"{moved}:f")
+
+
+def test_a_file_is_compared_before_onnxruntime_opens_it(make_network, monkeypatch, place):
+    """Wherever it was found: named by a person, in the working folder, or in the record of this machine."""
+    known = load_backbone(str(make_network().path), STATED).description
+    other = make_network(seed=1)
+    remember(load_backbone(str(other.path), STATED))
+    record = place.parent / "cache" / "backbones.json"
+    record.write_text(json.dumps({known["fingerprint"]: str(other.path)}))
+    (place / "net.onnx").write_bytes(other.path.read_bytes())
+
+    def opened(*arguments, **options):
+        raise AssertionError("onnxruntime was called")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", opened)
+    for spec in (None, str(other.path)):
+        with pytest.raises(DataError, match=r"is not there|not the backbone"):
+            backbone_again(known, spec)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"[" * 100_000, b'{"%s": 3}', b'{"%s": "net.onnx"}', b'{"%s": "/"}']
+)
+def test_a_damaged_record_is_no_record(make_network, place, content):
+    network = make_network()
+    backbone = load_backbone(str(network.path), STATED)
+    record = place.parent / "cache" / "backbones.json"
+    record.parent.mkdir()
+    record.write_bytes(content.replace(b"%s", backbone.description["fingerprint"].encode()))
+    with pytest.raises(DataError, match="is not there"):
+        backbone_again(backbone.description)
+    remember(backbone)
+    assert backbone_again(backbone.description).description == backbone.description
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("fingerprint", None, "fingerprint is missing"),
+        ("fingerprint", 5, "fingerprint is missing"),
+        ("fingerprint", "", "fingerprint is missing"),
+        ("kind", "pickle", "kind is 'pickle'"),
+        ("kind", ["onnx"], "kind is"),
+        ("name", "../net.onnx", "expected a file's name"),
+        ("name", "/net.onnx", "expected a file's name"),
+        ("name", "", "expected a file's name"),
+        ("name", "..", "expected a file's name"),
+        ("name", "a\0b", "expected a file's name"),
+        ("name", 3, "expected a file's name"),
+        ("name", None, "expected a file's name"),
+        ("output", {}, "output is"),
+        ("preprocessing", [], "preprocessing is missing"),
+        ("preprocessing", {"size": [1 << 20, 1 << 20]}, "at most"),
+        ("preprocessing", {"size": [1e999, 8]}, "cannot be read"),
+        ("batch_size", 1 << 40, "batch size"),
+        ("batch_size", True, "batch size"),
+    ],
+)
+def test_descriptions_that_are_none(make_network, name, value, message):
+    path = make_network().path
+    known = {**load_backbone(str(path), STATED).description, name: value}
+    with pytest.raises(DataError, match=message):
+        backbone_again(known, str(path))
+    del known[name]
+    if name not in ("output", "batch_size"):
+        with pytest.raises(DataError, match="what is said of the backbone cannot be used"):
+            backbone_again(known, str(path))
+
+
+def test_descriptions_with_a_path_keep_its_last_part(make_network, place):
+    network = make_network()
+    known = dict(load_backbone(str(network.path), STATED).description)
+    old = {**known, "path": str(network.path)}
+    del old["name"]
+    with pytest.raises(DataError, match=r"^net\.onnx: the model's backbone is not there"):
+        backbone_again(old)
+    (place / "net.onnx").write_bytes(network.path.read_bytes())
+    assert backbone_again(old).description == known

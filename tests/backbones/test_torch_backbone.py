@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_modules_and_their_makers(home):
 def test_fingerprints_follow_the_weights(home):
     one, other = (load_backbone(f"torch:{home}:{name}", {"size": (4, 6)}).description for name in ("made", "make"))
     assert one["fingerprint"] != other["fingerprint"]
-    assert backbone_again(one).description == one
+    assert backbone_again(one, f"torch:{home}:made").description == one
     with pytest.raises(DataError, match="not the backbone that the model was trained with"):
         backbone_again(one, f"torch:{home}:make")
 
@@ -93,3 +94,52 @@ def test_what_is_no_network(home, spec, message):
 def test_the_size_must_be_said(home):
     with pytest.raises(DataError, match="say --size"):
         load_backbone(f"torch:{home}:made")
+
+
+def test_nothing_is_imported_on_the_word_of_a_description(home, tmp_path):
+    known = dict(load_backbone(f"torch:{home}:made", {"size": (4, 6)}).description)
+    for name in ("torch:runs_when_imported:made", "torch:os:abort", "net.onnx", "torch:\x1b[2J\u202e"):
+        with pytest.raises(DataError, match="that runs only where you name it yourself") as refused:
+            backbone_again({**known, "name": name})
+        assert repr(name) in str(refused.value)
+    with pytest.raises(DataError, match="name it yourself"):
+        backbone_again(known, "net.onnx")
+    with pytest.raises(DataError, match=r"features come from the file 'net\.onnx'"):
+        backbone_again({**known, "kind": "onnx", "name": "net.onnx"}, f"torch:{home}:made")
+
+
+LATE = """
+    import torch
+
+    class Late(torch.nn.Module):
+        def forward(self, images):
+            import {helper}
+            return {helper}.pooled(images)
+"""
+
+
+def test_the_working_folder_is_importable_only_while_the_code_runs(tmp_path, monkeypatch):
+    """For a module that is imported when the network is called, too."""
+    name = f"late_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(LATE.format(helper=f"{name}_helper")))
+    (tmp_path / f"{name}_helper.py").write_text("def pooled(images):\n    return images.mean(dim=(2, 3))\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    before = list(sys.path)
+    backbone = load_backbone(f"torch:{name}:Late", {"size": (4, 6)})
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert sys.path == before
+    sys.modules.pop(f"{name}_helper")
+    assert backbone.embed(PIXELS).shape == (5, 3)
+    assert sys.path == before
+    with pytest.raises(DataError, match="cannot be imported"):
+        load_backbone(f"torch:{name}_2:Late", {"size": (4, 6)})
+    assert sys.path == before
+
+
+def test_a_file_in_the_working_folder_does_not_come_before_what_is_installed(tmp_path, monkeypatch):
+    (tmp_path / "imaplib.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="module 'imaplib' has no 'net'"):
+        load_backbone("torch:imaplib:net", {"size": (4, 6)})

@@ -106,7 +106,8 @@ def test_a_pytorch_backbone(crosshead, photos, monkeypatch, tmp_path):
     )
     spec = "torch:my_small_network:made"
     assert crosshead("fit", photos, "--backbone", spec, "--size", "8x9", "--white", "1", "--output", "m").code == 0
-    done = crosshead("export", "m", "m.onnx", "--check", photos)
+    assert crosshead("export", "m", "m.onnx").code == 2
+    done = crosshead("export", "m", "m.onnx", "--backbone", spec, "--check", photos)
     assert (done.code, done.err) == (0, "")
     assert "images n×3×9×8" in done.out
 

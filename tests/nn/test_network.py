@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
 from crosshead.losses import get_loss
@@ -147,6 +149,63 @@ def test_bytes_give_the_same_network(loss):
     for damaged in (b"", network.to_bytes()[:-9], CNN((1, 4, 4), 2).to_bytes().replace(b"average", b"nothing")):
         with pytest.raises(ValueError, match="not a network that crosshead wrote"):
             CNN.from_bytes(damaged)
+
+
+HUGE = 1 << 30
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"widths": [HUGE]},
+        {"widths": [1] * 1_000_000},
+        {"widths": "ab"},
+        {"widths": [5.0, 6]},
+        {"widths": None},
+        {"convolutions": HUGE},
+        {"convolutions": 1 << 70},
+        {"num_classes": HUGE},
+        {"num_classes": True},
+        {"input_shape": [2, HUGE, HUGE], "pooling": "flatten"},
+        {"input_shape": [2, 9]},
+        {"input_shape": {}},
+        {"head": {"device": "cuda"}},
+        {"head": {"dtype": "float64"}},
+        {"head": {"num_classes": 4}},
+        {"head": {"sub_centers": HUGE}, "loss": "margin"},
+        {"head": []},
+        {"loss": ["softmax"]},
+        {"dropout": "much"},
+        {"pooling": {}},
+        {"more": 1},
+    ],
+)
+def test_settings_that_are_not_those_of_the_tensors(changes, monkeypatch):
+    """Whatever sizes they state, no network is made that holds memory."""
+    network = CNN((2, 9, 7), 3, widths=(5, 6))
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+
+    def content(settings):
+        return save(tensors, {"crosshead": json.dumps(settings)})
+
+    assert CNN.from_bytes(content(network.settings)).settings == network.settings
+    make = CNN.from_settings
+
+    def on_no_device(settings):
+        assert torch.empty(0).device.type == "meta"
+        return make(settings)
+
+    monkeypatch.setattr(CNN, "from_settings", on_no_device)
+    with pytest.raises(ValueError, match="not a network that crosshead wrote"):
+        CNN.from_bytes(content({**network.settings, **changes}))
+
+
+def test_tensors_of_another_type():
+    """Bytes that would grow eightfold as the network's own numbers."""
+    network = CNN((2, 9, 7), 3, widths=(5, 6))
+    tensors = {name: value.contiguous().to(torch.int8) for name, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"is torch\.int8 .*, expected torch\.float32"):
+        CNN.from_bytes(save(tensors, {"crosshead": json.dumps(network.settings)}))
 
 
 def test_the_embedding_for_a_margin_has_length_one():

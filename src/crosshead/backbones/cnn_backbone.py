@@ -20,15 +20,15 @@ KIND = "cnn"
 class CnnBackbone:
     """`crosshead.nn.CNN` without its head; takes pixels 0…255 and brings them to mean 0 and deviation 1 itself.
 
-    ``preprocessing`` states how images are brought to the network's size; ``content`` are the bytes of the file, where
-    they are at hand.
+    ``content`` are the bytes of the network's file; ``path`` says in messages where they come from. ``preprocessing``
+    states how images are brought to the network's size.
     """
 
     output_rank = 2
     stated_in = None
     assumed = False
 
-    def __init__(self, path: Path, preprocessing: Stated, content: bytes | None = None, threads: int | None = None):
+    def __init__(self, path: Path, preprocessing: Stated, content: bytes, threads: int | None = None):
         self._torch = load_package("torch", '"crosshead[torch]"', "a network of crosshead's own")
         # Only here do backbones need crosshead.nn, and only once such a network is asked for.
         from crosshead.nn.network import CNN
@@ -36,8 +36,6 @@ class CnnBackbone:
         if threads is not None:
             self._torch.set_num_threads(threads)
         self.path = path
-        if content is None:
-            content = path.read_bytes()
         try:
             self.network = CNN.from_bytes(content)
         except ValueError as error:
@@ -49,10 +47,10 @@ class CnnBackbone:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind, path, the file's SHA-256, the network's shape and the pre-processing."""
+        """Kind, name, the file's SHA-256, the network's shape and the pre-processing."""
         return {
             "kind": KIND,
-            "path": str(self.path.resolve()),
+            "name": self.path.name,
             "output": None,
             "fingerprint": self._fingerprint,
             "network": self.network.settings,

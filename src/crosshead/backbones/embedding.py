@@ -159,9 +159,11 @@ def described(backbone: Backbone, how: Embedding) -> dict[str, Any]:
 def embedding_key(source: ImageSource, backbone: Backbone, how: Embedding) -> str:
     """SHA-256 of all that the features depend on: images, labels, backbone, pre-processing, batch size, versions.
 
+    Not of what the backbone's file is called: its fingerprint covers all that it computes.
+
     Broken images are the same whether they are to be skipped or not: a run that they ended goes on with --skip-broken.
     """
-    description = {name: value for name, value in backbone.description.items() if name != "path"}
+    description = {name: value for name, value in backbone.description.items() if name != "name"}
     content = {
         "images": source.fingerprint(),
         "test": None if source.test is None else source.test.fingerprint(),

@@ -1,20 +1,27 @@
-"""Backbones by what a person calls them, and again by what a model remembers of them."""
+"""Backbones by what a person calls them, and again by the fingerprint that a model has of them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crosshead.backbones.cnn_backbone import KIND as CNN_KIND
 from crosshead.backbones.cnn_backbone import CnnBackbone
+from crosshead.backbones.known import recalled
 from crosshead.backbones.onnx_backbone import OnnxBackbone, split_output
+from crosshead.backbones.onnx_files import NetworkFiles, read_network, regular_file
 from crosshead.backbones.preprocessing import Stated
 from crosshead.backbones.torch_backbone import PREFIX, TorchBackbone
 from crosshead.data.errors import DataError
 from crosshead.data.feature_files import BACKBONE
 from crosshead.models import Model
 from crosshead.models.content import NETWORK
+from crosshead.models.described import described_backbone
+
+MOST_SHOWN = 100
+"""Letters of a name out of a model that a message repeats."""
 
 
 def load_backbone(
@@ -52,37 +59,121 @@ def load_backbone(
 
 
 def backbone_again(
-    description: Mapping[str, Any], spec: str | None = None, *, threads: int | None = None
+    description: Mapping[str, Any], spec: str | None = None, *, network: bytes = b"", threads: int | None = None
 ) -> OnnxBackbone | TorchBackbone | CnnBackbone:
-    """The backbone that a model remembers; DataError where it is another one.
+    """The backbone that a model or a file of features describes, known by its fingerprint.
 
-    A file is looked for where it was, then in the working folder under its name; or only where ``spec`` says.
+    Nothing is run or opened on the word of a description. A file is read and its SHA-256 compared before anything
+    looks into it. Without ``spec`` it is looked for under its name in the working folder, then where a person last
+    named it on this machine. Python code is imported only where ``spec`` names it.
+
+    Parameters
+    ----------
+    description : mapping
+        As `Backbone.description` gave it, and models keep it.
+    spec : str, optional
+        Where the backbone is: as for `load_backbone`.
+    network : bytes, optional
+        `Model.network`, where the model brings its network with it.
+
+    Raises
+    ------
+    DataError
+        Where the backbone is not found, is another one, or would have to be imported unasked.
     """
-    remembered = str(description["path"])
-    found: OnnxBackbone | TorchBackbone | CnnBackbone
-    if description["kind"] == "onnx":
-        path, output = (_where_it_was(Path(remembered)), None) if spec is None else split_output(spec)
-        if not path.is_file():
-            raise DataError(
-                f"{path}: the model's backbone is not there; put it into the working folder, or say where it is "
-                "with --backbone FILE"
-            )
-        stated = description["preprocessing"]
-        found = OnnxBackbone(path, output or description["output"], stated, threads)
-    elif description["kind"] == CNN_KIND:
-        path = Path(remembered) if spec is None else Path(spec)
-        path = path / NETWORK if path.is_dir() else path
-        if not path.is_file():
-            raise DataError(f"{path}: the model's network is not there; say --backbone and the folder of its model")
-        found = CnnBackbone(path, description["preprocessing"], threads=threads)
-    else:
-        found = TorchBackbone(spec or remembered, description["preprocessing"], threads)
-    if found.description["fingerprint"] != description["fingerprint"]:
+    try:
+        known = described_backbone(description)
+    except ValueError as error:
+        raise DataError(f"what is said of the backbone cannot be used: {error}") from error
+    if known["kind"] == "torch":
+        return _imported(known, spec, threads)
+    if spec is not None and spec.startswith(PREFIX):
+        raise DataError(f"--backbone {spec}: the model's features come from the file {known['name']!r}; give that one")
+    if known["kind"] == CNN_KIND:
+        path, content = _own_network(known, spec, network)
+        return CnnBackbone(path, known["preprocessing"], content, threads)
+    files = _found(known) if spec is None else _named(known, spec)
+    return OnnxBackbone(files.path, known["output"], known["preprocessing"], threads, files)
+
+
+def _imported(known: Mapping[str, Any], spec: str | None, threads: int | None) -> TorchBackbone:
+    if spec is None or not spec.startswith(PREFIX):
+        name = known["name"] if len(known["name"]) <= MOST_SHOWN else f"{known['name'][:MOST_SHOWN]}…"
         raise DataError(
-            f"{spec or remembered}: not the backbone that the model was trained with (its fingerprint differs); "
+            f"the features come from Python code, {name!r} as the model says, and that runs only where you name it "
+            f"yourself: --backbone {PREFIX}MODULE:NAME imports MODULE and calls NAME; read that code before you do"
+        )
+    found = TorchBackbone(spec, known["preprocessing"], threads)
+    _compare(known, found.description["fingerprint"], spec)
+    return found
+
+
+def _named(known: Mapping[str, Any], spec: str) -> NetworkFiles:
+    path, output = split_output(spec)
+    files = read_network(path)
+    _compare(known, files.fingerprint, spec)
+    if output not in (None, known["output"]):
+        raise DataError(f"--backbone {spec}: the model's features are the output {known['output']!r}; leave it out")
+    return files
+
+
+def _found(known: Mapping[str, Any]) -> NetworkFiles:
+    """The first file with the fingerprint of those that it may be; DataError where there is none."""
+    for path in _candidates(known):
+        try:
+            files = read_network(path)
+        except DataError:  # another file of the same name
+            continue
+        if files.fingerprint == known["fingerprint"]:
+            return files
+    raise _not_there(known, "FILE.onnx")
+
+
+def _own_network(known: Mapping[str, Any], spec: str | None, network: bytes) -> tuple[Path, bytes]:
+    """The network that crosshead trained: the model's own, or a file with its fingerprint."""
+    if spec is not None:
+        path = Path(spec) / NETWORK if Path(spec).is_dir() else Path(spec)
+        with regular_file(path) as file:
+            content = file.read()
+        _compare(known, _sha256(content), spec)
+        return path, content
+    if network:
+        _compare(known, _sha256(network), NETWORK)
+        return Path(NETWORK), network
+    for path in _candidates(known):
+        try:
+            with regular_file(path) as file:
+                content = file.read()
+        except DataError:
+            continue
+        if _sha256(content) == known["fingerprint"]:
+            return path, content
+    raise _not_there(known, "MODEL, the folder of the model that holds it")
+
+
+def _candidates(known: Mapping[str, Any]) -> list[Path]:
+    """Where a file may lie that nobody named: the working folder, or where a person named it before."""
+    before = recalled(known["fingerprint"])
+    return [path for path in (Path(known["name"]), before) if path is not None and path.is_file()]
+
+
+def _not_there(known: Mapping[str, Any], what: str) -> DataError:
+    return DataError(
+        f"{known['name']}: the model's backbone is not there, a file with SHA-256 {known['fingerprint'][:12]}…; put it "
+        f"into the working folder, or say where it is with --backbone {what}"
+    )
+
+
+def _compare(known: Mapping[str, Any], fingerprint: str, name: str) -> None:
+    if fingerprint != known["fingerprint"]:
+        raise DataError(
+            f"{name}: not the backbone that the model was trained with (its fingerprint differs); "
             "give that one with --backbone, or train again"
         )
-    return found
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _of_model(folder: Path, stated: Stated | None, threads: int | None) -> CnnBackbone:
@@ -94,9 +185,5 @@ def _of_model(folder: Path, stated: Stated | None, threads: int | None) -> CnnBa
     fixed = [name for name, value in (stated or {}).items() if value is not None]
     if fixed:
         raise DataError(f"--backbone {folder}: the model says how its network takes images; leave --{fixed[0]} out")
+    _compare(known, _sha256(model.network), str(folder))
     return CnnBackbone(folder / NETWORK, known["preprocessing"], model.network, threads)
-
-
-def _where_it_was(path: Path) -> Path:
-    here = Path(path.name)
-    return here if here.is_file() and not path.is_file() else path

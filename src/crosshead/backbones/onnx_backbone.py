@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.backbones.onnx_files import NetworkFiles, read_network
 from crosshead.backbones.preprocessing import LAYOUTS, Preprocessing, Stated, preprocessing_of, stated_beside
 from crosshead.backbones.protocol import Features, as_rows, check_independence
 from crosshead.data.decoding import Pixels
@@ -22,7 +22,6 @@ INPUT_DTYPES = {
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
 }
-_PIECE = 1 << 20
 
 
 class OnnxBackbone:
@@ -30,11 +29,21 @@ class OnnxBackbone:
 
     ``stated`` is what is said of the pre-processing; what it leaves open is read from a JSON file beside the network,
     then from the shape of its input. A network whose batch has a fixed size gets the last batch filled up.
+    ``files`` are the network's, where they were read and their fingerprint was compared before.
     """
 
-    def __init__(self, path: Path, output: str | None = None, stated: Stated | None = None, threads: int | None = None):
+    def __init__(
+        self,
+        path: Path,
+        output: str | None = None,
+        stated: Stated | None = None,
+        threads: int | None = None,
+        files: NetworkFiles | None = None,
+    ):
         self.path = path
-        self._session = _session(path, output, threads)
+        files = read_network(path) if files is None else files
+        self._fingerprint = files.fingerprint
+        self._session = _session(files, output, threads)
         self._input, self.output = _one_input(self._session, path), _one_output(self._session, output, path)
         said, self.stated_in = stated_beside(path)
         merged = {**said, **{name: value for name, value in (stated or {}).items() if value is not None}}
@@ -43,18 +52,24 @@ class OnnxBackbone:
         fixed = self._input.shape[0]
         self._fixed_batch = fixed if isinstance(fixed, int) else None
         self.n_features = check_independence(self.embed, self.preprocessing, str(path))
-        self._fingerprint = file_fingerprint(path)
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind, path, output, the file's SHA-256 and the pre-processing."""
+        """Kind, the file's name without its folder, output, SHA-256 of all files, and the pre-processing."""
         return {
             "kind": "onnx",
-            "path": str(self.path.resolve()),
+            "name": self.path.name,
             "output": self.output,
             "fingerprint": self._fingerprint,
             "preprocessing": self.preprocessing.to_dict(),
         }
+
+    def proto(self) -> Any:
+        """The network as `onnx.ModelProto`, with all weights inside; DataError where its files changed since."""
+        files = read_network(self.path)
+        if files.fingerprint != self._fingerprint:
+            raise DataError(f"{self.path}: changed while it was in use; start again")
+        return files.proto()
 
     def embed(self, pixels: Pixels) -> Features:
         """The features (n, D) of pixels (n, height, width, channels)."""
@@ -90,45 +105,37 @@ def split_output(spec: str) -> tuple[Path, str | None]:
     return (Path(f"{file}.onnx"), output) if separator and output else (Path(spec), None)
 
 
-def file_fingerprint(path: Path) -> str:
-    """SHA-256 of a network's file, and of the weights that large networks keep in a file beside it."""
-    digest = hashlib.sha256()
-    for file in (path, path.with_name(f"{path.name}.data"), path.with_name(f"{path.name}_data")):
-        if file == path or file.is_file():
-            with file.open("rb") as stream:
-                while piece := stream.read(_PIECE):
-                    digest.update(piece)
-    return digest.hexdigest()
-
-
-def _session(path: Path, output: str | None, threads: int | None) -> Any:
+def _session(files: NetworkFiles, output: str | None, threads: int | None) -> Any:
+    """The network in onnxruntime: the very bytes that were hashed, but for external weights, which it opens itself."""
     runtime = load_package("onnxruntime", '"crosshead[onnx]"', "an ONNX backbone")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; --backbone names a network, such as net.onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     if threads is not None:
         options.intra_op_num_threads = threads
+    source = str(files.path) if files.external else files.content
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         if output is not None and output not in {one.name for one in session.get_outputs()}:
-            content = _with_output(path, output)
+            content = _with_output(files, output)
             session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except DataError:
         raise
     except Exception as error:  # onnxruntime has its own tree of errors
-        raise DataError(f"{path}: not a network that onnxruntime can run ({error}); is the file damaged?") from error
+        raise DataError(f"{files.path}: not a network that onnxruntime can run ({error}); is it damaged?") from error
+    if files.external:
+        files.check_unchanged()
     return session
 
 
-def _with_output(path: Path, output: str) -> bytes:
+def _with_output(files: NetworkFiles, output: str) -> bytes:
     """The network with a tensor inside it as one more output."""
     onnx = load_package("onnx", '"crosshead[onnx]"', "taking features from inside a network")
-    model = onnx.load(str(path))
+    model = files.proto()
     inside = [name for node in model.graph.node for name in node.output if name]
     if output not in inside:
         shown = ", ".join(repr(name) for name in inside[-5:])
-        raise DataError(f"{path}: no output or tensor {output!r}; the last ones are {shown}")
+        raise DataError(f"{files.path}: no output or tensor {output!r}; the last ones are {shown}")
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
     return bytes(model.SerializeToString())
 

@@ -96,6 +96,7 @@ def partial_folder(output: Path, key: str) -> Iterator[Path]:
     It goes once the block ends well, and stays where it does not. Two runs never share one.
     """
     folder = hidden_sibling(output, "partial")
+    refuse_links(folder, output)
     with _locked(folder, output):
         _claim(folder, key)
         yield folder
@@ -138,6 +139,13 @@ def _take_lock(path: Path, output: Path) -> IO[str] | None:
         raise DataError(f"{output}: another run is writing this file; wait for it") from error
     lock.close()
     return None
+
+
+def refuse_links(folder: Path, output: Path) -> None:
+    """DataError where the folder or something in it is a link: what is written or removed there would be elsewhere."""
+    links = [path for path in (folder, *(folder.iterdir() if folder.is_dir() else ())) if path.is_symlink()]
+    if links:
+        raise DataError(f"{output}: {links[0]} is a link, which no run of crosshead leaves; remove it")
 
 
 def _claim(folder: Path, key: str) -> None:

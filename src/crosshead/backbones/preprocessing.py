@@ -125,7 +125,7 @@ def preprocessing_of(stated: Stated, source: str) -> Preprocessing:
         )
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{source}: the pre-processing cannot be read ({error})") from error
 
 
@@ -136,7 +136,7 @@ def stated_beside(model: Path) -> tuple[Stated, str | None]:
         if path.is_file():
             try:
                 document = json.loads(path.read_bytes())
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(
                     f"{path}: not JSON ({error}); it states how images are brought to the network"
                 ) from error
@@ -158,7 +158,7 @@ def _checked(stated: Stated, path: Path) -> Stated:
 def _of_hugging_face(document: Stated, source: str) -> Stated:
     try:
         return _from_hugging_face(document, source)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

@@ -30,7 +30,7 @@ class Backbone(Protocol):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """A JSON document from which `load_backbone` makes it again: kind, place, fingerprint, pre-processing."""
+        """A JSON document by which `backbone_again` knows it: kind, name, fingerprint, pre-processing; never a path."""
         ...
 
     def embed(self, pixels: Pixels) -> Features:

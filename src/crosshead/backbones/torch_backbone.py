@@ -6,7 +6,8 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from crosshead.backbones.preprocessing import Stated, preprocessing_of
 from crosshead.backbones.protocol import Features, as_rows, check_independence
 from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError, load_package
+from crosshead.models.described import base_name
 
 PREFIX = "torch:"
 
@@ -23,8 +25,9 @@ PREFIX = "torch:"
 class TorchBackbone:
     """A `torch.nn.Module`, or a callable without arguments that returns one, found as module:name.
 
-    The module is looked for where Python looks, and in the working folder. It is put in eval mode and takes float32
-    images (n, channels, height, width).
+    Making one imports the module and calls the callable: only ever for a name that a person gave. The module is looked
+    for where Python looks, and then in the working folder, which can be imported from only while this code runs. The
+    network is put in eval mode and takes float32 images (n, channels, height, width).
     """
 
     def __init__(self, spec: str, stated: Stated | None = None, threads: int | None = None):
@@ -32,7 +35,9 @@ class TorchBackbone:
         self._spec = spec
         if threads is not None:
             self._torch.set_num_threads(threads)
-        self.module, source = _module_of(spec, self._torch)
+        self._home = str(Path.cwd())
+        with self.importable():
+            self.module, source = _module_of(spec, self._torch)
         said = {name: value for name, value in (stated or {}).items() if value is not None}
         self.assumed = "mean" not in said and "white" not in said
         self.stated_in = None
@@ -42,14 +47,29 @@ class TorchBackbone:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind, module and name, SHA-256 of source and weights, and the pre-processing."""
+        """Kind, module and name as text, SHA-256 of source and weights, and the pre-processing."""
         return {
             "kind": "torch",
-            "path": self._spec,
+            "name": base_name(self._spec),
             "output": None,
             "fingerprint": self._fingerprint,
             "preprocessing": self.preprocessing.to_dict(),
         }
+
+    @contextmanager
+    def importable(self) -> Iterator[None]:
+        """While this lasts, Python looks in the working folder too, after all other places.
+
+        A network may import a module of its folder only when it is called, so that calls are inside as well.
+        """
+        sys.path.append(self._home)
+        try:
+            yield
+        finally:
+            for place in range(len(sys.path) - 1, -1, -1):  # the last one is ours; the code may have added others
+                if sys.path[place] == self._home:
+                    del sys.path[place]
+                    break
 
     def input_of(self, pixels: Pixels) -> Features:
         """What the network takes, of pixels (n, height, width, channels)."""
@@ -61,7 +81,7 @@ class TorchBackbone:
         if not len(pixels):
             return np.empty((0, self.n_features), dtype=np.float32)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.importable():
                 outputs = self.module(torch.from_numpy(self.input_of(pixels)))
         except Exception as error:  # whatever a person's own code raises
             raise DataError(f"{self._spec}: the network failed on {len(pixels)} images: {error}") from error
@@ -78,9 +98,6 @@ def _module_of(spec: str, torch: Any) -> tuple[Any, str]:
     module_name, separator, name = spec.removeprefix(PREFIX).rpartition(":")
     if not separator or not module_name or not name:
         raise DataError(f"{spec}: write {PREFIX}module:name, such as torch:my_networks:backbone")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
         home = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever a person's own code raises

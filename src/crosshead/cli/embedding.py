@@ -9,6 +9,7 @@ from typing import Any
 
 from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
 from crosshead.backbones.embedding import BATCH, WRITERS, Embedded, Embedding, cache_folder, described, embed_cached
+from crosshead.backbones.known import remember
 from crosshead.cli.display import show_json, show_pairs
 from crosshead.cli.errors import DONE, FAILED, tell
 from crosshead.cli.image_options import BATCH_SIZE, ImageOptions, OwnImages
@@ -88,6 +89,7 @@ def open_backbone(options: ImageOptions, threads: int | None) -> Backbone:
     """The backbone that the options name; says where its pre-processing comes from, where that is no option."""
     assert options.backbone is not None  # callers ask only where one is named
     backbone = load_backbone(options.backbone, options.stated, threads=threads)
+    remember(backbone)
     if backbone.stated_in is not None:
         tell("note", f"pre-processing as {backbone.stated_in} says")
     if backbone.assumed:
@@ -96,6 +98,16 @@ def open_backbone(options: ImageOptions, threads: int | None) -> Backbone:
             f"nothing says how {options.backbone} takes pixels, so they are scaled to 0…1; if it was trained "
             "otherwise, say --white, --mean and --std",
         )
+    return backbone
+
+
+def backbone_of(
+    encoding: Encoding, chosen: str | None, network: bytes = b"", *, threads: int | None = None
+) -> Backbone:
+    """The backbone that an ``encoding`` describes; where a person says where it is, that is remembered."""
+    backbone = backbone_again(encoding[BACKBONE], chosen, network=network, threads=threads)
+    if chosen is not None:
+        remember(backbone)
     return backbone
 
 
@@ -109,13 +121,13 @@ def backbone_title(description: Encoding) -> str:
 
     Examples
     --------
-    >>> backbone_title({"path": "/nets/small.onnx", "output": "pool"})
+    >>> backbone_title({"name": "small.onnx", "output": "pool"})
     'small.onnx, output pool'
     """
     if description.get("network") is not None:
         return f"cnn, stages of {', '.join(map(str, description['network']['widths']))} channels"
-    name = str(description["path"]).rpartition("/")[2]
-    return name if description.get("output") is None else f"{name}, output {description['output']}"
+    name, output = description["name"], description.get("output")
+    return str(name) if output is None else f"{name}, output {output}"
 
 
 def batch_size_of(encoding: Encoding, chosen: int | None) -> int:
@@ -144,7 +156,7 @@ def embedded_source(
     show_image_notes(images, made)
     tell("note", f"features of {source} {'taken from' if made.cached else 'kept in'} {made.path}")
     features = load(made.path, target_required=images.labels is not None)
-    # What a model remembers is where its backbone is now, not where it was when the features were first made.
+    # What the backbone's file is called now, not what it was called when the features were first made.
     encoding = {**features.encoding, BACKBONE: described(backbone, how)}
     test = None if features.test is None else replace(features.test, encoding=encoding, source=source)
     return replace(features, test=test, encoding=encoding, source=source)
@@ -160,12 +172,16 @@ def load_again(
     images: ImageOptions | OwnImages | None = None,
     threads: int | None = None,
     monitor: Monitor | None = None,
+    network: bytes = b"",
 ) -> Dataset:
-    """Read a source into the features of an earlier ``encoding``; images go through the backbone it remembers."""
+    """Read a source into the features of an earlier ``encoding``; images go through the backbone that it describes.
+
+    ``network`` is the model's own, where it has one.
+    """
     images = images or OwnImages()
     if encoding.get("kind") == KIND and holds_images(source):
         opened = open_images(source, target=target, labels_required=target_required)
-        backbone = backbone_again(encoding[BACKBONE], images.backbone, threads=threads)
+        backbone = backbone_of(encoding, images.backbone, network, threads=threads)
         chosen = images.batch_size if isinstance(images, OwnImages) else None
         how = Embedding(batch_size_of(encoding, chosen), images.workers, images.skip_broken)
         return embedded_source(opened, backbone, how, images.cache, monitor)

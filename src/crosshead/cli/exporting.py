@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.backbones import backbone_again
 from crosshead.cli.display import show_json, show_pairs
+from crosshead.cli.embedding import backbone_of
 from crosshead.cli.errors import DONE, FAILED, UsageError, tell
+from crosshead.cli.image_options import OwnImages
 from crosshead.cli.measures import Computing, has_probabilities, probabilities_of, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
@@ -17,7 +18,7 @@ from crosshead.cli.writers import check_output
 from crosshead.data import open_images
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import Pixels
-from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.data.feature_files import KIND
 from crosshead.data.open_images import holds_images
 from crosshead.disk import atomic_write
 from crosshead.export import Check, build_onnx, check_export
@@ -73,7 +74,7 @@ def _backbone(request: Request, model: Model) -> Any:
             option = "--backbone" if request.backbone is not None else "--head-only"
             raise UsageError(f"{option}: the model was trained without a backbone")
         return None
-    return None if request.head_only else backbone_again(model.encoding[BACKBONE], request.backbone)
+    return None if request.head_only else backbone_of(model.encoding, request.backbone, model.network)
 
 
 def _check_random(request: Request, model: Model, backbone: Any, exported: Exported, runner: Runner) -> Check:
@@ -109,7 +110,15 @@ def _check_real(request: Request, model: Model, backbone: Any, exported: Exporte
         batches = chosen.batches(backbone.preprocessing.form, workers=0)
         checks = [_check_images(model, backbone, batch.pixels, runner) for batch in batches]
         return sum(checks[1:], start=checks[0])
-    dataset = load_for_model(request.check, model, target=None, ignore=(), target_required=False, test_rows=False)
+    dataset = load_for_model(
+        request.check,
+        model,
+        target=None,
+        ignore=(),
+        target_required=False,
+        test_rows=False,
+        images=OwnImages(backbone=request.backbone),
+    )
     rows = dataset.features[:MOST_REAL]
     dense = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
     return _check_features(model, dense.astype(exported.dtype), runner, request.dtype)

@@ -33,8 +33,9 @@ OwnBackbone = Annotated[
     str | None,
     typer.Option(
         "--backbone",
-        metavar="FILE.onnx|torch:MODULE:NAME",
-        help="Where MODEL's backbone is now. [default: where it was in training]",
+        metavar="FILE.onnx|torch:MODULE:NAME|MODEL",
+        help="MODEL's backbone: its file, or Python code, which runs only where it is named here. [default: its file "
+        "in the working folder, or where it last was on this machine]",
         show_default=False,
     ),
 ]

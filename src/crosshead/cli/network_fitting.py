@@ -254,6 +254,11 @@ def _said(options: FitOptions) -> dict[str, Any]:
     return {**chosen.network, **chosen.training, **chosen.augmentation, "validation": chosen.validation}
 
 
+def _is_of(files: list[Path], name: str) -> bool:
+    """Whether a file of that name is one of these, or what a killed run left of one."""
+    return any(name == file.name or is_temporary(name, file) for file in files)
+
+
 def _checkpoint_folder(options: FitOptions, folder: Path) -> Path:
     """Where checkpoints go; UsageError where something else lies there, or nothing to resume."""
     assert options.network is not None
@@ -262,8 +267,8 @@ def _checkpoint_folder(options: FitOptions, folder: Path) -> Path:
     if place.exists() and not place.is_dir():
         raise UsageError(f"{place}: a file is in the way of the checkpoints; choose another folder with --checkpoints")
     files = [place / CHECKPOINT, place / HISTORY]
-    names = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
-    foreign = sorted(name for name in names if not any(name == file.name or is_temporary(name, file) for file in files))
+    entries = list(place.iterdir()) if place.is_dir() else []
+    foreign = sorted(entry.name for entry in entries if entry.is_symlink() or not _is_of(files, entry.name))
     if foreign:
         raise UsageError(f"{place}: holds {foreign[0]!r}, which is no checkpoint; choose another with --checkpoints")
     if options.network.resume and not (place / CHECKPOINT).is_file():

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crosshead.backbones import Backbone, backbone_again
+from crosshead.backbones import Backbone
 from crosshead.backbones.embedding import embed_batch
 from crosshead.cli.display import show_json
-from crosshead.cli.embedding import batch_size_of
+from crosshead.cli.embedding import backbone_of, batch_size_of
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
@@ -18,7 +18,7 @@ from crosshead.cli.prediction_output import Request, block_of, columns_for, open
 from crosshead.cli.writers import Block, JsonWriter
 from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
-from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.data.feature_files import KIND
 from crosshead.data.image_files import readable
 from crosshead.data.image_source import Broken, skipped_note
 from crosshead.data.images import learned_form
@@ -78,8 +78,8 @@ class ImageScorer:
         if model.encoding.get("kind") == KIND:
             with Monitor() as monitor:
                 monitor.stage("reading the backbone")
-                known = model.encoding[BACKBONE]
-                self._backbone = backbone_again(known, request.images.backbone, threads=request.threads)
+                chosen = request.images.backbone
+                self._backbone = backbone_of(model.encoding, chosen, model.network, threads=request.threads)
         elif request.images.backbone is not None:
             raise UsageError("--backbone: the model was trained on pixels, without a backbone")
 

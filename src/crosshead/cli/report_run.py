@@ -130,6 +130,7 @@ def _of_model(options: ReportOptions, monitor: Monitor) -> Contents:
         images=options.images,
         threads=options.threads,
         monitor=monitor,
+        network=model.network,
     )
     judged = rows_to_judge(model, whole, all_rows=options.all_rows)
     check_features(judged.dataset, model)

@@ -34,6 +34,7 @@ def load_for_model(
         images=images,
         threads=threads,
         monitor=monitor,
+        network=model.network,
     )
     if test_rows:
         if dataset.test is None:

@@ -44,6 +44,8 @@ def run() -> NoReturn:
     """The console script."""
     signals = Signals()
     signals.end_at_once()
+    # No process that this one starts may import what lies in the working folder, which may be somebody else's data.
+    os.environ["PYTHONSAFEPATH"] = "1"
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

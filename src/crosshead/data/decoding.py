@@ -25,6 +25,12 @@ Picture = Path | bytes | Pixels
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+MOST_PIXELS = 1 << 24
+"""Of an image that a network takes, or whose pixels are features: a model says its size, and memory follows it."""
+
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+"""What Pillow may take a file for, whatever it is called: not EPS, for one, which it has another program run."""
+
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 ROTATED_SIDEWAYS = (5, 6, 7, 8)
 ORIENTATION_TAG = 0x0112
@@ -58,6 +64,10 @@ class ImageForm:
     def __post_init__(self) -> None:
         if min(self.size) < 1:
             raise DataError(f"the image size is {self.size[0]}×{self.size[1]}; both must be at least 1")
+        if self.size[0] * self.size[1] > MOST_PIXELS:
+            raise DataError(
+                f"the image size is {self.size[0]}×{self.size[1]}; at most {MOST_PIXELS} pixels are allowed"
+            )
         if self.channels not in MODES:
             raise DataError(f"images of {self.channels} channels are unknown; 1 is grey, 3 RGB, 2 and 4 with opacity")
         if self.crop is not None and not 0.0 < self.crop <= 1.0:
@@ -140,7 +150,8 @@ def _open(picture: Path | bytes) -> Iterator[Image]:
         warnings.simplefilter("ignore")  # odd metadata is not our reader's business; the pixels are
         warnings.simplefilter("error", module.DecompressionBombWarning)
         try:
-            with module.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+            file = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+            with module.open(file, formats=FORMATS) as image:
                 yield image
         except (BrokenImageError, MemoryError):
             raise

@@ -129,7 +129,13 @@ def _pool(n_workers: int) -> Any:
     """Processes that are kept for the next pass. Loky's need no `if __name__ == "__main__"` in a person's script."""
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(n_workers, timeout=IDLE_SECONDS, initializer=_start_worker, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(
+        n_workers,
+        timeout=IDLE_SECONDS,
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+        env={"PYTHONSAFEPATH": "1"},  # a process must not import what lies in the working folder, which may be data
+    )
 
 
 atexit.register(_pool.cache_clear)  # while loky's module is whole, which the interpreter takes apart later

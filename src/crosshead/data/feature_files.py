@@ -21,9 +21,10 @@ from crosshead.data.arrays import member, open_archive
 from crosshead.data.checks import Place, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset, row_blocks
 from crosshead.data.errors import DataError, load_package
+from crosshead.models.described import BACKBONE as BACKBONE
+from crosshead.models.described import EMBEDDING, described_backbone
 
-KIND = "embedding"
-BACKBONE = "backbone"
+KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The date of all members, so that the same features make the same bytes."""
@@ -71,7 +72,7 @@ def read_feature_table(path: Path) -> Dataset:
     from crosshead.data.tables import read_binary, table_labels
 
     table = read_binary(path, "parquet")
-    description = _parsed(table.schema.metadata[METADATA_KEY].decode(), path)
+    description = _parsed(table.schema.metadata[METADATA_KEY], path)
     try:
         column = table.column("features").combine_chunks()
         features = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)
@@ -200,11 +201,12 @@ def _text(description: Mapping[str, Any]) -> str:
     return json.dumps(dict(description), sort_keys=True)
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
         description = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: what is said of its backbone is not JSON ({error})") from error
-    if not isinstance(description, dict) or "fingerprint" not in description:
-        raise DataError(f"{path}: what is said of its backbone lacks the fingerprint; embed the images again")
-    return description
+    try:
+        return described_backbone(description)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; embed the images again") from error

@@ -7,7 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,7 @@ def _head_alone(model: Model, dtype: np.dtype[Any], opset: int) -> Exported:
 def _behind(model: Model, backbone: OnnxBackbone | TorchBackbone | CnnBackbone, opset: int | None) -> Exported:
     onnx = load_package("onnx", EXTRA, "exporting")
     if isinstance(backbone, OnnxBackbone):
-        proto, output = onnx.load(str(backbone.path)), backbone.output
+        proto, output = backbone.proto(), backbone.output
     else:
         proto = _torch_graph(onnx, backbone, opset)
         output = proto.graph.output[0].name
@@ -149,7 +149,8 @@ def _torch_graph(onnx: Any, backbone: TorchBackbone | CnnBackbone, opset: int | 
     form = backbone.preprocessing.form
     images = torch.from_numpy(backbone.preprocessing.apply(np.zeros((2, *form.shape), dtype=np.uint8)))
     stream = io.BytesIO()
-    with _quiet():
+    importable = backbone.importable() if isinstance(backbone, TorchBackbone) else nullcontext()
+    with _quiet(), importable:
         made = torch.onnx.export(
             backbone.module,
             (images,),

@@ -43,7 +43,7 @@ def _model_rows(document: Mapping[str, Any]) -> dict[str, Any]:
     rows["read as"] = document.get("encoding", {}).get("kind", "not recorded")
     backbone = document.get("encoding", {}).get("backbone")
     if backbone is not None:
-        rows |= {"backbone": backbone["path"], "backbone (SHA-256)": backbone["fingerprint"]}
+        rows |= {"backbone": backbone["name"], "backbone (SHA-256)": backbone["fingerprint"]}
         rows["pre-processing"] = backbone["preprocessing"]
         if "network" in backbone:
             rows["network"] = backbone["network"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.models.described import described_encoding
 from crosshead.models.document import ModelError, document_digest, package_version, plain
 from crosshead.scaling import Scaler
 
@@ -57,7 +58,7 @@ def document_of(model: Model, weights: bytes) -> dict[str, Any]:
         "n_features": int(model.weight.shape[1]),
         "feature_names": model.feature_names,
         "scaling": {"kind": model.scaling.kind},
-        "encoding": with_network_at(model.encoding, NETWORK) if model.network else dict(model.encoding),
+        "encoding": _encoding(model.encoding, "the model"),
         "hyperparameters": dict(model.hyperparameters),
         "training": dict(model.training),
         "fingerprint": model.fingerprint,
@@ -117,11 +118,6 @@ def tensors_of(content: bytes, name: str) -> dict[str, Array]:
     return tensors
 
 
-def with_network_at(encoding: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The encoding of a backbone whose network lies there."""
-    return {**encoding, "backbone": {**encoding["backbone"], "path": path}}
-
-
 def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array], name: str) -> dict[str, Any]:
     """What a model is made of again, but for its network."""
     dtypes: dict[str, type[np.generic]] = {"int": np.int64, "bool": np.bool_, "str": np.str_}
@@ -142,7 +138,7 @@ def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array], name: s
             "loss": str(document["loss"]["name"]),
             "loss_parameters": document["loss"]["parameters"],
             "scaling": scaling,
-            "encoding": document["encoding"],
+            "encoding": _encoding(document["encoding"], f"{name}: {DOCUMENT}"),
             "feature_names": document["feature_names"],
             "hyperparameters": document["hyperparameters"],
             "training": document["training"],
@@ -150,5 +146,15 @@ def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array], name: s
             "temperature": float(document["temperature"]) if "temperature" in document else None,
             "calibration": document.get("calibration", {}),
         }
+    except ModelError:
+        raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}: {DOCUMENT} lacks or garbles {error}") from error
+
+
+def _encoding(encoding: Any, name: str) -> dict[str, Any]:
+    """The encoding, whose backbone is described by what it is; ModelError where that cannot be read."""
+    try:
+        return described_encoding(encoding)
+    except ValueError as error:
+        raise ModelError(f"{name}: {error}") from error

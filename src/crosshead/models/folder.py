@@ -32,7 +32,6 @@ from crosshead.models.content import (
     plain_classes,
     tensors_of,
     weights_bytes,
-    with_network_at,
 )
 from crosshead.models.document import ModelError, document_bytes, document_digest
 from crosshead.scaling import Scaler
@@ -127,11 +126,11 @@ class Model:
 
 
 def _with_network(model: Model, place: Path, digest: str, name: str) -> Model:
-    """The model with its network, which lies wherever the folder lies now."""
+    """The model with its network, from the folder where it lies now."""
     network = _read_file(place, NETWORK, name)
     if hashlib.sha256(network).hexdigest() != digest:
         raise ModelError(f"{name}: {NETWORK} was altered or cut short (its SHA-256 does not match); save it anew")
-    return replace(model, network=network, encoding=with_network_at(model.encoding, str((place / NETWORK).resolve())))
+    return replace(model, network=network)
 
 
 def _check_place(place: Path, name: str) -> None:

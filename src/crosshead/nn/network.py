@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, log2, prod
 from typing import Any, final
@@ -25,6 +25,7 @@ LAST_SIDE = 2.5
 
 LARGEST_TO_UNIT = 0.25
 METADATA = "crosshead"
+SETTINGS = frozenset({"input_shape", "num_classes", "loss", "widths", "convolutions", "dropout", "pooling", "head"})
 
 
 @dataclass(frozen=True)
@@ -229,16 +230,21 @@ class CNN(nn.Module):
 
     @classmethod
     def from_bytes(cls, content: bytes) -> CNN:
-        """The network that `to_bytes` gave, in evaluation mode; ValueError where the bytes are something else."""
+        """The network that `to_bytes` gave, in evaluation mode; ValueError where the bytes are something else.
+
+        Its settings are compared with its tensors first, so that it takes no more memory than the bytes account for.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         try:
             tensors = load(content)
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            network = cls.from_settings(json.loads(header["__metadata__"][METADATA]))
+            settings = json.loads(header["__metadata__"][METADATA])
+            _check_settings(settings, tensors)
+            network = cls.from_settings(settings)
             network.load_state_dict(tensors)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
             raise ValueError(f"not a network that crosshead wrote ({error})") from error
         return network.eval()
 
@@ -247,6 +253,29 @@ class CNN(nn.Module):
             raise ValueError(
                 f"images must have shape (N, {', '.join(map(str, self.input_shape))}), not {tuple(images.shape)}"
             )
+
+
+def _check_settings(settings: Any, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError where the settings are not those of a network with these tensors; makes none that holds memory."""
+    if not isinstance(settings, dict) or set(settings) != SETTINGS or not isinstance(settings["head"], dict):
+        raise ValueError(f"settings are {', '.join(sorted(SETTINGS))}")
+    widths, convolutions = settings["widths"], settings["convolutions"]
+    for numbers in (settings["input_shape"], widths, [convolutions, settings["num_classes"]]):
+        if not isinstance(numbers, list) or not all(type(one) is int and 0 < one < 1 << 31 for one in numbers):
+            raise ValueError("sizes are whole numbers above 0")
+    # Layers are counted before one is made: a thousand million of them would take for ever.
+    if len(widths) * convolutions != sum(name.startswith("body.") and name.endswith(".0.weight") for name in tensors):
+        raise ValueError("the number of convolutions is not that of the tensors")
+    if not settings["head"].keys().isdisjoint(("device", "dtype")):
+        raise ValueError("a head's device and dtype are no settings")
+    with torch.device("meta"):
+        expected = CNN.from_settings(settings).state_dict()
+    for name in sorted({*expected, *tensors}):
+        if name not in expected or name not in tensors:
+            raise ValueError(f"tensor {name} is {'missing' if name in expected else 'unknown'}")
+        one, other = expected[name], tensors[name]
+        if one.shape != other.shape or one.dtype != other.dtype:
+            raise ValueError(f"{name} is {other.dtype} {tuple(other.shape)}, expected {one.dtype} {tuple(one.shape)}")
 
 
 def _body(input_shape: tuple[int, int, int], widths: Sequence[int], convolutions: int) -> tuple[nn.Sequential, Any]:

@@ -57,6 +57,7 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
+    "text.usetex": False,  # names of classes are no commands for TeX, whatever a matplotlibrc asks for
 }
 
 

@@ -1,0 +1,239 @@
+"""The files of an ONNX network, read once and hashed, before onnxruntime sees a byte of them.
+
+A network may keep weights in files beside it, and names them itself. Which ones is read from the few fields of its
+protocol buffer that lead there, so that the package onnx is not needed. Source of the field numbers: onnx.proto of
+ONNX 1.16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from crosshead.data.errors import DataError, load_package
+
+LARGEST = (1 << 31) - 1
+"""Bytes of a protocol buffer."""
+
+MEMORY_ADDRESS = "_ORT_MEM_ADDR_"
+"""In an external location onnxruntime takes the offset beside this for an address in its own memory."""
+
+ORT_FORMAT = b"ORTM"
+"""At byte 4 of onnxruntime's own format, which it recognises by this."""
+
+_PIECE = 1 << 20
+_DEEPEST = 200
+
+_Stamp = tuple[int, int, int, int, int]
+
+# What lies in a message, by field number: messages that may lead to a tensor.
+_FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFiles:
+    """A network's bytes, the files with external weights by the names that it gives them, and their fingerprint.
+
+    ``fingerprint`` is the SHA-256 of the file where there are no external weights; else of a JSON list of the names and
+    SHA-256 of all files. ``stamps`` tell whether the files are still those that were hashed.
+    """
+
+    path: Path
+    content: bytes
+    external: dict[str, Path]
+    fingerprint: str
+    stamps: dict[Path, _Stamp]
+
+    def proto(self) -> Any:
+        """The network as `onnx.ModelProto`, with all weights inside."""
+        onnx = load_package("onnx", '"crosshead[onnx]"', "looking into a network")
+        try:
+            model = onnx.load_model_from_string(self.content)
+            if self.external:
+                onnx.load_external_data_for_model(model, str(self.path.parent))
+                self.check_unchanged()
+        except DataError:
+            raise
+        except Exception as error:  # protobuf and onnx have errors of their own
+            raise DataError(f"{self.path}: not a network that onnx can read ({error}); is the file damaged?") from error
+        return model
+
+    def check_unchanged(self) -> None:
+        """DataError where a file changed since it was hashed."""
+        for path, stamp in self.stamps.items():
+            with regular_file(path) as file:
+                if _stamp(file.fileno()) != stamp:
+                    raise DataError(f"{path}: changed while it was read; start again")
+
+
+def read_network(path: Path) -> NetworkFiles:
+    """Read a network and hash all files that belong to it.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing or no regular file, the network is no ONNX, or it names a file outside its folder.
+    """
+    with regular_file(path) as file:
+        stamps = {path: _stamp(file.fileno())}
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise DataError(f"{path}: larger than 2 GiB, which no ONNX file is; weights beyond lie in files beside it")
+        content = file.read(LARGEST + 1)
+    external = {name: _place(path, name) for name in sorted(external_names(content, str(path)))}
+    digest = hashlib.sha256(content).hexdigest()
+    if external:
+        digests = [["", digest]]
+        for name, place in external.items():
+            with regular_file(place) as file:
+                stamps[place] = _stamp(file.fileno())
+                digests.append([name, _digest(file)])
+        digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return NetworkFiles(path, content, external, digest, stamps)
+
+
+def external_names(content: bytes, name: str) -> set[str]:
+    """The locations of external weights that any tensor of a network names; DataError naming it where it is no ONNX.
+
+    Examples
+    --------
+    >>> external_names(b"", "empty.onnx")
+    set()
+    """
+    if content[4:8] == ORT_FORMAT:
+        raise DataError(f"{name}: in onnxruntime's own format; give the network as ONNX")
+    try:
+        return set(_locations(memoryview(content)))
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{name}: not a network in ONNX; is the file damaged or cut short?") from error
+
+
+def _locations(content: memoryview) -> Iterator[str]:
+    waiting = [("model", content, 0)]
+    while waiting:
+        message, view, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        inside = _FIELDS[message]
+        for number, value in _fields(view):
+            if number not in inside:
+                continue
+            if value is None:
+                raise ValueError(f"field {number} of {message} holds no message")
+            if inside[number] == "entry":
+                key, text = _entry(value)
+                if key == "location":
+                    yield text
+            else:
+                waiting.append((inside[number], value, depth + 1))
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | None]]:
+    """The fields of a message by number: the bytes of those that have a length, None of the others."""
+    place = 0
+    while place < len(view):
+        tag, place = _varint(view, place)
+        number, wire = tag >> 3, tag & 7
+        value = None
+        if wire == 0:
+            _, place = _varint(view, place)
+        elif wire in (1, 5):
+            place += 8 if wire == 1 else 4
+        elif wire == 2:
+            length, place = _varint(view, place)
+            value = view[place : place + length]
+            place += length
+        else:  # groups, which ONNX has none of
+            raise ValueError(f"wire type {wire}")
+        if place > len(view) or number == 0:
+            raise ValueError("cut short")
+        yield number, value
+
+
+def _varint(view: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = view[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, place
+    raise ValueError("a number of more than ten bytes")
+
+
+def _entry(view: memoryview) -> tuple[str, str]:
+    """Key and value of a pair of texts; as in any protocol buffer the last one counts."""
+    found = {1: "", 2: ""}
+    for number, value in _fields(view):
+        if number in found:
+            if value is None:
+                raise ValueError("no text")
+            found[number] = str(value, "utf-8")
+    return found[1], found[2]
+
+
+def _place(network: Path, name: str) -> Path:
+    """Where a file with external weights lies; DataError where that is not in the network's folder.
+
+    A folder of links into a store, as Hugging Face's cache is, counts as a whole: a link may lead to where the
+    network's own file lies.
+    """
+    shown = f"{network}: keeps weights in {name!r}"
+    if MEMORY_ADDRESS in name:
+        raise DataError(f"{shown}, an address in memory and no file; do not use this network")
+    if not name or not name.isprintable() or "\\" in name:
+        raise DataError(f"{shown}, which is no name of a file")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{shown}, outside its folder; a network's files lie in its own folder or below it")
+    place = network.parent / name
+    try:
+        real = place.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{shown}, which is not there; put that file beside the network") from error
+    homes = (network.parent.resolve(), network.resolve().parent)
+    if not any(real.is_relative_to(home) for home in homes):
+        raise DataError(f"{shown}, a link that leads outside its folder; put the file itself there")
+    return place
+
+
+def regular_file(path: Path) -> IO[bytes]:
+    """A regular file, open for reading; DataError for anything else, without waiting for a pipe."""
+    try:
+        # A pipe that nobody writes to would make a blocking open wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; --backbone names a network, such as net.onnx") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a zero byte
+        raise DataError(f"{str(path)!r}: not a file's name") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{path}: not a regular file; a network lies in one")
+    return os.fdopen(descriptor, "rb")
+
+
+def _stamp(descriptor: int) -> _Stamp:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
