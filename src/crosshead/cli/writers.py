@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import secrets
 import shutil
@@ -17,6 +15,8 @@ from typing import IO, Any, Protocol, TextIO
 
 import numpy as np
 
+from crosshead.cli.csv_rows import CsvRows
+from crosshead.cli.display import TextTarget, json_text
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
@@ -82,30 +82,21 @@ class Writer(Protocol):
 
 
 class CsvWriter:
-    """One line a row, below a header. Probabilities have as many digits as tell them apart."""
+    """One line a row, below a header; see `CsvRows`."""
 
-    def __init__(self, stream: TextIO, columns: Columns) -> None:
-        self._rows, self._columns = csv.writer(stream, lineterminator="\n"), columns
-        self._rows.writerow([columns.name, "predicted", *columns.top_names, *columns.probability_names])
+    def __init__(self, stream: TextTarget, columns: Columns, *, spreadsheet_safe: bool = True) -> None:
+        self._columns = columns
+        header = [columns.name, "predicted", *columns.top_names, *columns.probability_names]
+        self._rows = CsvRows(stream, header, spreadsheet_safe=spreadsheet_safe)
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        columns = [block.names.tolist(), block.predicted.tolist()]
-        if block.top is not None:
-            columns += [_texts(values) for values in self._columns.top_columns(block.top).values()]
-        if block.probabilities is None:
-            self._rows.writerows(zip(*columns, strict=True))
-            return
-        texts = block.probabilities.astype(np.str_).tolist()
-        self._rows.writerows([*row, *text] for *row, text in zip(*columns, texts, strict=True))
+        top = [] if block.top is None else self._columns.top_columns(block.top).values()
+        self._rows.write([block.names, block.predicted, *top], block.probabilities)
 
     def finish(self) -> None:
-        """Nothing is left to do."""
-
-
-def _texts(values: Array) -> list[Any]:
-    """Numbers with as many digits as tell them apart; labels as they are."""
-    return list((values.astype(np.str_) if values.dtype.kind == "f" else values).tolist())
+        """Say how many cells are not what the text was."""
+        self._rows.finish()
 
 
 class JsonWriter:
@@ -113,7 +104,7 @@ class JsonWriter:
 
     def __init__(self, stream: TextIO, columns: Columns, head: dict[str, Any]) -> None:
         self._stream, self._columns = stream, columns
-        opening = json.dumps({**head, "classes": columns.classes.tolist()}, ensure_ascii=False)
+        opening = json_text({**head, "classes": columns.classes.tolist()})
         self._stream.write(opening.removesuffix("}") + ', "predictions": [')
         self._separator = "\n"
         self.tail: dict[str, Any] = {}
@@ -128,12 +119,12 @@ class JsonWriter:
                 entry["top"] = [{"class": label, value_name: value} for label, value in pairs]
             if block.probabilities is not None:
                 entry["probabilities"] = block.probabilities[position].tolist()
-            self._stream.write(self._separator + json.dumps(entry, ensure_ascii=False, allow_nan=False))
+            self._stream.write(self._separator + json_text(entry))
             self._separator = ",\n"
 
     def finish(self) -> None:
         """Close the list and the document."""
-        tail = json.dumps(self.tail, ensure_ascii=False)[1:-1]
+        tail = json_text(self.tail)[1:-1]
         self._stream.write("\n]" + (f", {tail}" if tail else "") + "}\n")
 
 
@@ -270,11 +261,14 @@ def text_file(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def file_writer(path: Path, columns: Columns) -> Iterator[Writer]:
-    """A writer for the file's kind. The file appears, or replaces the old one, once it is complete."""
+def file_writer(path: Path, columns: Columns, *, spreadsheet_safe: bool = True) -> Iterator[Writer]:
+    """A writer for the file's kind. The file appears, or replaces the old one, once it is complete.
+
+    ``spreadsheet_safe`` is for CSV, see `CsvRows`.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with writing(path), _open_writer(temporary, path.suffix.lower(), columns) as writer:
+        with writing(path), _open_writer(temporary, path.suffix.lower(), columns, spreadsheet_safe) as writer:
             yield writer
         os.replace(temporary, path)
     finally:
@@ -282,10 +276,12 @@ def file_writer(path: Path, columns: Columns) -> Iterator[Writer]:
 
 
 @contextmanager
-def _open_writer(temporary: Path, suffix: str, columns: Columns) -> Iterator[Writer]:
+def _open_writer(temporary: Path, suffix: str, columns: Columns, spreadsheet_safe: bool) -> Iterator[Writer]:
     if suffix == ".csv":
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            yield CsvWriter(stream, columns)
+            rows = CsvWriter(stream, columns, spreadsheet_safe=spreadsheet_safe)
+            yield rows
+            rows.finish()
     elif suffix == ".parquet":
         table = ParquetWriter(temporary, columns)
         yield table
