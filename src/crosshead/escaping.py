@@ -6,6 +6,7 @@ Each function takes the text as it is and returns what is written. What no funct
 * `for_html`, `for_markdown`: that, and no markup
 * `for_json`: the same characters as JSON's own escapes, which stand for the same text
 * `for_csv`: no formula of a spreadsheet; `from_csv` gives back the text
+* `for_utf8`: nothing that a file of text or Parquet cannot hold
 
 Every text that crosshead prints or writes passes one of them where it leaves: in `crosshead.cli.display`,
 `crosshead.cli.errors`, `crosshead.cli.csv_rows`, the templates of reports, explanations and model cards. Imports
@@ -120,6 +121,17 @@ def for_json(document: str) -> str:
         character if character == "\n" or not _is_escaped(character) else _json_escape(character)
         for character in document
     )
+
+
+def for_utf8(text: str) -> str:
+    r"""The text with escapes for lone surrogates, which files of text cannot hold.
+
+    Examples
+    --------
+    >>> print(for_utf8("caf\udce9"))
+    caf\udce9
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def for_csv(text: str) -> str:

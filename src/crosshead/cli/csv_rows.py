@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from crosshead.cli.display import TextTarget
 from crosshead.cli.errors import tell
-from crosshead.escaping import for_csv
+from crosshead.escaping import for_csv, for_utf8
+
+
+class _Lines:
+    """Rows that end as lines of text do. Told that they end in both, Python's writer quotes either in a cell."""
+
+    def __init__(self, stream: TextTarget) -> None:
+        self._stream = stream
+
+    def write(self, row: str, /) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 class CsvRows:
@@ -21,7 +31,7 @@ class CsvRows:
     """
 
     def __init__(self, stream: TextTarget, header: Sequence[str], *, spreadsheet_safe: bool) -> None:
-        self._rows, self._safe, self._changed = csv.writer(stream, lineterminator="\n"), spreadsheet_safe, 0
+        self._rows, self._safe, self._changed = csv.writer(_Lines(stream), lineterminator="\r\n"), spreadsheet_safe, 0
         self._rows.writerow(self._texts(header))
 
     def write(self, columns: Sequence[Sequence[Any] | NDArray[Any]], numbers: NDArray[Any] | None = None) -> None:
@@ -44,15 +54,16 @@ class CsvRows:
             )
 
     def _cells(self, column: Sequence[Any] | NDArray[Any]) -> list[Any]:
-        if isinstance(column, np.ndarray):
-            if column.dtype.kind == "f":
-                return list(column.astype(np.str_).tolist())
-            column = column.tolist()
-        return self._texts(column)
+        if not isinstance(column, np.ndarray):
+            return self._texts(column)
+        if column.dtype.kind == "f":
+            return list(column.astype(np.str_).tolist())
+        return self._texts(column.tolist())
 
     def _texts(self, values: Sequence[Any]) -> list[Any]:
+        values = [for_utf8(value) if isinstance(value, str) else value for value in values]
         if not self._safe:
-            return list(values)
+            return values
         safe = [for_csv(value) if isinstance(value, str) else value for value in values]
         self._changed += sum(new is not old for new, old in zip(safe, values, strict=True))
         return safe

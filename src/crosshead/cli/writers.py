@@ -21,6 +21,7 @@ from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
 from crosshead.disk import writing
+from crosshead.escaping import for_utf8
 
 SUFFIXES = (".csv", ".parquet", ".npz")
 
@@ -145,7 +146,9 @@ class ParquetWriter:
         if block.probabilities is not None:
             names = self._columns.probability_names
             arrays |= dict(zip(names, np.ascontiguousarray(block.probabilities.T), strict=True))
-        table = self._arrow.table({name: self._arrow.array(values) for name, values in arrays.items()})
+        table = self._arrow.table(
+            {for_utf8(name): self._arrow.array(_valid(values)) for name, values in arrays.items()}
+        )
         if self._file is None:
             self._file = self._parquet.ParquetWriter(self._path, table.schema)
         self._file.write_table(table)
@@ -154,6 +157,10 @@ class ParquetWriter:
         """Write the file's footer."""
         if self._file is not None:
             self._file.close()
+
+
+def _valid(values: Array) -> Array | list[str]:
+    return list(map(for_utf8, values.tolist())) if values.dtype.kind == "U" else values
 
 
 class NpzWriter:

@@ -1,4 +1,4 @@
-"""Explanations as text: a numbered heading a step, below it a table of its lines; names as `for_terminal` shows them."""
+"""Explanations as text: a numbered heading a step, below it a table of its lines; what names hold is escaped."""
 
 from __future__ import annotations
 
