@@ -223,3 +223,26 @@ def test_scores_must_be_finite():
     found = Predictions(np.array([[0.0, np.inf]]), np.array([0, 1]), kind="scores")
     with pytest.raises(DataError, match="row 1, column '1' is inf, not a finite score"):
         list(found.blocks())
+
+
+MARKED = "file,predicted,proba_=a,proba_'=a,proba_-1,label\n'=1.png,'=a,0.5,0.25,0.25,{}\nb.png,-1,0,0,1,-1\n"
+
+
+@pytest.mark.parametrize(("cell", "label"), [("'=a", "=a"), ("=a", "=a"), ("''=a", "'=a"), ("-1", "-1")])
+def test_labels_that_were_marked_for_spreadsheets_are_classes_again(tmp_path, cell, label):
+    found = read_predictions(write(tmp_path, "p.csv", MARKED.format(cell)))
+    assert found.labels.tolist() == [label, "-1"]
+    assert found.row_names.tolist() == ["=1.png", "b.png"]
+
+
+def test_an_apostrophe_of_the_class_itself_stays(tmp_path):
+    found = read_predictions(write(tmp_path, "p.csv", "proba_'=a,proba_'tis,label\n0.5,0.5,'=a\n0.25,0.75,'tis\n"))
+    assert found.labels.tolist() == ["'=a", "'tis"]
+
+
+def test_only_csv_has_marks(tmp_path):
+    table = pyarrow.table({"file": ["'=1.png"], "proba_=a": [0.5], "proba_b": [0.5], "label": ["'=a"]})
+    pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(DataError, match="label \"'=a\" at row 1 is none of the classes =a, b"):
+        read_predictions(tmp_path / "p.parquet")
+    assert read_predictions(tmp_path / "p.parquet", target_required=False, ignore=("label",)).row_name(0) == "'=1.png"

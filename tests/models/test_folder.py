@@ -204,7 +204,7 @@ def test_a_temperature_comes_back_and_is_a_version_of_its_own(tmp_path: Path) ->
     document = json.loads((tmp_path / "m" / "model.json").read_text())
     assert document["schema_version"] == 2  # an older reader would ignore the temperature: it must refuse
     card = (tmp_path / "m" / "README.md").read_text()
-    assert "| temperature | 1.75 |" in card
+    assert "| `temperature` | 1.75 |" in card
     assert "softmax((W x + b) / T)" in card
     make().save(tmp_path / "plain")
     assert json.loads((tmp_path / "plain" / "model.json").read_text())["schema_version"] == 1

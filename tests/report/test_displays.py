@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
@@ -11,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from crosshead import LinearClassifier, LinearClassifierCV, regularisation_path
+from crosshead.escaping import for_terminal
 from crosshead.evaluation import reliability, roc
 from crosshead.report import (
     ClassTemplateDisplay,
@@ -246,3 +250,31 @@ class TestRoc:
             RocDisplay({})
         with pytest.raises(ValueError, match="logarithmic"):
             RocDisplay(display.curves, fars=(0.0,))
+
+
+HOSTILE = ("\x1b]0;x\x07", "$x^{", "a\nb", "\u202eabc", "]]>", "<script>", "$$", "\\$1$")
+
+
+def text_of(figure):
+    """All that a figure says, as its picture of XML holds it."""
+    stream = io.StringIO()
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg")
+    return " ".join(element.text or "" for element in ElementTree.fromstring(stream.getvalue()).iter())
+
+
+def test_names_are_drawn_letter_by_letter():
+    """No name begins a formula of matplotlib's, is no text of XML, or controls the terminal that reads of it."""
+    counts = np.arange(len(HOSTILE) ** 2).reshape(len(HOSTILE), -1)
+    matrix = ConfusionDisplay(counts, list(HOSTILE)).plot()
+    templates = ClassTemplateDisplay(np.eye(len(HOSTILE), 9), list(HOSTILE), (3, 3)).plot()
+    for display in (matrix, templates):
+        drawn = text_of(display.figure_)
+        for name in ("$x^{", "a\\nb", r"\u202eabc", "]]>", "<script>", "$$", "\\$1$", r"\x1b]0;x\x07"):
+            assert name in drawn
+        assert display.describe().isprintable()
+    curve = roc(np.linspace(0, 1, 20), np.arange(20) % 2 == 1)
+    for name in HOSTILE:
+        display = RocDisplay({name: curve}).plot()
+        assert for_terminal(name) in text_of(display.figure_)
+        assert for_terminal(display.describe()) == display.describe()

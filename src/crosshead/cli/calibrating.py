@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.cli.display import percent, show_json, show_pairs, show_table
+from crosshead.cli.display import percent, show_json, show_pairs, show_table, show_text
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.evaluating import cross_entropy_values, training_rows
@@ -190,7 +190,7 @@ def _show(folder: Path, model: Model, judged: CrossFitted) -> None:
             ("saved", str(folder)),
         ]
     )
-    print()
+    show_text()
     rows = [
         [title, _cell(getattr(judged.before, name), text), _cell(getattr(judged.after, name), text)]
         for name, title, text in (

@@ -8,7 +8,7 @@ from crosshead.cli.check_data import data_findings
 from crosshead.cli.check_finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.cli.check_learning import Learning, learning_findings
 from crosshead.cli.check_options import CheckOptions
-from crosshead.cli.display import show_json, show_pairs
+from crosshead.cli.display import show_json, show_pairs, show_text
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED
 from crosshead.cli.labels import class_indices, training_classes
@@ -86,5 +86,5 @@ def _show(findings: list[Finding]) -> None:
             pairs += [("", f"it means: {finding.meaning}"), ("", f"what to do: {finding.advice}")]
     show_pairs(pairs)
     counts = _counts(findings)
-    print()
-    print(f"{counts[PASSED]} passed, {counts[WARNING]} with a warning, {counts[FAILED_CHECK]} failed")
+    show_text()
+    show_text(f"{counts[PASSED]} passed, {counts[WARNING]} with a warning, {counts[FAILED_CHECK]} failed")

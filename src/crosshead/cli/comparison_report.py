@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crosshead.cli.display import percent, show_pairs, show_table
+from crosshead.cli.display import percent, show_pairs, show_table, show_text
 from crosshead.cli.evaluation_report import warn
 from crosshead.evaluation import Comparison, Evaluation, Pair
 
@@ -28,8 +28,8 @@ def show(found: Comparison, row_name: Callable[[int], str]) -> None:
     """One table of all models, then each pair of them."""
     for evaluation in found.evaluations.values():
         warn(evaluation, row_name)
-    print(f"{found.rows} rows, {100 * found.level:g} % intervals of {found.resamples} resamples")
-    print()
+    show_text(f"{found.rows} rows, {100 * found.level:g} % intervals of {found.resamples} resamples")
+    show_text()
     measured = {name for evaluation in found.evaluations.values() for name in evaluation.intervals}
     known = [measure for measure in MEASURES if measure[0] in measured]
     rows = [[name, *(_cell(e, key, text) for key, _, text in known)] for name, e in found.evaluations.items()]
@@ -46,9 +46,9 @@ def _cell(found: Evaluation, name: str, text: Text) -> str:
 def _show_pair(pair: Pair, row_name: Callable[[int], str], *, several: bool) -> None:
     test = pair.mcnemar
     corrected = f", {pair.holm:.3g} corrected for all pairs" if several else ""
-    print()
-    print(f"{pair.second} less {pair.first}")
-    print()
+    show_text()
+    show_text(f"{pair.second} less {pair.first}")
+    show_text()
     lines = [
         ("only the first right", f"{test.only_first} rows"),
         ("only the second right", f"{test.only_second} rows"),
@@ -62,7 +62,7 @@ def _show_pair(pair: Pair, row_name: Callable[[int], str], *, several: bool) -> 
             lines.append((title, f"{text(one.estimate)} {limits}, p = {one.p_value:.3g}"))
     show_pairs(lines)
     if pair.most_different:
-        print()
+        show_text()
         _show_rows(pair, row_name)
 
 

@@ -1,4 +1,7 @@
-"""Results as a person reads them on stdout, and as a program does."""
+"""Results as a person reads them on stdout, and as a program does.
+
+All that a command prints on stdout goes through here, and whatever its texts hold, a terminal is not controlled by it.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,82 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TextIO
+
+from crosshead.escaping import for_json, for_terminal
 
 LOSS_TITLES = {"softmax": "cross-entropy", "binary": "binary cross-entropy"}
 """The losses measured in nats; any other is shown under its own name."""
+
+
+class TextTarget(Protocol):
+    """Takes text."""
+
+    def write(self, text: str, /) -> int: ...  # noqa: D102
 
 
 def show_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document; numbers that are not finite are null."""
     from crosshead.models.document import plain
 
-    print(json.dumps(plain(document), ensure_ascii=False, allow_nan=False, indent=2))
+    print(json_text(plain(document), indent=2))
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    r"""The document in JSON, in which characters that control a terminal have escapes.
+
+    Examples
+    --------
+    >>> print(json_text({"class": "caf\xe9\u202e"}))
+    {"class": "café\u202e"}
+    """
+    return for_json(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent))
+
+
+def show_text(text: str = "") -> None:
+    """Print a text of one line or several; what ends a line within a name must have been escaped before."""
+    print("\n".join(map(for_terminal, text.split("\n"))))
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person reads what is printed on stdout."""
+    return sys.stdout.isatty()
+
+
+def json_stream() -> TextIO:
+    """Where a JSON document goes that is printed part by part, each made by `json_text`."""
+    return sys.stdout
+
+
+def csv_stream() -> TextTarget:
+    """Where rows of CSV go: to a file or a program as they are, to a terminal without what controls it."""
+    return _TerminalRows() if stdout_is_terminal() else sys.stdout
+
+
+class _TerminalRows:
+    """Takes rows of CSV, one with each call, and prints each in one line."""
+
+    def write(self, row: str, /) -> int:
+        show_text(for_terminal(row.removesuffix("\n")))
+        return len(row)
 
 
 def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values in two columns, wrapped to the terminal where stdout is one."""
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    columns = shutil.get_terminal_size().columns if stdout_is_terminal() else None
     for line in pair_lines(pairs, columns):
-        print(line)
+        show_text(line)
 
 
 def pair_lines(pairs: Sequence[tuple[str, str]], columns: int | None) -> list[str]:
-    """The lines of `show_pairs`; ``columns`` None does not wrap.
+    """The lines of `show_pairs`, with line breaks and control characters escaped; ``columns`` None does not wrap.
 
     Examples
     --------
     >>> pair_lines([("rows", "1437 train, 360 test"), ("classes", "10")], 22)
     ['rows     1437 train,', '         360 test', 'classes  10']
     """
+    pairs = [(for_terminal(name), for_terminal(value)) for name, value in pairs]
     indent = max(len(name) for name, _ in pairs) + 2
     lines = []
     for name, value in pairs:
@@ -51,12 +102,12 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column is text and whose others are numbers."""
     from rich.cells import cell_len
 
-    table = [header, *rows]
+    table = [[for_terminal(cell) for cell in row] for row in (header, *rows)]
     widths = [max(cell_len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
         padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
         numbers = [space + cell for space, cell in zip(padding[1:], row[1:], strict=True)]
-        print("  ".join([row[0] + padding[0], *numbers]))
+        show_text("  ".join([row[0] + padding[0], *numbers]))
 
 
 def loss_title(loss: str, parameters: Mapping[str, Any] | None = None) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
+
+from crosshead.escaping import for_terminal, one_line
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -24,20 +27,15 @@ class WorkError(RuntimeError):
     """The work failed for a reason that is known: one line that says why and what to try."""
 
 
-def one_line(message: str) -> str:
-    r"""The message without line breaks.
-
-    Examples
-    --------
-    >>> one_line("No such option: --alhpa\n  Did you mean --alpha?")
-    'No such option: --alhpa Did you mean --alpha?'
-    """
-    return " ".join(message.split())
-
-
 def tell(kind: str, message: str) -> None:
-    """Print one line on stderr; ``kind`` is error, warning or note."""
+    """Print one line on stderr, as a terminal shows it safely; ``kind`` is error, warning or note."""
     print(f"crosshead: {kind}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def show_traceback(error: Exception) -> None:
+    """Print on stderr where an error came from; its lines may quote names and other libraries."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print(for_terminal(line), file=sys.stderr)
 
 
 def answer_to(error: Exception) -> tuple[int, str]:

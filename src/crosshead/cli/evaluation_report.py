@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from crosshead.cli.display import percent, show_table
+from crosshead.cli.display import percent, show_table, show_text
 from crosshead.cli.errors import tell
 from crosshead.evaluation import Evaluation
 
@@ -37,7 +37,7 @@ def show_classes(found: Evaluation) -> None:
     """Errors, precision, recall and F1 of each class, where there are not too many."""
     if len(found.classes) > MOST_CLASSES:
         return
-    print()
+    show_text()
     measures = found.per_class
     rows = []
     for position, label in enumerate(found.classes.tolist()):
@@ -49,7 +49,7 @@ def show_classes(found: Evaluation) -> None:
 
 def show_confusion(found: Evaluation) -> None:
     """The confusion matrix, or where there are many classes the pairs that are confused most often."""
-    print()
+    show_text()
     names = [str(label) for label in found.classes.tolist()]
     if len(names) <= MOST_CLASSES:
         rows = [[name, *(f"{count:g}" for count in row)] for name, row in zip(names, found.confusion, strict=True)]
@@ -77,7 +77,7 @@ def show_reliability(found: Evaluation) -> None:
         table.lower, table.upper, table.count.tolist(), table.confidence, table.accuracy, strict=True
     ):
         rows.append([f"{lower:.4f} to {upper:.4f}", str(count), _share(float(confidence)), _share(float(accuracy))])
-    print()
+    show_text()
     show_table(["confidence", "rows", "mean", "right"], rows)
 
 

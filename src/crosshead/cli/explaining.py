@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.cli import values
-from crosshead.cli.display import show_json
+from crosshead.cli.display import show_json, show_text
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.explain_options import ExplainOptions
 from crosshead.cli.sources import load_for_model
@@ -41,7 +41,7 @@ def run(options: ExplainOptions) -> int:
     if options.as_json:
         show_json(result.to_dict())
     elif output is None:
-        print(result.to_text())
+        show_text(result.to_text())
     return DONE
 
 

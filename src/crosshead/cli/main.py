@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,8 +13,9 @@ from crosshead.cli.calibrate import calibrate
 from crosshead.cli.check import check
 from crosshead.cli.compare import compare
 from crosshead.cli.describe import describe
+from crosshead.cli.display import show_text
 from crosshead.cli.embed import embed
-from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, tell
+from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, show_traceback, tell
 from crosshead.cli.evaluate import evaluate
 from crosshead.cli.explain import explain
 from crosshead.cli.export import export
@@ -54,7 +54,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from crosshead.cli.engine import engine_name, installed_version
 
-        typer.echo(f"crosshead {installed_version()}, engine {engine_name('auto')}")
+        show_text(f"crosshead {installed_version()}, engine {engine_name('auto')}")
         raise typer.Exit()
 
 
@@ -67,7 +67,7 @@ def _program(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        show_text(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(error: Exception) -> int:
     if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exception(error)
+        show_traceback(error)
     code, message = answer_to(error)
     tell("error", message)
     return code

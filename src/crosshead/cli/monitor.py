@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from crosshead.escaping import for_terminal
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -75,7 +77,7 @@ class Monitor:
         else:
             bar = f"{_bar(closeness(self._first_gap, self._latest.gap, self.tol))} " if width >= WIDE else ""
             line = bar + progress_line(self._latest, self.tol, seconds)
-        return Text(line, no_wrap=True, overflow="ellipsis")
+        return Text(for_terminal(line), no_wrap=True, overflow="ellipsis")
 
 
 def progress_line(progress: Progress, tol: float, seconds: float) -> str:

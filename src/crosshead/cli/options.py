@@ -111,4 +111,11 @@ Threads = Annotated[int | None, option("N", "Threads. [default: all CPUs it may 
 Level = Annotated[float, typer.Option(metavar="NUMBER", help="Level of the bootstrap intervals."), Reads(values.share)]
 Resamples = Annotated[int, typer.Option(min=20, metavar="N", help="Resamples of the bootstrap.")]
 Bins = Annotated[int, typer.Option(min=1, metavar="N", help="Bins of the calibration errors.")]
+SpreadsheetSafe = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet-safe/--no-spreadsheet-safe",
+        help="In CSV, put an apostrophe before text that a spreadsheet would run as a formula.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosshead.cli.display import loss_title, loss_words, show_json, show_pairs, show_table
+from crosshead.cli.display import loss_title, loss_words, show_json, show_pairs, show_table, show_text
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError, tell
 from crosshead.cli.writers import check_output
@@ -49,7 +49,7 @@ def show(outcome: PathOutcome) -> None:
         show_json(document(outcome))
     else:
         show_table(*table(outcome))
-        print()
+        show_text()
         show_pairs(pairs(outcome))
     missed = [status for status in _all_status(outcome) if status != "converged"]
     if missed:

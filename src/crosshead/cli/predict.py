@@ -40,6 +40,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    spreadsheet_safe: options.SpreadsheetSafe = True,
     ignore: options.Ignore = (),
     images: image_options.StreamedImages,
     test_rows: options.TestRows = False,
@@ -56,4 +57,9 @@ def predict(
     from crosshead.cli.predicting import run
     from crosshead.cli.prediction_output import Request
 
-    return run(Request(model, tuple(source), proba, top, output, ignore, test_rows, engine, threads, as_json, images))
+    sources = tuple(source)
+    return run(
+        Request(
+            model, sources, proba, top, output, ignore, test_rows, engine, threads, as_json, images, spreadsheet_safe
+        )
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crosshead.cli.display import show_json
+from crosshead.cli.display import csv_stream, json_stream, show_json, stdout_is_terminal
 from crosshead.cli.errors import tell
 from crosshead.cli.image_options import StreamedImages
 from crosshead.cli.measures import has_probabilities, probabilities_of
@@ -35,6 +34,7 @@ class Request:
     threads: int | None
     as_json: bool
     images: StreamedImages = field(default_factory=StreamedImages)
+    spreadsheet_safe: bool = True
 
     @property
     def source(self) -> str:
@@ -51,23 +51,23 @@ def columns_for(request: Request, model: Model, name: str, n_rows: int | None) -
 
 def shown_progress(output: Path | None) -> Monitor:
     """A monitor, which keeps quiet where the rows themselves show how far it is."""
-    return Monitor(shown=not (output is None and sys.stdout.isatty()))
+    return Monitor(shown=not (output is None and stdout_is_terminal()))
 
 
 @contextmanager
 def open_writer(request: Request, output: Path | None, columns: Columns) -> Iterator[Writer]:
     """Where the predictions go: a file, or stdout as CSV or JSON."""
     if output is not None:
-        with file_writer(output, columns) as file:
+        with file_writer(output, columns, spreadsheet_safe=request.spreadsheet_safe) as file:
             yield file
         return
     if request.as_json:
         head = {"model": request.model, "source": request.source}
         if columns.n_rows is not None:
             head = {**head, "rows": columns.n_rows}  # type: ignore[dict-item]
-        writer: Writer = JsonWriter(sys.stdout, columns, head)
+        writer: Writer = JsonWriter(json_stream(), columns, head)
     else:
-        writer = CsvWriter(sys.stdout, columns)
+        writer = CsvWriter(csv_stream(), columns, spreadsheet_safe=request.spreadsheet_safe)
     yield writer
     writer.finish()
 

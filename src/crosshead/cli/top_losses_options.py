@@ -33,6 +33,7 @@ class TopLossesOptions:
     test_rows: options.TestRows = False
     images: image_options.OwnImages
     output: Annotated[str | None, options.option("FILE.csv", "Write the list to FILE as CSV.")] = None
+    spreadsheet_safe: options.SpreadsheetSafe = True
     engine: options.Engine = "auto"
     threads: options.Threads = None
     as_json: options.AsJson = False

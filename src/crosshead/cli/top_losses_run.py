@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.cli.display import loss_title, percent, show_json, show_pairs, show_table
+from crosshead.cli.csv_rows import CsvRows
+from crosshead.cli.display import loss_title, percent, show_json, show_pairs, show_table, show_text
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.labels import class_indices
@@ -190,9 +190,9 @@ def _find_doubtful(
 def _show(options: TopLossesOptions, listing: Listing, output: Path | None) -> None:
     if output is not None:
         with text_file(output) as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            rows.writerow(listing.columns)
-            rows.writerows(zip(*listing.columns.values(), strict=True))
+            rows = CsvRows(stream, list(listing.columns), spreadsheet_safe=options.spreadsheet_safe)
+            rows.write(list(listing.columns.values()))
+            rows.finish()
     if options.as_json:
         names = [name.replace(" ", "_") for name in listing.columns]
         entries = [dict(zip(names, row, strict=True)) for row in zip(*listing.columns.values(), strict=True)]
@@ -203,7 +203,7 @@ def _show(options: TopLossesOptions, listing: Listing, output: Path | None) -> N
         tell("note", f"{len(next(iter(listing.columns.values())))} rows written to {options.output}")
         return
     show_pairs(listing.pairs)
-    print()
+    show_text()
     texts = [[_text(name, value) for value in values] for name, values in listing.columns.items()]
     show_table(list(listing.columns), [list(row) for row in zip(*texts, strict=True)])
 

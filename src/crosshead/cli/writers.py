@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import shutil
 import tempfile
@@ -16,10 +14,13 @@ from typing import IO, Any, Protocol, TextIO
 
 import numpy as np
 
+from crosshead.cli.csv_rows import CsvRows
+from crosshead.cli.display import TextTarget, json_text
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
 from crosshead.disk import atomic_write
+from crosshead.escaping import for_utf8
 
 SUFFIXES = (".csv", ".parquet", ".npz")
 
@@ -81,30 +82,21 @@ class Writer(Protocol):
 
 
 class CsvWriter:
-    """One line a row, below a header. Probabilities have as many digits as tell them apart."""
+    """One line a row, below a header; see `CsvRows`."""
 
-    def __init__(self, stream: TextIO, columns: Columns) -> None:
-        self._rows, self._columns = csv.writer(stream, lineterminator="\n"), columns
-        self._rows.writerow([columns.name, "predicted", *columns.top_names, *columns.probability_names])
+    def __init__(self, stream: TextTarget, columns: Columns, *, spreadsheet_safe: bool = True) -> None:
+        self._columns = columns
+        header = [columns.name, "predicted", *columns.top_names, *columns.probability_names]
+        self._rows = CsvRows(stream, header, spreadsheet_safe=spreadsheet_safe)
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        columns = [block.names.tolist(), block.predicted.tolist()]
-        if block.top is not None:
-            columns += [_texts(values) for values in self._columns.top_columns(block.top).values()]
-        if block.probabilities is None:
-            self._rows.writerows(zip(*columns, strict=True))
-            return
-        texts = block.probabilities.astype(np.str_).tolist()
-        self._rows.writerows([*row, *text] for *row, text in zip(*columns, texts, strict=True))
+        top = [] if block.top is None else self._columns.top_columns(block.top).values()
+        self._rows.write([block.names, block.predicted, *top], block.probabilities)
 
     def finish(self) -> None:
-        """Nothing is left to do."""
-
-
-def _texts(values: Array) -> list[Any]:
-    """Numbers with as many digits as tell them apart; labels as they are."""
-    return list((values.astype(np.str_) if values.dtype.kind == "f" else values).tolist())
+        """Say how many cells are not what the text was."""
+        self._rows.finish()
 
 
 class JsonWriter:
@@ -112,7 +104,7 @@ class JsonWriter:
 
     def __init__(self, stream: TextIO, columns: Columns, head: dict[str, Any]) -> None:
         self._stream, self._columns = stream, columns
-        opening = json.dumps({**head, "classes": columns.classes.tolist()}, ensure_ascii=False)
+        opening = json_text({**head, "classes": columns.classes.tolist()})
         self._stream.write(opening.removesuffix("}") + ', "predictions": [')
         self._separator = "\n"
         self.tail: dict[str, Any] = {}
@@ -127,12 +119,12 @@ class JsonWriter:
                 entry["top"] = [{"class": label, value_name: value} for label, value in pairs]
             if block.probabilities is not None:
                 entry["probabilities"] = block.probabilities[position].tolist()
-            self._stream.write(self._separator + json.dumps(entry, ensure_ascii=False, allow_nan=False))
+            self._stream.write(self._separator + json_text(entry))
             self._separator = ",\n"
 
     def finish(self) -> None:
         """Close the list and the document."""
-        tail = json.dumps(self.tail, ensure_ascii=False)[1:-1]
+        tail = json_text(self.tail)[1:-1]
         self._stream.write("\n]" + (f", {tail}" if tail else "") + "}\n")
 
 
@@ -153,7 +145,9 @@ class ParquetWriter:
         if block.probabilities is not None:
             names = self._columns.probability_names
             arrays |= dict(zip(names, np.ascontiguousarray(block.probabilities.T), strict=True))
-        table = self._arrow.table({name: self._arrow.array(values) for name, values in arrays.items()})
+        table = self._arrow.table(
+            {for_utf8(name): self._arrow.array(_valid(values)) for name, values in arrays.items()}
+        )
         if self._file is None:
             self._file = self._parquet.ParquetWriter(self._path, table.schema)
         self._file.write_table(table)
@@ -162,6 +156,10 @@ class ParquetWriter:
         """Write the file's footer."""
         if self._file is not None:
             self._file.close()
+
+
+def _valid(values: Array) -> Array | list[str]:
+    return list(map(for_utf8, values.tolist())) if values.dtype.kind == "U" else values
 
 
 class NpzWriter:
@@ -271,17 +269,23 @@ def text_file(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def file_writer(path: Path, columns: Columns) -> Iterator[Writer]:
-    """A writer for the file's kind. The file appears, or replaces the old one, once it is complete."""
-    with atomic_write(path) as temporary, _open_writer(temporary, path.suffix.lower(), columns) as writer:
+def file_writer(path: Path, columns: Columns, *, spreadsheet_safe: bool = True) -> Iterator[Writer]:
+    """A writer for the file's kind. The file appears, or replaces the old one, once it is complete.
+
+    ``spreadsheet_safe`` is for CSV, see `CsvRows`.
+    """
+    suffix = path.suffix.lower()
+    with atomic_write(path) as temporary, _open_writer(temporary, suffix, columns, spreadsheet_safe) as writer:
         yield writer
 
 
 @contextmanager
-def _open_writer(temporary: Path, suffix: str, columns: Columns) -> Iterator[Writer]:
+def _open_writer(temporary: Path, suffix: str, columns: Columns, spreadsheet_safe: bool) -> Iterator[Writer]:
     if suffix == ".csv":
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            yield CsvWriter(stream, columns)
+            rows = CsvWriter(stream, columns, spreadsheet_safe=spreadsheet_safe)
+            yield rows
+            rows.finish()
     elif suffix == ".parquet":
         table = ParquetWriter(temporary, columns)
         yield table

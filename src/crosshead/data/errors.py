@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from crosshead.escaping import one_line
+
 
 class DataError(ValueError):
     """The data cannot be used: one line that says what is wrong, where, and what to do.
@@ -18,8 +20,8 @@ class DataError(ValueError):
     """
 
     def __init__(self, message: str):
-        # Messages quote other libraries' errors and names out of files, which may hold line breaks.
-        super().__init__(" ".join(message.split("\n")).strip())
+        # Messages quote other libraries' errors and names out of files, which may hold anything.
+        super().__init__(one_line(message))
 
 
 def load_package(module: str, package: str, purpose: str) -> Any:

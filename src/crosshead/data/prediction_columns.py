@@ -14,6 +14,7 @@ from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
 from crosshead.data.tables import check_table, table_labels, target_name_of, usable_names
+from crosshead.escaping import from_csv
 
 PREFIXES: dict[str, Kind] = {
     "probability_": "probabilities",
@@ -52,14 +53,15 @@ def predictions_of_table(table: Any, source: str, wanted: Wanted, *, below_heade
     class_names = np.array(classes)
     target = None
     if target_name is not None:
-        target = target_of(table_labels(table.column(target_name), target_name, place, None), class_names, place)
+        labels = table_labels(table.column(target_name), target_name, place, None)
+        target = target_of(_own_labels(labels, class_names) if below_header else labels, class_names, place)
     matrix = np.stack([_numbers(table.column(name), name, place) for name in outputs], axis=1)
     return Predictions(
         matrix,
         class_names,
         target,
         kind=kind,
-        row_names=None if row_id is None else _texts(table.column(row_id)),
+        row_names=None if row_id is None else _row_names(table.column(row_id), in_csv=below_header),
         tolerance=TEXT_TOLERANCE if below_header else None,
         source=source,
         below_header=below_header,
@@ -121,9 +123,20 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
     return np.asarray(values if values.dtype in (np.float32, np.float64) else values.astype(np.float64))
 
 
-def _texts(column: Any) -> Array:
+def _row_names(column: Any, *, in_csv: bool) -> Array:
     values = np.asarray(column.to_numpy())
-    return values.astype(np.str_) if values.dtype.kind == "O" else values
+    if values.dtype.kind != "O":
+        return values
+    return np.array([from_csv(str(name)) for name in values.tolist()]) if in_csv else values.astype(np.str_)
+
+
+def _own_labels(labels: Array, classes: Array) -> Array:
+    """Labels in CSV, less the apostrophe that `for_csv` put before some, where what is left is one of the classes."""
+    if labels.dtype.kind != "U":
+        return labels
+    own = [from_csv(label) for label in labels.tolist()]
+    known = set(map(str, classes.tolist()))
+    return np.array([new if new in known else old for new, old in zip(own, labels.tolist(), strict=True)])
 
 
 def labels_of_array(values: Array, name: str, classes: Array, place: Place) -> Array:

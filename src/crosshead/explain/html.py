@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 
+from crosshead.escaping import CONTENT_SECURITY_POLICY, for_html
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Step
 from crosshead.explain.text import line_cells, summary_rows
@@ -45,6 +45,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <style>
 body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
@@ -83,7 +84,12 @@ def page(title: str, explanation: Explanation | SampleExplanations) -> str:
     """A page of its own, complete in one file."""
     if isinstance(explanation, Explanation) and explanation.title == title:
         explanation = replace(explanation, title="")  # the page's heading says it
-    return _PAGE.format(title=escape(title), css=EXPLANATION_CSS, body=explanation.to_html(style=False))
+    return _PAGE.format(
+        policy=CONTENT_SECURITY_POLICY,
+        title=for_html(title),
+        css=EXPLANATION_CSS,
+        body=explanation.to_html(style=False),
+    )
 
 
 def formula_html(formula: str) -> str:
@@ -94,7 +100,7 @@ def formula_html(formula: str) -> str:
     >>> formula_html("p_c = e_c / S")
     'p<sub>c</sub> = e<sub>c</sub> / S'
     """
-    return re.sub(r"_(\{[^}]*\}|[\w≠]+)", lambda found: f"<sub>{found[1].strip('{}')}</sub>", escape(formula))
+    return re.sub(r"_(\{[^}]*\}|[\w≠]+)", lambda found: f"<sub>{found[1].strip('{}')}</sub>", for_html(formula))
 
 
 def _fragment(body: str, style: bool) -> str:
@@ -103,7 +109,7 @@ def _fragment(body: str, style: bool) -> str:
 
 
 def _body(explanation: Explanation) -> str:
-    head = [f"<p><strong>{escape(line)}</strong></p>" for line in (explanation.title, explanation.verdict) if line]
+    head = [f"<p><strong>{for_html(line)}</strong></p>" for line in (explanation.title, explanation.verdict) if line]
     steps = [f"<li>\n{_step(step)}\n</li>" for step in explanation.steps]
     return "\n".join([*head, "<ol>", *steps, "</ol>"])
 
@@ -114,10 +120,10 @@ def _step(step: Step) -> str:
         rows.append(_row(line_cells(step.total), ' class="total"'))
     return "\n".join(
         [
-            f"<h3>{escape(step.title)}</h3>",
+            f"<h3>{for_html(step.title)}</h3>",
             f'<p class="formula">{formula_html(step.formula)}</p>',
             _table(rows),
-            f'<p class="meaning">{escape(step.meaning)}</p>',
+            f'<p class="meaning">{for_html(step.meaning)}</p>',
         ]
     )
 
@@ -127,7 +133,7 @@ def _table(rows: Sequence[str]) -> str:
 
 
 def _row(cells: tuple[str, str, str, str], attributes: str) -> str:
-    label, arithmetic, value, note = (escape(cell) for cell in cells)
+    label, arithmetic, value, note = (for_html(cell) for cell in cells)
     return (
         f'<tr{attributes}><th scope="row">{label}</th><td>{arithmetic}</td>'
         f'<td class="value">{"= " if arithmetic else ""}{value}</td><td class="note">{note}</td></tr>'

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.escaping import for_terminal
 from crosshead.explain.expression import shown
 from crosshead.explain.steps import Step
 from crosshead.losses.protocol import Float
@@ -71,7 +72,7 @@ class Explanation:
         if self.predicted is not None:
             wrong = " (wrong)" if self.correct is False else ""
             parts.append(f"predicted {self.classes[self.predicted]}{wrong}")
-        return ", ".join(parts)
+        return for_terminal(", ".join(parts))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON document: plain types, every number in full."""
@@ -111,7 +112,7 @@ class Explanation:
         return self.to_html()
 
     def __repr__(self) -> str:
-        return f"<Explanation: {self.verdict or self.title}; {len(self.steps)} steps>"
+        return f"<Explanation: {self.verdict or for_terminal(self.title)}; {len(self.steps)} steps>"
 
     def __str__(self) -> str:
         return self.to_text()

@@ -1,9 +1,10 @@
-"""Explanations as text: one numbered heading a step, below it a table of its lines."""
+"""Explanations as text: a numbered heading a step, below it a table of its lines; what names hold is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crosshead.escaping import for_terminal
 from crosshead.explain.expression import Number, shown
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step
@@ -13,7 +14,7 @@ INDENT = "   "
 
 def explanation_text(explanation: Explanation) -> str:
     """The text of one explanation."""
-    head = [line for line in (explanation.title, explanation.verdict) if line]
+    head = [for_terminal(line) for line in (explanation.title, explanation.verdict) if line]
     parts = ["\n".join(head)] if head else []
     parts += [_step_text(number, step) for number, step in enumerate(explanation.steps, start=1)]
     return "\n\n".join(parts)
@@ -58,14 +59,17 @@ def _cells(line: Line, unit: str) -> tuple[str, str, str, str]:
     arithmetic, value = ("" if line.given else line.arithmetic), shown(line.value)
     note = "; ".join(part for part in (line.note, "true class" if line.marked else "") if part)
     note = "true class" if line.note == "true class" else note
-    return line.label, "" if arithmetic == value else arithmetic, f"{value}{unit}", note
+    cells = (line.label, "" if arithmetic == value else arithmetic, f"{value}{unit}", note)
+    label, arithmetic, value, note = map(for_terminal, cells)
+    return label, arithmetic, value, note
 
 
 def _step_text(number: int, step: Step) -> str:
     rows = [line_cells(line) for line in step.lines]
     if step.total is not None:
         rows.append(line_cells(step.total))
-    return "\n".join([f"{number}. {step.title}    {step.formula}", *aligned(rows), *_wrapped(step.meaning)])
+    heading = for_terminal(f"{number}. {step.title}    {step.formula}")
+    return "\n".join([heading, *aligned(rows), *_wrapped(for_terminal(step.meaning))])
 
 
 def aligned(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from crosshead.escaping import for_markdown
+
 MOST_CLASSES = 20
 
 
@@ -26,7 +28,7 @@ def model_card(document: Mapping[str, Any]) -> str:
         _table("Model", _model_rows(document)),
         _table("Training", _training_rows(document)),
         _calibration(document),
-        f"## Classes\n\n{_class_list(classes)}",
+        f"## Classes\n\nIn the order of the scores: {_class_list(classes)}",
         "## Use\n\n```python\nfrom crosshead.models import Model\n\n"
         'model = Model.load("path/to/this/folder")\n```\n\n'
         "The folder is checked when it is loaded; a file that was altered or cut short is refused.",
@@ -76,11 +78,13 @@ def _table(title: str, rows: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.replace("|", "\\|").split())
+    """Numbers as they are; text, and what holds text, as code, whatever it is."""
+    if value is None or isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return for_markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), in_table=True)
 
 
 def _class_list(classes: list[Any]) -> str:
-    shown = ", ".join(_cell(label) for label in classes[:MOST_CLASSES])
+    shown = ", ".join(for_markdown(str(label)) for label in classes[:MOST_CLASSES])
     more = len(classes) - MOST_CLASSES
     return shown if more <= 0 else f"{shown} and {more} more, listed in `model.json`"

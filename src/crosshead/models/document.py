@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.escaping import one_line
+
 
 class ModelError(ValueError):
     """A model folder that cannot be written or must not be used: one line that says why."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split("\n")).strip())
+        super().__init__(one_line(message))
 
 
 def document_bytes(document: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crosshead.escaping import for_terminal
 from crosshead.report.figures import BLUE, VERMILLION, ink, listed, panels, percentage, shortened, thinned_ticks
 
 MOST_NUMBERS = 15
@@ -118,7 +119,7 @@ class ConfusionDisplay:
             f"({count}, {percentage(float(self.shares[true, predicted]))} of its class)"
             for true, predicted, count in most
         ]
-        return f"{text}. Most frequent errors: {listed(pairs)}."
+        return for_terminal(f"{text}. Most frequent errors: {listed(pairs)}.")
 
 
 def largest_confusions(counts: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:

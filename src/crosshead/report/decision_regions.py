@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crosshead.escaping import for_terminal
 from crosshead.report.figures import ground_lines, ink, listed, literal, panels
 
 Float = NDArray[np.float64]
@@ -113,7 +114,8 @@ class DecisionRegionsDisplay:
         """The figure in words."""
         shares = np.bincount(self.scores.argmax(axis=2).ravel(), minlength=len(self.labels)) / self.scores[..., 0].size
         parts = [f"{label} wins on {share:.0%}" for label, share in zip(self.labels, shares, strict=True)]
-        return f"Decision regions over {self.names[0]} and {self.names[1]}: {listed(parts, 12)} of the area."
+        axes = f"{self.names[0]} and {self.names[1]}"
+        return for_terminal(f"Decision regions over {axes}: {listed(parts, 12)} of the area.")
 
 
 def class_scores(estimator: Any, X: Any) -> Float:

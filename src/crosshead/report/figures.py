@@ -12,11 +12,11 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from crosshead.disk import atomic_write
+from crosshead.escaping import for_html, for_terminal
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b5628f"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE)
@@ -159,14 +159,14 @@ def _any_letters() -> Iterator[None]:
 
 
 def literal(text: str) -> str:
-    r"""Text as matplotlib draws it letter by letter: dollars begin no formula.
+    r"""Text as matplotlib draws it letter by letter: dollars begin no formula, and control characters are escaped.
 
     Examples
     --------
     >>> literal("over $5")
     'over \\$5'
     """
-    return text.replace("$", r"\$")
+    return for_terminal(text).replace("$", r"\$")
 
 
 def shortened(label: str, most: int = 14) -> str:
@@ -177,7 +177,8 @@ def shortened(label: str, most: int = 14) -> str:
     >>> shortened("a_rather_long_class"), shortened("cat")
     ('a_rather_long…', 'cat')
     """
-    return literal(label if len(label) <= most else f"{label[: most - 1]}…")
+    shown = for_terminal(label)
+    return literal(shown if len(shown) <= most else f"{shown[: most - 1]}…")
 
 
 def inline_svg(figure: Any, name: str, title: str, description: str) -> str:
@@ -189,9 +190,9 @@ def inline_svg(figure: Any, name: str, title: str, description: str) -> str:
     head, rest = re.match(r"<svg\b([^>]*)>", body), body.partition(">")[2]
     box = re.search(r'viewBox="([^"]*)"', head[1] if head else "")
     assert box is not None  # matplotlib always writes one
-    alternative = f'<desc id="{name}-description">{escape(description)}</desc>'
+    alternative = f'<desc id="{name}-description">{for_html(description)}</desc>'
     return (
-        f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(title)}" aria-describedby="{name}-description">'
+        f'<svg viewBox="{box[1]}" role="img" aria-label="{for_html(title)}" aria-describedby="{name}-description">'
         f"{alternative}{rest}"
     )
 

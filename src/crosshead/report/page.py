@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from crosshead.escaping import CONTENT_SECURITY_POLICY, for_terminal
 from crosshead.report.confusion_plot import ConfusionDisplay
 from crosshead.report.contents import Contents
 from crosshead.report.figures import draw, inline_svg
@@ -59,6 +60,7 @@ def render(contents: Contents) -> str:
     curves = _curves(contents)
     return str(
         environment.get_template("page.html").render(
+            policy=_markup(CONTENT_SECURITY_POLICY),
             contents=contents,
             big=big,
             headline=text,
@@ -93,10 +95,15 @@ def check_packages() -> None:
 def _environment() -> Any:
     check_packages()
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return for_terminal(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

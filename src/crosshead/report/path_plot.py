@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.escaping import for_terminal
 from crosshead.report.figures import BLUE, GREEN, MUTED, VERMILLION, draw, ground_lines, literal, panels, save_figure
 
 Float = NDArray[np.float64]
@@ -113,7 +114,8 @@ class PathDisplay:
         for curve in self.curves:
             if curve.held_out is not None:
                 best = int(np.argmin(curve.held_out))
-                text += f" Held out, {curve.title} is lowest, {curve.held_out[best]:.4g}, at {self.alphas[best]:.3g}."
+                title = for_terminal(curve.title)
+                text += f" Held out, {title} is lowest, {curve.held_out[best]:.4g}, at {self.alphas[best]:.3g}."
         text += f" Of {self.coefficients} coefficients, {self.nonzero.min()} to {self.nonzero.max()} are not zero."
         return text if self.chosen is None else f"{text} The chosen alpha is {self.chosen:.3g}."
 
@@ -141,5 +143,5 @@ def _draw_curve(axis: Any, alphas: Float, curve: Curve) -> None:
         if curve.error is not None:
             low, high = curve.held_out - curve.error, curve.held_out + curve.error
             axis.fill_between(alphas, low, high, color=BLUE, alpha=0.15, linewidth=0, label="± standard error")
-    axis.set_ylabel(curve.title)
+    axis.set_ylabel(literal(curve.title))
     axis.set_ylim(bottom=0)

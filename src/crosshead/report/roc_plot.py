@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crosshead.escaping import for_terminal
 from crosshead.report.figures import MUTED, SERIES, ground_lines, literal, panels, percentage
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class RocDisplay:
 
     def describe(self) -> str:
         """The figure in words."""
-        return " ".join(self._sentence(name, curve) for name, curve in self.curves.items())
+        return for_terminal(" ".join(self._sentence(name, curve) for name, curve in self.curves.items()))
 
     def _sentence(self, name: str, curve: Roc) -> str:
         points = [curve.tar_at(far) for far in self.fars]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crosshead.escaping import for_terminal
 from crosshead.report.figures import BLUE, VERMILLION, panels, shortened
 
 Float = NDArray[np.float64]
@@ -117,7 +118,7 @@ class ClassTemplateDisplay:
         )
         spread = np.abs(self.weight[:shown]).sum(axis=1)
         strongest, weakest = int(np.argmax(spread)), int(np.argmin(spread))
-        text += f" Strongest is {self.labels[strongest]}, weakest {self.labels[weakest]}"
+        text += for_terminal(f" Strongest is {self.labels[strongest]}, weakest {self.labels[weakest]}")
         return f"{text}; {share:.0%} of the weights are zero." if share >= 0.005 else f"{text}."
 
 
