@@ -15,6 +15,7 @@
 #include "descent_bindings.hpp"
 #include "feature_handle.hpp"
 #include "head_bindings.hpp"
+#include "mapped_files.hpp"
 #include "schedule.hpp"
 
 namespace nb = nanobind;
@@ -239,6 +240,7 @@ NB_MODULE(_native, module) {
   bind_heads(module);
   bind_descents(module);
   bind_array_memory(module);
+  bind_mapped_files(module);
   nb::class_<FeatureHandle>(module, "Features")
       .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
       .def_prop_ro("split", [](const FeatureHandle& f) { return f.view.split; })

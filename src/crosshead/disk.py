@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from crosshead.data.mapped import refuse_output
+
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """Name the file in errors of a full or failing disk, which the system raises without a name.
+
+    Raises DataError where what was written may come from missing pages, see `refuse_output`.
 
     Examples
     --------
@@ -25,6 +29,7 @@ def writing(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
+        refuse_output()
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise

@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
+from crosshead.data.mapped import check_mapped
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
@@ -93,6 +94,7 @@ class NativeEngine:
         out = np.empty((last - first, bias.shape[0]), dtype=self.data.features.dtype)
         weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
         _native.scores(self.instruction_set, self._features, first, last, weight, bias, self._threads, out)
+        check_mapped(self.data.features)
         return out
 
     def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
@@ -106,6 +108,7 @@ class NativeEngine:
             threads=self._threads,
             out=out,
         )
+        check_mapped(features)
         return out
 
     @property
@@ -139,6 +142,7 @@ class NativeEngine:
             sweeps=sweeps,
             seed=ascent.sweeps,
         )
+        check_mapped(ascent.data.features)
         ascent.count(sweeps, largest)
 
 

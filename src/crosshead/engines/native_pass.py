@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from crosshead import _native
+from crosshead.data.mapped import check_mapped
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import PassSums
 from crosshead.losses.protocol import Array, Float, PassLoss
@@ -45,6 +46,7 @@ def native_pass(
         weight_gradient=weight_gradient,
         bias_gradient=bias_gradient,
     )
+    check_mapped(data.features)
     return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
 
 

@@ -9,6 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from crosshead.data.mapped import refuse_output
+
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux's renameat2 and RENAME_SWAP of macOS's renamex_np alike
 _AT_FDCWD = -100
 
@@ -32,6 +34,7 @@ def put_in_place(finished: Path, folder: Path) -> None:
     can do that (Linux, macOS); elsewhere it is first moved to `backup_of(folder)`, where a reader finds it
     should the run be killed between two renames.
     """
+    refuse_output()
     sync_folder(finished)
     is_full = folder.is_dir() and any(folder.iterdir())
     if not is_full:
