@@ -101,8 +101,10 @@ class Predictions:
         step = block_rows or max(1, BLOCK_ELEMENTS // self.outputs.shape[1])
         for first in range(0, self.n_rows, step):
             block = np.asarray(self.outputs[first : first + step])
-            checked = self._checked(block.astype(np.float64, copy=False), first)
-            check_mapped(block)
+            try:
+                checked = self._checked(block.astype(np.float64, copy=False), first)
+            finally:  # before a fault in what is there in the place of missing pages
+                check_mapped(block)
             yield first, checked
             release(block)
 

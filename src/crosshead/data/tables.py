@@ -170,7 +170,7 @@ def table_labels(
         return as_labels(values, name, place)
     if learned_type == "str" and types.is_integer(column.type):
         column = column.cast(pyarrow.string())
-    values = column.to_numpy()
+    values = np.array(column.to_numpy())  # not a view of a mapped file, which would hold all of it
     return as_labels(values.astype(np.str_) if values.dtype.kind == "O" else values, name, place)
 
 

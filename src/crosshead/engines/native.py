@@ -150,8 +150,10 @@ def _handle(features: Any) -> Any:
     if isinstance(features, ChosenRows):
         return _native.chosen_rows(_handle(features.features), features.rows)
     if isinstance(features, np.ndarray):
-        return _native.dense_features(np.asarray(features))
+        # Numbers that are not aligned, as some files have them, are copied: processors may refuse them.
+        return _native.dense_features(np.require(features, requirements="A"))
     indices, starts = features.indices, features.indptr
     if indices.dtype != starts.dtype:
         indices, starts = indices.astype(np.int64), starts.astype(np.int64)
-    return _native.csr_features(features.data, indices, starts, features.shape[1])
+    values, indices, starts = (np.require(part, requirements="A") for part in (features.data, indices, starts))
+    return _native.csr_features(values, indices, starts, features.shape[1])

@@ -34,7 +34,7 @@ def native_pass(
         features=features,
         labels=labels,
         soft_target=soft,
-        sample_weight=data.sample_weight,
+        sample_weight=None if data.sample_weight is None else _in_order(data.sample_weight, np.float64),
         weight=np.ascontiguousarray(weight),
         bias=np.ascontiguousarray(bias),
         loss=name,
@@ -52,6 +52,11 @@ def native_pass(
 
 def _targets(target: Array) -> tuple[Array | None, Array | None]:
     if target.ndim == 1:
-        return np.ascontiguousarray(target, dtype=np.int32), None
+        return _in_order(target, np.int32), None
     # Coefficients of second-order models may be single; targets of a loss are double, as the losses say.
-    return None, np.ascontiguousarray(target, dtype=target.dtype if target.dtype == np.float32 else np.float64)
+    return None, _in_order(target, target.dtype if target.dtype == np.float32 else np.float64)
+
+
+def _in_order(values: Array, dtype: Any) -> Array:
+    """The values as the kernels read them, copied where they are not contiguous or not aligned."""
+    return np.require(values, dtype, ["C", "A"])
