@@ -1,6 +1,9 @@
 # make demo   train a classifier on a small data set, from nothing but Python and (if there is one) a C++ compiler
-# make test   linters, types and tests
-# make clean  remove what the two have built
+# make test   linters, types and tests, with the versions in constraints.txt
+# make test-newest  the tests with the newest releases of all dependencies
+# make test-lowest  the tests with the lowest versions that pyproject.toml admits
+# make constraints  renew constraints.txt
+# make clean  remove what these have built
 #
 # PYTHON names the interpreter (3.11 or newer) that makes the virtual environments: make test PYTHON=python3.12
 
@@ -9,13 +12,16 @@ JOBS ?= 2
 
 DEMO := .venv-demo
 TEST := .venv-test
+NEWEST := .venv-newest
+LOWEST := .venv-lowest
 DEMO_MODEL := build/demo/digits-model
 
-BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
+BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
 PACKAGE_FILES := $(shell find src/crosshead -name '*.py' -o -name '*.pyi')
 PIP_OPTIONS := --quiet --disable-pip-version-check
+PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test lint types tests clean help
+.PHONY: demo test test-newest test-lowest lint types tests constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -38,22 +44,43 @@ types: $(TEST)/.installed
 tests: $(TEST)/.installed
 	$(TEST)/bin/python -m pytest -n $(JOBS)
 
+test-newest: $(NEWEST)/.pip
+	@echo "installing crosshead and the newest releases of its dependencies into $(NEWEST)"
+	@$(NEWEST)/bin/python -m pip install $(PIP_OPTIONS) --upgrade --upgrade-strategy eager --editable '.[test]'
+	$(NEWEST)/bin/python -m pytest -n $(JOBS)
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n $(JOBS)
+
+constraints: $(TEST)/.pip
+	$(TEST)/bin/python tools/constraints.py renew
+
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.
-$(DEMO)/.installed: $(BUILD_INPUTS) $(PACKAGE_FILES) README.md LICENSE | $(DEMO)/bin/python
+$(DEMO)/.installed: $(BUILD_INPUTS) $(PACKAGE_FILES) README.md LICENSE | $(DEMO)/.pip
 	@echo "installing crosshead into $(DEMO); the first time this compiles, and takes a while"
-	@$(DEMO)/bin/python -m pip install $(PIP_OPTIONS) .
+	@$(DEMO)/bin/python -m pip install $(PIP_OPTIONS) $(PINNED) .
 	@touch $@
 
-$(TEST)/.installed: $(BUILD_INPUTS) | $(TEST)/bin/python
+$(TEST)/.installed: $(BUILD_INPUTS) | $(TEST)/.pip
 	@echo "installing crosshead and its tests' tools into $(TEST); the first time this compiles, and takes a while"
-	@$(TEST)/bin/python -m pip install $(PIP_OPTIONS) --editable '.[test]'
+	@$(TEST)/bin/python -m pip install $(PIP_OPTIONS) $(PINNED) --editable '.[test]'
 	@touch $@
 
-$(DEMO)/bin/python $(TEST)/bin/python: .venv-%/bin/python:
+$(LOWEST)/.installed: $(BUILD_INPUTS) tools/constraints.py | $(LOWEST)/.pip
+	@echo "installing crosshead and the lowest versions of its dependencies into $(LOWEST)"
+	@$(LOWEST)/bin/python tools/constraints.py lowest > $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/python -m pip install $(PIP_OPTIONS) --constraint $(LOWEST)/lowest.txt --build-constraint constraints.txt \
+	  --editable '.[test]'
+	@touch $@
+
+# The installer itself has the version that constraints.txt names.
+.venv-%/.pip: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crosshead needs Python 3.11 or newer: make PYTHON=python3.11")'
-	@$(PYTHON) -m venv .venv-$*
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt pip
+	@touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,11 @@
 """Doctests that need an optional package are collected only where it is installed: all else is tested without it."""
 
+import datetime
+import sys
 from importlib.util import find_spec
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
 
 _NEEDS = {
     "torch": ("src/crosshead/nn/*",),
@@ -11,3 +16,11 @@ _NEEDS = {
 collect_ignore_glob = [
     pattern for package, patterns in _NEEDS.items() if find_spec(package) is None for pattern in patterns
 ]
+
+
+def pytest_report_header() -> str:
+    """How old the versions are that the tests run with."""
+    import constraints
+
+    made = constraints.date_of_constraints()
+    return f"constraints.txt: of {made}, {(datetime.date.today() - made).days} days old; `make constraints` renews it"

@@ -33,7 +33,8 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
         there = evaluate(point)
         del point  # vectors may be as large as X
         there_slope = float(direction @ there.gradient)
-        decreased = there.surrogate <= here.surrogate + DECREASE * step * slope
+        # Where the decrease asked for is below rounding, an equal value would satisfy it: there the slope decides.
+        decreased = here.surrogate > there.surrogate <= here.surrogate + DECREASE * step * slope
         as_good = there.surrogate <= here.surrogate + noise and there_slope <= (2 * DECREASE - 1) * slope
         if not np.isfinite(there.surrogate) or not (decreased or as_good):
             high, step = step, _between(low, step, low_slope, there_slope, there.surrogate)
@@ -47,6 +48,18 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
         if high - low <= 1e-12 * max(high, 1.0):
             break
     return fallback
+
+
+def stands_still(here: Any, there: Any) -> bool:
+    """Whether a Newton step changed nothing that doubles can see: not the value, nor the gradient by half."""
+    if not abs(there.surrogate - here.surrogate) <= NOISE_DOUBLE * abs(here.surrogate):
+        return False
+    return largest(there.gradient) > 0.5 * largest(here.gradient)
+
+
+def largest(vector: Float) -> float:
+    """The largest absolute value; 0 for an empty vector."""
+    return max(float(vector.max(initial=0.0)), -float(vector.min(initial=0.0)))
 
 
 def _between(low: float, high: float, low_slope: float, high_slope: float, value: float) -> float:

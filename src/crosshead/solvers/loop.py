@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from crosshead.solvers.line_search import NOISE_DOUBLE, largest
 from crosshead.solvers.protocol import (
     Callback,
     Evaluation,
@@ -30,6 +31,8 @@ COARSE_GAP = 1e-2  # below it passes are no longer coarse
 SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after so many in turn that gained less than this share of their resolution
 SEEN_DECREASE, SEEN_GAP = 1e-6, 0.99  # of F, and the share of the gap: less is not progress in single precision
 MOST_IDLE = 10  # evaluations in turn without, after which passes are exact
+GAP_CHANGE, GRADIENT_CHANGE = 0.999, 0.5  # shares of the smallest so far that are a change
+MOST_UNCHANGED = 10  # steps in turn that change nothing, after which a fit has ended
 BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
 FLAT_GRADIENT = (
     1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself where nothing more moves
@@ -50,6 +53,34 @@ class Method(Protocol[State]):
     def stuck(self, state: State) -> bool:
         """Whether no step made progress."""
         ...
+
+
+@dataclass
+class Changes:
+    """Whether steps in double precision still change a value, the gap or the gradient.
+
+    A value counts as changed where it moved, since its last change, by more than double precision rounds it; gap and
+    gradient where they fell. A state that repeats itself changes none of them, whatever its last digits do.
+    """
+
+    value: float = np.inf
+    gap: float = np.inf
+    gradient: float = np.inf
+    unchanged: int = 0
+
+    def count(self, value: float, gap: float, gradient: float) -> None:
+        """Take note of a step's last evaluation."""
+        moved = not abs(value - self.value) <= NOISE_DOUBLE * abs(self.value)
+        if moved or gap < GAP_CHANGE * self.gap or gradient < GRADIENT_CHANGE * self.gradient:
+            self.value, self.unchanged = value, 0
+            self.gap, self.gradient = min(gap, self.gap), gradient if moved else min(gradient, self.gradient)
+        else:
+            self.unchanged += 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether so many steps changed nothing that no more will."""
+        return self.unchanged >= MOST_UNCHANGED
 
 
 @dataclass
@@ -77,6 +108,9 @@ class Run:
     idle: int = 0
     progress_value: float = np.inf
     progress_gap: float = np.inf
+    last: tuple[float, float] = (np.inf, np.inf)  # value and largest slope of the last evaluation
+    changes: Changes = field(default_factory=Changes)
+    counted: int = 0
 
     @property
     def seconds(self) -> float:
@@ -133,16 +167,33 @@ class Run:
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep what is better than before."""
+        size = largest(evaluation.gradient)
         if self.first_gradient is None:
-            self.first_gradient = float(np.abs(evaluation.gradient).max(initial=0.0))
-        if self.best is None or evaluation.value < self.best.value:
+            self.first_gradient = size
+        self.last = evaluation.surrogate, size
+        if self._better(evaluation, self.best):
             self.best = evaluation
         self.bound = max(self.bound, evaluation.bound)
         self._watch()
         if evaluation.exact:
-            if self.certified is None or evaluation.value < self.certified.value:
+            if self._better(evaluation, self.certified):
                 self.certified = evaluation
             self.certified_bound = max(self.certified_bound, evaluation.bound)
+
+    def _better(self, one: Evaluation, other: Evaluation | None) -> bool:
+        """Whether an evaluation is better: lower; or, where no bound judges and both are as low, flatter."""
+        if other is None:
+            return True
+        judged = self.objective.has_certificate or not self.objective.smooth or not (one.exact and other.exact)
+        if judged or not abs(one.value - other.value) <= NOISE_DOUBLE * abs(other.value):
+            return one.value < other.value
+        return largest(one.gradient) < largest(other.gradient)
+
+    def count_changes(self) -> None:
+        """After a step: whether it changed anything. Counts steps in double precision that evaluated a point."""
+        if self.exact and self.passes > self.counted:
+            self.changes.count(self.last[0], self.gap, self.last[1])
+        self.counted = self.passes
 
     def _watch(self) -> None:
         """Count the evaluations in turn that brought nothing that single precision could see."""
@@ -220,8 +271,7 @@ class Run:
 
     def flat(self, share: float) -> bool:
         """Without a certificate: whether the gradient is ``share`` times tol below the first."""
-        size = float(np.abs(self.best.gradient).max(initial=0.0))
-        return size <= share * self.tol * (self.first_gradient or 0.0)
+        return largest(self.best.gradient) <= share * self.tol * (self.first_gradient or 0.0)
 
 
 def minimise_with(
@@ -261,9 +311,10 @@ def minimise_with(
         if after is not None and after.status in ENDED_FROM_OUTSIDE:
             status = after.status
         while status is None:
-            status = _ended(run, method.stuck(state), iteration, max_iter)
+            status = _ended(run, method.stuck(state) or run.changes.ended, iteration, max_iter)
             if status is None:
                 state = method.step(run, state)
+                run.count_changes()
                 iteration += 1
                 status = "stopped" if note() else None
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead.solvers.lbfgs import LBFGS
-from crosshead.solvers.line_search import search
+from crosshead.solvers.line_search import search, stands_still
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.newton import NewtonStep, newton_step
 from crosshead.solvers.protocol import Float, Objective
@@ -124,6 +124,8 @@ def _newton_step(run: Run, state: PathState, newton: NewtonStep) -> PathState:
         # No step can gain more than all there is: a longer one meets too little curvature to be believed.
         step = step * min(1.0, abs(here.surrogate) / max(gain, 1e-300))
         there = search(lambda point: run.evaluate(point, state.objective), here, step, exact=run.exact)
+        if there is not None and stands_still(here, there):
+            there = None
     if there is None and may_retreat and state.anchor is not None:
         return _follow(run, state, float(np.sqrt(state.factor)), state.anchor)
     if there is None:
