@@ -359,3 +359,13 @@ class TestOthersSignals:
             "assert os.waitpid(child, 0)[1] == 0",
         )
         assert (ended.returncode, ended.stdout) == (0, "survived\n")
+
+
+def test_files_are_mapped_in_one_place() -> None:
+    package = Path(mapped.__file__).parents[1]
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"np\.memmap\(|\(mmap\.mmap\)|mmap_mode|memory_map\(|mmap\.mmap\(", path.read_text())
+    }
+    assert found == {"cli/network_images.py", "data/mapped.py"}  # the former a file without a name, of its own
