@@ -52,14 +52,22 @@ class MappedFile(mmap.mmap):
         return pages
 
     @property
-    def shortened(self) -> bool:
-        """Whether pages were missing when they were read, or would be now."""
-        return _is_damaged(self._slot) or self.size() < len(self)
+    def fault(self) -> str | None:
+        """What a person should know where pages were missing when they were read, or would be now."""
+        if self.size() < len(self):
+            return f"{self.path}: the file became shorter while it was read; read it again once nobody writes to it"
+        if _is_damaged(self._slot):
+            return (
+                f"{self.path}: a part could not be read: the file was cut and written anew meanwhile, or the disk "
+                "failed; read it again once nobody writes to it"
+            )
+        return None
 
     def __del__(self) -> None:
         with suppress(Exception):  # at the interpreter's end little is left to work with
-            if self.shortened:
-                _gone[self._number] = self.path
+            fault = self.fault
+            if fault is not None:
+                _gone[self._number] = fault
         native = _native()
         if native is not None and self._slot is not None:  # before the pages go: others may get the same addresses
             native.unguard_mapping(self._slot)
@@ -67,10 +75,10 @@ class MappedFile(mmap.mmap):
 
 _live: WeakValueDictionary[int, MappedFile] = WeakValueDictionary()
 _gone: dict[int, str] = {}
-"""The names of shortened files whose mappings are gone."""
+"""The faults of files whose mappings are gone."""
 
 _known: ContextVar[frozenset[int] | None] = ContextVar("known", default=None)
-"""What was shortened before the outermost block of `refuse_shortened` began."""
+"""What was known before the outermost block of `refuse_shortened` began."""
 
 
 def map_array(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], *, fortran_order: bool = False) -> Any:
@@ -118,8 +126,9 @@ def check_mapped(rows: Any) -> None:
     base: Any = getattr(rows, "features", rows)  # of `ChosenRows`
     while isinstance(base, np.ndarray):
         base = base.base
-    if isinstance(base, MappedFile) and base.shortened:
-        raise _error(base.path)
+    fault = base.fault if isinstance(base, MappedFile) else None
+    if fault is not None:
+        raise DataError(fault)
 
 
 @contextmanager
@@ -133,7 +142,7 @@ def refuse_shortened() -> Iterator[None]:
     >>> with refuse_shortened():
     ...     pass
     """
-    before = frozenset(_shortened())
+    before = frozenset(_faults())
     token = _known.set(before) if _known.get() is None else None
     try:
         yield
@@ -162,18 +171,14 @@ def refuse_output() -> None:
 
 
 def _refuse_others(before: frozenset[int], error: Exception | None = None) -> None:
-    for number, path in _shortened().items():
+    for number, fault in _faults().items():
         if number not in before:
-            raise _error(path) from error
+            raise DataError(fault) from error
 
 
-def _shortened() -> dict[int, str]:
-    live = {number: pages.path for number, pages in list(_live.items()) if pages.shortened}
-    return {**_gone, **live}
-
-
-def _error(path: str) -> DataError:
-    return DataError(f"{path}: the file became shorter while it was read; read it again once nobody writes to it")
+def _faults() -> dict[int, str]:
+    live = {number: pages.fault for number, pages in list(_live.items())}
+    return {**_gone, **{number: fault for number, fault in live.items() if fault is not None}}
 
 
 def _is_damaged(slot: int | None) -> bool:
