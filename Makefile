@@ -3,6 +3,7 @@
 # make test-newest  the tests with the newest releases of all dependencies
 # make test-lowest  the tests with the lowest versions that pyproject.toml admits
 # make kills  kill every command that writes 200 times, on a full disk too (some 15 minutes): KILLS=60 SEED=1
+# make sanitize  the tests of all that runs C++, with kernels that the address and undefined-behaviour sanitizers watch
 # make constraints  renew constraints.txt
 # make clean  remove what these have built
 #
@@ -17,6 +18,7 @@ DEMO := .venv-demo
 TEST := .venv-test
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
+SANITIZE := .venv-sanitize
 DEMO_MODEL := build/demo/digits-model
 
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
@@ -24,7 +26,17 @@ PACKAGE_FILES := $(shell find src/crosshead -name '*.py' -o -name '*.pyi')
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test test-newest test-lowest lint types tests constraints kills clean help
+# What a sanitizer finds ends the test run. Python's own memory comes from malloc, so that it is watched too; what an
+# interpreter never gives back is no leak; and a test of SIGBUS is no fault.
+SANITIZED_TESTS := tests/engines tests/solvers tests/nn/test_native_tiles.py tests/nn/test_native_scores.py \
+  tests/nn/test_functions.py tests/test_fit_memory.py tests/data/test_mapped.py
+SANITIZER_OPTIONS = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))" \
+  ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
+  PYTHONMALLOC=malloc
+
+PACKAGES_OF := 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
+.PHONY: demo test test-newest test-lowest sanitize kills lint types tests constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +67,9 @@ test-newest: $(NEWEST)/.pip
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n $(JOBS)
 
+sanitize: $(SANITIZE)/.installed
+	$(SANITIZER_OPTIONS) $(SANITIZE)/bin/python -m pytest -n $(JOBS) $(SANITIZED_TESTS)
+
 constraints: $(TEST)/.pip
 	$(TEST)/bin/python tools/constraints.py renew
 
@@ -80,6 +95,14 @@ $(LOWEST)/.installed: $(BUILD_INPUTS) tools/constraints.py | $(LOWEST)/.pip
 	  --editable '.[test]'
 	@touch $@
 
+# Only crosshead itself, over the packages of $(TEST), which it finds behind its own.
+$(SANITIZE)/.installed: $(BUILD_INPUTS) $(TEST)/.installed | $(SANITIZE)/.pip
+	@echo "compiling crosshead with sanitizers into $(SANITIZE); this takes a while"
+	@$(SANITIZE)/bin/python -m pip install $(PIP_OPTIONS) --build-constraint constraints.txt --no-deps --editable . \
+	  -C build-dir=build/sanitize -C cmake.build-type=Debug -C cmake.define.CROSSHEAD_SANITIZE=ON
+	@$(TEST)/bin/python -c $(PACKAGES_OF) > "$$($(SANITIZE)/bin/python -c $(PACKAGES_OF))/packages_of_tests.pth"
+	@touch $@
+
 # The installer itself has the version that constraints.txt names.
 .venv-%/.pip: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crosshead needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -88,5 +111,5 @@ $(LOWEST)/.installed: $(BUILD_INPUTS) tools/constraints.py | $(LOWEST)/.pip
 	@touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) $(SANITIZE) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

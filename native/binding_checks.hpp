@@ -1,6 +1,8 @@
 // What both bindings ask of their arguments: names that become numbers, and conditions of memory safety.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -11,6 +13,27 @@ namespace crosshead {
 
 inline void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
+}
+
+// Kernels read whole vectors of numbers, which must lie where the processor expects them; in an array that views bytes of
+// a file or of a record they may not.
+template <class A>
+bool is_aligned(const A& array) {
+  return reinterpret_cast<std::uintptr_t>(array.data()) % array.itemsize() == 0;
+}
+template <class A>
+bool is_aligned(const std::optional<A>& array) { return !array || is_aligned(*array); }
+
+template <class... A>
+void require_aligned(const A&... arrays) {
+  require((is_aligned(arrays) && ...), "an array's numbers are not aligned: copy it");
+}
+
+inline void require_threads(int threads) { require(threads >= 1, "there must be at least one thread"); }
+
+// Losses whose targets may be rows of numbers: the others read a class index.
+inline bool takes_rows(LossName loss) {
+  return loss != LossName::hinge && loss != LossName::squared_hinge && loss != LossName::crammer_singer;
 }
 
 inline LossName loss_of(const std::string& name) {

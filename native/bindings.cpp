@@ -15,6 +15,7 @@
 #include "descent_bindings.hpp"
 #include "feature_handle.hpp"
 #include "head_bindings.hpp"
+#include "mapped_files.hpp"
 #include "schedule.hpp"
 
 namespace nb = nanobind;
@@ -37,12 +38,15 @@ using crosshead::element_of;
 using crosshead::kernels_of;
 using crosshead::loss_of;
 using crosshead::require;
+using crosshead::require_aligned;
+using crosshead::require_threads;
 
 using SoftTarget = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutScores = crosshead::OutFloats;
 
 FeatureHandle dense_features(AnyArray x) {
   require(x.ndim() == 2, "dense features must have two dimensions");
+  require_aligned(x);
   FeatureHandle handle;
   handle.view.rows = static_cast<std::int64_t>(x.shape(0));
   handle.view.columns = static_cast<std::int64_t>(x.shape(1));
@@ -76,6 +80,7 @@ FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_start
   const bool wide = indices.dtype() == nb::dtype<std::int64_t>();
   require(wide || indices.dtype() == nb::dtype<std::int32_t>(), "CSR indices must be int32 or int64");
   require(row_starts.shape(0) >= 1, "CSR row starts must not be empty");
+  require_aligned(values, indices, row_starts);
   require(values.shape(0) == indices.shape(0), "CSR values and indices have different lengths");
   if (wide) require_valid_csr<std::int64_t>(indices, row_starts, columns);
   else require_valid_csr<std::int32_t>(indices, row_starts, columns);
@@ -97,6 +102,7 @@ FeatureHandle csr_features(AnyArray values, AnyArray indices, AnyArray row_start
 // Some rows of features, which are not copied.
 FeatureHandle chosen_rows(const FeatureHandle& features, RowNumbers rows) {
   require(features.view.chosen == nullptr && !features.view.brief, "choose among the rows of float features");
+  require_aligned(rows);
   for (std::size_t i = 0; i < rows.shape(0); ++i)
     require(rows.data()[i] >= 0 && rows.data()[i] < features.view.rows, "a chosen row lies outside the features");
   FeatureHandle handle = features;
@@ -115,6 +121,8 @@ std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutP
   require(rows == (source.view.rows + 15) / 16 * 16, "the copy has other rows than the features");
   require(stride % 32 == 0 && stride >= source.view.columns, "the copy's rows are too short");
   require(unit > 0, "the unit must be positive");
+  require_threads(threads);
+  require_aligned(copy);
   std::uint16_t* to = copy.data();
   crosshead::BFloat16Copy made;
   {
@@ -139,6 +147,7 @@ std::optional<FeatureHandle> bfloat16_features(const FeatureHandle& source, OutP
 // Dense features whose numbers passes round to bfloat16 as they read them. Null where one is too large.
 std::optional<FeatureHandle> rounded_features(const FeatureHandle& source, int threads) {
   require(!source.view.sparse && !source.view.brief, "dense float features are rounded to bfloat16");
+  require_threads(threads);
   bool fit = false;
   {
     const nb::gil_scoped_release release;
@@ -165,6 +174,9 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   const std::size_t rows = static_cast<std::size_t>(features.view.rows);
   require(labels.has_value() != soft_target.has_value(), "give labels or target probabilities");
   require(soft_target || loss.find("quadratic") == std::string::npos, "a quadratic needs coefficients for each row");
+  require(labels || crosshead::takes_rows(loss_of(loss)), "this loss needs labels");
+  require_threads(threads);
+  require_aligned(labels, soft_target, sample_weight, weight, bias, weight_gradient, bias_gradient);
   require(!labels || labels->shape(0) == rows, "labels have another length than the features");
   require(!soft_target || (soft_target->shape(0) == rows && soft_target->shape(1) == bias.shape(0)),
           "target probabilities have another shape than the scores");
@@ -203,6 +215,8 @@ void scores(const std::string& isa, const FeatureHandle& features, std::int64_t 
   require_parameters(features, weight, bias);
   require(!features.view.brief, "scores are for float features");
   require(0 <= first && first <= last && last <= features.view.rows, "rows outside the features");
+  require_threads(threads);
+  require_aligned(weight, bias, out);
   require(out.shape(0) == static_cast<std::size_t>(last - first) && out.shape(1) == bias.shape(0),
           "the scores' array has another shape");
   PassTask task;
@@ -222,6 +236,8 @@ void gram(const std::string& isa, const FeatureHandle& features, std::optional<V
           "the Gram matrix has another shape");
   require(!sample_weight || static_cast<std::int64_t>(sample_weight->shape(0)) == features.view.rows,
           "sample weights have another length than the features");
+  require_threads(threads);
+  require_aligned(sample_weight, out);
   PassTask task;
   task.features = features.view;
   task.classes = 1;
@@ -239,6 +255,7 @@ NB_MODULE(_native, module) {
   bind_heads(module);
   bind_descents(module);
   bind_array_memory(module);
+  bind_mapped_files(module);
   nb::class_<FeatureHandle>(module, "Features")
       .def_prop_ro("rows", [](const FeatureHandle& f) { return f.view.rows; })
       .def_prop_ro("split", [](const FeatureHandle& f) { return f.view.split; })

@@ -31,6 +31,7 @@ using crosshead::Vector;
 using crosshead::element_of;
 using crosshead::kernels_of;
 using crosshead::require;
+using crosshead::require_aligned;
 
 using Factors = nb::ndarray<nb::ro, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using OutBytes = crosshead::Array<std::uint8_t, 1>;
@@ -51,6 +52,7 @@ int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feat
                 (matrix->ndim() == 1 || (matrix->shape(1) == side && matrix->stride(0) == static_cast<std::int64_t>(side))),
             "the model's factors have another shape");
   }
+  require_aligned(weight, gradient, class_matrix, feature_matrix, l1, l2, low_rank, low_rank_scaled, step);
   crosshead::QuadraticModel model;
   model.classes = static_cast<std::int64_t>(classes);
   model.columns = static_cast<std::int64_t>(columns);
@@ -93,6 +95,7 @@ int descend_rows(const std::string& isa, AnyArray features, std::optional<Labels
   require(column.shape(0) == count && class_of.shape(0) == count && weight.shape(0) == count &&
               gradient.shape(0) == count && l1.shape(0) == count && l2.shape(0) == count,
           "arrays of another length than the coordinates");
+  require_aligned(features, indices, starts, factors, column, class_of, weight, gradient, l1, l2, step);
   crosshead::RowModel model;
   model.sparse = indices.has_value();
   std::size_t columns = 0;
@@ -160,8 +163,7 @@ void require_targets(const std::optional<Labels>& labels, const std::optional<Ma
                      std::size_t rows, std::size_t classes) {
   require(labels.has_value() != soft_target.has_value(), "dual ascent needs labels or soft targets");
   if (soft_target) {
-    require(loss == crosshead::LossName::softmax || loss == crosshead::LossName::binary ||
-                loss == crosshead::LossName::squared_error, "this loss needs labels");
+    require(crosshead::takes_rows(loss), "this loss needs labels");
     require(soft_target->shape(0) == rows && soft_target->shape(1) == classes, "soft targets have another shape");
     return;
   }
@@ -192,6 +194,7 @@ double ascend(const std::string& isa, const FeatureHandle& features, std::option
   bool valid = true;
   for (std::size_t i = 0; i < rows; ++i) valid &= order.data()[i] >= 0 && order.data()[i] < view.rows;
   require(valid, "the order lies outside its range");
+  require_aligned(labels, soft_target, share, squares, weight, bias, residual, order);
   crosshead::AscentTask task;
   task.loss = crosshead::loss_of(loss);
   require_targets(labels, soft_target, task.loss, rows, classes);

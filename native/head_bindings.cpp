@@ -21,6 +21,8 @@ using crosshead::HeadTask;
 using crosshead::Number;
 using crosshead::kernels_of;
 using crosshead::require;
+using crosshead::require_aligned;
+using crosshead::require_threads;
 
 using Array = nb::ndarray<nb::ro, nb::device::cpu>;
 using Out = nb::ndarray<nb::device::cpu>;
@@ -93,6 +95,10 @@ void head(const std::string& isa, const std::string& number, Array input, Array 
   task.positive_weight = vector_of(positive_weight, wide, task.classes, "positive weights of another length or type");
   task.all_classes = static_cast<double>(all_classes);
   task.loss = head_loss_of(loss);
+  require(!soft_target || crosshead::takes_rows(task.loss), "this loss needs labels");
+  require_threads(threads);
+  require_aligned(input, weight, bias, class_scale, class_weight, positive_weight, labels, soft_target, target_score, slope,
+                  state, upstream, lse_upstream, input_gradient, weight_gradient, bias_gradient);
   task.parameters = {margin, label_smoothing, softcap, z_loss};
   if (soft_target) {
     require_matrix(*soft_target, wide, task.rows, task.classes, "targets of another shape or type than the scores");
@@ -137,6 +143,8 @@ void score_loss(const std::string& isa, const std::string& number, Array scores,
   task.rows = static_cast<std::int64_t>(scores.shape(0));
   task.classes = static_cast<std::int64_t>(scores.shape(1));
   require(task.rows >= 1 && task.classes >= 1, "the native loss needs rows and classes");
+  require_threads(threads);
+  require_aligned(scores, labels, soft_target, class_weight, state, upstream, lse_upstream, gradient);
   require_matrix(scores, narrow, task.rows, task.classes, "scores of another type, or with gaps within a row");
   task.scores = scores.data();
   task.stride = scores.stride(0);

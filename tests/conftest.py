@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -117,3 +119,50 @@ def odd_images(tmp_path: Path) -> Path:
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (folder / "bad" / "text.png").write_text("no image, but called like one")
     return folder
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Makes a file shorter at a moment that a test names."""
+
+    monkeypatch: pytest.MonkeyPatch
+
+    def when_mapped(self, path: Path, size: int) -> None:
+        """As soon as it is mapped: before anything of it is read."""
+        from crosshead.data import mapped
+
+        class Cutting(WeakValueDictionary[int, mapped.MappedFile]):
+            def __setitem__(self, number: int, pages: mapped.MappedFile) -> None:
+                super().__setitem__(number, pages)
+                if pages.path == str(path):
+                    os.truncate(path, size)
+
+        self.monkeypatch.setattr(mapped, "_live", Cutting())
+
+    def at_call(self, where: Any, name: str, path: Path, size: int) -> None:
+        """Right before a function runs for the first time."""
+        function = getattr(where, name)
+
+        def cutting(*arguments: Any, **options: Any) -> Any:
+            os.truncate(path, min(size, path.stat().st_size))
+            return function(*arguments, **options)
+
+        self.monkeypatch.setattr(where, name, cutting)
+
+
+@pytest.fixture
+def cutter(monkeypatch: pytest.MonkeyPatch) -> Cutter:
+    """See `Cutter`."""
+    return Cutter(monkeypatch)
+
+
+@pytest.fixture
+def rows_on_disk(tmp_path: Path) -> tuple[Path, Path]:
+    """Features (3000, 60) of three classes in `X.npy`, 720 kB, with labels in `y.npy`."""
+    generator = np.random.default_rng(4)
+    labels = np.arange(3000) % 3
+    features = generator.normal(size=(3000, 60)).astype(np.float32)
+    features[np.arange(3000), labels] += 2
+    np.save(tmp_path / "X.npy", features)
+    np.save(tmp_path / "y.npy", labels)
+    return tmp_path / "X.npy", tmp_path / "y.npy"

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from crosshead.data.mapped import refuse_output
+
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 _TOKEN = "0123456789abcdef"  # in its place stand as many random digits
 _SUFFIX = f"{_TOKEN}.tmp"
@@ -58,6 +60,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
     Raises
     ------
+    DataError
+        Where what was written may come from the missing pages of a mapped file, see `refuse_output`.
     OSError
         It names ``path``. Where that is write-protected, a folder, a pipe or a device, before the block begins.
 
@@ -74,6 +78,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """
     with _temporary(path, is_folder=False) as (place, temporary, descriptor):
         yield temporary
+        refuse_output()
         os.fsync(descriptor)
         os.replace(temporary, place)
         _sync(place.parent)
@@ -98,6 +103,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """
     with _temporary(path, is_folder=True) as (place, temporary, _):
         yield temporary
+        refuse_output()
         for file in (*temporary.iterdir(), temporary):
             _sync(file)
         _put_in_place(temporary, place)

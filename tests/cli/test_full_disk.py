@@ -76,3 +76,25 @@ except OSError as error:
 
 def _fail(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot be asked for room")
+def test_pixels_on_the_disk_have_their_room_before_they_are_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A mapped page that finds no room ends the process; a file that finds none is an error."""
+    from crosshead.cli import network_images
+
+    asked = []
+
+    def full(descriptor: int, first: int, size: int) -> None:
+        asked.append((first, size))
+        _fail()
+
+    monkeypatch.setattr(network_images, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(network_images.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        network_images._room((100, 3, 32, 32))
+    assert caught.value.filename == str(tmp_path)
+    assert asked == [(0, 100 * 3 * 32 * 32)]

@@ -243,6 +243,6 @@ def test_an_apostrophe_of_the_class_itself_stays(tmp_path):
 def test_only_csv_has_marks(tmp_path):
     table = pyarrow.table({"file": ["'=1.png"], "proba_=a": [0.5], "proba_b": [0.5], "label": ["'=a"]})
     pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
-    with pytest.raises(DataError, match="label \"'=a\" at row 1 is none of the classes =a, b"):
+    with pytest.raises(DataError, match='label "\'=a" at row 1 is none of the classes =a, b'):
         read_predictions(tmp_path / "p.parquet")
     assert read_predictions(tmp_path / "p.parquet", target_required=False, ignore=("label",)).row_name(0) == "'=1.png"

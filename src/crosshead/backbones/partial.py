@@ -18,6 +18,7 @@ from crosshead.backbones.protocol import Features
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.image_source import Broken
+from crosshead.data.mapped import map_array
 from crosshead.disk import atomic_write, hidden_sibling
 
 LOCK, KEY = "lock", "key"
@@ -76,7 +77,8 @@ class PartialFeatures:
     def rows(self) -> Array:
         """The finished features (N, D), memory-mapped."""
         shape = (self.progress.rows, self._width)
-        return np.memmap(self._data, "<f4", "r", shape=shape) if min(shape) else np.empty(shape, dtype=np.float32)
+        with self._data.open("rb") as stream:
+            return np.asanyarray(map_array(stream, np.dtype("<f4"), shape))
 
     def _read(self) -> Progress:
         try:

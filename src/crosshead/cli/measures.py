@@ -12,7 +12,7 @@ from scipy import sparse
 
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
-from crosshead.data.mapped import release
+from crosshead.data.mapped import check_mapped, release
 from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.outputs import log_probabilities
 from crosshead.evaluation.result import Evaluation
@@ -99,6 +99,7 @@ def scores_of(model: Model, features: Any, computing: Computing) -> Iterator[tup
             block = model.scaling.apply(block)
         blocks = score_blocks(weight, bias, block, n_threads=computing.n_threads, engine=computing.engine)
         for first, scores in blocks:
+            check_mapped(features)
             _check_scores(scores, start + first)
             yield start + first, scores
         release(features[start : start + step])

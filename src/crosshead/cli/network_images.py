@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from crosshead.data.dataset import Array
 from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError
 from crosshead.data.image_source import Broken, skipped_note
+from crosshead.disk import writing
 
 MOST_IN_MEMORY = 1 << 29
 """Bytes of pixels; more lie in a file without a name, of which the system keeps in memory what there is room for."""
@@ -109,5 +111,8 @@ def _decoded(source: ImageSource, form: ImageForm, options: FitOptions, monitor:
 def _room(shape: tuple[int, int, int, int]) -> Pixels:
     if int(np.prod(shape)) <= MOST_IN_MEMORY:
         return np.empty(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile() as file:
+    with writing(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
+        # A full disk is an error here; later it would be a page that cannot be written, which ends the process.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
         return np.memmap(file, np.uint8, "w+", shape=shape)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +14,7 @@ from scipy import sparse
 from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths, feature_dtype
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
+from crosshead.data.mapped import TruncatedError, map_array
 
 FEATURE_NAMES = ("X", "x", "features", "data", "images", "embeddings", "X_train", "x_train", "Xtrain")
 LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets", "y_train", "ytrain", "train_labels")
@@ -196,28 +196,32 @@ def _damage(what: str, error: Exception) -> DataError:
 def load_npy(path: Path) -> Array:
     """A memory-mapped `.npy` file; DataError where it is damaged or pickled."""
     _check_present(path)
-    try:
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except Exception as error:  # see `_damage`
-        if "pickle" in str(error) or "object" in str(error):
-            raise _member_error(ValueError("Object arrays"), f"{path}:") from error
-        raise _damage(f"{path}: {_npy_damage(path)}", error) from error
+    with path.open("rb") as stream:
+        try:
+            return map_npy(stream)
+        except TruncatedError as error:
+            raise DataError(f"{path}: {error}") from error
+        except Exception as error:  # see `_damage`
+            if "Object arrays" in str(error):
+                raise _member_error(error, f"{path}:") from error
+            raise _damage(f"{path}: not a readable .npy file", error) from error
 
 
-def _npy_damage(path: Path) -> str:
-    """Say how many bytes are missing, where the header can still be read."""
-    unreadable = "not a readable .npy file"
-    try:
-        with path.open("rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            header = np.lib.format
-            read_header = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
-            shape, _, dtype = read_header(stream)
-            expected = stream.tell() + math.prod(shape) * dtype.itemsize
-    except Exception:  # the same damage once more
-        return unreadable
-    found = path.stat().st_size
-    return f"truncated: expected {expected} bytes, found {found}" if found < expected else unreadable
+def map_npy(stream: IO[bytes]) -> Array:
+    """The array that begins at a stream's position with NumPy's own header, memory-mapped.
+
+    Raises TruncatedError where the file is too short, other ValueErrors for Python objects and damaged headers.
+    """
+    version = np.lib.format.read_magic(stream)
+    # Later versions differ from the second in the letters of fields' names alone.
+    header = np.lib.format
+    read_header = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("Object arrays")
+    if dtype.itemsize == 0:
+        raise ValueError(f"its elements are of no size, {dtype}")  # of which an empty file holds any number
+    return np.asanyarray(map_array(stream, dtype, shape, fortran_order=fortran_order))
 
 
 def _load_sparse(path: Path) -> Any:

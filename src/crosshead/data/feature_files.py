@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.arrays import member, open_archive
+from crosshead.data.arrays import map_npy, member, open_archive
 from crosshead.data.checks import Place, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset, row_blocks
 from crosshead.data.errors import DataError, load_package
@@ -28,6 +28,13 @@ KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """The date of all members, so that the same features make the same bytes."""
+
+ALIGNMENT = 64
+LOCAL_HEADER, ZIP64_FIELD = 30, 20
+"""Bytes of an archive before a member's name and content, less its other extra fields."""
+
+PADDING_FIELD = 0xD935
+"""The number of the extra field that Android's zipalign introduced for this purpose."""
 
 GROUP_BYTES = 1 << 25
 """Features of one row group of a table."""
@@ -142,6 +149,8 @@ def _schema(arrow: Any, training: FeatureRows, test: FeatureRows | None, descrip
 
 def _write_member(archive: zipfile.ZipFile, name: str, values: Array) -> None:
     info = zipfile.ZipInfo(f"{name}.npy", FIXED_DATE)
+    assert archive.fp is not None  # the archive is open
+    info.extra = _padding(archive.fp.tell() + LOCAL_HEADER + len(info.filename) + ZIP64_FIELD)
     with archive.open(info, "w", force_zip64=True) as stream:
         header = {"descr": np.lib.format.dtype_to_descr(values.dtype), "fortran_order": False, "shape": values.shape}
         np.lib.format.write_array_header_1_0(stream, header)
@@ -150,6 +159,16 @@ def _write_member(archive: zipfile.ZipFile, name: str, values: Array) -> None:
             return
         for first, stop in row_blocks(values):
             stream.write(np.ascontiguousarray(values[first:stop]).tobytes())
+
+
+def _padding(start: int) -> bytes:
+    """An extra field of the archive that nobody reads, after which what would begin at ``start`` is aligned.
+
+    NumPy's own header keeps the alignment, so that the features can be mapped and computed with where they lie.
+    """
+    length = -start % ALIGNMENT
+    length += ALIGNMENT if 0 < length < 4 else 0
+    return struct.pack("<HH", PADDING_FIELD, length - 4) + bytes(length - 4) if length else b""
 
 
 def _archive_rows(archive: Any, path: Path, prefix: str, description: Mapping[str, Any]) -> Dataset:
@@ -173,11 +192,11 @@ def _mapped(archive: Any, name: str, path: Path) -> Array:
         name_length, extra_length = struct.unpack("<HH", stream.read(4))
         stream.seek(name_length + extra_length, 1)
         try:
-            np.lib.format.read_magic(stream)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            return np.memmap(path, dtype, "r", stream.tell(), shape)
-        except (ValueError, OSError) as error:
+            features = map_npy(stream)
+        except Exception as error:  # a damaged header can fail in almost any way
             raise DataError(f"{path}: array {name!r} cannot be read ({error}); is it truncated?") from error
+    # Archives of other writers may lay numbers across the places where a processor expects them.
+    return features if features.flags.aligned else member(archive, name, str(path))
 
 
 def _dataset(rows: FeatureRows, path: Path, description: Mapping[str, Any]) -> Dataset:

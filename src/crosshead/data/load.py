@@ -11,6 +11,7 @@ from crosshead.data import arrays, builtin, feature_files, idx, images, svmlight
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
 from crosshead.data.kinds import recognise
+from crosshead.data.mapped import refuse_shortened
 from crosshead.data.open_images import open_images, table_of_images
 
 Options = Mapping[str, Any]
@@ -68,8 +69,8 @@ def load(
     }
     kind, path = _kind(str(source))
     _check_options(kind, str(source), options)
-    dataset = _read(kind, path, str(source), options)
-    return _finish(dataset, encoding)
+    with refuse_shortened():
+        return _finish(_read(kind, path, str(source), options), encoding)
 
 
 def _kind(source: str) -> tuple[str, Path]:

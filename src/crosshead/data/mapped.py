@@ -1,18 +1,206 @@
-"""Pages of mapped files: held by nobody longer than a block of rows is read."""
+"""Mapped files: held in memory no longer than a block of rows is read, and refused where they become shorter meanwhile.
+
+A page of a mapped file that lies beyond the file's end raises SIGBUS in whichever thread reads it, which ends the
+process. The native module's handler puts zeros there instead and remembers the mapping (`native/mapped_files.cpp`);
+`check_mapped` and `refuse_shortened` then raise `DataError` before anything that was computed from them is shown or
+saved. Without the native module they compare sizes alone: a file that is cut within the block that is being read then
+still ends the process. A file whose content changes at the same size is not noticed.
+"""
 
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import count
+from typing import IO, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
+
+from crosshead.data.errors import DataError
+
+_numbers = count()
+
+
+class TruncatedError(ValueError):
+    """A file is shorter than what is to be read from it."""
+
+
+class MappedFile(mmap.mmap):
+    """The first ``length`` bytes of an open file, mapped for reading, under the native module's guard.
+
+    Raises ValueError where the file is shorter.
+    """
+
+    path: str
+    _number: int
+    _slot: int | None
+
+    def __new__(cls, stream: IO[bytes], length: int) -> MappedFile:
+        """Map an open file."""
+        pages = super().__new__(cls, stream.fileno(), length, access=mmap.ACCESS_READ)
+        pages.path, pages._number, pages._slot = str(stream.name), next(_numbers), None
+        native = _native()
+        if native is not None:
+            pages._slot = native.guard_mapping(_address(pages), length)
+        _live[pages._number] = pages
+        return pages
+
+    @property
+    def fault(self) -> str | None:
+        """What a person should know where pages were missing when they were read, or would be now."""
+        if self.size() < len(self):
+            return f"{self.path}: the file became shorter while it was read; read it again once nobody writes to it"
+        if _is_damaged(self._slot):
+            return (
+                f"{self.path}: a part could not be read: the file was cut and written anew meanwhile, or the disk "
+                "failed; read it again once nobody writes to it"
+            )
+        return None
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the interpreter's end little is left to work with
+            fault = self.fault
+            if fault is not None:
+                _gone[self._number] = fault
+        native = _native()
+        if native is not None and self._slot is not None:  # before the pages go: others may get the same addresses
+            native.unguard_mapping(self._slot)
+
+
+_live: WeakValueDictionary[int, MappedFile] = WeakValueDictionary()
+_gone: dict[int, str] = {}
+"""The faults of files whose mappings are gone."""
+
+_known: ContextVar[frozenset[int] | None] = ContextVar("known", default=None)
+"""What was known before the outermost block of `refuse_shortened` began."""
+
+
+def map_array(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], *, fortran_order: bool = False) -> Any:
+    """The array that lies in a file from the stream's position on, as a read-only memory map.
+
+    Raises TruncatedError where the file is too short for it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as stream:
+    ...     _ = stream.write(b"head" + np.arange(3.0).tobytes())
+    ...     _ = stream.seek(4)
+    ...     array = map_array(stream, np.dtype(float), (3,))
+    >>> array.tolist()
+    [0.0, 1.0, 2.0]
+    """
+    stream.flush()
+    offset = stream.tell()
+    expected = offset + dtype.itemsize * int(np.prod(shape, dtype=object))
+    found = stream.seek(0, 2)
+    stream.seek(offset)
+    if found < expected:
+        raise TruncatedError(f"truncated: expected {expected} bytes, found {found}")
+    if expected == offset:
+        return np.empty(shape, dtype, order="F" if fortran_order else "C")
+    pages = MappedFile(stream, expected)
+    # Of NumPy's own type: joblib hands such arrays to its processes by name, not by content.
+    array: Any = np.ndarray.__new__(
+        np.memmap, shape, dtype, buffer=pages, offset=offset, order="F" if fortran_order else "C"
+    )
+    array._mmap, array.filename, array.offset, array.mode = pages, stream.name, offset, "r"
+    return array
+
+
+def check_mapped(rows: Any) -> None:
+    """DataError where ``rows``, or what they were chosen from, are mapped from a file that became shorter.
+
+    Examples
+    --------
+    >>> check_mapped(np.ones((3, 2)))
+    """
+    if not _live:
+        return
+    base: Any = getattr(rows, "features", rows)  # of `ChosenRows`
+    while isinstance(base, np.ndarray):
+        base = base.base
+    fault = base.fault if isinstance(base, MappedFile) else None
+    if fault is not None:
+        raise DataError(fault)
+
+
+@contextmanager
+def refuse_shortened() -> Iterator[None]:
+    """DataError at the end of the block where any mapped file became shorter within it.
+
+    It takes the place of an error that the block ends in: what zeros lead to says nothing.
+
+    Examples
+    --------
+    >>> with refuse_shortened():
+    ...     pass
+    """
+    before = frozenset(_faults())
+    token = _known.set(before) if _known.get() is None else None
+    try:
+        yield
+        _refuse_others(before)
+    except Exception as error:
+        _refuse_others(before, error)
+        raise
+    finally:
+        if token is not None:
+            _known.reset(token)
+
+
+def refuse_output() -> None:
+    """DataError where a mapped file became shorter within the outermost block of `refuse_shortened`, if there is one.
+
+    Whoever moves an output into its place calls it right before: what was computed from missing pages is never saved.
+
+    Examples
+    --------
+    >>> with refuse_shortened():
+    ...     refuse_output()
+    """
+    known = _known.get()
+    if known is not None:
+        _refuse_others(known)
+
+
+def _refuse_others(before: frozenset[int], error: Exception | None = None) -> None:
+    for number, fault in _faults().items():
+        if number not in before:
+            raise DataError(fault) from error
+
+
+def _faults() -> dict[int, str]:
+    live = {number: pages.fault for number, pages in list(_live.items())}
+    return {**_gone, **{number: fault for number, fault in live.items() if fault is not None}}
+
+
+def _is_damaged(slot: int | None) -> bool:
+    native = _native()
+    return native is not None and slot is not None and bool(native.is_mapping_damaged(slot))
+
+
+@cache
+def _native() -> Any | None:
+    return import_module("crosshead._native") if find_spec("crosshead._native") is not None else None
+
+
+def _address(pages: mmap.mmap) -> int:
+    return int(np.frombuffer(pages, dtype=np.uint8).ctypes.data)
 
 
 def release(rows: Any) -> None:
     """Take a block of rows that is mapped from a file out of this process's memory; anything else is left alone.
 
     The system keeps the pages as long as it has room for them, and reads them again where they are asked for again:
-    what counts as this process's memory stays small, however large the file.
+    what counts as this process's memory stays small, however large the file. Raises DataError where the file has become
+    shorter.
 
     Examples
     --------
@@ -21,11 +209,11 @@ def release(rows: Any) -> None:
     >>> float(rows.sum())
     6.0
     """
+    check_mapped(rows)
     pages = _mapping(rows)
     if pages is None or not hasattr(mmap, "MADV_DONTNEED"):
         return
-    begin = np.frombuffer(pages, dtype=np.uint8).ctypes.data
-    offset = rows.ctypes.data - begin
+    offset = rows.ctypes.data - _address(pages)
     first = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
     last = (offset + rows.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if last > first:

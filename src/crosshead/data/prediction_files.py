@@ -14,6 +14,7 @@ from crosshead.data.csv_tables import read_csv
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.kinds import kind_of_file
+from crosshead.data.mapped import refuse_shortened
 from crosshead.data.prediction_columns import ROW_NAMES, Wanted, labels_of_array, predictions_of_table
 from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions
 
@@ -57,6 +58,11 @@ def read_predictions(
     ['cat', 'dog']
     """
     wanted = Wanted(target, row_id, ignore, scores, target_required)
+    with refuse_shortened():
+        return _read(source, wanted)
+
+
+def _read(source: Any, wanted: Wanted) -> Predictions:
     name, path = str(source), Path(source)
     pair = None if path.exists() else arrays.split_pair(name)
     if pair is not None:
@@ -70,7 +76,7 @@ def read_predictions(
         return _read_npz(path, wanted)
     if kind == "npy":
         siblings = arrays.sibling_labels(path)
-        if siblings is None and target_required:
+        if siblings is None and wanted.target_required:
             raise DataError(f"{name}: no labels; name both files, as {path.name},y.npy")
         return _read_pair(path, siblings, name, wanted)
     if kind not in ("csv", "parquet", "arrow", "arrow-stream"):

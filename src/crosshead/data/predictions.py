@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crosshead.data.checks import Place, class_positions
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
-from crosshead.data.mapped import release
+from crosshead.data.mapped import check_mapped, release
 from crosshead.data.probabilities import first_fault
 
 Kind = Literal["probabilities", "scores"]
@@ -101,7 +101,11 @@ class Predictions:
         step = block_rows or max(1, BLOCK_ELEMENTS // self.outputs.shape[1])
         for first in range(0, self.n_rows, step):
             block = np.asarray(self.outputs[first : first + step])
-            yield first, self._checked(block.astype(np.float64, copy=False), first)
+            try:
+                checked = self._checked(block.astype(np.float64, copy=False), first)
+            finally:  # before a fault in what is there in the place of missing pages
+                check_mapped(block)
+            yield first, checked
             release(block)
 
     def fingerprint(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from crosshead.data.csv_tables import first_line, read_csv
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.label_text import TARGET_NAMES, labels_of_text
+from crosshead.data.mapped import MappedFile
 
 
 def read_table(
@@ -168,7 +170,7 @@ def table_labels(
         return as_labels(values, name, place)
     if learned_type == "str" and types.is_integer(column.type):
         column = column.cast(pyarrow.string())
-    values = column.to_numpy()
+    values = np.array(column.to_numpy())  # not a view of a mapped file, which would hold all of it
     return as_labels(values.astype(np.str_) if values.dtype.kind == "O" else values, name, place)
 
 
@@ -195,7 +197,12 @@ def _open_binary(pyarrow: Any, path: Path, table_format: str) -> Any:
         parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
         with parquet.ParquetFile(path) as file:
             return file.read()
-    with pyarrow.memory_map(str(path)) as stream:
+    with path.open("rb") as file, pyarrow.BufferReader(_mapped(pyarrow, file)) as stream:
         if table_format == "arrow-stream":
             return pyarrow.ipc.open_stream(stream).read_all()
         return pyarrow.ipc.open_file(stream).read_all()
+
+
+def _mapped(pyarrow: Any, file: IO[bytes]) -> Any:
+    """An Arrow buffer of a whole file, mapped; the tables read from it keep the mapping."""
+    return pyarrow.py_buffer(MappedFile(file, os.fstat(file.fileno()).st_size))

@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
+from crosshead.data.mapped import check_mapped
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
@@ -93,6 +94,7 @@ class NativeEngine:
         out = np.empty((last - first, bias.shape[0]), dtype=self.data.features.dtype)
         weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
         _native.scores(self.instruction_set, self._features, first, last, weight, bias, self._threads, out)
+        check_mapped(self.data.features)
         return out
 
     def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
@@ -106,6 +108,7 @@ class NativeEngine:
             threads=self._threads,
             out=out,
         )
+        check_mapped(features)
         return out
 
     @property
@@ -139,6 +142,7 @@ class NativeEngine:
             sweeps=sweeps,
             seed=ascent.sweeps,
         )
+        check_mapped(ascent.data.features)
         ascent.count(sweeps, largest)
 
 
@@ -146,8 +150,10 @@ def _handle(features: Any) -> Any:
     if isinstance(features, ChosenRows):
         return _native.chosen_rows(_handle(features.features), features.rows)
     if isinstance(features, np.ndarray):
-        return _native.dense_features(np.asarray(features))
+        # Numbers that are not aligned, as some files have them, are copied: processors may refuse them.
+        return _native.dense_features(np.require(features, requirements="A"))
     indices, starts = features.indices, features.indptr
     if indices.dtype != starts.dtype:
         indices, starts = indices.astype(np.int64), starts.astype(np.int64)
-    return _native.csr_features(features.data, indices, starts, features.shape[1])
+    values, indices, starts = (np.require(part, requirements="A") for part in (features.data, indices, starts))
+    return _native.csr_features(values, indices, starts, features.shape[1])

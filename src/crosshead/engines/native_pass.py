@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from crosshead import _native
+from crosshead.data.mapped import check_mapped
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import PassSums
 from crosshead.losses.protocol import Array, Float, PassLoss
@@ -33,7 +34,7 @@ def native_pass(
         features=features,
         labels=labels,
         soft_target=soft,
-        sample_weight=data.sample_weight,
+        sample_weight=None if data.sample_weight is None else _in_order(data.sample_weight, np.float64),
         weight=np.ascontiguousarray(weight),
         bias=np.ascontiguousarray(bias),
         loss=name,
@@ -45,11 +46,17 @@ def native_pass(
         weight_gradient=weight_gradient,
         bias_gradient=bias_gradient,
     )
+    check_mapped(data.features)
     return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
 
 
 def _targets(target: Array) -> tuple[Array | None, Array | None]:
     if target.ndim == 1:
-        return np.ascontiguousarray(target, dtype=np.int32), None
+        return _in_order(target, np.int32), None
     # Coefficients of second-order models may be single; targets of a loss are double, as the losses say.
-    return None, np.ascontiguousarray(target, dtype=target.dtype if target.dtype == np.float32 else np.float64)
+    return None, _in_order(target, target.dtype if target.dtype == np.float32 else np.float64)
+
+
+def _in_order(values: Array, dtype: Any) -> Array:
+    """The values as the kernels read them, copied where they are not contiguous or not aligned."""
+    return np.require(values, dtype, ["C", "A"])

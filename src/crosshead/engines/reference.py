@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 
+from crosshead.data.mapped import check_mapped
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent, ascend
@@ -49,11 +50,14 @@ class ReferenceEngine:
         step = max(1, BLOCK_BYTES // (8 * max(1, self.data.n_classes)))
         for first in range(0, self.data.n_rows, step):
             sums = _add_block(sums, self.data.block(first, first + step), weight, bias, loss, sharp)
+            check_mapped(self.data.features)
         return sums
 
     def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
         """Scores of rows first … last − 1 in float64."""
-        return _scores(self.data.features[first:last], weight, bias)
+        scores = _scores(self.data.features[first:last], weight, bias)
+        check_mapped(self.data.features)
+        return scores
 
     def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
@@ -63,6 +67,7 @@ class ReferenceEngine:
         for first in range(0, rows, step):
             block = features[first : first + step]
             gram += (block * row_weight[first : first + step, None]).T @ block
+            check_mapped(features)
         return gram
 
     @property
@@ -73,6 +78,7 @@ class ReferenceEngine:
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Sweeps of dual coordinate ascent."""
         ascend(ascent, sweeps)
+        check_mapped(ascent.data.features)
 
 
 def _scores(features: Array, weight: Float, bias: Float) -> Float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.data.mapped import check_mapped
 from crosshead.engines import TrainingData, make_engine
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses.protocol import Float, Loss
@@ -60,6 +61,7 @@ def train(
         (weight, bias), spent = solve(reduction.data, lowered, REDUCED_SHARE * tol, None)
         start = reduction.lift(weight), bias
     (weight, bias), result = solve(data, start, tol, spent)
+    check_mapped(data.features)  # the engines look after each pass; here are the readers between them
     if result.status != "converged":
         warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=3)
     # Of the many biases that say the same, the one whose mean is zero.
