@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 
 from crosshead.backbones.embedding import cache_folder
 from crosshead.backbones.protocol import Backbone
+from crosshead.disk import atomic_write
 
 FILE = "backbones.json"
 MOST = 500
@@ -34,12 +34,8 @@ def remember(backbone: Backbone) -> None:
         places.pop(fingerprint, None)
         kept = dict(list({**places, fingerprint: place}.items())[-MOST:])
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{FILE}.{secrets.token_hex(4)}.tmp")
-        try:
+        with atomic_write(file) as temporary:
             temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
     except (OSError, ValueError, RuntimeError):  # no home, no room, no right to write, a name that is no text
         return
 

@@ -98,7 +98,6 @@ def partial_folder(output: Path, key: str) -> Iterator[Path]:
     It goes once the block ends well, and stays where it does not. Two runs never share one.
     """
     folder = hidden_sibling(output, "partial")
-    refuse_links(folder, output)
     with _locked(folder, output):
         _claim(folder, key)
         yield folder
@@ -115,7 +114,8 @@ def remove_left_behind(output: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, output: Path) -> Iterator[None]:
-    """Make the folder where there is none, and hold its lock; DataError where another run does."""
+    """Make the folder where there is none, and hold its lock; DataError where another run does, and for links."""
+    refuse_links(folder, output)
     lock = None
     while lock is None:
         folder.mkdir(exist_ok=True)
