@@ -377,3 +377,9 @@ def test_the_module_is_the_only_one_that_moves_files_into_place() -> None:
             text = path.read_text()
             for word in ("os.replace(", "os.rename(", ".tmp", "token_hex", "mkstemp", "mkdtemp", "NamedTemporaryFile"):
                 assert word not in text, f"{path}: {word}; write through crosshead.disk"
+
+
+def test_it_imports_nothing_that_writes_through_it() -> None:
+    program = "import crosshead.disk, sys; print([name for name in sys.modules if name.startswith('crosshead.')])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "['crosshead.disk']\n"

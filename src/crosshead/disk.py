@@ -17,11 +17,13 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from crosshead.data.mapped import refuse_output
+ASKED: list[Callable[[], None]] = []
+"""Called when an output is complete, before it gets its name: an exception leaves what was there. Whoever knows of a
+reason why an output must not appear adds a function; this module imports none of them."""
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 _TOKEN = "0123456789abcdef"  # in its place stand as many random digits
@@ -61,7 +63,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     Raises
     ------
     DataError
-        Where what was written may come from the missing pages of a mapped file, see `refuse_output`.
+        Where what was written may come from the missing pages of a mapped file, see `crosshead.data.mapped`.
     OSError
         It names ``path``. Where that is write-protected, a folder, a pipe or a device, before the block begins.
 
@@ -78,7 +80,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """
     with _temporary(path, is_folder=False) as (place, temporary, descriptor):
         yield temporary
-        refuse_output()
+        _ask()
         os.fsync(descriptor)
         os.replace(temporary, place)
         _sync(place.parent)
@@ -103,7 +105,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """
     with _temporary(path, is_folder=True) as (place, temporary, _):
         yield temporary
-        refuse_output()
+        _ask()
         for file in (*temporary.iterdir(), temporary):
             _sync(file)
         _put_in_place(temporary, place)
@@ -111,6 +113,11 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         with suppress(OSError):
             _remove(backup_of(place))
         _sync(place.parent)
+
+
+def _ask() -> None:
+    for function in ASKED:
+        function()
 
 
 def backup_of(folder: Path) -> Path:

@@ -95,7 +95,7 @@ def test_evaluate_predictions(crosshead: Any, cutter: Any, tmp_path: Path) -> No
 def test_features_of_images(crosshead: Any, cutter: Any, tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(3000, 60)).astype(np.float32)
     rows = FeatureRows(X, [str(row) for row in range(3000)], np.arange(3000) % 3)
-    description = {"fingerprint": "0", "output": "f", "preprocessing": {}}
+    description = {"kind": "onnx", "name": "net", "output": "f", "fingerprint": 64 * "0", "preprocessing": {}}
     write_archive(tmp_path / "f.npz", rows, None, description)
     before = sorted(os.listdir(tmp_path))
     cutter.at_call(fitting, "train", tmp_path / "f.npz", SIZE)

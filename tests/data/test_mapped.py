@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from crosshead.losses import get_loss
 
 MEGABYTE = 1 << 20
 SHORTER = "the file became shorter while it was read"
+BACKBONE = {"kind": "onnx", "name": "net.onnx", "output": "f", "fingerprint": 64 * "0", "preprocessing": {}}
 needs_native = pytest.mark.skipif(find_spec("crosshead._native") is None, reason="the guard is in the native module")
 SMAPS = Path("/proc/self/smaps")
 
@@ -190,7 +192,7 @@ def save_labels(folder: Path) -> Path:
 def save_features(folder: Path) -> Path:
     X = np.random.default_rng(0).normal(size=(3000, 60)).astype(np.float32)
     part = FeatureRows(X, [str(row) for row in range(3000)], np.arange(3000) % 3)
-    write_archive(folder / "X.npz", part, None, {"fingerprint": "0"})
+    write_archive(folder / "X.npz", part, None, BACKBONE)
     return folder / "X.npz"
 
 
@@ -277,7 +279,7 @@ def test_labels_of_a_table_do_not_hold_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a", "ab", "abc", "abcd"])
 def test_features_lie_aligned_in_their_archive(tmp_path: Path, name: str) -> None:
     X = np.arange(12, dtype=np.float32).reshape(4, 3)
-    write_archive(tmp_path / "f.npz", FeatureRows(X, [name] * 4, np.arange(4)), None, {"fingerprint": name})
+    write_archive(tmp_path / "f.npz", FeatureRows(X, [name] * 4, np.arange(4)), None, BACKBONE)
     with np.load(tmp_path / "f.npz") as archive:
         np.testing.assert_array_equal(archive["features"], X)
     data = read_feature_archive(tmp_path / "f.npz")
@@ -287,7 +289,7 @@ def test_features_lie_aligned_in_their_archive(tmp_path: Path, name: str) -> Non
 
 def test_features_that_do_not_lie_aligned_are_read_into_memory(tmp_path: Path) -> None:
     X = np.arange(12, dtype=np.float32).reshape(4, 3)
-    arrays = {"features": X, "names": np.array(list("abcd")), "backbone": np.array('{"fingerprint": "0"}')}
+    arrays = {"features": X, "names": np.array(list("abcd")), "backbone": np.array(json.dumps(BACKBONE))}
     for name in ("f", "fg", "fgh", "fghi"):  # before the features: one of these lengths is not aligned
         np.savez(tmp_path / "f.npz", **{name: np.zeros(3, np.uint8)}, **arrays)
         features = read_feature_archive(tmp_path / "f.npz").features

@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from crosshead.data.errors import DataError
+from crosshead.disk import ASKED
 
 _numbers = count()
 
@@ -158,7 +159,7 @@ def refuse_shortened() -> Iterator[None]:
 def refuse_output() -> None:
     """DataError where a mapped file became shorter within the outermost block of `refuse_shortened`, if there is one.
 
-    Whoever moves an output into its place calls it right before: what was computed from missing pages is never saved.
+    `crosshead.disk` calls it before an output gets its name: what was computed from missing pages is never saved.
 
     Examples
     --------
@@ -168,6 +169,9 @@ def refuse_output() -> None:
     known = _known.get()
     if known is not None:
         _refuse_others(known)
+
+
+ASKED.append(refuse_output)
 
 
 def _refuse_others(before: frozenset[int], error: Exception | None = None) -> None:
