@@ -1,4 +1,4 @@
-"""Sparse matrices whose arrays contradict each other: refused where they enter, before SciPy or a kernel follows them."""
+"""Sparse matrices whose arrays contradict each other are refused where they enter, before anything follows them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def values_missing(damaged: Any) -> None:
     damaged.data = damaged.data[:-3].copy()
 
 
-COMPRESSED = (index_beyond, index_negative, starts_beyond, starts_falling, starts_negative, starts_missing, values_missing)
+STARTS = (starts_beyond, starts_falling, starts_negative, starts_missing)
+COMPRESSED = (index_beyond, index_negative, *STARTS, values_missing)
 DAMAGE = [(kind, damage) for kind in ("csr", "csc", "bsr") for damage in COMPRESSED]
 DAMAGE += [("coo", damage) for damage in (index_beyond, index_negative, values_missing)]
 
