@@ -37,14 +37,12 @@ def images(shape: tuple[int, ...]) -> bytes:
     return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 
-LINE = b"1 " + b" ".join(b"%d:1" % index for index in range(1, 500)) + b"\n"
 STREAMS = {
     "images-idx3-ubyte.gz": (images((4, 4, 5)), b"\0", "damaged: expected 96 bytes, found"),
     "all-images-idx3-ubyte.gz": (images((256, 1024, 1024)), b"\0", "unpacks to"),
     "a.csv.gz": (b"a,b,y\n", b"1,1,1\n", "unpacks to"),
     "word.csv.gz": (b'a,b,y\n1,1,"', b"x", "longer than a megabyte"),
     "header.csv.gz": (b"a" * MEGABYTE, b"x", "no header of column names"),
-    "a.svm.gz": (b"", LINE, "unpacks to"),
     "comment.svm.gz": (b"1 1:1\n#", b"x", "unpacks to"),
 }
 

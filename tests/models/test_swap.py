@@ -27,31 +27,31 @@ def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def test_only_our_folders_are_replaced(tmp_path: Path) -> None:
     place = tmp_path / "m"
     place.mkdir()
-    make("hinge").save(place)
     make("softmax").save(place)
-    assert Model.load(place).loss == "softmax"
+    make("hinge").save(place)
+    assert Model.load(place).loss == "hinge"
     assert os.listdir(tmp_path) == ["m"]
     (place / "thoughts.txt").write_text("mine")
     with pytest.raises(ModelError, match=r"m: the folder also holds 'thoughts\.txt'"):
-        make("hinge").save(place)
+        make("softmax").save(place)
     assert (place / "thoughts.txt").read_text() == "mine"
     other = tmp_path / "other"
     other.mkdir()
     (other / "model.json").write_text('{"format": "layers-model"}')
     with pytest.raises(ModelError, match="other: the folder holds something else than a model"):
-        make("hinge").save(other)
+        make("softmax").save(other)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="file: a file is in the way"):
-        make("hinge").save(tmp_path / "file")
+        make("softmax").save(tmp_path / "file")
     assert sorted(os.listdir(tmp_path)) == ["file", "m", "other"]
 
 
 def test_a_link_to_a_model_stays_a_link(tmp_path: Path) -> None:
-    make("hinge").save(tmp_path / "real")
+    make("softmax").save(tmp_path / "real")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    make("softmax").save(tmp_path / "link")
+    make("hinge").save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert Model.load(tmp_path / "real").loss == "softmax"
+    assert Model.load(tmp_path / "real").loss == "hinge"
 
 
 class Killed(BaseException):
@@ -111,13 +111,13 @@ def test_a_stale_backup_is_not_taken_for_a_removed_model(tmp_path: Path) -> None
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make("hinge").save(tmp_path / "m")
+    make("softmax").save(tmp_path / "m")
 
     def full_disk(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("crosshead.models.folder.write_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        make("softmax").save(tmp_path / "m")
+        make("hinge").save(tmp_path / "m")
     assert os.listdir(tmp_path) == ["m"]
-    assert Model.load(tmp_path / "m").loss == "hinge"
+    assert Model.load(tmp_path / "m").loss == "softmax"

@@ -89,7 +89,8 @@ def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None) -> dict[str,
     if learned is None:
         return {}
     arrow_types = {"category": pyarrow.string(), "number": pyarrow.float64(), "boolean": pyarrow.bool_()}
-    return {str(column["name"]): arrow_types[column["kind"]] for column in learned["columns"]}
+    held = [column for column in learned["columns"] if column["kind"] in arrow_types]  # text holds no lists
+    return {str(column["name"]): arrow_types[column["kind"]] for column in held}
 
 
 def _cast_columns(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> Any:

@@ -12,7 +12,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO
 
-from crosshead.data.limits import limited
+from crosshead.data.limits import in_words, limited
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -53,7 +53,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 def read_regular(path: Path, most: int) -> bytes:
     """The content of a file that is one and holds at most so many bytes; OSError otherwise, see `open_regular`."""
     with open_regular(path) as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise OSError(0, f"more than {most} bytes", str(path))
-    return content
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise OSError(0, f"{in_words(size)}, more than {in_words(most)}", str(path))
+        return stream.read(size)
