@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.arrays import map_npy, member, open_archive
+from crosshead.data.archives import Archive, member, open_archive
+from crosshead.data.arrays import map_npy
 from crosshead.data.checks import Place, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset, row_blocks
 from crosshead.data.errors import DataError, load_package
@@ -171,7 +172,7 @@ def _padding(start: int) -> bytes:
     return struct.pack("<HH", PADDING_FIELD, length - 4) + bytes(length - 4) if length else b""
 
 
-def _archive_rows(archive: Any, path: Path, prefix: str, description: Mapping[str, Any]) -> Dataset:
+def _archive_rows(archive: Archive, path: Path, prefix: str, description: Mapping[str, Any]) -> Dataset:
     features = _mapped(archive, f"{prefix}features", path)
     names = [str(name) for name in member(archive, f"{prefix}names", str(path))]
     check_lengths(len(features), len(names), (f"{prefix}features", f"{prefix}names"), str(path))
@@ -182,7 +183,7 @@ def _archive_rows(archive: Any, path: Path, prefix: str, description: Mapping[st
     return _dataset(FeatureRows(features, names, labels), path, description)
 
 
-def _mapped(archive: Any, name: str, path: Path) -> Array:
+def _mapped(archive: Archive, name: str, path: Path) -> Array:
     """A member of an uncompressed archive as a memory map, of any other as an array."""
     info = archive.zip.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED:

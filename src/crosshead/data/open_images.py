@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.data import arrays, builtin, idx
+from crosshead.data.archives import Archive, member, open_archive
 from crosshead.data.checks import Place, as_labels, check_lengths
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
@@ -165,7 +166,7 @@ def _open_idx(path: Path) -> ImageSource:
 
 def _open_archive(path: Path, target: str | None) -> ImageSource:
     source = str(path)
-    with arrays.open_archive(path) as archive:
+    with open_archive(path) as archive:
         names = list(archive.files)
         image_name = arrays.choose_name(names, arrays.FEATURE_NAMES, "images", "X", source)
         if image_name is None:
@@ -179,10 +180,10 @@ def _open_archive(path: Path, target: str | None) -> ImageSource:
         return _with(opened, _of_members(archive, test_name, test_label_name, source))
 
 
-def _of_members(archive: Any, image_name: str, label_name: str | None, source: str) -> ImageSource:
-    pixels, labels = arrays.member(archive, image_name, source), None
+def _of_members(archive: Archive, image_name: str, label_name: str | None, source: str) -> ImageSource:
+    pixels, labels = member(archive, image_name, source), None
     if label_name is not None:
-        labels = as_labels(arrays.member(archive, label_name, source), label_name, Place(source))
+        labels = as_labels(member(archive, label_name, source), label_name, Place(source))
         check_lengths(len(pixels), labels.size, (image_name, label_name), source)
     return _of_array(pixels, image_name, labels, source)
 
@@ -199,18 +200,15 @@ def _of_array(pixels: Array, name: str, labels: Array | None, source: str) -> Im
 
 def _archive_of_images(path: Path) -> bool:
     """Whether the features of an archive have the shape of images; reads their header alone."""
-    with arrays.open_archive(path) as archive:
+    with open_archive(path) as archive:
         name = arrays.choose_name(list(archive.files), arrays.FEATURE_NAMES, "images", "X", str(path))
         if name is None:
             return False
         try:
-            with archive.zip.open(f"{name}.npy") as stream:
-                version = np.lib.format.read_magic(stream)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(stream)
-        except Exception:  # a damaged header fails in almost any way, and its reader tells it best
+            header = archive.header(name)
+        except DataError:  # its reader tells it best
             return False
-    return len(shape) in (3, 4) and dtype == np.uint8
+    return len(header.shape) in (3, 4) and header.dtype == np.uint8
 
 
 def _open_table(path: Path, target: str | None) -> ImageSource:

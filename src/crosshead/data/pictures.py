@@ -14,6 +14,8 @@ from crosshead.data.checks import Place
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import Picture, Pixels
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.files import open_regular
+from crosshead.data.parquet_files import check_row_groups
 
 IMAGE_COLUMNS = ("image", "img", "picture")
 _PIECE = 1 << 20
@@ -82,6 +84,7 @@ class TablePictures:
         self._path, self._column = path, column
         self._file: Any = parquet.ParquetFile(path)
         metadata = self._file.metadata
+        check_row_groups(path, metadata)
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
         self._group = -1
@@ -188,7 +191,7 @@ def digest_picture(digest: Any, picture: Picture) -> None:
         inner.update(picture)
     else:
         try:
-            with picture.open("rb") as stream:
+            with open_regular(picture) as stream:
                 while piece := stream.read(_PIECE):
                     inner.update(piece)
         except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.data import arrays, tables
+from crosshead.data.archives import member, open_archive
 from crosshead.data.checks import Place, check_lengths
 from crosshead.data.csv_tables import read_csv
 from crosshead.data.dataset import Array
@@ -98,27 +99,27 @@ def _read_pair(outputs_path: Path, labels_path: Path | None, source: str, wanted
 
 def _read_npz(path: Path, wanted: Wanted) -> Predictions:
     source = str(path)
-    with arrays.open_archive(path) as archive:
+    with open_archive(path) as archive:
         names = list(archive.files)
         held = [name for name in names if name in PROBABILITY_ARRAYS + SCORE_ARRAYS]
         if len(held) != 1:
             found = arrays.listed(held or names)
             raise DataError(f"{source}: which array holds the predictions? found {found}; name one 'proba' or 'scores'")
-        outputs = arrays.member(archive, held[0], source)
+        outputs = member(archive, held[0], source)
         _check_matrix(outputs, held[0], source)
-        classes = arrays.member(archive, "classes", source) if "classes" in names else np.arange(outputs.shape[1])
+        classes = member(archive, "classes", source) if "classes" in names else np.arange(outputs.shape[1])
         label_name = arrays.label_name_of(names, wanted.target, source)
         if label_name is None and wanted.target_required:
             raise DataError(f"{source}: no array of labels; found {arrays.listed(names)}; say --target NAME")
         target = None
         if label_name is not None:
-            values = arrays.member(archive, label_name, source)
+            values = member(archive, label_name, source)
             check_lengths(len(outputs), len(values), (held[0], label_name), source)
             target = labels_of_array(values, label_name, classes, Place(source))
         row_id = wanted.row_id or next((name for name in names if name in ROW_NAMES), None)
         if row_id is not None and row_id not in names:
             raise DataError(f"{source}: no array {row_id!r}; found {arrays.listed(names)}")
-        row_names = None if row_id is None else arrays.member(archive, row_id, source)
+        row_names = None if row_id is None else member(archive, row_id, source)
     kind: Kind = "scores" if wanted.scores or held[0] in SCORE_ARRAYS else "probabilities"
     return Predictions(outputs, classes, target, kind=kind, row_names=row_names, source=source)
 

@@ -1,0 +1,77 @@
+"""Parquet files: what they unpack to is asked of their metadata, and of their dictionaries, before it is allocated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crosshead.data.errors import load_package
+from crosshead.data.limits import check_unpacked
+
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_OFFSET_BYTES = 4
+
+
+def read_parquet(path: Path) -> Any:
+    """The whole file as an Arrow table, with its words as plain text; DataError where it unpacks to far too much.
+
+    A word that occurs in a million rows lies in the file once, so words are read as positions in the file's own
+    dictionaries, and become text once their lengths have been added up.
+    """
+    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    with parquet.ParquetFile(path) as file:
+        check_row_groups(path, file.metadata)
+        words = _word_columns(file)
+    with parquet.ParquetFile(path, read_dictionary=words) as file:
+        table = file.read()
+    table.validate(full=True)  # positions that point anywhere would crash the process
+    check_words(path, table)
+    for name in words:
+        column = table.column(name)
+        table = table.set_column(table.column_names.index(name), name, column.cast(column.type.value_type))
+    return table
+
+
+def check_words(path: Path, table: Any) -> None:
+    """Raise DataError where words that are positions in dictionaries would become too much plain text."""
+    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    positions = [column for column in table.columns if types.is_dictionary(column.type)]
+    words = [column for column in positions if _is_words(types, column.type.value_type)]
+    check_unpacked(str(path), sum(map(_text_bytes, words)), path.stat().st_size)
+
+
+def check_row_groups(path: Path, metadata: Any) -> None:
+    """Raise DataError where the columns unpack to more than the file's size explains, as its metadata says."""
+    total = 0
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for number in range(row_group.num_columns):
+            column = row_group.column(number)
+            encoded = max(0, column.total_uncompressed_size)
+            total += max(encoded, column.num_values * _width(metadata.schema.column(number)))
+    check_unpacked(str(path), total, path.stat().st_size)
+
+
+def _width(column: Any) -> int:
+    if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
+        return int(column.length)
+    return _WIDTHS.get(column.physical_type, _OFFSET_BYTES)
+
+
+def _word_columns(file: Any) -> list[str]:
+    """The columns of text or bytes, but for those in lists or structs."""
+    types = load_package("pyarrow", "pyarrow", "reading Parquet").types
+    names = [field.name for field in file.schema_arrow if _is_words(types, field.type)]
+    return [name for name in names if names.count(name) == 1 and "." not in name]
+
+
+def _is_words(types: Any, arrow_type: Any) -> bool:
+    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def _text_bytes(column: Any) -> int:
+    """How many bytes the words of a column of positions have, repetitions counted."""
+    compute = load_package("pyarrow.compute", "pyarrow", "reading Parquet")
+    lengths = [compute.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
+    return sum(compute.sum(chunk).as_py() or 0 for chunk in lengths)
