@@ -78,7 +78,8 @@ class Bench:
         place = str(memory) if memory.is_dir() and os.access(memory, os.W_OK) else None
         self.base = Path(tempfile.mkdtemp(prefix="crosshead-fuzz-", dir=place)).resolve()
         self.folder = self.base / "case"
-        (self.base / "secret.csv").write_text("a,target\n1,x\n2,y\n")
+        self.secret = self.base / "secret.csv"
+        self.secret.write_text("a,target\n1,x\n2,y\n" * 100)
 
     def close(self) -> None:
         """Remove it."""
@@ -110,6 +111,7 @@ class Bench:
         """Run a case in this process, which it may end."""
         tempfile.tempdir = str(self.folder)
         os.environ["CROSSHEAD_CACHE"] = str(self.folder / ".cache")
+        os.utime(self.secret, (0, 1))
         with self.laid_down(case) as files:
             honest = max(editing.size(case.seed.files), editing.size(files))
             target, seed, options = targets.TARGETS[case.target], case.seed, case.options
@@ -118,6 +120,8 @@ class Bench:
             )
             if not verdict.failed and (self.folder / "EXECUTED").exists():
                 verdict.outcome, verdict.message = "code", "the module in the working folder was imported"
+        if self.secret.stat().st_atime > 0 and not verdict.failed:  # C++ opens files without Python's knowing
+            verdict.outcome, verdict.message = "outside", f"a file outside the folder was read ({verdict.message[:100]})"
         strays = sorted(entry.name for entry in self.base.iterdir() if entry.name not in ("secret.csv", "log", "stderr"))
         if strays and not verdict.failed:
             verdict.outcome, verdict.message = "outside", f"written outside the folder: {', '.join(strays)[:200]}"

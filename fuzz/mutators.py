@@ -131,7 +131,8 @@ Propose = Callable[[random.Random, str, bytes], Edit]
 def propose(generator: random.Random, files: Files, kinds: list[str], sources: Callable[[str], Files]) -> list[Edit]:
     """One to four edits of a seed's files."""
     count = generator.choice((1, 1, 1, 1, 2, 2, 3, 4))
-    edits: list[Edit] = []
+    known = _attacks(files)
+    edits: list[Edit] = list(generator.choice(known)) if known and generator.random() < 0.1 else []
     for _ in range(count):
         name = _file(generator, files)
         content = files[name]
@@ -145,6 +146,35 @@ def propose(generator: random.Random, files: Files, kinds: list[str], sources: C
         else:
             edits.append(of_file(generator, name, content))
     return edits
+
+
+def _attacks(files: Files) -> list[list[Edit]]:
+    """What an attacker would try first where a file names other files, modules or sizes; several edits belong together."""
+    found: list[list[Edit]] = []
+    places = (SECRET, "/etc/passwd", "/dev/zero", "x/../../secret.csv", f"file://{SECRET}", "", ".", "..", "net.onnx")
+    document = files.get("model/model.json")
+    if isinstance(document, bytes) and b'"backbone"' in document:
+        where = ["encoding", "backbone"]
+        for module in (f"torch:{CANARY}:touch", "torch:os:abort", f"torch:{CANARY}.py:touch", f"{CANARY}:touch"):
+            for kind in ("torch", "onnx", "cnn"):
+                path = ["json-set", "model/model.json", [*where, "path"], module]
+                found.append([["json-set", "model/model.json", [*where, "kind"], kind], path])
+        for place in places:
+            found.append([["json-set", "model/model.json", [*where, "path"], place]])
+    for name, content in files.items():
+        if name.endswith(".onnx") and isinstance(content, bytes) and b"location" in content:
+            for place in places:
+                path = ["graph", "initializer", 0, "externalData", 0, "value"]
+                found.append([["inside", name, "onnx", ["json-set", "json", path, place]]])
+        if name.endswith("metadata.csv"):
+            found += [[["cell", name, 1, 0, place]] for place in places]
+        if name.endswith("metadata.jsonl"):
+            found += [[["inside", name, "lines", ["json-set", "1", ["file_name"], place]]] for place in places]
+        if name.endswith(".npy") or name.endswith(".npz"):
+            pickled = ["npy-header", name, {"descr": "|O"}]
+            inside = ["inside", name, "zip", ["npy-header", "X.npy", {"descr": "|O"}]]
+            found.append([pickled if name.endswith(".npy") else inside])
+    return found
 
 
 def _file(generator: random.Random, files: Files) -> str:

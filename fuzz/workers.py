@@ -123,6 +123,7 @@ def _work(bench: Bench, make: Callable[[int], Case], todo: range, deadline: floa
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
     begun = guard.resident("VmRSS")
     with open(bench.base / "log", "w") as log:
+        guard.faulthandler.register(signal.SIGPROF, log, chain=True)  # then it ends the process, as it does by default
         for number in todo:
             if time.monotonic() > deadline or guard.resident("VmRSS") > begun + MOST_GROWTH:
                 return
@@ -140,11 +141,13 @@ def _death(status: int, said: str) -> Verdict:
     frames = re.findall(r'File "[^"]*/(\w+/\w+\.py)", line (\d+) in (\w+)', said)
     own = [f"{file}:{line}" for file, line, _ in frames if (file.split("/")[0] not in ("fuzz",))]
     place = " < ".join(dict.fromkeys([*own[:1], *[one for one in own if _is_own(one)][:1]]))
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF:
+        return Verdict("hang", f"over {SECONDS:.0f} s of computing", place)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         return Verdict(f"crash {name}", said[-300:] if not place else "", place)
     if "Timeout (" in said:
-        return Verdict("hang", f"over {SECONDS:.0f} s", place)
+        return Verdict("hang", f"over {2 * SECONDS:.0f} s", place)
     return Verdict("crash", f"exit code {os.WEXITSTATUS(status)}: {said[-300:]}", place)
 
 
