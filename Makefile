@@ -1,5 +1,6 @@
 # make demo   train a classifier on a small data set, from nothing but Python and (if there is one) a C++ compiler
 # make test   linters, types and tests
+# make fuzz   read files that were changed at random, for five minutes (FUZZ=… for other options, see fuzz/README.md)
 # make clean  remove what the two have built
 #
 # PYTHON names the interpreter (3.11 or newer) that makes the virtual environments: make test PYTHON=python3.12
@@ -15,7 +16,7 @@ BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*.cpp native/*.h
 PACKAGE_FILES := $(shell find src/crosshead -name '*.py' -o -name '*.pyi')
 PIP_OPTIONS := --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types tests clean help
+.PHONY: demo test lint types tests fuzz clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +39,9 @@ types: $(TEST)/.installed
 tests: $(TEST)/.installed
 	$(TEST)/bin/python -m pytest -n $(JOBS)
 
+fuzz: $(TEST)/.installed
+	$(TEST)/bin/python -m fuzz $(FUZZ)
+
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.
 $(DEMO)/.installed: $(BUILD_INPUTS) $(PACKAGE_FILES) README.md LICENSE | $(DEMO)/bin/python
@@ -56,4 +60,4 @@ $(DEMO)/bin/python $(TEST)/bin/python: .venv-%/bin/python:
 
 clean:
 	rm -rf $(DEMO) $(TEST) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests fuzz -name __pycache__ -type d -prune -exec rm -rf {} +

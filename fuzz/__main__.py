@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_IO_THREADS"):
-    os.environ[_name] = "1"  # before NumPy is imported: a process that is forked should have one thread
-
 import argparse
+import os
 import random
 import sys
 import time
@@ -35,8 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     _import_all()
     if options.replay:
         return _replay([_named(name) for name in options.replay])
-    if options.corpus:
-        return _corpus()
+    again = _corpus() if options.corpus else 0
+    if options.corpus and options.cases is None:
+        return again
     kinds = [kind for kind in _available() if not options.kinds or any(kind.startswith(one) for one in options.kinds)]
     if not kinds:
         print(f"no such kinds; known are {', '.join(seeds.kinds())}", file=sys.stderr)
@@ -44,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in _available():
         seeds.seed(kind)
     run = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    return _campaign(kinds, run, options)
+    return max(again, _campaign(kinds, run, options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,11 +49,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", type=int, default=None, help="how many cases [default: as many as the time allows]")
     parser.add_argument("--seconds", type=float, default=300.0, help="the time [default: 300]")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes [default: one a CPU]")
-    parser.add_argument("--kinds", nargs="*", help="kinds, or beginnings of their names, such as npz model [default: all]")
-    parser.add_argument("--seed", type=int, help="the run's number; the same number makes the same cases [default: random]")
-    parser.add_argument("--processes", action="store_true", help="run each case as a real process, `python -m crosshead …`")
+    parser.add_argument(
+        "--kinds", nargs="*", help="kinds, or beginnings of their names, such as npz model [default: all]"
+    )
+    parser.add_argument("--seed", type=int, help="the run's number; the same makes the same cases [default: random]")
+    parser.add_argument(
+        "--processes", action="store_true", help="run each case as a real process, `python -m crosshead …`"
+    )
     parser.add_argument("--replay", nargs="+", metavar="CASE", help="cases by name, such as npz:7:123, or by file")
-    parser.add_argument("--corpus", action="store_true", help="run all past failures of fuzz/corpus")
+    parser.add_argument(
+        "--corpus",
+        action="store_true",
+        help="run all past failures of fuzz/corpus, then as many new cases as --cases says",
+    )
     parser.add_argument("--no-shrink", action="store_true", help="leave failures as they are found")
     parser.add_argument("--list", action="store_true", help="list the kinds")
     return parser
@@ -71,7 +76,14 @@ def _import_all() -> None:
     for found in pkgutil.walk_packages(crosshead.__path__, "crosshead."):
         if not found.name.startswith(("crosshead.nn", "crosshead.__main__")):
             __import__(found.name)
-    for name in ("pyarrow.parquet", "pyarrow.csv", "pyarrow.feather", "pyarrow.compute", "sklearn.datasets", "PIL.Image"):
+    for name in (
+        "pyarrow.parquet",
+        "pyarrow.csv",
+        "pyarrow.feather",
+        "pyarrow.compute",
+        "sklearn.datasets",
+        "PIL.Image",
+    ):
         __import__(name)
     for name in ("onnx", "onnxruntime", "pandas", "sklearn.linear_model", "sklearn.utils.parallel", "rich.console"):
         if find_spec(name) is not None:
@@ -94,7 +106,9 @@ def _cache_the_parser() -> None:
 def _available() -> list[str]:
     """Kinds whose packages are installed."""
     without = {"onnx": ("onnx", "features", "model-features", "model-embedding"), "torch": tuple(seeds.TORCH_KINDS)}
-    missing = tuple(prefix for package, prefixes in without.items() if find_spec(package) is None for prefix in prefixes)
+    missing = tuple(
+        prefix for package, prefixes in without.items() if find_spec(package) is None for prefix in prefixes
+    )
     return [kind for kind in seeds.kinds() if not (missing and kind.startswith(missing))]
 
 
@@ -111,7 +125,11 @@ def _replay(chosen: list[Case]) -> int:
         verdict = workers.run_one(case)
         failed += verdict.failed
         print(f"{case.name or case.kind}: {verdict.outcome} {verdict.where} {verdict.message}")
-        print(f"  {verdict.seconds:.2f} s, {verdict.growth >> 20} MB, {case.target} {case.options}, edits {case.edits}"[:1500])
+        print(
+            f"  {verdict.seconds:.2f} s, {verdict.growth >> 20} MB, {case.target} {case.options}, edits {case.edits}"[
+                :1500
+            ]
+        )
     return int(failed > 0)
 
 
@@ -136,7 +154,9 @@ def _campaign(kinds: list[str], run: int, options: argparse.Namespace) -> int:
     began = time.monotonic()
     deadline = began + options.seconds
     numbers = range(options.cases if options.cases is not None else 1 << 40)
-    print(f"run {run}: {len(kinds)} kinds, {options.jobs} jobs; a case again: python -m fuzz --replay KIND:{run}:NUMBER")
+    print(
+        f"run {run}: {len(kinds)} kinds, {options.jobs} jobs; a case again: python -m fuzz --replay KIND:{run}:NUMBER"
+    )
 
     def make(number: int) -> Case:
         return cases.draw(kinds[number % len(kinds)], run, number, commands_only=options.processes)
@@ -200,7 +220,8 @@ class Table:
         peak = max(self.growth.values(), default=0) >> 20
         print(
             f"{'all':20} {total.total():7} {total[ACCEPTED]:9} {total[REFUSED]:8} {total['failed']:7} {peak:8}"
-            f"   {seconds:.0f} s, {total.total() / max(seconds, 1e-9):.0f} cases/s, {len(self.failures)} different failures"
+            f"   {seconds:.0f} s, {total.total() / max(seconds, 1e-9):.0f} cases/s, "
+            f"{len(self.failures)} different failures"
         )
 
 

@@ -1,4 +1,4 @@
-"""A case: a seed, edits of its files, and what reads them. A name such as ``npz:7:123`` stands for the same case always."""
+"""A case: a seed, edits of its files, and what reads them. A name such as ``npz:7:123`` always means the same case."""
 
 from __future__ import annotations
 
@@ -109,20 +109,28 @@ class Bench:
 
     def run(self, case: Case, *, seconds: float, log: TextIO | None = None, native: int | None = None) -> Verdict:
         """Run a case in this process, which it may end."""
-        tempfile.tempdir = str(self.folder)
         os.environ["CROSSHEAD_CACHE"] = str(self.folder / ".cache")
         os.utime(self.secret, (0, 1))
         with self.laid_down(case) as files:
+            tempfile.tempdir = str(self.folder)  # not before: seeds are made in temporary folders too
             honest = max(editing.size(case.seed.files), editing.size(files))
             target, seed, options = targets.TARGETS[case.target], case.seed, case.options
-            verdict = judge(
-                lambda: target(seed, options), self.folder, honest, seconds=seconds, log=log, native_stderr=native
-            )
-            if not verdict.failed and (self.folder / "EXECUTED").exists():
+            try:
+                verdict = judge(
+                    lambda: target(seed, options), self.folder, honest, seconds=seconds, log=log, native_stderr=native
+                )
+            finally:
+                tempfile.tempdir = None
+            if (self.folder / "EXECUTED").exists():
                 verdict.outcome, verdict.message = "code", "the module in the working folder was imported"
         if self.secret.stat().st_atime > 0 and not verdict.failed:  # C++ opens files without Python's knowing
-            verdict.outcome, verdict.message = "outside", f"a file outside the folder was read ({verdict.message[:100]})"
-        strays = sorted(entry.name for entry in self.base.iterdir() if entry.name not in ("secret.csv", "log", "stderr"))
+            verdict.outcome, verdict.message = (
+                "outside",
+                f"a file outside the folder was read ({verdict.message[:100]})",
+            )
+        strays = sorted(
+            entry.name for entry in self.base.iterdir() if entry.name not in ("secret.csv", "log", "stderr")
+        )
         if strays and not verdict.failed:
             verdict.outcome, verdict.message = "outside", f"written outside the folder: {', '.join(strays)[:200]}"
         for name in strays:

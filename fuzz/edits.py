@@ -207,7 +207,9 @@ def _zip_bomb(content: bytes, member: str, megabytes: int, is_array: bool) -> by
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         local = archive.getinfo(member).header_offset
     central = next(
-        found.start() for found in re.finditer(b"PK\x01\x02", packed) if packed[found.start() + 46 :].startswith(member.encode())
+        found.start()
+        for found in re.finditer(b"PK\x01\x02", packed)
+        if packed[found.start() + 46 :].startswith(member.encode())
     )
     for at in (local + 8, central + 10):
         packed[at : at + 2] = struct.pack("<H", zipfile.ZIP_DEFLATED)

@@ -29,7 +29,7 @@ _RUNS_CODE += ("pickle.find_class", "marshal.loads", "code.__new__", "socket.con
 _RUNS_CODE += ("ftplib.connect", "urllib.Request", "os.fork", "os.forkpty", "os.kill")
 _CHANGES_FILES = frozenset({"os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"})
 _CHANGES_FILES |= {"os.chmod", "os.chown", "shutil.rmtree", "shutil.move", "shutil.copyfile"}
-_HOSTILE_MODULES = frozenset({"fuzz_canary", "http.server", "antigravity", "this", "pty"})
+_HOSTILE_MODULES = ("/fuzz_canary.py", "/http/server.py", "/antigravity.py", "/this.py", "/pty.py")
 
 
 @dataclass
@@ -63,7 +63,6 @@ class Watch:
     active: bool = False
     folder: str = ""
     seen: list[str] = field(default_factory=list)
-    import_origins: tuple[str, ...] = ()
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note events that run code or touch what is none of the case's business."""
@@ -71,9 +70,10 @@ class Watch:
             return
         if event == "open":
             self._opened(arguments)
-        elif event == "import":
-            if arguments[0] in _HOSTILE_MODULES:
-                self.seen.append(f"code: import {arguments[0]}")
+        elif event == "exec":  # what importlib imports raises no event called import
+            file = getattr(arguments[0], "co_filename", "")
+            if self._inside(os.path.abspath(file)) or file.endswith(_HOSTILE_MODULES):
+                self.seen.append(f"code: import {file}")
         elif event in _CHANGES_FILES:
             self._changed(event, arguments)
         elif event == "ctypes.dlopen":  # libraries of packages are opened late; those of a case's folder never
@@ -219,7 +219,7 @@ def _fault(
         kind, _, what = WATCH.seen[0].partition(": ")
         return kind, what, ""
     if error is not None:
-        place = "" if isinstance(error, CommandFault) else _place(error)
+        place = "" if isinstance(error, BrokenPromiseError) else _place(error)
         return f"exception {type(error).__name__}", str(error)[:300], place
     if verdict.growth > ALLOWED_GROWTH + 3 * honest_size:
         return "memory", f"{verdict.growth >> 20} MB for {honest_size >> 10} kB ({verdict.message[:150]})", ""
@@ -246,11 +246,13 @@ def _place(error: BaseException) -> str:
     own = [frame for frame in frames if "/crosshead/" in frame.filename]
     chosen = own[-1:] + frames[-1:]
     return " < ".join(
-        dict.fromkeys(f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.lineno}" for frame in chosen)
+        dict.fromkeys(
+            f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.lineno}" for frame in chosen
+        )
     )
 
 
-class CommandFault(Exception):
+class BrokenPromiseError(Exception):
     """A command did not keep its promise: exit code 0, 1 or 2, and one line for a refusal."""
 
 
@@ -282,7 +284,7 @@ def command(arguments: list[str]) -> str | None:
     if raised and (("unexpected " in said and "please report" in said) or "not enough memory" in said):
         raise raised[0]
     if shown:
-        raise CommandFault(f"warning shown: {shown[0]}")
+        raise BrokenPromiseError(f"warning shown: {shown[0]}")
     return checked_command(arguments, code, out.getvalue(), said)
 
 
@@ -292,18 +294,18 @@ def checked_command(arguments: list[str], code: int, out: str, err: str) -> str 
     errors = [line for line in lines if line.startswith("crosshead: error: ")]
     name = arguments[0]
     if code not in (0, 1, 2):
-        raise CommandFault(f"{name}: exit code {code}: {err[-300:]}")
+        raise BrokenPromiseError(f"{name}: exit code {code}: {err[-300:]}")
     if "unexpected " in err and "please report" in err:
-        raise CommandFault(f"{name}: {errors[-1] if errors else err[-300:]}")
+        raise BrokenPromiseError(f"{name}: {errors[-1] if errors else err[-300:]}")
     if "not enough memory" in err or "Traceback" in err:
-        raise CommandFault(f"{name}: {err[-300:]}")
+        raise BrokenPromiseError(f"{name}: {err[-300:]}")
     if any(not line.startswith(("crosshead: error: ", "crosshead: warning: ", "crosshead: note: ")) for line in lines):
-        raise CommandFault(f"{name}: more than one line: {err[:300]!r}")
+        raise BrokenPromiseError(f"{name}: more than one line: {err[:300]!r}")
     if code == 2 and len(errors) != 1:
-        raise CommandFault(f"{name}: exit code 2 with {len(errors)} errors: {err[:300]!r}")
+        raise BrokenPromiseError(f"{name}: exit code 2 with {len(errors)} errors: {err[:300]!r}")
     if code == 0 and errors:
-        raise CommandFault(f"{name}: exit code 0 with an error: {errors[0]}")
+        raise BrokenPromiseError(f"{name}: exit code 0 with an error: {errors[0]}")
     hostile = [mark for mark in err if (mark < " " and mark != "\n") or mark in "\x7f\x85\u2028\u2029\u202e"]
     if hostile:
-        raise CommandFault(f"{name}: control characters on stderr: {hostile[:5]!r} in {err[:200]!r}")
+        raise BrokenPromiseError(f"{name}: control characters on stderr: {hostile[:5]!r} in {err[:200]!r}")
     return None if code == 0 else (errors[0].removeprefix("crosshead: error: ") if errors else f"exit code {code}")

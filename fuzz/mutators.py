@@ -123,7 +123,26 @@ DTYPES = (
 )  # fmt: skip
 
 TEXTS = ("\xff\xfe", "\xfe\xff", "\x00", "PK\x03\x04", "\x93NUMPY", "PAR1", "ARROW1", "\xff\xff\xff\xff", "\x1f\x8b")
-MAGICS = tuple({"hex": text.encode("latin-1").hex()} for text in TEXTS) + ({"hex": "00000803"}, {"hex": "89504e470d0a"})
+MAGICS = tuple({"hex": text.encode("latin-1").hex()} for text in (*TEXTS, "\0\0\x08\x03", "\x89PNG\r\n"))
+
+COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("double", 0.5), ("double", {"$float": "nan"}), ("float", 1e30), ("halffloat", None), ("int8", -1),
+    ("int64", 2**53 + 1), ("uint64", 2**63), ("bool", True), ("string", "a"), ("string", "word"), ("binary", "x"),
+    ("null", None), ("list", [0.5, 1.0]), ("list", []), ("list", None), ("fixed", [0.5, 1.0, 2.0]),
+    ("struct", {"path": "x"}), ("struct", None), ("map", [["a", 1]]), ("decimal", 1), ("decimal", None),
+    ("timestamp", 0), ("timestamp", 2**62), ("time", 1), ("duration", 1), ("dictionary", "a"), ("dictionary", None),
+    ("large", "a"), ("view", "a"), ("date32", 2**31 - 1), ("date64", 1), ("string", {"$long": "a", "times": 100_000}),
+)  # fmt: skip
+"""Types and values of a column that takes another's place."""
+
+METADATA: tuple[Any, ...] = (
+    "", "{", "[]", "{}", "null", "3", '"a"', "[" * 3_000, {"hex": "ff00"}, '{"info": []}', '{"info": {"features": 3}}',
+    '{"fingerprint": 1}', '{"fingerprint": "a", "output": []}', '{"info": {"features": {"label": null}}}',
+    '{"info": {"features": {"label": {"names": [1, null], "_type": "ClassLabel"}}}}',
+    '{"info": {"features": {"label": {"names": "ab", "_type": "ClassLabel"}}}}',
+    '{"info": {"features": {"label": {"names": [["a"], {"b": 1}], "_type": "ClassLabel"}}}}',
+)  # fmt: skip
+"""What the metadata of a Parquet file may say."""
 
 Propose = Callable[[random.Random, str, bytes], Edit]
 
@@ -149,7 +168,7 @@ def propose(generator: random.Random, files: Files, kinds: list[str], sources: C
 
 
 def _attacks(files: Files) -> list[list[Edit]]:
-    """What an attacker would try first where a file names other files, modules or sizes; several edits belong together."""
+    """What an attacker would try first where a file names other files or modules; several edits belong together."""
     found: list[list[Edit]] = []
     places = (SECRET, "/etc/passwd", "/dev/zero", "x/../../secret.csv", f"file://{SECRET}", "", ".", "..", "net.onnx")
     document = files.get("model/model.json")
@@ -195,7 +214,9 @@ def _of_folder(generator: random.Random, name: str) -> Edit:
     folder, _, own = name.rpartition("/")
     before = f"{folder}/" if folder else ""
     others = ("y.npy", "train", "test.parquet", "a.png", "b.csv", "metadata.csv", "metadata.jsonl", "net.json")
-    other = generator.choice((*others, f"{own}.gz", "test/a.png", "preprocessor_config.json", f".{own}", "net.onnx.data"))
+    other = generator.choice(
+        (*others, f"{own}.gz", "test/a.png", "preprocessor_config.json", f".{own}", "net.onnx.data")
+    )
     if kind == "remove":
         return ["remove", name]
     if kind == "new":
@@ -301,7 +322,9 @@ def _inside(generator: random.Random, name: str, container: str, content: bytes,
     if chosen is None or not isinstance(inner, bytes):
         return of_bytes(generator, name, content)
     if container == "zip" and generator.random() < 0.1:
-        other = generator.choice(("X.npy", "y.npy", "Xt.npy", "classes.npy", "x/y.npy", "../x.npy", "indptr.npy", "a.txt"))
+        other = generator.choice(
+            ("X.npy", "y.npy", "Xt.npy", "classes.npy", "x/y.npy", "../x.npy", "indptr.npy", "a.txt")
+        )
         edit = generator.choice((["remove", chosen], ["rename", chosen, other], ["twin", chosen, other]))
     elif container == "onnx" or (container == "safetensors" and chosen == "header"):
         edit = generator.choice([_json_set] * 6 + [_json_remove, _json_twice, _json_deep])(generator, chosen, inner)
@@ -335,7 +358,9 @@ def _in_onnx(generator: random.Random, name: str, content: bytes) -> Edit:
 
 
 def _gzip_bomb(generator: random.Random, name: str, _: bytes) -> Edit:
-    piece = generator.choice(({"hex": "00"}, "0\n", "1,2\n", "\n", "1 1:1\n", "a", "1,2,3,4,red,true,2024-01-01,class 1\n"))
+    piece = generator.choice(
+        ({"hex": "00"}, "0\n", "1,2\n", "\n", "1 1:1\n", "a", "1,2,3,4,red,true,2024-01-01,class 1\n")
+    )
     return ["gzip-bomb", name, piece, generator.choice((1, 8, 64, 512, 2048))]
 
 
@@ -372,13 +397,17 @@ def _npy_header(generator: random.Random, name: str, _: bytes) -> Edit:
 
 def _npy_array(generator: random.Random, name: str, _: bytes) -> Edit:
     shape = [generator.choice((0, 1, 2, 3, 4, 6, 12, 13)) for _ in range(generator.choice((0, 1, 1, 2, 2, 3)))]
-    dtype = generator.choice(("<f8", "<f4", "<i8", "<i4", "|b1", "<U5", "|S3", "<c16", "<M8[s]", "<u8", "<f2", "|u1", "<f16"))
+    dtype = generator.choice(
+        ("<f8", "<f4", "<i8", "<i4", "|b1", "<U5", "|S3", "<c16", "<M8[s]", "<u8", "<f2", "|u1", "<f16")
+    )
     value = generator.choice(([0, 1, 2], [7], [-1], [0.5], ["csr"], ["json"], ['{"fingerprint": 1}'], [2**31], [1e30]))
     return ["npy-array", name, dtype, shape, value]
 
 
 def _npy_element(generator: random.Random, name: str, _: bytes) -> Edit:
-    value = generator.choice((*NUMBERS[:26], *NUMBERS[-4:-1], *FLOATS)) if generator.random() < 0.9 else _text(generator)
+    value = (
+        generator.choice((*NUMBERS[:26], *NUMBERS[-4:-1], *FLOATS)) if generator.random() < 0.9 else _text(generator)
+    )
     return ["npy-element", name, generator.randrange(64), value]
 
 
@@ -456,7 +485,10 @@ def _json_set(generator: random.Random, name: str, content: bytes) -> Edit:
     if generator.random() < 0.4:
         return ["json-set", name, path, _alike(generator, content, path)]
     if generator.random() < 0.1:
-        path = [*path[:-1], generator.choice(("crop", "temperature", "network_sha256", "extra", "path", "kind", "shape"))]
+        path = [
+            *path[:-1],
+            generator.choice(("crop", "temperature", "network_sha256", "extra", "path", "kind", "shape")),
+        ]
     if generator.random() < 0.01:
         path = []
     return ["json-set", name, path, _json_leaf(generator)]
@@ -500,14 +532,8 @@ def _column_name(generator: random.Random) -> str:
 
 
 def _table_column(generator: random.Random, name: str, _: bytes) -> Edit:
-    kind, value = generator.choice((
-        ("double", 0.5), ("double", {"$float": "nan"}), ("float", 1e30), ("halffloat", None), ("int8", -1), ("int64", 2**53 + 1),
-        ("uint64", 2**63), ("bool", True), ("string", "a"), ("string", _text(generator)), ("binary", "x"), ("null", None),
-        ("list", [0.5, 1.0]), ("list", []), ("list", None), ("fixed", [0.5, 1.0, 2.0]), ("struct", {"bytes": b"x".hex()}),
-        ("struct", None), ("map", [["a", 1]]), ("decimal", 1), ("decimal", None), ("timestamp", 0), ("timestamp", 2**62),
-        ("time", 1), ("duration", 1), ("dictionary", "a"), ("dictionary", None), ("large", "a"), ("view", "a"),
-        ("date32", 2**31 - 1), ("date64", 1), ("string", {"$long": "a", "times": 100_000}),
-    ))  # fmt: skip
+    kind, value = generator.choice(COLUMNS)
+    value = _text(generator) if value == "word" else value
     return ["table-column", name, _column_name(generator), kind, value]
 
 
@@ -518,10 +544,4 @@ def _table_other(generator: random.Random, name: str, _: bytes) -> Edit:
     if kind != "metadata":
         return ["table-drop", name, generator.randrange(8), None if kind == "drop" else _column_name(generator)]
     key = generator.choice(("crosshead.backbone", "huggingface", "pandas", "ARROW:schema"))
-    documents = (
-        "", "{", "[]", "{}", "null", "3", '"a"', "[" * 3_000, '{"fingerprint": 1}', '{"fingerprint": "a", "output": []}',
-        '{"info": {"features": {"label": {"names": [1, null], "_type": "ClassLabel"}}}}', '{"info": []}', '{"info": {"features": 3}}',
-        '{"info": {"features": {"label": {"names": "ab", "_type": "ClassLabel"}}}}', '{"info": {"features": {"label": null}}}',
-        '{"info": {"features": {"label": {"names": [["a"], {"b": 1}], "_type": "ClassLabel"}}}}', {"hex": "ff00"},
-    )  # fmt: skip
-    return ["table-metadata", name, key, generator.choice(documents)]
+    return ["table-metadata", name, key, generator.choice(METADATA)]

@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from fuzz import edits as editing
+from fuzz import seeds, targets
 from fuzz.cases import Bench, Case
-from fuzz.guard import ACCEPTED, ADDRESS_SPACE, ALLOWED_GROWTH, REFUSED, CommandFault, Verdict, checked_command
+from fuzz.guard import ACCEPTED, ADDRESS_SPACE, ALLOWED_GROWTH, REFUSED, BrokenPromiseError, Verdict, checked_command
 
 SECONDS = 60.0
-HONEST = Case("", "command")
 
 
-def run_all(
-    make: Callable[[int], Case], numbers: range, jobs: int, deadline: float
-) -> Iterator[tuple[int, Verdict]]:
+def run_all(make: Callable[[int], Case], numbers: range, jobs: int, deadline: float) -> Iterator[tuple[int, Verdict]]:
     """Verdicts of the cases of these numbers, as they come, until the deadline (of `time.monotonic`)."""
     with ThreadPoolExecutor(jobs) as pool:
         for first in range(0, len(numbers), 4 * jobs):
@@ -37,7 +35,7 @@ def run_one(case: Case) -> Verdict:
     began = time.monotonic()
     status, out, err, peak, size, executed = _run(case)
     verdict = Verdict(ACCEPTED, seconds=time.monotonic() - began)
-    verdict.growth = max(peak - _honest_peak(case.kind, case.options["arguments"][0]), 0)
+    verdict.growth = max(peak - _honest_peak(case.seed.group, case.options["arguments"][0]), 0)
     if executed:
         verdict.outcome, verdict.message = "code", "the module in the working folder was imported"
     elif status is None:
@@ -47,8 +45,8 @@ def run_one(case: Case) -> Verdict:
     else:
         try:
             refusal = checked_command(case.options["arguments"], os.WEXITSTATUS(status), out, err)
-        except CommandFault as fault:
-            verdict.outcome, verdict.message = "exception CommandFault", str(fault)[:400]
+        except BrokenPromiseError as fault:
+            verdict.outcome, verdict.message = "exception BrokenPromiseError", str(fault)[:400]
             return verdict
         if refusal is not None:
             verdict.outcome, verdict.message = REFUSED, refusal
@@ -58,14 +56,15 @@ def run_one(case: Case) -> Verdict:
     return verdict
 
 
-@functools.lru_cache(maxsize=None)
-def _honest_peak(kind: str, name: str) -> int:
-    """What the command takes of the honest files of that kind, in bytes."""
-    from fuzz.seeds import seed
-    from fuzz.targets import command_lines
-
-    lines = [line for line in command_lines(seed(kind)) if line[0] == name]
-    return _run(Case(kind, "command", {"arguments": lines[0]}))[3]
+@functools.cache
+def _honest_peak(group: str, name: str) -> int:
+    """What the command takes of honest files of such a kind, in bytes: mostly its libraries."""
+    for kind in seeds.kinds():
+        if kind not in seeds.TORCH_KINDS and seeds.seed(kind).group == group:
+            for line in targets.command_lines(seeds.seed(kind)):
+                if line[0] == name:
+                    return _run(Case(kind, "command", {"arguments": line}))[3]
+    return 0
 
 
 def _run(case: Case) -> tuple[int | None, str, str, int, int, bool]:

@@ -338,7 +338,7 @@ def _arrow_stream() -> Seed:
     return _of_data("arrow-stream", {"train.arrow": _stream(_table())}, "train.arrow")
 
 
-# --------------------------------------------------------------------------------------------------- data, svmlight, idx
+# -------------------------------------------------------------------------------------------------- data, svmlight, idx
 
 
 def _svmlight_text() -> bytes:
@@ -416,7 +416,9 @@ def _image_list() -> Seed:
     pixels = _pixels()
     files: Files = {f"images/{number}.png": _picture(pixels[number], "PNG") for number in range(6)}
     lines = ["file_name,label,width", *(f"{number}.png,{'cat' if number % 2 else 'dog'},8" for number in range(6))]
-    return _of_data("image-list", {**files, "images/metadata.csv": ("\n".join(lines) + "\n").encode()}, "images", "images")
+    return _of_data(
+        "image-list", {**files, "images/metadata.csv": ("\n".join(lines) + "\n").encode()}, "images", "images"
+    )
 
 
 @_kind("image-jsonl")
@@ -718,7 +720,10 @@ def _model_features() -> Seed:
 def _model_embedding() -> Seed:
     """A model of features, given images: the network beside it makes their features."""
     made = _of_model("model-embedding", "features-npz")
-    beside: Files = {"images.npz": _npz(packed=True, X=_pixels(), y=np.array(["cat", "dog"] * 3)), "net.onnx": network()}
+    beside: Files = {
+        "images.npz": _npz(packed=True, X=_pixels(), y=np.array(["cat", "dog"] * 3)),
+        "net.onnx": network(),
+    }
     return Seed("model-embedding", "model", made.files, "images.npz", beside)
 
 

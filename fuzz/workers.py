@@ -49,6 +49,7 @@ def run_all(make: Callable[[int], Case], numbers: range, jobs: int, deadline: fl
 
 def run_one(case: Case) -> Verdict:
     """The verdict of one case, run in a process of its own."""
+    case.changed()  # seeds that it needs are made here, not in the child, which is watched
     for _, verdict in run_all(lambda _: case, range(1), 1, time.monotonic() + 10 * SECONDS):
         return verdict
     return Verdict("crash", "no verdict")
@@ -152,7 +153,17 @@ def _death(status: int, said: str) -> Verdict:
 
 
 def _is_own(place: str) -> bool:
-    return place.split("/")[0] in ("data", "models", "cli", "backbones", "engines", "nn", "linear", "solvers", "explain")
+    return place.split("/")[0] in (
+        "data",
+        "models",
+        "cli",
+        "backbones",
+        "engines",
+        "nn",
+        "linear",
+        "solvers",
+        "explain",
+    )
 
 
 def _tail(path: Path) -> str:
