@@ -72,7 +72,7 @@ class Watch:
             self._opened(arguments)
         elif event == "exec":  # what importlib imports raises no event called import
             file = getattr(arguments[0], "co_filename", "")
-            if self._inside(os.path.abspath(file)) or file.endswith(_HOSTILE_MODULES):
+            if file.startswith(f"{self.folder}/") or file.endswith(_HOSTILE_MODULES):
                 self.seen.append(f"code: import {file}")
         elif event in _CHANGES_FILES:
             self._changed(event, arguments)
