@@ -75,7 +75,7 @@ def apply(files: Files, edit: Edit, seeds: Callable[[str], Files] | None = None)
         files[name] = pack(parts, _content(files, name))
     else:
         made = OPERATIONS[operation](_content(files, name), *arguments)
-        files[name] = made[:MOST_BYTES]
+        files[name] = made[: 4 * MOST_BYTES]
 
 
 def _content(files: Files, name: str) -> bytes:
@@ -406,6 +406,32 @@ def _rows(content: bytes, row: int, times: int) -> bytes:
     return b"\n".join(lines) + b"\n" + extra * min(times, MOST_BYTES // max(len(extra), 1))
 
 
+def _distinct(content: bytes, column: int, count: int) -> bytes:
+    """So many more rows, each with another word in one column."""
+    lines = [line for line in content.split(b"\n") if line]
+    mark = b"\t" if b"\t" in lines[0] else b","
+    cells = lines[-1].split(mark)
+    for number in range(count):
+        cells[column % len(cells)] = b"w%d" % number
+        lines.append(mark.join(cells))
+    return b"\n".join(lines) + b"\n"
+
+
+def _picture(content: bytes, form: str, mode: str, width: int, height: int) -> bytes:
+    """A picture of one colour: few bytes, however many pixels."""
+    return _plain_picture(form, mode, width, height)
+
+
+@functools.lru_cache(maxsize=8)
+def _plain_picture(form: str, mode: str, width: int, height: int) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    options = {"TIFF": {"compression": "tiff_lzw"}, "PNG": {"compress_level": 1}}.get(form, {})
+    Image.new(mode, (width, height)).save(stream, form, **options)
+    return stream.getvalue()
+
+
 def _table_column(content: bytes, name: str, kind: str, value: Any) -> bytes:
     """A column of a Parquet or Arrow file, of another type and all of one value; null is a value."""
     import pyarrow
@@ -450,6 +476,31 @@ def _table_metadata(content: bytes, key: str, value: Any) -> bytes:
 def _table_rows(content: bytes, count: int) -> bytes:
     table, write = _read_table(content)
     return write(table.slice(0, count))
+
+
+def _table_bomb(content: bytes, million: int) -> bytes:
+    """So many million rows that are all the same, which take next to no room in the file."""
+    return _many_rows(content, million)
+
+
+@functools.lru_cache(maxsize=8)
+def _many_rows(content: bytes, million: int) -> bytes:
+    import pyarrow
+
+    table, write = _read_table(content)
+    chosen = [name for name in table.column_names if name in ("a", "b", "target", "image", "label", "file", "features")]
+    chosen = chosen or table.column_names[:3]
+    first = table.select(chosen).slice(0, 1).combine_chunks()
+    piece = pyarrow.table(
+        {name: pyarrow.repeat(first[name][0], 1_000_000) for name in chosen if _is_plain(first, name)}
+    )
+    return write(pyarrow.concat_tables([piece] * million).replace_schema_metadata(table.schema.metadata))
+
+
+def _is_plain(table: Any, name: str) -> bool:
+    import pyarrow
+
+    return not pyarrow.types.is_nested(table.schema.field(name).type)
 
 
 def _read_table(content: bytes) -> tuple[Any, Callable[[Any], bytes]]:
@@ -502,6 +553,9 @@ OPERATIONS: dict[str, Callable[..., bytes]] = {
     "cell": _cell,
     "columns": _columns,
     "rows": _rows,
+    "distinct": _distinct,
+    "picture": _picture,
+    "table-bomb": _table_bomb,
     "table-column": _table_column,
     "table-drop": _table_drop,
     "table-metadata": _table_metadata,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import io
 import os
 import signal
@@ -195,6 +196,7 @@ def judge(
         except (Exception, SystemExit) as other:
             error = other
         finally:
+            gc.collect()  # what was left open is told now, not in the next case
             WATCH.active = False
     verdict = Verdict(ACCEPTED if refusal is None else REFUSED, refusal or "")
     verdict.seconds = time.monotonic() - began

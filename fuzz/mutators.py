@@ -61,6 +61,12 @@ WORDS: tuple[Any, ...] = (
     "/etc/passwd",
     "~/x",
     "C:\\x",
+    "1:1",
+    "2147483647:1",
+    "100000000:1",
+    "99999999999999999999:1",
+    "0:1",
+    "-1:1",
     "-",
     "--help",
     f"torch:{CANARY}:touch",
@@ -123,6 +129,7 @@ DTYPES = (
 )  # fmt: skip
 
 TEXTS = ("\xff\xfe", "\xfe\xff", "\x00", "PK\x03\x04", "\x93NUMPY", "PAR1", "ARROW1", "\xff\xff\xff\xff", "\x1f\x8b")
+PICTURES = (".png", ".jpg", ".gif", ".bmp", ".webp", ".tif", ".ppm")
 MAGICS = tuple({"hex": text.encode("latin-1").hex()} for text in (*TEXTS, "\0\0\x08\x03", "\x89PNG\r\n"))
 
 COLUMNS: tuple[tuple[str, Any], ...] = (
@@ -241,7 +248,7 @@ def _structured(name: str, content: bytes) -> list[Propose]:
     if content.startswith(b"\x93NUMPY"):
         return [_npy_header, _npy_header, _npy_array, _npy_element, _npy_text]
     if content.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
-        return [_table_column, _table_column, _table_other]
+        return [_table_column] * 20 + [_table_other] * 10 + [_table_bomb]
     if name.endswith(".jsonl"):
         return [_in_lines]
     if name.endswith(".json"):
@@ -251,7 +258,9 @@ def _structured(name: str, content: bytes) -> list[Propose]:
     if name.endswith(".onnx"):
         return [_in_onnx]
     if name.endswith((".csv", ".tsv", ".svm", ".md")) or name == "inner":
-        return [_cell] * 6 + [_columns, _rows]
+        return [_cell] * 18 + [_columns, _rows, _distinct]
+    if name.lower().endswith(PICTURES):
+        return [of_bytes] * 40 + [_picture]
     return []
 
 
@@ -524,6 +533,24 @@ def _columns(generator: random.Random, name: str, _: bytes) -> Edit:
 
 def _rows(generator: random.Random, name: str, _: bytes) -> Edit:
     return ["rows", name, generator.randrange(13), generator.choice((1, 100, 20_000))]
+
+
+def _distinct(generator: random.Random, name: str, _: bytes) -> Edit:
+    return ["distinct", name, generator.randrange(8), generator.choice((10, 300, 3_000, 20_000))]
+
+
+def _picture(generator: random.Random, name: str, _: bytes) -> Edit:
+    width, height = generator.choice(
+        ((1, 1), (1, 30_000), (3_000, 3_000), (9_400, 9_400), (13_000, 13_000), (65_000, 1_300))
+    )
+    form, mode = generator.choice(
+        (("PNG", "RGB"), ("PNG", "L"), ("PNG", "I;16"), ("GIF", "P"), ("TIFF", "RGBA"), ("JPEG", "L"))
+    )
+    return ["picture", name, form, mode, width, height]
+
+
+def _table_bomb(generator: random.Random, name: str, _: bytes) -> Edit:
+    return ["table-bomb", name, generator.choice((1, 10, 40))]
 
 
 def _column_name(generator: random.Random) -> str:

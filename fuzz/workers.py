@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -122,6 +123,7 @@ def _work(bench: Bench, make: Callable[[int], Case], todo: range, deadline: floa
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+    gc.freeze()  # so that collecting looks at nothing but what cases made
     begun = guard.resident("VmRSS")
     with open(bench.base / "log", "w") as log:
         guard.faulthandler.register(signal.SIGPROF, log, chain=True)  # then it ends the process, as it does by default
