@@ -173,7 +173,7 @@ def _model_of(data: Any, **fields: Any) -> Files:
 
     generator = np.random.default_rng(3)
     classes = np.unique(data.target)
-    history = {"iteration": [0, 1], "objective": [1.1, 0.5], "gap": [0.5, 1e-7], "seconds": [0.0, 0.001]}
+    history = {"passes": [1, 3], "seconds": [0.0, 0.001], "objective": [1.1, 0.5], "gap": [0.5, 1e-7]}
     told = {
         "source": "train.npz",
         "rows": data.n_rows,
@@ -194,7 +194,16 @@ def _model_of(data: Any, **fields: Any) -> Files:
         "loss": "softmax",
         "encoding": data.encoding,
         "feature_names": data.feature_names,
-        "hyperparameters": {"alpha": 1e-4, "l1_ratio": 0.0, "fit_intercept": True, "tol": 1e-6},
+        "hyperparameters": {
+            "alpha": 1e-4,
+            "fit_intercept": True,
+            "l1_ratio": 0.0,
+            "class_weight": None,
+            "tol": 1e-6,
+            "max_iter": 1000,
+            "max_time": None,
+            "seed": 0,
+        },
         "training": told,
         "fingerprint": "0" * 64,
     }
@@ -702,7 +711,7 @@ def _model_text() -> Seed:
 
 @_kind("model-calibrated")
 def _model_calibrated() -> Seed:
-    calibration = {"source": "valid.npz", "rows": 12, "nll": [0.9, 0.8], "ece": [0.1, 0.05]}
+    calibration = {"source": "valid.npz", "rows": 12, "fingerprint": "1" * 64, "folds": 5, "seed": 0, "ece": 0.05}
     return _of_model("model-calibrated", "npz-test", temperature=1.7, calibration=calibration)
 
 
