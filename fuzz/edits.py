@@ -513,13 +513,17 @@ def _read_table(content: bytes) -> tuple[Any, Callable[[Any], bytes]]:
             writer.write_table(table)
         return sink.getvalue()
 
+    def checked(table: Any) -> Any:
+        table.validate(full=True)  # an earlier edit may have left offsets that point anywhere
+        return table
+
     if content[:4] == b"PAR1":
-        source = parquet.ParquetFile(pyarrow.BufferReader(content)).read()
+        source = checked(parquet.ParquetFile(pyarrow.BufferReader(content)).read())
         return source, lambda table: finished(lambda sink: parquet.ParquetWriter(sink, table.schema), table)
     if content[:6] == b"ARROW1":
-        source = ipc.open_file(pyarrow.BufferReader(content)).read_all()
+        source = checked(ipc.open_file(pyarrow.BufferReader(content)).read_all())
         return source, lambda table: finished(lambda sink: ipc.new_file(sink, table.schema), table)
-    source = ipc.open_stream(pyarrow.BufferReader(content)).read_all()
+    source = checked(ipc.open_stream(pyarrow.BufferReader(content)).read_all())
     return source, lambda table: finished(lambda sink: ipc.new_stream(sink, table.schema), table)
 
 

@@ -197,6 +197,7 @@ def judge(
             error = other
         finally:
             gc.collect()  # what was left open is told now, not in the next case
+            gc.freeze()  # and what remains is not looked at again
             WATCH.active = False
     verdict = Verdict(ACCEPTED if refusal is None else REFUSED, refusal or "")
     verdict.seconds = time.monotonic() - began

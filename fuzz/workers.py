@@ -19,6 +19,7 @@ from pathlib import Path
 from fuzz import guard
 from fuzz.cases import Bench, Case
 from fuzz.guard import ADDRESS_SPACE, Verdict
+from fuzz.seeds import seed
 
 SECONDS = 10.0
 """How long a case may take; a hang is ended by faulthandler, which leaves a traceback."""
@@ -50,7 +51,8 @@ def run_all(make: Callable[[int], Case], numbers: range, jobs: int, deadline: fl
 
 def run_one(case: Case) -> Verdict:
     """The verdict of one case, run in a process of its own."""
-    case.changed()  # seeds that it needs are made here, not in the child, which is watched
+    for kind in [case.kind, *(edit[2] for edit in case.edits if edit[0] == "splice")]:
+        seed(kind)  # made here, not in the child, which is watched
     for _, verdict in run_all(lambda _: case, range(1), 1, time.monotonic() + 10 * SECONDS):
         return verdict
     return Verdict("crash", "no verdict")
@@ -148,7 +150,7 @@ def _death(status: int, said: str) -> Verdict:
         return Verdict("hang", f"over {SECONDS:.0f} s of computing", place)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return Verdict(f"crash {name}", said[-300:] if not place else "", place)
+        return Verdict(f"crash {name}", said[:300], place)
     if "Timeout (" in said:
         return Verdict("hang", f"over {2 * SECONDS:.0f} s", place)
     return Verdict("crash", f"exit code {os.WEXITSTATUS(status)}: {said[-300:]}", place)
