@@ -76,9 +76,9 @@ constraints: $(TEST)/.pip
 
 kills: $(TEST)/.installed
 	$(TEST)/bin/python tests/robustness/kill_commands.py --kills $(KILLS) --seed $(SEED)
+
 fuzz: $(TEST)/.installed
 	$(TEST)/bin/python -m fuzz $(FUZZ)
-
 
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.

@@ -22,7 +22,6 @@ def fuzz(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.xfail(run=False, reason="to be removed once the repairs of all readers are merged")
 def test_past_failures_and_a_small_sample_of_new_cases():
     out = fuzz("--corpus", "--seed", "14", "--cases", "200", "--jobs", "1", "--seconds", "600", "--no-shrink")
     assert " 0 of them fail again" in out
