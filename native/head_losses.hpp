@@ -57,17 +57,17 @@ inline Lane<T> infinity() {
 template <class T>
 inline Lane<T> falling_exponential(Lane<T> x) {
   using L = LaneTypes<T>;
-  using Integer = typename L::Integer;
+  using Bits = typename L::Bits;
   constexpr double inverse_factorial[] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
                                           1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
   Lane<T> n = x * static_cast<T>(1.4426950408889634074) + L::round_magic;
-  const Integer power = reinterpret_cast<Integer>(n) << L::mantissa_bits;
+  const Bits power = reinterpret_cast<Bits>(n) << L::mantissa_bits;
   n -= L::round_magic;
   const Lane<T> r = x - n * L::ln2_high - n * L::ln2_low;
   Lane<T> series = fill<T>(static_cast<T>(inverse_factorial[L::exp_terms]));
 #pragma GCC unroll 16
   for (int k = L::exp_terms - 1; k >= 0; --k) series = series * r + static_cast<T>(inverse_factorial[k]);
-  const Lane<T> result = reinterpret_cast<Lane<T>>(reinterpret_cast<Integer>(series) + power);
+  const Lane<T> result = reinterpret_cast<Lane<T>>(reinterpret_cast<Bits>(series) + power);
   return x == x ? (x < L::exp_low ? fill<T>(0) : result) : x;
 }
 

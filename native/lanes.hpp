@@ -19,6 +19,7 @@ template <>
 struct LaneTypes<float> {
   typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
   typedef std::int32_t Integer __attribute__((vector_size(kLanes * sizeof(float))));
+  typedef std::uint32_t Bits __attribute__((vector_size(kLanes * sizeof(float))));  // whose sums may wrap
   static constexpr int mantissa_bits = 23;
   static constexpr std::int32_t exponent_of_one = 127;
   static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23
@@ -30,6 +31,7 @@ template <>
 struct LaneTypes<double> {
   typedef double Vector __attribute__((vector_size(kLanes * sizeof(double))));
   typedef std::int64_t Integer __attribute__((vector_size(kLanes * sizeof(double))));
+  typedef std::uint64_t Bits __attribute__((vector_size(kLanes * sizeof(double))));
   static constexpr int mantissa_bits = 52;
   static constexpr std::int64_t exponent_of_one = 1023;
   static constexpr double round_magic = 6755399441055744.0;  // 1.5 * 2^52
@@ -127,16 +129,16 @@ inline V where_less(V x, V y, V a, V b) {
 template <class T>
 inline Lane<T> exponential(Lane<T> x) {
   using L = LaneTypes<T>;
-  using Integer = typename L::Integer;
+  using Bits = typename L::Bits;
   const Lane<T> clamped = minimum(maximum(x, fill<T>(L::exp_low)), fill<T>(L::exp_high));
   Lane<T> n = clamped * static_cast<T>(1.4426950408889634074) + L::round_magic;
-  const Integer power = reinterpret_cast<Integer>(n) << L::mantissa_bits;
+  const Bits power = reinterpret_cast<Bits>(n) << L::mantissa_bits;
   n -= L::round_magic;
   const Lane<T> r = clamped - n * L::ln2_high - n * L::ln2_low;
   Lane<T> series = fill<T>(1);
 #pragma GCC unroll 16
   for (int k = L::exp_terms; k >= 1; --k) series = series * (r * static_cast<T>(1.0 / k)) + static_cast<T>(1);
-  const Lane<T> result = reinterpret_cast<Lane<T>>(reinterpret_cast<Integer>(series) + power);
+  const Lane<T> result = reinterpret_cast<Lane<T>>(reinterpret_cast<Bits>(series) + power);
   return where_less(x, fill<T>(L::exp_low), fill<T>(0), result);
 }
 
