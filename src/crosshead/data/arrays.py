@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.archives import Archive, member, open_archive, pickled, read_header
+from crosshead.data.archives import Archive, check_letters, member, open_archive, pickled, read_header
 from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
@@ -155,7 +155,9 @@ def load_npy(path: Path) -> Array:
     """A memory-mapped `.npy` file; DataError where it is damaged or pickled."""
     _check_present(path)
     try:
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        values: Array = np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        check_letters(values)
+        return values
     except Exception as error:  # a damaged header is parsed as Python text and can fail in almost any way
         if "pickle" in str(error) or "object" in str(error):
             raise pickled(f"{path}:") from error

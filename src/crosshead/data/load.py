@@ -116,7 +116,9 @@ def _features(dataset: Dataset, options: Options) -> Dataset:
         raise DataError(f"{dataset.source}: features without labels; embed images of known classes")
     known = (options["encoding"] or {}).get(feature_files.BACKBONE)
     found = dataset.encoding[feature_files.BACKBONE]
-    if known is not None and any(known[name] != found[name] for name in ("fingerprint", "output", "preprocessing")):
+    if known is not None and any(
+        known.get(name) != found.get(name) for name in ("fingerprint", "output", "preprocessing")
+    ):
         raise DataError(
             f"{dataset.source}: made by another backbone or pre-processing than the model's features; embed the images "
             "with the model's"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.checks import Place, as_labels
+from crosshead.data.checks import Place
 from crosshead.data.columns import is_number_type
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
@@ -59,7 +59,7 @@ def predictions_of_table(table: Any, source: str, wanted: Wanted, *, below_heade
         class_names,
         target,
         kind=kind,
-        row_names=None if row_id is None else _texts(table.column(row_id)),
+        row_names=None if row_id is None else _texts(table.column(row_id), row_id, place),
         tolerance=TEXT_TOLERANCE if below_header else None,
         source=source,
         below_header=below_header,
@@ -121,11 +121,11 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
     return np.asarray(values if values.dtype in (np.float32, np.float64) else values.astype(np.float64))
 
 
-def _texts(column: Any) -> Array:
+def _texts(column: Any, name: str, place: Place) -> Array:
+    """Row names as text, or as the numbers that they are."""
     values = np.asarray(column.to_numpy())
-    return values.astype(np.str_) if values.dtype.kind == "O" else values
-
-
-def labels_of_array(values: Array, name: str, classes: Array, place: Place) -> Array:
-    """Class indices from an array of labels, (N,)."""
-    return target_of(as_labels(values, name, place), classes, place)
+    if values.dtype.kind != "O":
+        return values
+    if any(isinstance(value, bytes) for value in values):
+        raise DataError(f"{place.source}: column {name!r} of row names is not UTF-8 text; save the file as UTF-8")
+    return values.astype(np.str_)

@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from crosshead.data.files import read_regular
+from crosshead.data.json_text import parse_json
 from crosshead.data.limits import free_memory
 from crosshead.disk import writing
 from crosshead.models.card import model_card
@@ -37,7 +38,7 @@ from crosshead.models.content import (
     weights_bytes,
     with_network_at,
 )
-from crosshead.models.document import ModelError, document_bytes, document_digest, parsed
+from crosshead.models.document import ModelError, document_bytes, document_digest
 from crosshead.models.schema import check_document
 from crosshead.models.swap import backup_of, put_in_place, temporary_sibling, write_file
 from crosshead.scaling import Scaler
@@ -166,7 +167,7 @@ def _check_place(place: Path, name: str) -> None:
 
 def _is_ours(place: Path) -> bool:
     try:
-        document = parsed(read_regular(place / DOCUMENT, MOST_DOCUMENT_BYTES))
+        document = parse_json(read_regular(place / DOCUMENT, MOST_DOCUMENT_BYTES))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
@@ -186,7 +187,7 @@ def _read_file(place: Path, file_name: str, name: str) -> bytes:
 def _read_document(place: Path, name: str) -> dict[str, Any]:
     content = _read_file(place, DOCUMENT, name)
     try:
-        document = parsed(content)
+        document = parse_json(content, strict=True)
     except ValueError as error:
         raise ModelError(f"{name}: {DOCUMENT} is not JSON ({error}); it was altered or cut short") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
