@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -147,6 +148,31 @@ def test_bytes_give_the_same_network(loss):
     for damaged in (b"", network.to_bytes()[:-9], CNN((1, 4, 4), 2).to_bytes().replace(b"average", b"nothing")):
         with pytest.raises(ValueError, match="not a network that crosshead wrote"):
             CNN.from_bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"widths": [1 << 30, 1 << 30]},
+        {"widths": [1] * 100_000},
+        {"widths": 3},
+        {"convolutions": 1 << 40},
+        {"convolutions": "many"},
+        {"num_classes": 1 << 40},
+        {"input_shape": [4, 1 << 20, 1 << 20], "pooling": "flatten"},
+        {"input_shape": []},
+        {"head": 3},
+        {"head": {"unheard": 1}},
+        {"loss": []},
+    ],
+)
+def test_settings_of_another_network_take_no_memory(changes):
+    from safetensors.torch import save
+
+    network = CNN((1, 8, 8), 3, widths=(4,))
+    content = save(dict(network.state_dict()), {"crosshead": json.dumps(network.settings | changes)})
+    with pytest.raises(ValueError, match="not a network that crosshead wrote"):
+        CNN.from_bytes(content)
 
 
 def test_the_embedding_for_a_margin_has_length_one():

@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from crosshead.data.json_text import parse_json
 from crosshead.nn.head import ClassificationHead
 from crosshead.nn.head_losses import HEAD_LOSSES
 from crosshead.nn.margin_head import MarginHead
@@ -235,10 +236,12 @@ class CNN(nn.Module):
 
         try:
             tensors = load(content)
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            network = cls.from_settings(json.loads(header["__metadata__"][METADATA]))
+            header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            settings = parse_json(header["__metadata__"][METADATA])
+            _check_shapes(cls, settings, tensors)
+            network = cls.from_settings(settings)
             network.load_state_dict(tensors)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise ValueError(f"not a network that crosshead wrote ({error})") from error
         return network.eval()
 
@@ -247,6 +250,18 @@ class CNN(nn.Module):
             raise ValueError(
                 f"images must have shape (N, {', '.join(map(str, self.input_shape))}), not {tuple(images.shape)}"
             )
+
+
+def _check_shapes(made: type[CNN], settings: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError where settings are those of another network than the tensors', before it takes any memory."""
+    if len(settings["widths"]) * int(settings["convolutions"]) > len(tensors):
+        raise ValueError(f"{len(tensors)} tensors for more layers")
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in made.from_settings(settings).state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if odd:
+        raise ValueError(f"{odd[0]} has shape {found.get(odd[0])} instead of {expected.get(odd[0])}")
 
 
 def _body(input_shape: tuple[int, int, int], widths: Sequence[int], convolutions: int) -> tuple[nn.Sequential, Any]:
