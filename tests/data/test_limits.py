@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -108,9 +109,22 @@ def test_tables_whose_columns_shrink_to_nothing(tmp_path: Path) -> None:
     pq.write_table(pa.table({"word": plain}), tmp_path / "plain.parquet")
     with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, pa.schema({"w": word.type})) as out:
         out.write_table(pa.table({"w": word}))
+    for packing in ("zstd", "lz4"):
+        feather.write_feather(pa.table({"a": zeros}), tmp_path / f"{packing}.feather", compression=packing)
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(str(tmp_path / "stream.arrow"), pa.schema({"a": pa.float64()}), options=options) as out:
+        out.write_table(pa.table({"a": zeros}))
     del zeros, plain
-    for name in ("zeros.parquet", "dictionary.parquet", "plain.parquet", "a.arrow"):
-        with pytest.raises(DataError, match=rf"{name} unpacks to \d.* from \d.* kB"):
+    for name in (
+        "zeros.parquet",
+        "dictionary.parquet",
+        "plain.parquet",
+        "a.arrow",
+        "zstd.feather",
+        "lz4.feather",
+        "stream.arrow",
+    ):
+        with pytest.raises(DataError, match=rf"{name} unpacks to \d.* from \d.* [kM]B"):
             load(tmp_path / name, target_required=False)
 
 

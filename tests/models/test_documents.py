@@ -20,11 +20,11 @@ import pytest
 
 from crosshead.cli.main import main
 from crosshead.cli.report_words import commands_for, training_of
+from crosshead.data.json_text import DEEPEST, too_deep
 from crosshead.explain.heads import head_of
 from crosshead.models import Model, ModelError
 from crosshead.models.card import model_card
 from crosshead.models.document import document_digest
-from crosshead.models.shapes import DEEPEST, too_deep
 
 SAMPLE = int(os.environ.get("CROSSHEAD_DOCUMENTS", "40"))  # of the documents of each kind; 0 is all of them
 OTHERS: list[Any] = [

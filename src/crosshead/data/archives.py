@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,4 +140,13 @@ def _values(stream: Any, header: Header) -> Array:
     if header.dtype.itemsize == 0 or not found:
         return np.empty(header.shape, dtype=header.dtype)
     values: Array = content.view(header.dtype)
+    check_letters(values)
     return values.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+
+def check_letters(values: Array) -> None:
+    """Raise ValueError where an array of text holds numbers that are no letters, on which NumPy fails later."""
+    if values.dtype.kind == "U" and values.size:
+        numbers = np.ascontiguousarray(values).reshape(-1).view(values.dtype.byteorder.replace("|", "=") + "u4")
+        if int(numbers.max()) > sys.maxunicode:
+            raise ValueError(f"number {int(numbers.max())} is no letter")

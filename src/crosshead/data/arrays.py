@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from crosshead.data.archives import Archive, member, open_archive, pickled, read_header
+from crosshead.data.archives import Archive, check_letters, member, open_archive, pickled, read_header
 from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
@@ -157,7 +157,9 @@ def load_npy(path: Path) -> Array:
     _check_present(path)
     with path.open("rb") as stream:
         try:
-            return map_npy(stream)
+            values = map_npy(stream)
+            check_letters(values)
+            return values
         except TruncatedError as error:
             raise DataError(f"{path}: {error}") from error
         except Exception as error:  # a damaged header is parsed as Python text and can fail in almost any way

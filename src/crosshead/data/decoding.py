@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -36,6 +37,9 @@ MOST_PIXELS = 1 << 24
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 ROTATED_SIDEWAYS = (5, 6, 7, 8)
 ORIENTATION_TAG = 0x0112
+
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of damaged files would go to stderr
 
 
 class BrokenImageError(ValueError):

@@ -18,6 +18,7 @@ from crosshead.data.image_files import LABEL_COLUMNS, LISTS, ImageFiles, find_im
 from crosshead.data.image_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
 from crosshead.data.image_source import ImageSource
 from crosshead.data.kinds import recognise
+from crosshead.data.parquet_files import read_parquet
 from crosshead.data.pictures import (
     ArrayPictures,
     FilePictures,
@@ -182,6 +183,7 @@ def _open_archive(path: Path, target: str | None) -> ImageSource:
 
 def _of_members(archive: Archive, image_name: str, label_name: str | None, source: str) -> ImageSource:
     pixels, labels = member(archive, image_name, source), None
+    _check_pixels(pixels, image_name, source)
     if label_name is not None:
         labels = as_labels(member(archive, label_name, source), label_name, Place(source))
         check_lengths(len(pixels), labels.size, (image_name, label_name), source)
@@ -189,13 +191,17 @@ def _of_members(archive: Archive, image_name: str, label_name: str | None, sourc
 
 
 def _of_array(pixels: Array, name: str, labels: Array | None, source: str) -> ImageSource:
+    _check_pixels(pixels, name, source)
+    return _source(ArrayPictures(pixels, source), None, labels, source)
+
+
+def _check_pixels(pixels: Array, name: str, source: str) -> None:
     is_image = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in MODES)
     if not is_image or 0 in pixels.shape or pixels.dtype.newbyteorder("=") != np.uint8:
         raise DataError(
             f"{source}: array {name!r} has shape {pixels.shape} and dtype {pixels.dtype}; images are uint8 of shape "
             "(N, height, width) or (N, height, width, channels)"
         )
-    return _source(ArrayPictures(pixels, source), None, labels, source)
 
 
 def _archive_of_images(path: Path) -> bool:
@@ -226,6 +232,7 @@ def _open_table(path: Path, target: str | None) -> ImageSource:
         place = Place(str(path))
         found = table_labels(_column(path, label_name), label_name, place, None)
         labels = named_labels(found, class_names(schema, label_name), place)
+        check_lengths(len(pictures), labels.size, (column, label_name), str(path))
     return _source(pictures, _table_names(pictures, path, others), labels, str(path))
 
 
@@ -273,5 +280,4 @@ def _schema(path: Path) -> Any:
 
 
 def _column(path: Path, name: str) -> Any:
-    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
-    return undamaged(lambda: parquet.read_table(path, columns=[name]), path, f"column {name!r}").column(name)
+    return undamaged(lambda: read_parquet(path, [name]), path, f"column {name!r}").column(name)

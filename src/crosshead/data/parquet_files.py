@@ -1,29 +1,28 @@
-"""Parquet files: what they unpack to is asked of their metadata, and of their dictionaries, before it is allocated."""
+"""Parquet files as Arrow tables: what their words unpack to is asked of their dictionaries before it is allocated."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from crosshead.data.errors import load_package
 from crosshead.data.limits import check_unpacked
-
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_OFFSET_BYTES = 4
+from crosshead.data.parquet_sizes import check_sizes
 
 
-def read_parquet(path: Path) -> Any:
-    """The whole file as an Arrow table, with its words as plain text; DataError where it unpacks to far too much.
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """The file, or some columns of it, as an Arrow table with plain text; DataError where it unpacks to far too much.
 
     A word that occurs in a million rows lies in the file once, so words are read as positions in the file's own
     dictionaries, and become text once their lengths have been added up.
     """
     parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    check_sizes(path)
     with parquet.ParquetFile(path) as file:
-        check_row_groups(path, file.metadata)
-        words = _word_columns(file)
+        words = [name for name in _word_columns(file) if columns is None or name in columns]
     with parquet.ParquetFile(path, read_dictionary=words) as file:
-        table = file.read()
+        table = file.read(columns=columns)
     table.validate(full=True)  # positions that point anywhere would crash the process
     check_words(path, table)
     for name in words:
@@ -38,24 +37,6 @@ def check_words(path: Path, table: Any) -> None:
     positions = [column for column in table.columns if types.is_dictionary(column.type)]
     words = [column for column in positions if _is_words(types, column.type.value_type)]
     check_unpacked(str(path), sum(map(_text_bytes, words)), path.stat().st_size)
-
-
-def check_row_groups(path: Path, metadata: Any) -> None:
-    """Raise DataError where the columns unpack to more than the file's size explains, as its metadata says."""
-    total = 0
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for number in range(row_group.num_columns):
-            column = row_group.column(number)
-            encoded = max(0, column.total_uncompressed_size)
-            total += max(encoded, column.num_values * _width(metadata.schema.column(number)))
-    check_unpacked(str(path), total, path.stat().st_size)
-
-
-def _width(column: Any) -> int:
-    if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
-        return int(column.length)
-    return _WIDTHS.get(column.physical_type, _OFFSET_BYTES)
 
 
 def _word_columns(file: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from crosshead.data.arrow_sizes import check_buffers
 from crosshead.data.checks import Place, as_labels, check_finite
 from crosshead.data.columns import column_features, encode_columns, learn_columns
 from crosshead.data.csv_tables import first_line, read_csv
@@ -182,6 +183,8 @@ def _label_type(labels: Array) -> str:
 def read_binary(path: Path, table_format: str) -> Any:
     """A Parquet, Feather or Arrow file as an Arrow table; DataError where it is damaged."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    if table_format != "parquet":
+        check_buffers(path)
     try:
         table = _open_binary(pyarrow, path, table_format)
         # A damaged Arrow file can hold offsets that point anywhere; unchecked, they crash the process.

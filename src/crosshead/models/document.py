@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from crosshead.escaping import one_line
-from crosshead.models.shapes import too_deep
 
 
 class ModelError(ValueError):
@@ -27,36 +26,6 @@ def document_bytes(document: Mapping[str, Any]) -> bytes:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     # Classes may be named after files whose names are not valid text; they must come back as they were.
     return f"{text}\n".encode("utf-8", "surrogatepass")
-
-
-def parsed(content: bytes) -> Any:
-    """A JSON document; ValueError where it is none, is nested too deep, or says something twice.
-
-    Names that occur twice and numbers such as NaN are no JSON: what reads them depends on the program.
-
-    Examples
-    --------
-    >>> parsed(b'{"rows": 3}')
-    {'rows': 3}
-    """
-    try:
-        document = json.loads(content, object_pairs_hook=_once_each, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("brackets are nested too deep") from error
-    if too_deep(document):
-        raise ValueError("brackets are nested too deep")
-    return document
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return found
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 def document_digest(document: Mapping[str, Any]) -> str:

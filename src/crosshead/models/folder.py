@@ -17,6 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from crosshead.data.files import read_regular
+from crosshead.data.json_text import parse_json
 from crosshead.data.limits import free_memory
 from crosshead.disk import atomic_folder, backup_of
 from crosshead.models.card import model_card
@@ -35,7 +36,7 @@ from crosshead.models.content import (
     tensors_of,
     weights_bytes,
 )
-from crosshead.models.document import ModelError, document_bytes, document_digest, parsed
+from crosshead.models.document import ModelError, document_bytes, document_digest
 from crosshead.models.schema import check_document
 from crosshead.scaling import Scaler
 
@@ -158,7 +159,7 @@ def _check_place(place: Path, name: str) -> None:
 
 def _is_ours(place: Path) -> bool:
     try:
-        document = parsed(read_regular(place / DOCUMENT, MOST_DOCUMENT_BYTES))
+        document = parse_json(read_regular(place / DOCUMENT, MOST_DOCUMENT_BYTES))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
@@ -178,7 +179,7 @@ def _read_file(place: Path, file_name: str, name: str) -> bytes:
 def _read_document(place: Path, name: str) -> dict[str, Any]:
     content = _read_file(place, DOCUMENT, name)
     try:
-        document = parsed(content)
+        document = parse_json(content, strict=True)
     except ValueError as error:
         raise ModelError(f"{name}: {DOCUMENT} is not JSON ({error}); it was altered or cut short") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:

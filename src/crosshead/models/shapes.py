@@ -11,9 +11,6 @@ from typing import Any
 
 Check = Callable[[Any, str], None]
 
-DEEPEST = 32
-"""The nesting of a document. Ours reach 6; what walks a document calls itself once a level."""
-
 LARGEST_WHOLE = (1 << 63) - 1
 
 
@@ -23,27 +20,6 @@ class MisfitError(ValueError):
     def __init__(self, place: str, expected: str, found: Any):
         shown = f"{type(found).__name__}" if isinstance(found, list | dict) else repr(found)
         super().__init__(f"{place} is {shown[:60]}, not {expected}")
-
-
-def too_deep(document: Any) -> bool:
-    """Whether a document is nested deeper than `DEEPEST`; looks level by level, without recursion.
-
-    Examples
-    --------
-    >>> too_deep({"a": [1, [2]]})
-    False
-    """
-    level = [document]
-    for _ in range(DEEPEST):
-        level = [
-            inner
-            for value in level
-            if isinstance(value, dict | list)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def anything(value: Any, place: str) -> None:
