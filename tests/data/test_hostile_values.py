@@ -18,6 +18,7 @@ from crosshead.data.feature_files import FeatureRows, write_archive, write_table
 from crosshead.data.parquet_sizes import check_sizes
 
 N = 8
+BACKBONE = {"kind": "onnx", "name": "net.onnx", "output": None, "fingerprint": 64 * "f", "preprocessing": {}}
 ODD: dict[str, np.ndarray] = {
     "a number": np.array(3.5),
     "a word": np.array("x"),
@@ -41,8 +42,6 @@ HONEST: dict[str, dict[str, Any]] = {
         "backbone": np.array(json.dumps(BACKBONE)),
     },
 }
-
-BACKBONE = {"kind": "onnx", "name": "net.onnx", "output": None, "fingerprint": 64 * "f", "preprocessing": {}}
 
 
 def read(kind: str, path: Path) -> None:
