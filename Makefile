@@ -2,6 +2,7 @@
 # make test   linters, types and tests, with the versions in constraints.txt
 # make test-newest  the tests with the newest releases of all dependencies
 # make test-lowest  the tests with the lowest versions that pyproject.toml admits
+# make fuzz   read files that were changed at random, for five minutes (FUZZ=… for other options, see fuzz/README.md)
 # make kills  kill every command that writes 200 times, on a full disk too (some 15 minutes): KILLS=60 SEED=1
 # make sanitize  the tests of all that runs C++, with kernels that the address and undefined-behaviour sanitizers watch
 # make constraints  renew constraints.txt
@@ -40,7 +41,7 @@ SANITIZER_OPTIONS = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CXX) 
 
 PACKAGES_OF := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: demo test test-newest test-lowest sanitize kills lint types tests constraints clean help
+.PHONY: demo test test-newest test-lowest sanitize fuzz kills lint types tests constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -80,6 +81,9 @@ constraints: $(TEST)/.pip
 kills: $(TEST)/.installed
 	$(TEST)/bin/python tests/robustness/kill_commands.py --kills $(KILLS) --seed $(SEED)
 
+fuzz: $(TEST)/.installed
+	$(TEST)/bin/python -m fuzz $(FUZZ)
+
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.
 $(DEMO)/.installed: $(BUILD_INPUTS) $(PACKAGE_FILES) README.md LICENSE | $(DEMO)/.pip
@@ -116,4 +120,4 @@ $(SANITIZE)/.installed: $(BUILD_INPUTS) $(TEST)/.installed | $(SANITIZE)/.pip
 
 clean:
 	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) $(SANITIZE) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests fuzz -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from crosshead.sparse_structure import require_structure
+
 ScalingKind = Literal["none", "standard", "maxabs"]
 Float = NDArray[np.float64]
 
@@ -54,6 +56,7 @@ class Scaler:
         """
         if kind not in get_args(ScalingKind):
             raise ValueError(f"scaling {kind!r} is unknown; choose none, standard or maxabs")
+        require_structure(features)
         n_rows, n_features = features.shape
         weight = _checked_weight(sample_weight, n_rows)
         if kind == "none":
@@ -76,6 +79,7 @@ class Scaler:
             raise ValueError(f"{features.shape[1]} features a row, but the scaling was fitted to {self.n_features}")
         if self.scale is None:
             return features
+        require_structure(features)
         dtype = np.float32 if features.dtype == np.float32 else np.float64
         if sparse.issparse(features):
             return self._apply_sparse(features, dtype)

@@ -19,7 +19,15 @@ import crosshead as crosshead_package
 from crosshead.models import Model
 from crosshead.models.document import document_digest
 
-PREPROCESSING = {"size": [8, 8], "white": 1.0, "mean": [0.0], "std": [1.0]}
+PREPROCESSING = {
+    "size": [8, 8],
+    "colours": "rgb",
+    "resample": "bilinear",
+    "white": 1.0,
+    "mean": [0.0],
+    "std": [1.0],
+    "layout": "nchw",
+}
 MARKER = "from pathlib import Path\nPath('marker').touch()\n\n\ndef run():\n    Path('marker').touch()\n"
 
 
@@ -159,7 +167,7 @@ def test_descriptions_of_wrong_types_are_told_in_one_line(crosshead, photos, tmp
 @pytest.mark.parametrize("backbone", [None, [], "torch:os:abort"])
 def test_a_model_of_features_says_which_backbone(crosshead, photos, tmp_path, backbone):
     write_model(tmp_path / "m", backbone)
-    assert "m: model.json: the description of the backbone is no JSON object" in crosshead("predict", "m", photos).line
+    assert "the description of the backbone is no JSON object" in crosshead("predict", "m", photos).line
 
 
 def test_other_weights_beside_the_network_are_another_backbone(crosshead, photos, make_network, tmp_path):

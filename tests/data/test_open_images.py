@@ -158,7 +158,7 @@ def test_links_lead_to_images_or_are_told(photos, tmp_path):
     assert len(source) == 30
     (photos / "light" / "15.png").symlink_to("nowhere.png")
     source = open_images(photos)
-    with pytest.raises(DataError, match=r"light/15\.png: not a readable image \(\[Errno 2\] No such file"):
+    with pytest.raises(DataError, match=r"light/15\.png: not a readable image \(No such file"):
         list(source.batches(ImageForm((4, 4), 3)))
     (photos / "light" / "round").symlink_to(photos / "light")
     with pytest.raises(DataError, match=r"light/round: a link back to a folder that it lies in"):

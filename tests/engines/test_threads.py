@@ -70,13 +70,31 @@ class TestHowMany:
 
     @pytest.mark.parametrize(
         ("text", "count"),
-        [("3", 3), (" 5 ", 5), ("4,2", 4), ("", 9), ("0", 9), ("-2", 9), ("many", 9), ("2.5", 9)],
+        [
+            ("3", 3),
+            (" 5 ", 5),
+            ("4,2", 4),
+            ("", 9),
+            ("0", 9),
+            ("-2", 9),
+            ("many", 9),
+            ("2.5", 9),
+            ("²", 9),
+            ("٣", 9),
+            ("007", 7),
+        ],
     )
     def test_the_environment(self, text: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(threads, "available_cpus", lambda: 9)
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert resolve_threads() == count
         assert resolve_threads(2) == 2  # what the caller says goes first
+
+    @pytest.mark.parametrize("text", ["99999999999", "9" * 5000, str(2**63)])
+    def test_more_than_any_machine_has(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert resolve_threads() == threads.MOST_THREADS
+        make_engine("auto", data(10)).scores(np.zeros((12, 40)), np.zeros(12), 0, 10)
 
     def test_without_an_environment_the_affinity_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

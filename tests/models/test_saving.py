@@ -55,9 +55,9 @@ def test_a_link_to_a_model_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_stale_backup_is_not_taken_for_a_removed_model(tmp_path: Path) -> None:
-    make("old").save(disk.backup_of(tmp_path / "m"))
-    assert Model.load(tmp_path / "m").loss == "old"
-    make("new").save(tmp_path / "m")
+    make("softmax").save(disk.backup_of(tmp_path / "m"))
+    assert Model.load(tmp_path / "m").loss == "softmax"
+    make("hinge").save(tmp_path / "m")
     assert os.listdir(tmp_path) == ["m"]
 
 

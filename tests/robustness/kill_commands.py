@@ -478,6 +478,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="WORD", default="", help="commands whose names have this in them")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and let go of the small disk
     chosen = [one for one in commands() if options.only in one.name]
     skipped = [one.name for one in chosen if not all(map(is_there, one.packages))]
     chosen = [one for one in chosen if one.name not in skipped]
@@ -503,7 +504,7 @@ def main() -> int:
                 command = chosen[number % len(chosen)]
                 trials.trial(command, references[command.name])
                 number += 1
-                if number % 20 == 0:
+                if number % 10 == 0:
                     print(f"{time.monotonic() - began:.0f} s, {number} trials: {said(trials.counts)}", flush=True)
         finally:
             if small_disk is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ from numpy.typing import NDArray
 
 from crosshead.data.decoding import ImageForm, Pixels, Size
 from crosshead.data.errors import DataError
+from crosshead.data.files import read_regular
+from crosshead.data.json_text import parse_json
 
 COLOURS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
 LAYOUTS = ("nchw", "nhwc")
+MOST_BYTES = 1 << 20  # of a file that states it
 HUGGING_FACE_FILE = "preprocessor_config.json"
 _PILLOW_NUMBERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -135,8 +137,8 @@ def stated_beside(model: Path) -> tuple[Stated, str | None]:
     for path in (own, theirs):
         if path.is_file():
             try:
-                document = json.loads(path.read_bytes())
-            except (ValueError, RecursionError) as error:
+                document = parse_json(read_regular(path, MOST_BYTES))
+            except (ValueError, OSError) as error:
                 raise DataError(
                     f"{path}: not JSON ({error}); it states how images are brought to the network"
                 ) from error

@@ -57,7 +57,11 @@ def command(function: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(function)
     def flat(**given: Any) -> int:
-        return function(**_gathered(taken, given))
+        # Loading this takes time, which `--help` need not wait for.
+        from crosshead.data.mapped import refuse_shortened
+
+        with refuse_shortened():
+            return function(**_gathered(taken, given))
 
     flat.__annotations__ = {option.name: _typed(option) for option in options}
     vars(flat)["__signature__"] = Signature([_as_typer_reads_it(option) for option in options], return_annotation=int)

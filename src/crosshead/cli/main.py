@@ -24,7 +24,6 @@ from crosshead.cli.path import path
 from crosshead.cli.predict import predict
 from crosshead.cli.report import report
 from crosshead.cli.top_losses import top_losses
-from crosshead.data.mapped import refuse_shortened
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
 
@@ -77,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             command = typer.main.get_command(app)
-            with refuse_shortened():
-                outcome = command.main(args=arguments, prog_name="crosshead", standalone_mode=False)
+            outcome = command.main(args=arguments, prog_name="crosshead", standalone_mode=False)
         except (KeyboardInterrupt, typer.Abort):
             outcome = INTERRUPTED
         except Exception as error:

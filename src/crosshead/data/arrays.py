@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from scipy import sparse
 
-from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths, feature_dtype
+from crosshead.data.archives import Archive, check_letters, member, open_archive, pickled, read_header
+from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
 from crosshead.data.mapped import TruncatedError, map_array
+from crosshead.data.sparse_files import is_sparse_archive, read_sparse
 
 FEATURE_NAMES = ("X", "x", "features", "data", "images", "embeddings", "X_train", "x_train", "Xtrain")
 LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets", "y_train", "ytrain", "train_labels")
 TEST_FEATURE_NAMES = ("Xt", "xt", "X_test", "x_test", "Xtest", "test_images")
 TEST_LABEL_NAMES = ("yt", "y_test", "ytest", "test_labels")
-SPARSE_MEMBERS = frozenset({"data", "indices", "indptr", "shape", "format"})
 
 
 def read_npz(path: Path, *, target: str | None, target_required: bool) -> Dataset:
@@ -32,7 +31,7 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
     source = str(path)
     with open_archive(path) as archive:
         names = list(archive.files)
-        if set(names) >= SPARSE_MEMBERS:
+        if is_sparse_archive(names):
             return read_pair(path, sibling_labels(path), target_required=target_required)
         feature_name = choose_name(names, FEATURE_NAMES, "features", "X", source)
         if feature_name is None:
@@ -68,7 +67,7 @@ def read_pair(features_path: Path, labels_path: Path | None, *, target_required:
             f"{features_path.name},{expected}"
         )
     if features_path.suffix == ".npz":
-        features, shape = _load_sparse(features_path), None
+        features, shape = read_sparse(features_path), None
     else:
         features, shape = as_features(load_npy(features_path), features_path.stem, source)
     check_finite(features, Place(source))
@@ -113,7 +112,7 @@ def sibling_labels(features_path: Path) -> Path | None:
     return candidate if candidate.is_file() else None
 
 
-def _dataset(archive: Any, feature_name: str, label_name: str | None, source: str) -> Dataset:
+def _dataset(archive: Archive, feature_name: str, label_name: str | None, source: str) -> Dataset:
     features, shape = as_features(member(archive, feature_name, source), feature_name, source)
     check_finite(features, Place(f"{source}, array {feature_name!r}"))
     target = None
@@ -153,58 +152,20 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names) if names else "no arrays"
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Any]:
-    """An `.npz` archive, closed again whatever happens; DataError where it is damaged."""
-    # The file is opened here since NumPy leaves it open where the archive turns out to be damaged.
-    with path.open("rb") as stream:
-        try:
-            archive: Any = np.load(stream, allow_pickle=False)
-        except Exception as error:  # see `_damage`
-            raise _damage(f"{path}: not a readable .npz archive", error) from error
-        if not any(name.endswith(".npy") for name in archive.zip.namelist()):
-            raise DataError(f"{path}: a zip archive without arrays; unpack it and give what is inside")
-        yield archive
-
-
-def member(archive: Any, name: str, source: str) -> Array:
-    """One array of an archive; DataError where it is damaged or pickled."""
-    try:
-        return np.asarray(archive[name])
-    except Exception as error:  # see `_damage`
-        raise _member_error(error, f"{source}: array {name!r}") from error
-
-
-def _member_error(error: Exception, place: str) -> DataError:
-    if "allow_pickle" in str(error) or "Object arrays" in str(error):
-        return DataError(
-            f"{place} holds Python objects, which would need pickle and is never read; "
-            "store numbers or fixed-width strings"
-        )
-    return _damage(f"{place} cannot be read", error)
-
-
-def _damage(what: str, error: Exception) -> DataError:
-    """The error to raise for a file that NumPy cannot read.
-
-    A damaged header is parsed as Python text and can fail in almost any way, also by asking for more memory
-    than there is.
-    """
-    return DataError(f"{what} ({error}); is it truncated?")
-
-
 def load_npy(path: Path) -> Array:
     """A memory-mapped `.npy` file; DataError where it is damaged or pickled."""
     _check_present(path)
     with path.open("rb") as stream:
         try:
-            return map_npy(stream)
+            values = map_npy(stream)
+            check_letters(values)
+            return values
         except TruncatedError as error:
             raise DataError(f"{path}: {error}") from error
-        except Exception as error:  # see `_damage`
+        except Exception as error:  # a damaged header is parsed as Python text and can fail in almost any way
             if "Object arrays" in str(error):
-                raise _member_error(error, f"{path}:") from error
-            raise _damage(f"{path}: not a readable .npy file", error) from error
+                raise pickled(f"{path}:") from error
+            raise DataError(f"{path}: not a readable .npy file ({error}); is it truncated?") from error
 
 
 def map_npy(stream: IO[bytes]) -> Array:
@@ -212,29 +173,10 @@ def map_npy(stream: IO[bytes]) -> Array:
 
     Raises TruncatedError where the file is too short, other ValueErrors for Python objects and damaged headers.
     """
-    version = np.lib.format.read_magic(stream)
-    # Later versions differ from the second in the letters of fields' names alone.
-    header = np.lib.format
-    read_header = header.read_array_header_1_0 if version == (1, 0) else header.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(stream)
-    if dtype.hasobject:
+    header = read_header(stream)
+    if header.dtype.hasobject:
         raise ValueError("Object arrays")
-    if dtype.itemsize == 0:
-        raise ValueError(f"its elements are of no size, {dtype}")  # of which an empty file holds any number
-    return np.asanyarray(map_array(stream, dtype, shape, fortran_order=fortran_order))
-
-
-def _load_sparse(path: Path) -> Any:
-    _check_present(path)
-    try:
-        matrix = sparse.csr_array(sparse.load_npz(path))
-    except Exception as error:  # see `_damage`
-        raise _damage(f"{path}: not a readable sparse matrix", error) from error
-    if 0 in matrix.shape:
-        raise DataError(f"{path}: has shape {matrix.shape}: no rows or 0 features")
-    if matrix.dtype.kind not in "biuf":
-        raise DataError(f"{path}: holds {matrix.dtype}, not numbers")
-    return matrix.astype(feature_dtype(matrix.dtype), copy=False)
+    return np.asanyarray(map_array(stream, header.dtype, header.shape, fortran_order=header.fortran_order))
 
 
 def _check_present(path: Path) -> None:

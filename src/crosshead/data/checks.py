@@ -189,6 +189,18 @@ def _text_labels(values: Array, name: str, place: Place) -> Array:
     return np.asarray(text)
 
 
+def as_names(values: Array, name: str, place: Place) -> Array:
+    """Names of rows, (N,), numbers or text; DataError for anything else."""
+    if values.ndim != 1 or values.dtype.kind not in "biufSU":
+        raise DataError(f"{place.source}: {name!r} holds {values.dtype} of shape {values.shape}; give one name a row")
+    if values.dtype.kind != "S":
+        return values
+    try:
+        return np.asarray(np.char.decode(values, "utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place.source}: {name!r} is not UTF-8 text; store it as UTF-8") from error
+
+
 _REMOVE_ROW = "fill it in or remove the row"
 
 

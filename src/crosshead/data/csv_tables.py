@@ -10,7 +10,7 @@ from typing import Any
 
 from crosshead.data.checks import Place
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.files import UNPACKING_ERRORS, is_gzipped, open_unpacked
+from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 from crosshead.data.label_text import likely_target
 
 DELIMITERS = (",", ";", "\t")
@@ -32,8 +32,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     types = {name: arrow_type for name, arrow_type in types.items() if name in header}
 
     def read(column_types: Mapping[str, Any], use_threads: bool) -> Any:
-        compression = "gzip" if is_gzipped(path) else None
-        with pyarrow.input_stream(str(path), compression=compression) as stream:
+        with open_unpacked(path) as unpacked, pyarrow.PythonFile(unpacked, mode="r") as stream:
             return arrow_csv.read_csv(
                 stream,
                 read_options=arrow_csv.ReadOptions(use_threads=use_threads),
@@ -47,7 +46,9 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
 
     try:
         return read(types, use_threads=True)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except DataError:
+        raise
+    except (pyarrow.ArrowException, ValueError, *UNPACKING_ERRORS) as error:
         reason = first_line(error)
     if "invalid UTF8" in reason:
         raise _not_utf8(path, reason, header)
@@ -57,7 +58,9 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     try:
         # Only a single thread knows which row it is at.
         return read(types, use_threads=False)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except DataError:
+        raise
+    except (pyarrow.ArrowException, ValueError, *UNPACKING_ERRORS) as error:
         raise _csv_error(path, first_line(error), delimiter) from error
 
 
@@ -68,9 +71,11 @@ def _not_utf8(path: Path, reason: str, header: list[str]) -> DataError:
 
 
 def _csv_error(path: Path, reason: str, delimiter: str) -> DataError:
+    if "straddl" in reason:  # a row that does not end within Arrow's blocks of 1 MB
+        return DataError(f"{path}: a row is longer than a megabyte, or a quote is never closed; check its quotes")
     ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", reason)
     if ragged is None:
-        return DataError(f"{path}: not a readable table ({reason})")
+        return DataError(f"{path}: not a readable table ({reason}); is it truncated?")
     row, expected, found = (int(number) for number in ragged.groups())
     name = {"\t": "tabs", ";": "semicolons"}.get(delimiter, "commas")
     return DataError(
@@ -84,7 +89,8 @@ def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None) -> dict[str,
     if learned is None:
         return {}
     arrow_types = {"category": pyarrow.string(), "number": pyarrow.float64(), "boolean": pyarrow.bool_()}
-    return {str(column["name"]): arrow_types[column["kind"]] for column in learned["columns"]}
+    held = [column for column in learned["columns"] if column["kind"] in arrow_types]  # text holds no lists
+    return {str(column["name"]): arrow_types[column["kind"]] for column in held}
 
 
 def _cast_columns(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> Any:
@@ -114,7 +120,10 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     except UNPACKING_ERRORS as error:
         raise DataError(f"{path}: the compressed file is damaged ({error}); is it truncated?") from error
     delimiter = "\t" if ".tsv" in path.suffixes else max(DELIMITERS, key=lambda mark: len(line.split(mark)))
-    header = next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        header = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line is no header of column names ({error}); check its quotes") from error
     if header and all(_is_number(name) for name in header):
         raise DataError(
             f"{path}: the first line holds numbers, not column names; add a header line such as "

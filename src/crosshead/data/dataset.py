@@ -13,6 +13,7 @@ from scipy import sparse
 
 from crosshead.data.errors import DataError
 from crosshead.data.mapped import release
+from crosshead.sparse_structure import structure_fault
 
 Array = NDArray[Any]
 Encoding = dict[str, Any]
@@ -43,6 +44,11 @@ class Dataset:
     encoding: Encoding = field(default_factory=dict)
     source: str = ""
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        fault = structure_fault(self.features) if sparse.issparse(self.features) else None
+        if fault is not None:
+            raise DataError(f"{self.source or 'the features'}: a damaged sparse matrix: {fault}")
 
     @property
     def n_rows(self) -> int:

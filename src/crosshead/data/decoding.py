@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.files import open_regular
+from crosshead.data.limits import check_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,16 +27,19 @@ Picture = Path | bytes | Pixels
 """A file, a file's bytes, or pixels (H, W) or (H, W, channels) that need no decoding."""
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+"""What is decoded. Pillow knows more, told by content: for PostScript it would start another program."""
+
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 MOST_PIXELS = 1 << 24
 """Of an image that a network takes, or whose pixels are features: a model says its size, and memory follows it."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
-"""What Pillow may take a file for, whatever it is called: not EPS, for one, which it has another program run."""
-
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 ROTATED_SIDEWAYS = (5, 6, 7, 8)
 ORIENTATION_TAG = 0x0112
+
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of damaged files would go to stderr
 
 
 class BrokenImageError(ValueError):
@@ -150,23 +156,30 @@ def _open(picture: Path | bytes) -> Iterator[Image]:
         warnings.simplefilter("ignore")  # odd metadata is not our reader's business; the pixels are
         warnings.simplefilter("error", module.DecompressionBombWarning)
         try:
-            file = io.BytesIO(picture) if isinstance(picture, bytes) else picture
-            with module.open(file, formats=FORMATS) as image:
+            with _content(picture) as stream, module.open(stream, formats=FORMATS) as image:
+                width, height = image.size
+                check_pixels(width, height, _size(picture))
                 yield image
-        except (BrokenImageError, MemoryError):
+        except (BrokenImageError, MemoryError, DataError):
             raise
         except Exception as error:  # damaged files make decoders raise almost anything
             raise BrokenImageError(_reason(picture, error)) from error
+
+
+def _content(picture: Path | bytes) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(io.BytesIO(picture)) if isinstance(picture, bytes) else open_regular(picture)
+
+
+def _size(picture: Path | bytes) -> int:
+    return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
 
 
 def _reason(picture: Path | bytes, error: Exception) -> str:
     is_empty = not picture if isinstance(picture, bytes) else picture.is_file() and picture.stat().st_size == 0
     if is_empty:
         return "the image file is empty"
-    # Pillow repeats the file's name, which whoever shows the reason says before it.
-    said = (
-        str(error).partition(" <_io")[0] if isinstance(picture, bytes) else str(error).replace(f" {str(picture)!r}", "")
-    )
+    # Pillow repeats the stream, and the system the file's name, which whoever shows the reason says before it.
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition(" <_io")[0]
     return f"not a readable image ({said})"
 
 

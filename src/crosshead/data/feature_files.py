@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.arrays import map_npy, member, open_archive
-from crosshead.data.checks import Place, as_labels, check_finite, check_lengths
+from crosshead.data.archives import Archive, member, open_archive, pickled
+from crosshead.data.arrays import map_npy
+from crosshead.data.checks import Place, as_labels, as_names, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset, row_blocks
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.json_text import parse_json
 from crosshead.models.described import BACKBONE as BACKBONE
 from crosshead.models.described import EMBEDDING, described_backbone
 
@@ -67,7 +69,8 @@ def is_feature_table(path: Path) -> bool:
 def read_feature_archive(path: Path) -> Dataset:
     """The features, memory-mapped, with names and labels."""
     with open_archive(path) as archive:
-        description = _parsed(str(member(archive, BACKBONE, str(path))), path)
+        said = member(archive, BACKBONE, str(path))
+        description = _parsed(said.item() if said.dtype.kind == "U" and said.size == 1 else "", path)
         training = _archive_rows(archive, path, "", description)
         if "test_features" not in archive.files:
             return training
@@ -79,7 +82,7 @@ def read_feature_table(path: Path) -> Dataset:
     from crosshead.data.tables import read_binary, table_labels
 
     table = read_binary(path, "parquet")
-    description = _parsed(table.schema.metadata[METADATA_KEY], path)
+    description = _parsed((table.schema.metadata or {}).get(METADATA_KEY, b""), path)
     try:
         column = table.column("features").combine_chunks()
         features = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)
@@ -171,22 +174,26 @@ def _padding(start: int) -> bytes:
     return struct.pack("<HH", PADDING_FIELD, length - 4) + bytes(length - 4) if length else b""
 
 
-def _archive_rows(archive: Any, path: Path, prefix: str, description: Mapping[str, Any]) -> Dataset:
+def _archive_rows(archive: Archive, path: Path, prefix: str, description: Mapping[str, Any]) -> Dataset:
+    source, place = str(path), Place(str(path))
     features = _mapped(archive, f"{prefix}features", path)
-    names = [str(name) for name in member(archive, f"{prefix}names", str(path))]
-    check_lengths(len(features), len(names), (f"{prefix}features", f"{prefix}names"), str(path))
+    _check_features(features, source)
+    names = [str(name) for name in as_names(member(archive, f"{prefix}names", source), f"{prefix}names", place)]
+    check_lengths(len(features), len(names), (f"{prefix}features", f"{prefix}names"), source)
     labels = None
     if f"{prefix}labels" in archive.files:
-        labels = as_labels(member(archive, f"{prefix}labels", str(path)), f"{prefix}labels", Place(str(path)))
-        check_lengths(len(features), labels.size, (f"{prefix}features", f"{prefix}labels"), str(path))
+        labels = as_labels(member(archive, f"{prefix}labels", source), f"{prefix}labels", place)
+        check_lengths(len(features), labels.size, (f"{prefix}features", f"{prefix}labels"), source)
     return _dataset(FeatureRows(features, names, labels), path, description)
 
 
-def _mapped(archive: Any, name: str, path: Path) -> Array:
+def _mapped(archive: Archive, name: str, path: Path) -> Array:
     """A member of an uncompressed archive as a memory map, of any other as an array."""
     info = archive.zip.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED:
         return member(archive, name, str(path))
+    if archive.header(name).dtype.hasobject:
+        raise pickled(f"{path}: array {name!r}")
     with path.open("rb") as stream:
         stream.seek(info.header_offset + 26)
         name_length, extra_length = struct.unpack("<HH", stream.read(4))
@@ -200,11 +207,15 @@ def _mapped(archive: Any, name: str, path: Path) -> Array:
 
 
 def _dataset(rows: FeatureRows, path: Path, description: Mapping[str, Any]) -> Dataset:
-    if rows.features.ndim != 2 or rows.features.dtype != np.float32:
-        raise DataError(f"{path}: features of shape {rows.features.shape} and dtype {rows.features.dtype}, not (N, D)")
+    _check_features(rows.features, str(path))
     check_finite(rows.features, Place(str(path)))
     encoding = {"kind": KIND, BACKBONE: dict(description)}
     return Dataset(rows.features, rows.labels, row_names=rows.names, encoding=encoding, source=str(path))
+
+
+def _check_features(features: Array, source: str) -> None:
+    if features.ndim != 2 or 0 in features.shape or features.dtype != np.float32:
+        raise DataError(f"{source}: features of shape {features.shape} and dtype {features.dtype}, not float32 (N, D)")
 
 
 def _rows(dataset: Dataset, rows: slice) -> Dataset:
@@ -222,8 +233,8 @@ def _text(description: Mapping[str, Any]) -> str:
 
 def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        description = parse_json(text)
+    except ValueError as error:
         raise DataError(f"{path}: what is said of its backbone is not JSON ({error})") from error
     try:
         return described_backbone(description)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
+from typing import BinaryIO
+
+from crosshead.data.limits import in_words, limited
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -23,10 +28,32 @@ def is_gzipped(path: Path) -> bool:
 
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[BufferedIOBase]:
-    """The file's bytes, unpacked on the way where it is gzipped."""
-    if is_gzipped(path):
-        with gzip.open(path, "rb") as unpacked:
-            yield unpacked
-    else:
-        with path.open("rb") as stream:
-            yield stream
+    """The file's bytes, unpacked on the way where it is gzipped, as far as `crosshead.data.limits` allows."""
+    with path.open("rb") as packed:
+        if is_gzipped(path):
+            with gzip.GzipFile(fileobj=packed) as unpacked, limited(unpacked, packed, str(path)) as stream:
+                yield stream
+        else:
+            yield packed
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """A file that is one: a pipe is not waited for, and a device is not read.
+
+    Raises OSError where there is none or it cannot be opened, and for anything else than a file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "not a file but a folder, pipe or device", str(path))
+        yield stream
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a file that is one and holds at most so many bytes; OSError otherwise, see `open_regular`."""
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise OSError(0, f"{in_words(size)}, more than {in_words(most)}", str(path))
+        return stream.read(size)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import numpy as np
 from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
-from crosshead.data.files import open_unpacked
+from crosshead.data.files import is_gzipped, open_unpacked
+from crosshead.data.limits import allowance
 
 VALUE_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CHUNK = 1 << 20
@@ -98,36 +101,63 @@ def _existing(path: Path) -> Path | None:
 
 
 def _read_array(path: Path) -> Array:
-    content = _read_bytes(path)
-    if not is_idx(content[:4]):
-        raise DataError(f"{path}: not an IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
-    dtype, n_dimensions = np.dtype(VALUE_TYPES[content[2]]), content[3]
-    header = 4 + 4 * n_dimensions
-    if len(content) < header:
-        raise DataError(f"{path}: truncated: expected at least {header} bytes, found {len(content)}")
-    shape = struct.unpack(f">{n_dimensions}I", content[4:header])
-    # Python's integers: sizes in a damaged header can multiply past 64 bits.
-    expected = header
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
-    expected += size
-    if len(content) != expected:
-        fault = "truncated" if len(content) < expected else "damaged"
-        raise DataError(f"{path}: {fault}: expected {expected} bytes, found {len(content)}; download it again")
-    values: Array = np.frombuffer(content, dtype=dtype, offset=header).reshape(shape)
+    """The values, of as many bytes as the header says; nothing is allocated before that is known to be there."""
+    try:
+        with open_unpacked(path) as stream:
+            dtype, shape, header = _read_header(path, stream)
+            # Python's integers: sizes in a damaged header can multiply past 64 bits.
+            size = math.prod(shape) * dtype.itemsize
+            expected = header + size
+            if not is_gzipped(path):
+                _check_size(path, expected, path.stat().st_size)
+            elif size > allowance(path.stat().st_size):
+                found = header + sum(len(piece) for piece in iter(lambda: _piece(stream, _CHUNK), b""))
+                _check_size(path, expected, found)
+            content = np.empty(size, dtype=np.uint8)
+            found = _fill(stream, content.data)
+            extra = len(_piece(stream, _CHUNK)) if found == size else 0
+            _check_size(path, expected, header + found + extra)
+    except (OSError, zlib.error) as error:
+        raise DataError(f"{path}: the compressed file is damaged ({error}); download it again") from error
+    values: Array = content.view(dtype).reshape(shape)
     return values
 
 
-def _read_bytes(path: Path) -> bytes:
-    """All bytes, unpacked; of a gzip stream that breaks off, as many as there are."""
+def _read_header(path: Path, stream: BufferedIOBase) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """The type and shape of the values, and how many bytes said so."""
+    magic = _piece(stream, 4)
+    if not is_idx(magic):
+        raise DataError(f"{path}: not an IDX file: it begins with {magic.hex(' ') or 'nothing'}")
+    n_dimensions = magic[3]
+    sizes = _piece(stream, 4 * n_dimensions)
+    header = 4 + 4 * n_dimensions
+    if len(sizes) < header - 4:
+        raise DataError(f"{path}: truncated: expected at least {header} bytes, found {4 + len(sizes)}")
+    return np.dtype(VALUE_TYPES[magic[2]]), struct.unpack(f">{n_dimensions}I", sizes), header
+
+
+def _check_size(path: Path, expected: int, found: int) -> None:
+    if found != expected:
+        fault = "truncated" if found < expected else "damaged"
+        raise DataError(f"{path}: {fault}: expected {expected} bytes, found {found}; download it again")
+
+
+def _fill(stream: BufferedIOBase, view: memoryview) -> int:
+    """Read into a buffer as far as the stream goes; how many bytes that was."""
+    found = 0
+    while found < len(view) and (piece := _piece(stream, min(_CHUNK, len(view) - found))):
+        view[found : found + len(piece)] = piece
+        found += len(piece)
+    return found
+
+
+def _piece(stream: BufferedIOBase, size: int) -> bytes:
+    """The next bytes, unpacked; of a gzip stream that breaks off, as many as there are."""
     pieces: list[bytes] = []
-    with open_unpacked(path) as stream:
-        try:
-            while piece := stream.read1(_CHUNK):  # unlike read, it yields what precedes the break
-                pieces.append(piece)
-        except EOFError:
-            pass  # the byte counts, compared with the header, tell the story better
-        except (OSError, zlib.error) as error:
-            raise DataError(f"{path}: the compressed file is damaged ({error}); download it again") from error
+    try:
+        while size and (piece := stream.read1(size)):  # unlike read, it yields what precedes the break
+            pieces.append(piece)
+            size -= len(piece)
+    except EOFError:
+        pass  # the byte counts, compared with the header, tell the story better
     return b"".join(pieces)

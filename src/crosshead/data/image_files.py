@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from crosshead.data.checks import Place, as_labels
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
+from crosshead.data.json_text import parse_json
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
@@ -207,7 +207,7 @@ def _json_rows(listing: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 raise DataError(f"{listing}: line {number} is not JSON ({error})") from error
             if not isinstance(row, dict):

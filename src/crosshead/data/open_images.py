@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.data import arrays, builtin, idx
+from crosshead.data.archives import Archive, member, open_archive
 from crosshead.data.checks import Place, as_labels, check_lengths
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
@@ -17,6 +18,7 @@ from crosshead.data.image_files import LABEL_COLUMNS, LISTS, ImageFiles, find_im
 from crosshead.data.image_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
 from crosshead.data.image_source import ImageSource
 from crosshead.data.kinds import recognise
+from crosshead.data.parquet_files import read_parquet
 from crosshead.data.pictures import (
     ArrayPictures,
     FilePictures,
@@ -165,7 +167,7 @@ def _open_idx(path: Path) -> ImageSource:
 
 def _open_archive(path: Path, target: str | None) -> ImageSource:
     source = str(path)
-    with arrays.open_archive(path) as archive:
+    with open_archive(path) as archive:
         names = list(archive.files)
         image_name = arrays.choose_name(names, arrays.FEATURE_NAMES, "images", "X", source)
         if image_name is None:
@@ -179,38 +181,40 @@ def _open_archive(path: Path, target: str | None) -> ImageSource:
         return _with(opened, _of_members(archive, test_name, test_label_name, source))
 
 
-def _of_members(archive: Any, image_name: str, label_name: str | None, source: str) -> ImageSource:
-    pixels, labels = arrays.member(archive, image_name, source), None
+def _of_members(archive: Archive, image_name: str, label_name: str | None, source: str) -> ImageSource:
+    pixels, labels = member(archive, image_name, source), None
+    _check_pixels(pixels, image_name, source)
     if label_name is not None:
-        labels = as_labels(arrays.member(archive, label_name, source), label_name, Place(source))
+        labels = as_labels(member(archive, label_name, source), label_name, Place(source))
         check_lengths(len(pixels), labels.size, (image_name, label_name), source)
     return _of_array(pixels, image_name, labels, source)
 
 
 def _of_array(pixels: Array, name: str, labels: Array | None, source: str) -> ImageSource:
+    _check_pixels(pixels, name, source)
+    return _source(ArrayPictures(pixels, source), None, labels, source)
+
+
+def _check_pixels(pixels: Array, name: str, source: str) -> None:
     is_image = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in MODES)
     if not is_image or 0 in pixels.shape or pixels.dtype.newbyteorder("=") != np.uint8:
         raise DataError(
             f"{source}: array {name!r} has shape {pixels.shape} and dtype {pixels.dtype}; images are uint8 of shape "
             "(N, height, width) or (N, height, width, channels)"
         )
-    return _source(ArrayPictures(pixels, source), None, labels, source)
 
 
 def _archive_of_images(path: Path) -> bool:
     """Whether the features of an archive have the shape of images; reads their header alone."""
-    with arrays.open_archive(path) as archive:
+    with open_archive(path) as archive:
         name = arrays.choose_name(list(archive.files), arrays.FEATURE_NAMES, "images", "X", str(path))
         if name is None:
             return False
         try:
-            with archive.zip.open(f"{name}.npy") as stream:
-                version = np.lib.format.read_magic(stream)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(stream)
-        except Exception:  # a damaged header fails in almost any way, and its reader tells it best
+            header = archive.header(name)
+        except DataError:  # its reader tells it best
             return False
-    return len(shape) in (3, 4) and dtype == np.uint8
+    return len(header.shape) in (3, 4) and header.dtype == np.uint8
 
 
 def _open_table(path: Path, target: str | None) -> ImageSource:
@@ -228,6 +232,7 @@ def _open_table(path: Path, target: str | None) -> ImageSource:
         place = Place(str(path))
         found = table_labels(_column(path, label_name), label_name, place, None)
         labels = named_labels(found, class_names(schema, label_name), place)
+        check_lengths(len(pictures), labels.size, (column, label_name), str(path))
     return _source(pictures, _table_names(pictures, path, others), labels, str(path))
 
 
@@ -275,5 +280,4 @@ def _schema(path: Path) -> Any:
 
 
 def _column(path: Path, name: str) -> Any:
-    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
-    return undamaged(lambda: parquet.read_table(path, columns=[name]), path, f"column {name!r}").column(name)
+    return undamaged(lambda: read_parquet(path, [name]), path, f"column {name!r}").column(name)

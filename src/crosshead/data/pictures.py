@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,9 @@ from crosshead.data.checks import Place
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import Picture, Pixels
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.files import open_regular
+from crosshead.data.json_text import parse_json
+from crosshead.data.parquet_sizes import check_sizes
 
 IMAGE_COLUMNS = ("image", "img", "picture")
 _PIECE = 1 << 20
@@ -80,9 +82,8 @@ class TablePictures:
     def __init__(self, path: Path, column: str) -> None:
         parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
         self._path, self._column = path, column
-        self._file: Any = parquet.ParquetFile(path)
-        metadata = self._file.metadata
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        sizes = check_sizes(path).rows
+        self._file: Any = undamaged(lambda: parquet.ParquetFile(path), path, "the footer")
         self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
         self._group = -1
         self._cells: Any = None
@@ -106,10 +107,15 @@ class TablePictures:
         if "path" not in names:
             return [None] * len(self)
         field = f"{self._column}.path"
-        column = undamaged(lambda: self._file.read(columns=[field]), self._path, f"column {field!r}").column(
-            self._column
-        )
-        return [None if cell is None else cell["path"] for cell in column.to_pylist()]
+        cells = undamaged(lambda: self._table(columns=[field]).to_pylist(), self._path, f"column {field!r}")
+        return [None if cell is None else cell["path"] for cell in cells]
+
+    def _table(self, **which: Any) -> Any:
+        """The column of images, in some row group or in all, whose words are words."""
+        read = self._file.read_row_group if "i" in which else self._file.read
+        table = read(**which)
+        table.validate(full=True)
+        return table.column(self._column)
 
     def release(self) -> None:
         """Forget the row group that was read last."""
@@ -119,7 +125,10 @@ class TablePictures:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         if group != self._group:
             self._cells, self._group = self._read_group(group), group
-        value = self._cells[row - int(self._starts[group])].as_py()
+        own = row - int(self._starts[group])
+        if own >= len(self._cells):
+            raise DataError(f"{self.place(row)} is missing: the file's footer says it is there; is the file damaged?")
+        value = self._cells[own].as_py()
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
@@ -128,16 +137,15 @@ class TablePictures:
 
     def _read_group(self, group: int) -> Any:
         columns = [self._column]
-        table = undamaged(
-            lambda: self._file.read_row_group(group, columns=columns), self._path, f"row group {group + 1}"
-        )
-        return table.column(self._column)
+        return undamaged(lambda: self._table(i=group, columns=columns), self._path, f"row group {group + 1}")
 
 
 def undamaged(read: Callable[[], Any], path: Path, part: str) -> Any:
     """What ``read`` returns; DataError naming the file and the part of it where it fails."""
     try:
         return read()
+    except DataError:
+        raise
     except Exception as error:  # damage shows in almost any way
         reason = str(error).strip()
         raise DataError(f"{path}: {part} cannot be read ({reason}); is the file damaged?") from error
@@ -160,7 +168,7 @@ def image_column(schema: Any) -> str | None:
 def class_names(schema: Any, column: str) -> list[str] | None:
     """The classes' names that Hugging Face's data sets keep in the schema, where they do."""
     try:
-        document = json.loads((schema.metadata or {})[b"huggingface"])
+        document = parse_json((schema.metadata or {})[b"huggingface"])
         names = document["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError):
         return None
@@ -188,7 +196,7 @@ def digest_picture(digest: Any, picture: Picture) -> None:
         inner.update(picture)
     else:
         try:
-            with picture.open("rb") as stream:
+            with open_regular(picture) as stream:
                 while piece := stream.read(_PIECE):
                     inner.update(piece)
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.checks import Place, as_labels
+from crosshead.data.checks import Place
 from crosshead.data.columns import is_number_type
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
@@ -61,7 +61,7 @@ def predictions_of_table(table: Any, source: str, wanted: Wanted, *, below_heade
         class_names,
         target,
         kind=kind,
-        row_names=None if row_id is None else _row_names(table.column(row_id), in_csv=below_header),
+        row_names=None if row_id is None else _row_names(table.column(row_id), row_id, place),
         tolerance=TEXT_TOLERANCE if below_header else None,
         source=source,
         below_header=below_header,
@@ -123,11 +123,14 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
     return np.asarray(values if values.dtype in (np.float32, np.float64) else values.astype(np.float64))
 
 
-def _row_names(column: Any, *, in_csv: bool) -> Array:
+def _row_names(column: Any, name: str, place: Place) -> Array:
+    """Row names as text, or as the numbers that they are; in CSV less the apostrophes of `for_csv`."""
     values = np.asarray(column.to_numpy())
     if values.dtype.kind != "O":
         return values
-    return np.array([from_csv(str(name)) for name in values.tolist()]) if in_csv else values.astype(np.str_)
+    if any(isinstance(value, bytes) for value in values):
+        raise DataError(f"{place.source}: column {name!r} of row names is not UTF-8 text; save the file as UTF-8")
+    return np.array([from_csv(str(each)) for each in values]) if place.below_header else values.astype(np.str_)
 
 
 def _own_labels(labels: Array, classes: Array) -> Array:
@@ -137,8 +140,3 @@ def _own_labels(labels: Array, classes: Array) -> Array:
     own = [from_csv(label) for label in labels.tolist()]
     known = set(map(str, classes.tolist()))
     return np.array([new if new in known else old for new, old in zip(own, labels.tolist(), strict=True)])
-
-
-def labels_of_array(values: Array, name: str, classes: Array, place: Place) -> Array:
-    """Class indices from an array of labels, (N,)."""
-    return target_of(as_labels(values, name, place), classes, place)

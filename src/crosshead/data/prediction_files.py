@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crosshead.data import arrays, tables
-from crosshead.data.checks import Place, check_lengths
+from crosshead.data.archives import member, open_archive
+from crosshead.data.checks import Place, as_labels, as_names, check_lengths
 from crosshead.data.csv_tables import read_csv
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.json_text import parse_json
 from crosshead.data.kinds import kind_of_file
 from crosshead.data.mapped import refuse_shortened
-from crosshead.data.prediction_columns import ROW_NAMES, Wanted, labels_of_array, predictions_of_table
-from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions
+from crosshead.data.prediction_columns import ROW_NAMES, Wanted, predictions_of_table
+from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
 
 PROBABILITY_ARRAYS = ("proba", "probabilities", "probability", "probs", "p", "P")
 SCORE_ARRAYS = ("scores", "logits", "z", "Z")
@@ -90,35 +91,38 @@ def _read_pair(outputs_path: Path, labels_path: Path | None, source: str, wanted
     _check_matrix(outputs, outputs_path.name, source)
     classes, target = np.arange(outputs.shape[1]), None
     if labels_path is not None:
-        values = np.array(arrays.load_npy(labels_path))
-        check_lengths(len(outputs), len(values), (outputs_path.name, labels_path.name), source)
-        target = labels_of_array(values, labels_path.stem, classes, Place(str(labels_path)))
+        place = Place(str(labels_path))
+        labels = as_labels(np.array(arrays.load_npy(labels_path)), labels_path.stem, place)
+        check_lengths(len(outputs), labels.size, (outputs_path.name, labels_path.name), source)
+        target = target_of(labels, classes, place)
     return Predictions(outputs, classes, target, kind="scores" if wanted.scores else "probabilities", source=source)
 
 
 def _read_npz(path: Path, wanted: Wanted) -> Predictions:
     source = str(path)
-    with arrays.open_archive(path) as archive:
+    with open_archive(path) as archive:
         names = list(archive.files)
         held = [name for name in names if name in PROBABILITY_ARRAYS + SCORE_ARRAYS]
         if len(held) != 1:
             found = arrays.listed(held or names)
             raise DataError(f"{source}: which array holds the predictions? found {found}; name one 'proba' or 'scores'")
-        outputs = arrays.member(archive, held[0], source)
+        outputs = member(archive, held[0], source)
         _check_matrix(outputs, held[0], source)
-        classes = arrays.member(archive, "classes", source) if "classes" in names else np.arange(outputs.shape[1])
+        place = Place(source)
+        given = as_labels(member(archive, "classes", source), "classes", place) if "classes" in names else None
+        classes = np.arange(outputs.shape[1]) if given is None else given
         label_name = arrays.label_name_of(names, wanted.target, source)
         if label_name is None and wanted.target_required:
             raise DataError(f"{source}: no array of labels; found {arrays.listed(names)}; say --target NAME")
         target = None
         if label_name is not None:
-            values = arrays.member(archive, label_name, source)
-            check_lengths(len(outputs), len(values), (held[0], label_name), source)
-            target = labels_of_array(values, label_name, classes, Place(source))
+            labels = as_labels(member(archive, label_name, source), label_name, place)
+            check_lengths(len(outputs), labels.size, (held[0], label_name), source)
+            target = target_of(labels, classes, place)
         row_id = wanted.row_id or next((name for name in names if name in ROW_NAMES), None)
         if row_id is not None and row_id not in names:
             raise DataError(f"{source}: no array {row_id!r}; found {arrays.listed(names)}")
-        row_names = None if row_id is None else arrays.member(archive, row_id, source)
+        row_names = None if row_id is None else as_names(member(archive, row_id, source), row_id, place)
     kind: Kind = "scores" if wanted.scores or held[0] in SCORE_ARRAYS else "probabilities"
     return Predictions(outputs, classes, target, kind=kind, row_names=row_names, source=source)
 
@@ -134,21 +138,26 @@ def _read_json(path: Path, wanted: Wanted) -> Predictions:
         raise DataError(f"{source}: the file is empty")
     classes: list[Any] | None = None
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except ValueError:
         rows = _json_lines(text, source)
     else:
         rows = [document]
         if isinstance(document, dict) and isinstance(document.get("predictions"), list):
             rows, classes = document["predictions"], document.get("classes")
+            if classes is not None and not isinstance(classes, list):
+                raise DataError(f"{source}: 'classes' is {classes!r:.60}; give a list with the name of each")
         elif isinstance(document, list):
             rows = document
     columns = _columns([_flat(row, number, source, classes) for number, row in enumerate(rows, 1)], source)
     pyarrow = load_package("pyarrow", "pyarrow", "reading JSON")
     try:
         table = pyarrow.table(columns)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{source}: a column holds values of several types ({str(error).splitlines()[0]})") from error
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:  # numbers and text that Arrow lacks
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{source}: a column holds values of several types, or such as no table holds ({reason})"
+        ) from error
     found = predictions_of_table(table, source, wanted, below_header=False)
     return Predictions(
         found.outputs, found.classes, found.target, found.kind, found.row_names, TEXT_TOLERANCE, found.source
@@ -160,7 +169,7 @@ def _json_lines(text: bytes, source: str) -> list[Any]:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             try:
-                rows.append(json.loads(line))
+                rows.append(parse_json(line))
             except ValueError as error:
                 raise DataError(f"{source}: line {number} is not JSON ({error})") from error
     return rows

@@ -14,6 +14,7 @@ from crosshead.data.checks import Place, as_labels, check_finite
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
+from crosshead.data.limits import check_width
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)"
 _PAIR = re.compile(rf"(\d+):(?:{_NUMBER})", re.IGNORECASE)
@@ -37,7 +38,7 @@ def read_svmlight(path: Path, *, encoding: Mapping[str, Any] | None = None) -> D
         row = int(np.searchsorted(features.indptr, np.flatnonzero(features.indices == 0)[0], side="right"))
         raise DataError(f"{source}: row {row} has feature index 0; in training the indices began at 1")
     n_features = None if encoding is None else encoding.get("n_features")
-    shifted = _shift(features, first_index, n_features, source)
+    shifted = _shift(features, first_index, n_features, path)
     return Dataset(
         shifted,
         as_labels(values, "label", Place(source)),
@@ -84,6 +85,8 @@ def _parse(path: Path) -> tuple[Any, Any]:
         with open_unpacked(path) as stream:
             # Reading as if indices began at 0 keeps them as they are written; `_shift` moves them.
             matrix, values = datasets.load_svmlight_file(stream, zero_based=True, dtype=np.float64)
+    except DataError:
+        raise
     except UNPACKING_ERRORS as error:
         raise DataError(f"{path}: not readable ({error}); is it truncated?") from error
     except (ValueError, OverflowError) as error:
@@ -102,18 +105,19 @@ def _locate(path: Path, error: Exception) -> str:
     return f"{path}: not a readable svmlight file ({error})"
 
 
-def _shift(features: Any, first_index: int, n_features: int | None, source: str) -> Any:
+def _shift(features: Any, first_index: int, n_features: int | None, path: Path) -> Any:
     indices = features.indices - first_index
     found = int(indices.max()) + 1 if features.nnz else 0
     if n_features is None:
+        check_width(str(path), found, path.stat().st_size)
         n_features = found
     if found > n_features:
         position = int(np.flatnonzero(indices >= n_features)[0])
         row = int(np.searchsorted(features.indptr, position, side="right"))
         raise DataError(
-            f"{source}: row {row} has feature index {int(features.indices[position])}, "
+            f"{path}: row {row} has feature index {int(features.indices[position])}, "
             f"but training had {n_features} features"
         )
     if n_features == 0:
-        raise DataError(f"{source}: 0 features: no line holds an index:value pair")
+        raise DataError(f"{path}: 0 features: no line holds an index:value pair")
     return sparse.csr_array((features.data, indices, features.indptr), shape=(features.shape[0], n_features))

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from crosshead.data.arrow_sizes import check_buffers
 from crosshead.data.checks import Place, as_labels, check_finite
 from crosshead.data.columns import column_features, encode_columns, learn_columns
 from crosshead.data.csv_tables import first_line, read_csv
@@ -18,6 +19,7 @@ from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.label_text import TARGET_NAMES, labels_of_text
 from crosshead.data.mapped import MappedFile
+from crosshead.data.parquet_files import check_words, read_parquet
 
 
 def read_table(
@@ -181,11 +183,16 @@ def _label_type(labels: Array) -> str:
 def read_binary(path: Path, table_format: str) -> Any:
     """A Parquet, Feather or Arrow file as an Arrow table; DataError where it is damaged."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    if table_format != "parquet":
+        check_buffers(path)
     try:
         table = _open_binary(pyarrow, path, table_format)
         # A damaged Arrow file can hold offsets that point anywhere; unchecked, they crash the process.
         table.validate(full=True)
+        check_words(path, table)
         _ = table.column_names
+    except DataError:
+        raise
     except Exception as error:  # damage shows in almost any way, also as a size that no memory can hold
         word = "Parquet" if table_format == "parquet" else "Arrow"
         raise DataError(f"{path}: not a readable {word} file ({first_line(error)}); is it truncated?") from error
@@ -194,9 +201,7 @@ def read_binary(path: Path, table_format: str) -> Any:
 
 def _open_binary(pyarrow: Any, path: Path, table_format: str) -> Any:
     if table_format == "parquet":
-        parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
-        with parquet.ParquetFile(path) as file:
-            return file.read()
+        return read_parquet(path)
     with path.open("rb") as file, pyarrow.BufferReader(_mapped(pyarrow, file)) as stream:
         if table_format == "arrow-stream":
             return pyarrow.ipc.open_stream(stream).read_all()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Float
+from crosshead.sparse_structure import require_structure
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -23,12 +24,15 @@ class TrainingData:
       second-order models have their coefficients here, which may be float32
     * ``n_classes``: C, the number of score columns
     * ``sample_weight``: (N,) float64, or None for ones
+
+    A CSR matrix's indices are checked, in one pass over them: the kernels follow them blindly.
     """
 
     features: Any
     target: Array
     n_classes: int
     sample_weight: Float | None = None
+    rows_of_checked: bool = field(default=False, repr=False, compare=False)  # taken from features checked already
 
     def __post_init__(self) -> None:
         rows = self.features.shape[0]
@@ -37,6 +41,8 @@ class TrainingData:
         stored = self._stored
         if self.sparse and stored.format != "csr":
             raise ValueError(f"sparse features must be CSR, not {stored.format.upper()}: use .tocsr()")
+        if self.sparse and not self.rows_of_checked:
+            require_structure(stored, "the CSR matrix")
         if self.target.shape[0] != rows:
             raise ValueError(f"{rows} rows of features but {self.target.shape[0]} targets")
         if self.target.ndim == 2 and self.target.shape[1] != self.n_classes:
@@ -85,7 +91,7 @@ class TrainingData:
     def block(self, first: int, last: int) -> TrainingData:
         """Rows first … last − 1, as views where the storage allows."""
         weight = None if self.sample_weight is None else self.sample_weight[first:last]
-        return TrainingData(self.features[first:last], self.target[first:last], self.n_classes, weight)
+        return TrainingData(self.features[first:last], self.target[first:last], self.n_classes, weight, True)
 
     def take(self, rows: Array) -> TrainingData:
         """The given rows, copied."""
@@ -97,4 +103,4 @@ class TrainingData:
 
     def _of(self, features: Any, rows: Array) -> TrainingData:
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return TrainingData(features, self.target[rows], self.n_classes, weight)
+        return TrainingData(features, self.target[rows], self.n_classes, weight, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,11 @@ def available_cpus() -> int:
 
 
 def _from_environment() -> int | None:
-    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(text) if text.isdigit() and int(text) > 0 else None
+    """The first of OMP_NUM_THREADS' numbers, at most `MOST_THREADS`; None where it is no positive whole number."""
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip().lstrip("0")
+    if not re.fullmatch(r"[1-9][0-9]*", text):
+        return None
+    return min(int(text[:9]), MOST_THREADS)  # nine digits are more than that already
 
 
 def _quota(path: Path) -> float | None:

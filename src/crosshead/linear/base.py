@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from crosshead.linear.predictor import all_scores, predicted_indices
 from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.sparse_structure import require_structure
 
 FEATURE_TYPES = [np.float64, np.float32]
 
@@ -48,6 +49,7 @@ class LinearScores(ClassifierMixin, BaseEstimator):
         return {}
 
     def _checked(self, X: Any) -> Any:
+        require_structure(X)
         return validate_data(self, X, accept_sparse="csr", dtype=FEATURE_TYPES, reset=False)
 
     def decision_function(self, X: Any) -> Array:

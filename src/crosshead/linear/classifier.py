@@ -17,6 +17,7 @@ from crosshead.losses import as_loss
 from crosshead.losses.protocol import Float, Loss
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress
+from crosshead.sparse_structure import canonical, require_structure
 
 
 @final
@@ -186,6 +187,7 @@ class LinearClassifier(LinearScores):
 
 def checked_training_data(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
     """Features as float32 or float64, dense or CSR, and labels or rows of probabilities; ValueError otherwise."""
+    require_structure(X)
     shape = () if y is None else np.asarray(y).shape
     several = len(shape) == 2 and shape[1] > 1
     X, y = validate_data(
@@ -197,6 +199,7 @@ def checked_training_data(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
         multi_output=several,
         ensure_min_samples=2,
     )
+    X = canonical(X)
     if several:
         return X, np.asarray(y, dtype=np.float64)
     check_classification_targets(y)

@@ -19,6 +19,7 @@ from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress
+from crosshead.sparse_structure import canonical, require_structure
 
 
 def out_of_fold_probabilities(
@@ -72,7 +73,9 @@ def out_of_fold_probabilities(
     check_budget(tol, max_iter, max_time)
     check_flags(fit_intercept=fit_intercept)
     penalty = ElasticNet(check_number("alpha", alpha), check_number("l1_ratio", l1_ratio))
+    require_structure(X)
     X, y = check_X_y(X, y, accept_sparse="csr", dtype=FEATURE_TYPES, ensure_min_samples=2)
+    X = canonical(X)
     classes = np.unique(y)
     probabilities = np.full((len(y), len(classes)), np.nan)
     for fold in make_folds(cv, X, y, None, class_weight):

@@ -23,6 +23,7 @@ from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.objective.reduction import Reduction, reduce_features
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress
+from crosshead.sparse_structure import canonical, require_structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,9 @@ def regularisation_path(
     check_budget(tol, max_iter, max_time)
     check_flags(fit_intercept=fit_intercept, keep_coef=keep_coef)
     several = np.ndim(y) == 2 and np.shape(y)[1] > 1
+    require_structure(X)
     X, y = check_X_y(X, y, accept_sparse="csr", dtype=FEATURE_TYPES, multi_output=several, ensure_min_samples=2)
+    X = canonical(X)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     loss = as_loss(loss)

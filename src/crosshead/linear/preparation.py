@@ -12,6 +12,7 @@ from scipy import sparse
 
 from crosshead.engines import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
+from crosshead.sparse_structure import canonical, require_structure
 
 LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # one over a smaller sum of weights is infinite
 LARGEST = {4: 1e15, 8: 1e150}  # by the bytes of a feature
@@ -41,6 +42,8 @@ def prepare(
     Raises ValueError where fewer than two classes remain, for negative weights, a class weight for an unknown label, or
     features whose squares overflow.
     """
+    require_structure(features)
+    features = canonical(features)  # squares of rows need each column once
     _refuse_vast(features)
     if target.ndim == 2:
         return _prepare_probabilities(features, target, sample_weight, class_weight)

@@ -58,7 +58,7 @@ def document_of(model: Model, weights: bytes) -> dict[str, Any]:
         "n_features": int(model.weight.shape[1]),
         "feature_names": model.feature_names,
         "scaling": {"kind": model.scaling.kind},
-        "encoding": _encoding(model.encoding, "the model"),
+        "encoding": _described(model.encoding),
         "hyperparameters": dict(model.hyperparameters),
         "training": dict(model.training),
         "fingerprint": model.fingerprint,
@@ -75,6 +75,13 @@ def document_of(model: Model, weights: bytes) -> dict[str, Any]:
     finished: dict[str, Any] = plain(document)
     finished["document_sha256"] = document_digest(finished)
     return finished
+
+
+def _described(encoding: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return described_encoding(encoding)
+    except ValueError as error:
+        raise ModelError(f"the model: {error}") from error
 
 
 def _schema_version(model: Model) -> int:
@@ -105,12 +112,11 @@ def plain_classes(classes: Array) -> Array:
 
 def tensors_of(content: bytes, name: str) -> dict[str, Array]:
     """The arrays of a safetensors file; ModelError where it is none or lacks some."""
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
         tensors = dict(load(content))
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # types that NumPy lacks fail in more ways than SafetensorError
         raise ModelError(f"{name}: {WEIGHTS} is not a safetensors file ({error})") from error
     for needed in ("weight", "bias"):
         if needed not in tensors:
@@ -118,43 +124,30 @@ def tensors_of(content: bytes, name: str) -> dict[str, Array]:
     return tensors
 
 
-def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array], name: str) -> dict[str, Any]:
-    """What a model is made of again, but for its network."""
+def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> dict[str, Any]:
+    """What a model is made of again, but for its network; the document has been checked."""
     dtypes: dict[str, type[np.generic]] = {"int": np.int64, "bool": np.bool_, "str": np.str_}
-    try:
-        classes = document["classes"]
-        scaling = Scaler.from_dict(
-            {
-                "kind": document["scaling"]["kind"],
-                "n_features": document["n_features"],
-                "centre": tensors.get("scaling.centre"),
-                "scale": tensors.get("scaling.scale"),
-            }
-        )
-        return {
-            "weight": tensors["weight"],
-            "bias": tensors["bias"],
-            "classes": np.array(classes["values"], dtype=dtypes[classes["type"]]),
-            "loss": str(document["loss"]["name"]),
-            "loss_parameters": document["loss"]["parameters"],
-            "scaling": scaling,
-            "encoding": _encoding(document["encoding"], f"{name}: {DOCUMENT}"),
-            "feature_names": document["feature_names"],
-            "hyperparameters": document["hyperparameters"],
-            "training": document["training"],
-            "fingerprint": str(document["fingerprint"]),
-            "temperature": float(document["temperature"]) if "temperature" in document else None,
-            "calibration": document.get("calibration", {}),
+    classes = document["classes"]
+    scaling = Scaler.from_dict(
+        {
+            "kind": document["scaling"]["kind"],
+            "n_features": document["n_features"],
+            "centre": tensors.get("scaling.centre"),
+            "scale": tensors.get("scaling.scale"),
         }
-    except ModelError:
-        raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{name}: {DOCUMENT} lacks or garbles {error}") from error
-
-
-def _encoding(encoding: Any, name: str) -> dict[str, Any]:
-    """The encoding, whose backbone is described by what it is; ModelError where that cannot be read."""
-    try:
-        return described_encoding(encoding)
-    except ValueError as error:
-        raise ModelError(f"{name}: {error}") from error
+    )
+    return {
+        "weight": tensors["weight"],
+        "bias": tensors["bias"],
+        "classes": np.array(classes["values"], dtype=dtypes[classes["type"]]),
+        "loss": str(document["loss"]["name"]),
+        "loss_parameters": document["loss"]["parameters"],
+        "scaling": scaling,
+        "encoding": described_encoding(document["encoding"]),
+        "feature_names": document["feature_names"],
+        "hyperparameters": document["hyperparameters"],
+        "training": document["training"],
+        "fingerprint": str(document["fingerprint"]),
+        "temperature": float(document["temperature"]) if "temperature" in document else None,
+        "calibration": document.get("calibration", {}),
+    }

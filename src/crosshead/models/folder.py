@@ -8,7 +8,7 @@ short or altered is refused.
 from __future__ import annotations
 
 import hashlib
-import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from crosshead.data.files import read_regular
+from crosshead.data.json_text import parse_json
+from crosshead.data.limits import free_memory
 from crosshead.disk import atomic_folder, backup_of
 from crosshead.models.card import model_card
 from crosshead.models.checks import check_model
@@ -34,9 +37,13 @@ from crosshead.models.content import (
     weights_bytes,
 )
 from crosshead.models.document import ModelError, document_bytes, document_digest
+from crosshead.models.schema import check_document
 from crosshead.scaling import Scaler
 
 Array = NDArray[Any]
+
+MOST_DOCUMENT_BYTES = 1 << 26
+"""A million classes with names of sixty letters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +105,7 @@ class Model:
         place.parent.mkdir(parents=True, exist_ok=True)
         weights = weights_bytes(self)
         document = document_of(self, weights)
+        check_document(document, "the model")  # what is saved can be loaded
         with atomic_folder(folder) as temporary:
             (temporary / WEIGHTS).write_bytes(weights)
             if self.network:
@@ -116,7 +124,7 @@ class Model:
         content = _read_file(place, WEIGHTS, name)
         if hashlib.sha256(content).hexdigest() != document.get("weights_sha256"):
             raise ModelError(f"{name}: {WEIGHTS} was altered or cut short (its SHA-256 does not match); save it anew")
-        model = Model(**fields_of(document, tensors_of(content, name), name))
+        model = Model(**fields_of(document, tensors_of(content, name)))
         if document.get("network_sha256") is not None:
             model = _with_network(model, place, str(document["network_sha256"]), name)
         check_model(model, name)
@@ -151,8 +159,8 @@ def _check_place(place: Path, name: str) -> None:
 
 def _is_ours(place: Path) -> bool:
     try:
-        document = json.loads((place / DOCUMENT).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document = parse_json(read_regular(place / DOCUMENT, MOST_DOCUMENT_BYTES))
+    except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
 
@@ -160,18 +168,20 @@ def _is_ours(place: Path) -> bool:
 def _read_file(place: Path, file_name: str, name: str) -> bytes:
     if not place.is_dir():
         raise ModelError(f"{name}: no such model folder")
+    most = MOST_DOCUMENT_BYTES if file_name == DOCUMENT else free_memory() or sys.maxsize
     try:
-        return (place / file_name).read_bytes()
+        return read_regular(place / file_name, most)
     except OSError as error:
-        raise ModelError(f"{name}: {file_name} is missing or unreadable; no crosshead model") from error
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise ModelError(f"{name}: {file_name} is missing or unreadable{reason}; no crosshead model") from error
 
 
 def _read_document(place: Path, name: str) -> dict[str, Any]:
     content = _read_file(place, DOCUMENT, name)
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:  # thousands of brackets
-        raise ModelError(f"{name}: {DOCUMENT} is not JSON; it was altered or cut short") from error
+        document = parse_json(content, strict=True)
+    except ValueError as error:
+        raise ModelError(f"{name}: {DOCUMENT} is not JSON ({error}); it was altered or cut short") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelError(f"{name}: {DOCUMENT} does not describe a crosshead model")
     version = document.get("schema_version")
@@ -182,4 +192,5 @@ def _read_document(place: Path, name: str) -> dict[str, Any]:
         )
     if document.get("document_sha256") != document_digest(document):
         raise ModelError(f"{name}: {DOCUMENT} was altered after it was saved (its SHA-256 does not match)")
+    check_document(document, name)
     return document

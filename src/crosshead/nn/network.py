@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from crosshead.data.json_text import parse_json
 from crosshead.nn.head import ClassificationHead
 from crosshead.nn.head_losses import HEAD_LOSSES
 from crosshead.nn.margin_head import MarginHead
@@ -239,8 +240,8 @@ class CNN(nn.Module):
 
         try:
             tensors = load(content)
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            settings = json.loads(header["__metadata__"][METADATA])
+            header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            settings = parse_json(header["__metadata__"][METADATA])
             _check_settings(settings, tensors)
             network = cls.from_settings(settings)
             network.load_state_dict(tensors)

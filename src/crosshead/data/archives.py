@@ -1,0 +1,152 @@
+"""`.npz` archives, read member by member: what a member's header says is held against the archive before it is read."""
+
+from __future__ import annotations
+
+import math
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crosshead.data.dataset import Array
+from crosshead.data.errors import DataError
+from crosshead.data.limits import check_unpacked
+
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_SUFFIX = ".npy"
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an array's header says, and where its values begin."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    start: int
+
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes the values take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Archive:
+    """The arrays of an open `.npz` file, by name."""
+
+    def __init__(self, opened: zipfile.ZipFile, path: Path) -> None:
+        self.zip, self.path = opened, path
+        self.files = [name.removesuffix(_SUFFIX) for name in opened.namelist() if name.endswith(_SUFFIX)]
+
+    def header(self, name: str) -> Header:
+        """What is said of an array, without reading it; DataError where it is damaged or pickled."""
+        with _reading(f"{self.path}: array {name!r}"), self.zip.open(name + _SUFFIX) as stream:
+            return read_header(stream)
+
+    def read(self, name: str) -> Array:
+        """One array; DataError where it is damaged, pickled, or unpacks to far more than its packed size."""
+        place = f"{self.path}: array {name!r}"
+        with _reading(place):
+            info = self.zip.getinfo(name + _SUFFIX)
+            if info.compress_type not in PACKINGS:
+                raise DataError(f"{place} is packed in another way than NumPy's; save it with numpy.savez")
+            with self.zip.open(info) as stream:
+                header = read_header(stream)
+                if header.dtype.hasobject:
+                    raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+                if header.n_bytes != info.file_size - header.start:
+                    raise ValueError(f"{info.file_size} bytes instead of {header.start + header.n_bytes}")
+                # What the directory says of sizes may be wrong too, but more than the file there cannot be.
+                packed = min(info.compress_size, self.path.stat().st_size)
+                check_unpacked(place, header.n_bytes, packed)
+                return _values(stream, header)
+
+
+def read_header(stream: Any) -> Header:
+    """The header of a `.npy` file or member; raises ValueError, or what NumPy raises, where it is none."""
+    version = np.lib.format.read_magic(stream)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+        (3, 0): np.lib.format.read_array_header_2_0,  # the same in UTF-8, which only names of fields need
+    }
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is unknown")
+    shape, fortran_order, dtype = readers[version](stream)
+    if any(isinstance(size, bool) or not 0 <= size < 1 << 63 for size in shape):
+        raise ValueError(f"shape {shape}")
+    if dtype.itemsize == 0 and math.prod(shape) > 0:
+        raise ValueError(f"values of {dtype} hold nothing")
+    return Header(tuple(shape), fortran_order, dtype, stream.tell())
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """An `.npz` archive, closed again whatever happens; DataError where it is damaged."""
+    with path.open("rb") as stream:
+        with _reading(f"{path}: not a readable .npz archive", verb=""):
+            opened = zipfile.ZipFile(stream)
+            archive = Archive(opened, path)
+        if not archive.files:
+            raise DataError(f"{path}: a zip archive without arrays; unpack it and give what is inside")
+        yield archive
+
+
+def member(archive: Archive, name: str, source: str) -> Array:
+    """One array of an archive; DataError where it is missing, damaged or pickled."""
+    if name not in archive.files:
+        raise DataError(f"{source}: no array {name!r}")
+    return archive.read(name)
+
+
+@contextmanager
+def _reading(place: str, verb: str = " cannot be read") -> Iterator[None]:
+    """DataError for whatever zipfile and NumPy raise inside.
+
+    A damaged header is parsed as Python text and can fail in almost any way, also by asking for more memory than there
+    is.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            raise pickled(place) from error
+        raise DataError(f"{place}{verb} ({str(error) or type(error).__name__}); is it truncated?") from error
+
+
+def pickled(place: str) -> DataError:
+    """The error for an array of Python objects."""
+    return DataError(
+        f"{place} holds Python objects, which would need pickle and is never read; store numbers or fixed-width strings"
+    )
+
+
+def _values(stream: Any, header: Header) -> Array:
+    content = np.empty(header.n_bytes, dtype=np.uint8)
+    view, found = content.data, 0
+    while piece := stream.read(_PIECE):  # to the end, where the checksum is compared
+        view[found : found + len(piece)] = piece
+        found += len(piece)
+    if found != len(view):
+        raise EOFError(f"{found} bytes instead of {len(view)}")
+    if header.dtype.itemsize == 0 or not found:
+        return np.empty(header.shape, dtype=header.dtype)
+    values: Array = content.view(header.dtype)
+    check_letters(values)
+    return values.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+
+def check_letters(values: Array) -> None:
+    """Raise ValueError where an array of text holds numbers that are no letters, on which NumPy fails later."""
+    if values.dtype.kind == "U" and values.size:
+        numbers = np.ascontiguousarray(values).reshape(-1).view(values.dtype.byteorder.replace("|", "=") + "u4")
+        if int(numbers.max()) > sys.maxunicode:
+            raise ValueError(f"number {int(numbers.max())} is no letter")

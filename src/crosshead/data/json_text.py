@@ -1,0 +1,63 @@
+"""JSON that someone else wrote: nested no deeper than what walks it can follow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DEEPEST = 32
+"""The nesting of a document. Ours reach 6; what walks a document calls itself once a level."""
+
+
+def parse_json(content: bytes | str, *, strict: bool = False) -> Any:
+    """A JSON document; ValueError where it is none or is nested deeper than `DEEPEST`.
+
+    Where ``strict``, names that occur twice and numbers such as NaN are refused too: what reads them depends on the
+    program.
+
+    Examples
+    --------
+    >>> parse_json(b'{"rows": 3}')
+    {'rows': 3}
+    """
+    hooks: dict[str, Any] = {"object_pairs_hook": _once_each, "parse_constant": _refuse} if strict else {}
+    try:
+        document = json.loads(content, **hooks)
+    except RecursionError as error:
+        raise ValueError("brackets are nested too deep") from error
+    if too_deep(document):
+        raise ValueError("brackets are nested too deep")
+    return document
+
+
+def too_deep(document: Any) -> bool:
+    """Whether a document is nested deeper than `DEEPEST`; looks level by level, without recursion.
+
+    Examples
+    --------
+    >>> too_deep({"a": [1, [2]]})
+    False
+    """
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")

@@ -1,0 +1,167 @@
+"""How much memory a file may ask for: as much as it holds, and as much more as honest compression explains.
+
+A file that is not compressed is read into what its header says, once its size agrees with the header. What is
+compressed may unpack to `FREE_BYTES`, or to `RATIO` times its packed size where that is more, and to no more than
+`MEMORY_SHARE` of the memory that is free now; a picture likewise. A header that promises more is
+refused before anything is allocated, and a stream that holds more is left where it passes the limit. Text shrinks to a
+tenth or a twentieth, so an honest file seldom comes near; who has one that does unpacks it first.
+"""
+
+from __future__ import annotations
+
+import os
+from io import BufferedIOBase, BufferedReader, RawIOBase
+from pathlib import Path
+from typing import Any
+
+from crosshead.data.errors import DataError
+
+FREE_BYTES = 1 << 25
+"""What any file may unpack to, however small it is."""
+
+RATIO = 200
+"""What larger files may unpack to, in multiples of their packed size."""
+
+MEMORY_SHARE = 0.5
+
+BYTES_A_PIXEL = 4
+"""What a decoder holds a pixel, so that any picture may have `FREE_BYTES` / 4 pixels, which is a screen of 4K."""
+
+FREE_FEATURES = 1 << 25
+"""The features that sparse rows may have, however few of them occur: weights and means have room for all."""
+
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def allowance(packed: int) -> int:
+    """The bytes to which a file or part of one may unpack that has so many packed.
+
+    Examples
+    --------
+    >>> allowance(100) == FREE_BYTES
+    True
+    """
+    most = max(FREE_BYTES, RATIO * max(packed, 0))
+    free = free_memory()
+    return most if free is None else min(most, max(FREE_BYTES, int(MEMORY_SHARE * free)))
+
+
+def check_unpacked(place: str, unpacked: int, packed: int) -> None:
+    """Raise DataError where ``unpacked`` bytes, as a header promises, are more than ``packed`` ones may become.
+
+    Examples
+    --------
+    >>> check_unpacked("a.npz: array 'X'", 8 << 30, 1 << 20)  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    ...
+    crosshead.data.errors.DataError: a.npz: array 'X' unpacks to 8.59 GB from 1.049 MB, …
+    """
+    if unpacked > allowance(packed):
+        raise DataError(f"{place} unpacks to {in_words(unpacked)} from {in_words(packed)}, {_ADVICE}")
+
+
+_ADVICE = (
+    f"more than {RATIO} times as much, or than half of the free memory; if that is meant, unpack it first and give the "
+    "unpacked file"
+)
+
+
+def check_width(place: str, n_features: int, packed: int) -> None:
+    """Raise DataError where sparse rows from a file of so many bytes have more features than it can explain."""
+    most = max(FREE_FEATURES, RATIO * packed // 8)
+    if n_features > most:
+        raise DataError(
+            f"{place}: {n_features} features, and weights need room for each; a file of {in_words(packed)} may have "
+            f"{most}: number the features that occur"
+        )
+
+
+def check_pixels(width: int, height: int, packed: int) -> None:
+    """Raise ValueError where a picture of so many packed bytes has too many pixels."""
+    most = allowance(packed) // BYTES_A_PIXEL
+    if width * height > most:
+        raise ValueError(
+            f"{width}×{height} pixels in {in_words(packed)}, more than the {most / 1e6:.1f} million that so small a "
+            "file may have; save it smaller, or less compressed"
+        )
+
+
+def in_words(size: int) -> str:
+    """A number of bytes as a person says it.
+
+    Examples
+    --------
+    >>> in_words(80), in_words(1048576), in_words(8 << 30)
+    ('80 bytes', '1.049 MB', '8.59 GB')
+    """
+    if size < 1000:
+        return f"{size} bytes"
+    power = min((len(str(size)) - 1) // 3, 4)
+    return f"{size / 1000**power:.4g} {'kMGT'[power - 1]}B"
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take without pushing others out; None where the system does not say."""
+    found = [free for free in (_available(), _left_in_group()) if free is not None]
+    return min(found) if found else None
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+        return None
+    except (OSError, ValueError, IndexError):
+        return _physical()
+
+
+def _physical() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _left_in_group() -> int | None:
+    """What the control group leaves; pages of files that it holds can be given back, so they count as free."""
+    try:
+        limit = (_CONTROL_GROUP / "memory.max").read_text().strip()
+        used = int((_CONTROL_GROUP / "memory.current").read_text())
+        pages = (_CONTROL_GROUP / "memory.stat").read_text().split("\n")
+        cached = sum(int(line.split()[1]) for line in pages if line.startswith(("inactive_file ", "active_file ")))
+        return None if limit == "max" else max(0, int(limit) - used + cached)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class LimitedStream(RawIOBase):
+    """What a stream unpacks to, up to the allowance of what has been read of the packed file; then DataError.
+
+    A stream that unpacks evenly is left soon after `FREE_BYTES`, and none gives more than the whole file may.
+    """
+
+    def __init__(self, unpacked: BufferedIOBase, packed: Any, place: str) -> None:
+        self._unpacked, self._packed, self._place = unpacked, packed, place
+        self._given = 0
+        self._allowed = FREE_BYTES
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack into a buffer; returns how many bytes."""
+        view = memoryview(buffer).cast("B")
+        piece = self._unpacked.read1(len(view))  # unlike read, it yields what precedes a break
+        view[: len(piece)] = piece
+        self._given += len(piece)
+        if self._given > self._allowed:
+            self._allowed = allowance(self._packed.tell())
+            check_unpacked(self._place, self._given, self._packed.tell())
+        return len(piece)
+
+
+def limited(unpacked: BufferedIOBase, packed: Any, place: str) -> BufferedReader:
+    """A buffered `LimitedStream`."""
+    return BufferedReader(LimitedStream(unpacked, packed, place), 1 << 18)
