@@ -350,10 +350,14 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
     if run.objective.has_certificate:
         if run.certify():
             return "converged"
-    elif run.objective.smooth and run.flat(FLAT_GRADIENT):
-        if not run.coarse:
+    elif run.objective.smooth:
+        flat = run.flat(FLAT_GRADIENT)
+        if run.coarse and (flat or run.slow >= MOST_SLOW):
+            run.refine()  # rounded features are flat elsewhere
+        elif flat and not run.coarse:
             return "no_certificate"
-        run.refine()  # rounded features are flat elsewhere
+        elif not run.exact and run.idle >= MOST_IDLE:
+            run.go_exact()
     if stuck and run.exact:
         flat = not run.objective.has_certificate and run.objective.smooth and run.flat(1.0)
         return "no_certificate" if flat else "stalled"
