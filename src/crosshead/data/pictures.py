@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,6 +23,7 @@ _PIECE = 1 << 20
 PIECE_BYTES = 1 << 26
 """Of images that lie in a table, decoded from its pages at a time."""
 
+HELD_BYTES = 2 * PIECE_BYTES
 MOST_ROWS = 64
 T = TypeVar("T")
 
@@ -82,7 +84,8 @@ class ArrayPictures:
 class TablePictures:
     """A column of a Parquet file with each image's bytes, or its path; read piece by piece, best in order.
 
-    A row group is not read whole: its dictionary may hold one large image, and a million rows repeat it.
+    A row group is not read whole: its dictionary may hold one large image, and a million rows repeat it. What was read
+    of it stays while it is small, for images that are asked for in another order.
     """
 
     encoded = True
@@ -95,8 +98,8 @@ class TablePictures:
         self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
         self._group = -1
         self._rest: Iterator[Any] = iter(())
-        self._cells: Any = ()
-        self._first = 0
+        self._read = 0
+        self._pieces: list[tuple[int, Any]] = []
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -127,19 +130,20 @@ class TablePictures:
 
     def release(self) -> None:
         """Forget what was read last."""
-        self._group, self._cells, self._rest = -1, (), iter(())
+        self._group, self._rest, self._read, self._pieces = -1, iter(()), 0, []
 
     def _picture(self, row: int) -> Picture:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         own = row - int(self._starts[group])
-        if group != self._group or own < self._first:
+        if group != self._group or (self._pieces and own < self._pieces[0][0]):
             self._begin(group)
-        while own >= self._first + len(self._cells):
-            self._first += len(self._cells)
-            self._cells = undamaged(self._next, self._path, f"row group {group + 1}")
-            if not len(self._cells):
-                raise DataError(f"{self.place(row)} is missing: the file's footer says it is there; is it damaged?")
-        value = self._cells[own - self._first].as_py()
+        while own >= self._read:
+            if not undamaged(self._read_on, self._path, f"row group {group + 1}"):
+                raise DataError(
+                    f"{self.place(row)} is missing: the file's footer says it is there; is the file damaged?"
+                )
+        first, cells = self._pieces[bisect_right(self._pieces, own, key=lambda piece: piece[0]) - 1]
+        value = cells[own - first].as_py()
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
@@ -150,18 +154,23 @@ class TablePictures:
         """Start at the first row of a group."""
         self.release()
         # No cell is larger than its column, so that a piece takes little more than the column does at most.
-        size = int(PIECE_BYTES // max(1, self._file.metadata.row_group(group).total_byte_size))
-        pieces = min(max(1, size), MOST_ROWS)
-        self._rest = self._file.iter_batches(batch_size=pieces, row_groups=[group], columns=[self._column])
-        self._group, self._first = group, 0
+        size = int(self._file.metadata.row_group(group).total_byte_size)
+        rows = min(max(1, PIECE_BYTES // max(1, size)), MOST_ROWS)
+        self._rest = self._file.iter_batches(batch_size=rows, row_groups=[group], columns=[self._column])
+        self._group = group
 
-    def _next(self) -> Any:
-        """The next rows of the group, whose words are words; none at its end."""
+    def _read_on(self) -> bool:
+        """Read the next rows of the group, and let go of the first ones; False at its end."""
         batch = next(self._rest, None)
         if batch is None:
-            return ()
+            return False
         batch.validate(full=True)
-        return batch.column(self._column)
+        cells = batch.column(self._column)
+        self._pieces.append((self._read, cells))
+        self._read += len(cells)
+        while len(self._pieces) > 1 and sum(held.nbytes for _, held in self._pieces) > HELD_BYTES:
+            del self._pieces[0]
+        return True
 
 
 def undamaged(read: Callable[[], T], path: Path, part: str) -> T:
