@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fuzz.guard import command
 from fuzz.seeds import Seed
 
@@ -29,7 +31,8 @@ def load_data(seed: Seed, options: Options) -> None:
     fingerprint(data)
     if data.n_rows > 1:
         parts = split(data, 0.5, 0)
-        parts[0].features @ parts[0].features[:1].T
+        with np.errstate(over="ignore", invalid="ignore"):  # products of numbers up to 1e308 are our own doing
+            parts[0].features @ parts[0].features[:1].T
     take(data, [0])
     if data.test is not None:
         fingerprint(data.test)

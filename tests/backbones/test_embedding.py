@@ -174,6 +174,13 @@ def test_another_source_does_not_go_on(photos, backbone, tmp_path):
     np.testing.assert_array_equal(load(output).features, embed(open_images(photos), backbone, Embedding(SIZE)).features)
 
 
+def test_progress_that_is_nested_deep_is_no_progress(tmp_path):
+    (tmp_path / "train.json").write_text("[" * 100_000)
+    features = partial.PartialFeatures(tmp_path, "train", 3)
+    features.close()
+    assert features.progress == partial.Progress()
+
+
 def test_a_run_that_a_broken_image_ended_goes_on_without_it(photos, backbone, tmp_path):
     (photos / "light" / "14.png").write_bytes(b"")
     source, output = open_images(photos), tmp_path / "f.npz"

@@ -112,6 +112,23 @@ def test_files_that_are_no_network(tmp_path, make_network):
         load_backbone("weights.pt")
 
 
+def test_outputs_without_a_name_or_with_one_that_is_no_utf8(make_network, capfd):
+    """onnxruntime decodes names only when asked for them, and says on stdout what it tries next."""
+    onnx = pytest.importorskip("onnx")
+    network = make_network()
+    model = onnx.load(network.path)
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "features"
+    content = model.SerializeToString().replace(b"features", b"fe\xe5\xffures")
+    del model.graph.output[:]
+    network.path.write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=r"net\.onnx: .*(no outputs|onnxruntime can run)"):
+        load_backbone(str(network.path))
+    network.path.write_bytes(content)
+    with pytest.raises(DataError, match=r"net\.onnx: .* is it damaged"):
+        load_backbone(str(network.path))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_onnxruntime_the_extra_is_named(make_network, monkeypatch):
     network = make_network()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

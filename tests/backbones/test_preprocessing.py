@@ -45,6 +45,10 @@ def test_it_survives_json():
         ({"size": 8, "layout": "chwn"}, "layout 'chwn' is unknown"),
         ({"size": 8, "means": 3}, "'means' is no part of pre-processing"),
         ({"size": "big"}, "cannot be read"),
+        ({"size": 8, "mean": 3.5e38}, "numbers that float32 does not hold"),
+        ({"size": 8, "mean": -1e308, "std": 1e-5}, "numbers that float32 does not hold"),
+        ({"size": 8, "white": 1e300, "std": 1e-300}, "numbers that float32 does not hold"),
+        ({"size": [4096, 1025]}, "at most 4194304 pixels"),
         ({"size": [8, 8], "crop": 2}, "the crop is 2.0"),
     ],
 )

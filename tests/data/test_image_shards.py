@@ -11,7 +11,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, load, open_images
+from crosshead.data import DataError, ImageForm, load, open_images, pictures
+from crosshead.data.pictures import TablePictures
 
 PIXELS = np.random.default_rng(8).integers(0, 256, (17, 5, 3, 3), dtype=np.uint8)
 FORM = ImageForm((5, 3), 3)
@@ -112,8 +113,28 @@ def test_one_row_group_is_held(tmp_path, monkeypatch):
     source = open_images(tmp_path)
     for row in range(12):
         source.pictures.get([row])
-        held = [part for part in source.pictures._parts if part._cells is not None]
-        assert [len(part._cells) for part in held] == [1 if row % 3 == 2 else 2]
+        held = [sum(len(cells) for _, cells in part._pieces) for part in source.pictures._parts]
+        assert [count for count in held if count] == [1 if row % 3 == 2 else 2]
+
+
+def test_an_image_that_a_dictionary_repeats_is_not_held_again_and_again(tmp_path, monkeypatch):
+    """200 rows of one image of 10 kB: at most as many at a time as fit in twice a piece."""
+    monkeypatch.setattr(pictures, "PIECE_BYTES", 1 << 15)
+    monkeypatch.setattr(pictures, "HELD_BYTES", 1 << 16)
+    large = np.random.default_rng(2).bytes(10_000)
+    write(tmp_path / "0.parquet", range(200), group=200, images=[{"bytes": large, "path": "a.png"}] * 200)
+    assert (tmp_path / "0.parquet").stat().st_size < 20_000
+    table = TablePictures(tmp_path / "0.parquet", "image")
+    for row in (*range(200), 3, 199, 0):
+        assert table.get([row]) == [large]
+        assert sum(len(cells) for _, cells in table._pieces) <= 7
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    table = pyarrow.table([[{"bytes": png(PIXELS[0])}], [1], [2]], names=["image", "label", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "0.parquet")
+    with pytest.raises(DataError, match=r"0\.parquet: column 'label' occurs more than once"):
+        open_images(tmp_path)
 
 
 def test_folders_of_images_stay_so(photos):

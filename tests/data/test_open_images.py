@@ -235,6 +235,13 @@ def test_batches_depend_on_nothing_but_their_size(photos):
         assert [batch.stop for batch in batches] == [*range(start + size, 30, size), 30]
 
 
+def test_a_batch_of_large_images_has_fewer(photos, monkeypatch):
+    """Whatever number a model asks for: 6 × 5 × 3 bytes an image, so that 7 fit in 700."""
+    monkeypatch.setattr(decoding_pool, "BATCH_BYTES", 700)
+    stops = [batch.stop for batch in open_images(photos).batches(ImageForm((6, 5), 3), batch_size=1 << 16)]
+    assert stops == [7, 14, 21, 28, 30]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_broken_images_are_listed_and_skipped_on_request(odd_images, workers):
     source = open_images(odd_images)

@@ -246,3 +246,16 @@ def test_only_csv_has_marks(tmp_path):
     with pytest.raises(DataError, match='label "\'=a" at row 1 is none of the classes =a, b'):
         read_predictions(tmp_path / "p.parquet")
     assert read_predictions(tmp_path / "p.parquet", target_required=False, ignore=("label",)).row_name(0) == "'=1.png"
+
+
+@pytest.mark.parametrize("column", ["probability_cat", "id"])
+def test_dates_beyond_those_of_python(tmp_path, column):
+    """Arrow's date32 reaches five million years further than Python's."""
+    far = pyarrow.array([0, 1, 2**31 - 1], pyarrow.int32()).cast(pyarrow.date32())
+    columns = {"id": [1, 2, 3], "probability_cat": P[:, 0], "probability_dog": P[:, 1], "label": ["dog", "cat", "cat"]}
+    pyarrow.parquet.write_table(pyarrow.table({**columns, column: far}), tmp_path / "p.parquet")
+    if column == "id":
+        assert str(read_predictions(tmp_path / "p.parquet").row_name(0)) == "1970-01-01"
+    else:
+        with pytest.raises(DataError, match=r"'probability_cat' holds date32\[day\], as .* at row 1; give numbers"):
+            read_predictions(tmp_path / "p.parquet")

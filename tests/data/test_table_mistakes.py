@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,25 @@ def test_numbers_that_are_read_as_words_are_pointed_out(tmp_path: Path, cells: t
     notes = load(tmp_path / "a.csv").notes
     assert len(notes) == 1
     assert f"column 'a' is taken for 2 words, but looks like numbers, such as {min(cells)!r}" in notes[0]
+
+
+def test_many_columns_take_no_time_for_each_pair(tmp_path):
+    """Twenty thousand names: comparing each with each took minutes."""
+    names = [f"c{number}" for number in range(20_000)]
+    path = tmp_path / "wide.csv"
+    path.write_text(f"{','.join(names)},label\n" + (",".join(["1"] * 20_000) + ",a\n") * 2)
+    began = time.process_time()
+    assert load(path).features.shape == (2, 20_000)
+    assert time.process_time() - began < 10
+    path.write_text(f"{','.join(names)},c7,label\n" + (",".join(["1"] * 20_001) + ",a\n") * 2)
+    with pytest.raises(DataError, match=r"wide\.csv: column 'c7' occurs more than once"):
+        load(path)
+
+
+def test_text_that_is_not_utf8_where_numbers_were_learned(tmp_path):
+    """The columns are read once more, as text, to find a cell: that one fails in another way."""
+    (tmp_path / "a.csv").write_text("x,z,label\n1,2,a\n3,4,b\n")
+    encoding = load(tmp_path / "a.csv").encoding
+    (tmp_path / "b.csv").write_bytes(b"x,z,label\n1,2,a\n\x1f\x8b,4,b\n")
+    with pytest.raises(DataError, match=r"b\.csv: column 'x' is not UTF-8"):
+        load(tmp_path / "b.csv", encoding=encoding)

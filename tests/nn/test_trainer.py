@@ -266,7 +266,10 @@ def test_a_finished_training_resumes_to_itself(tmp_path):
     assert trained.resumed_after == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}", b"not a checkpoint"])
+DEEP = safetensors.torch.save({"a": torch.zeros(1)}, {"crosshead": "[" * 100_000})
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}", b"not a checkpoint", DEEP])
 def test_a_damaged_checkpoint_is_named(tmp_path, content):
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: not a checkpoint, or a damaged one"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from crosshead.backbones.preprocessing import Stated, preprocessing_of
 from crosshead.backbones.protocol import Features, as_rows, check_independence
 from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError, load_package
+
+if TYPE_CHECKING:
+    from crosshead.nn.network import CNN
 
 KIND = "cnn"
 
@@ -30,16 +33,10 @@ class CnnBackbone:
 
     def __init__(self, path: Path, preprocessing: Stated, content: bytes, threads: int | None = None):
         self._torch = load_package("torch", '"crosshead[torch]"', "a network of crosshead's own")
-        # Only here do backbones need crosshead.nn, and only once such a network is asked for.
-        from crosshead.nn.network import CNN
-
         if threads is not None:
             self._torch.set_num_threads(threads)
         self.path = path
-        try:
-            self.network = CNN.from_bytes(content)
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from error
+        self.network = network_of(content, str(path))
         self.preprocessing = preprocessing_of(preprocessing, str(path))
         self._fingerprint = hashlib.sha256(content).hexdigest()
         self.module = _embedding_module(self._torch, self.network)
@@ -68,6 +65,17 @@ class CnnBackbone:
         with self._torch.inference_mode():
             outputs = self.module(self._torch.from_numpy(self.input_of(pixels)))
         return as_rows(outputs.numpy(), "nchw", str(self.path))
+
+
+def network_of(content: bytes, source: str) -> CNN:
+    """The network in the bytes of a file; DataError naming ``source`` where they are something else."""
+    # Only here do backbones need crosshead.nn, and only once such a network is asked for.
+    from crosshead.nn.network import CNN
+
+    try:
+        return CNN.from_bytes(content)
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from error
 
 
 def pixel_preprocessing(stated: Stated) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crosshead.backbones.embedding import cache_folder
 from crosshead.backbones.protocol import Backbone
+from crosshead.data.json_text import parse_json
 from crosshead.disk import atomic_write
 
 FILE = "backbones.json"
@@ -53,8 +54,8 @@ def _read(file: Path) -> dict[str, str]:
     try:
         if not file.is_file() or file.stat().st_size > _MOST_BYTES:
             return {}
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document = parse_json(file.read_bytes())
+    except (OSError, ValueError):
         return {}
     if not isinstance(document, dict):
         return {}

@@ -114,11 +114,14 @@ def _session(files: NetworkFiles, output: str | None, threads: int | None) -> An
     if threads is not None:
         options.intra_op_num_threads = threads
     source = str(files.path) if files.external else files.content
+    # Where it falls back to another provider it says so on stdout; there is none but this one.
+    where: dict[str, Any] = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}
     try:
-        session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(source, options, **where)
         if output is not None and output not in {one.name for one in session.get_outputs()}:
-            content = _with_output(files, output)
-            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            session = runtime.InferenceSession(_with_output(files, output), options, **where)
+        for one in (*session.get_inputs(), *session.get_outputs()):
+            _ = one.name, one.type, one.shape  # decoded only now, and the names may be no UTF-8
     except DataError:
         raise
     except Exception as error:  # onnxruntime has its own tree of errors
@@ -152,6 +155,8 @@ def _one_output(session: Any, output: str | None, path: Path) -> str:
     names = [one.name for one in session.get_outputs()]
     if output is not None:
         return output
+    if not names:
+        raise DataError(f"{path}: the network has no outputs; is it damaged?")
     if len(names) > 1:
         raise DataError(f"{path}: has the outputs {', '.join(names)}; say which, as in {path.name}:{names[0]}")
     return str(names[0])

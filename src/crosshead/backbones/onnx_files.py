@@ -91,9 +91,10 @@ def read_network(path: Path) -> NetworkFiles:
     """
     with regular_file(path) as file:
         stamps = {path: _stamp(file.fileno())}
-        if os.fstat(file.fileno()).st_size > LARGEST:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
             raise DataError(f"{path}: larger than 2 GiB, which no ONNX file is; weights beyond lie in files beside it")
-        content = file.read(LARGEST + 1)
+        content = file.read(size)  # the memory for what is asked for is taken before the file turns out shorter
     external = {name: _place(path, name) for name in sorted(external_names(content, str(path)))}
     digest = hashlib.sha256(content).hexdigest()
     if external:

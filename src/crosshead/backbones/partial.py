@@ -18,6 +18,7 @@ from crosshead.backbones.protocol import Features
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.image_source import Broken
+from crosshead.data.json_text import parse_json
 from crosshead.data.mapped import map_array
 from crosshead.disk import atomic_write, hidden_sibling
 
@@ -82,7 +83,7 @@ class PartialFeatures:
 
     def _read(self) -> Progress:
         try:
-            document = json.loads(self._state.read_text(encoding="utf-8", errors="surrogatepass"))
+            document = parse_json(self._state.read_text(encoding="utf-8", errors="surrogatepass"))
             broken = [Broken(*one) for one in document["broken"]]
             progress = Progress(int(document["stop"]), int(document["rows"]), broken)
             written = self._data.stat().st_size // (4 * self._width)

@@ -64,6 +64,8 @@ class Preprocessing:
                 raise DataError(f"{name} has {len(values)} numbers; give one, or one for each of {self.n_channels}")
         if min(self.std) <= 0 or not 0 < self.white < math.inf:
             raise DataError("std and white must be positive: features are divided by them")
+        if not np.isfinite(self._levels()).all():
+            raise DataError("white, mean and std bring pixels to numbers that float32 does not hold")
         _ = self.form  # it checks size, crop and resampling
 
     @property
@@ -78,11 +80,8 @@ class Preprocessing:
 
     def apply(self, pixels: Pixels) -> NDArray[np.float32]:
         """The network's input of pixels (n, height, width, channels), uint8."""
-        factor = np.float64(self.white) / 255.0 / np.asarray(self.std)
-        shift = np.asarray(self.mean) / np.asarray(self.std)
         # A table of 256 values a channel is exact to the last place, and no slower than arithmetic on every pixel.
-        levels = (np.arange(256.0)[:, None] * factor - shift).astype(np.float32)
-        table = np.broadcast_to(levels, (256, self.n_channels))
+        table = np.broadcast_to(self._levels(), (256, self.n_channels))
         n_images, height, width, channels = pixels.shape
         out = np.empty((n_images, channels, height, width), dtype=np.float32)
         for channel in range(channels):
@@ -90,6 +89,13 @@ class Preprocessing:
             for image in range(n_images):
                 np.take(table[:, channel], pixels[image, :, :, found], out=out[image, channel], mode="clip")
         return out if self.layout == "nchw" else np.ascontiguousarray(out.transpose(0, 2, 3, 1))
+
+    def _levels(self) -> NDArray[np.float32]:
+        """What each of the 256 values of a pixel becomes, (256, channels) or (256, 1)."""
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are refused as soon as it is made
+            factor = np.float64(self.white) / 255.0 / np.asarray(self.std)
+            shift = np.asarray(self.mean) / np.asarray(self.std)
+            return np.asarray((np.arange(256.0)[:, None] * factor - shift).astype(np.float32))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON document, which `preprocessing_of` takes back."""

@@ -58,9 +58,9 @@ def _inputs(model: Model) -> list[Line]:
     known = model.encoding.get(BACKBONE)
     n_features = int(model.weight.shape[1])
     if model.network:
-        from crosshead.nn.network import CNN
+        from crosshead.backbones.cnn_backbone import network_of
 
-        stages = CNN.from_bytes(model.network).stages()[:-1]
+        stages = network_of(model.network, "the model's network").stages()[:-1]
         return [Line(one.name, one.output, one.parameters, one.operations) for one in stages]
     if known is not None:
         from crosshead.backbones.preprocessing import preprocessing_of

@@ -20,6 +20,7 @@ from crosshead.cli.monitor import Monitor
 from crosshead.cli.network_images import Images, check_images, read_images
 from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
+from crosshead.data.decoding_pool import images_a_batch
 from crosshead.data.errors import load_package
 from crosshead.data.feature_files import BACKBONE, KIND
 from crosshead.disk import is_temporary
@@ -230,9 +231,10 @@ def scaled_parameters(weight: Array, bias: Array, scaler: Scaler) -> tuple[Array
 
 def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
     """The features of images, in the batches in which `crosshead.backbones.embed` would make them."""
+    step = images_a_batch(backbone.preprocessing.form, batch_size)
     features = [
-        backbone.embed(images.pixels[first : first + batch_size].transpose(0, 2, 3, 1))
-        for first in range(0, len(images.pixels), batch_size)
+        backbone.embed(images.pixels[first : first + step].transpose(0, 2, 3, 1))
+        for first in range(0, len(images.pixels), step)
     ]
     return Dataset(
         np.concatenate(features),

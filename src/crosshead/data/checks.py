@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +170,9 @@ def _integral_labels(values: Array, name: str, place: Place) -> Array:
     row = _first(np.isnan(values))
     if row is not None:
         raise DataError(f"{place.source}: label {name!r} is NaN at {place.row(row)}; {_REMOVE_ROW}")
-    row = _first(~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > 2.0**53))
+    row = _first(
+        ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > np.float64(1 << 53))
+    )  # which float16 does not hold
     if row is not None:
         raise DataError(
             f"{place.source}: label {name!r} is {values[row]} at {place.row(row)}: labels are floats, "
@@ -202,6 +205,17 @@ def as_names(values: Array, name: str, place: Place) -> Array:
 
 
 _REMOVE_ROW = "fill it in or remove the row"
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, sorted.
+
+    Examples
+    --------
+    >>> repeated(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def check_lengths(n_rows: int, n_labels: int, names: tuple[str, str], source: str) -> None:

@@ -29,39 +29,41 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     types = _learned_types(pyarrow, learned)
     labels = likely_target(header, target, learned)
     types |= {} if labels is None else {labels: pyarrow.string()}
-    types = {name: arrow_type for name, arrow_type in types.items() if name in header}
+    present = set(header)
+    types = {name: arrow_type for name, arrow_type in types.items() if name in present}
 
-    def read(column_types: Mapping[str, Any], use_threads: bool) -> Any:
-        with open_unpacked(path) as unpacked, pyarrow.PythonFile(unpacked, mode="r") as stream:
-            return arrow_csv.read_csv(
-                stream,
-                read_options=arrow_csv.ReadOptions(use_threads=use_threads),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=delimiter,
-                    newlines_in_values=True,
-                    ignore_empty_lines=len(header) > 1,  # of one column, an empty line is an empty cell
-                ),
-                convert_options=arrow_csv.ConvertOptions(column_types=column_types),
-            )
+    def read(column_types: Mapping[str, Any], use_threads: bool = True) -> tuple[Any, str]:
+        """The table, or None and why there is none."""
+        try:
+            with open_unpacked(path) as unpacked, pyarrow.PythonFile(unpacked, mode="r") as stream:
+                table = arrow_csv.read_csv(
+                    stream,
+                    read_options=arrow_csv.ReadOptions(use_threads=use_threads),
+                    parse_options=arrow_csv.ParseOptions(
+                        delimiter=delimiter,
+                        newlines_in_values=True,
+                        ignore_empty_lines=len(header) > 1,  # of one column, an empty line is an empty cell
+                    ),
+                    convert_options=arrow_csv.ConvertOptions(column_types=column_types),
+                )
+        except DataError:
+            raise
+        except (pyarrow.ArrowException, ValueError, *UNPACKING_ERRORS) as error:
+            return None, first_line(error)
+        return table, ""
 
-    try:
-        return read(types, use_threads=True)
-    except DataError:
-        raise
-    except (pyarrow.ArrowException, ValueError, *UNPACKING_ERRORS) as error:
-        reason = first_line(error)
-    if "invalid UTF8" in reason:
+    table, reason = read(types)
+    if table is None and "conversion error" in reason and "invalid UTF8" not in reason:
+        as_text, reason = read({name: pyarrow.string() for name in header})
+        if as_text is not None:
+            raise _other_type(pyarrow, as_text, types, str(path))
+    if table is None and "invalid UTF8" in reason:
         raise _not_utf8(path, reason, header)
-    if "conversion error" in reason:
-        as_text = read({name: pyarrow.string() for name in header}, use_threads=True)
-        return _cast_columns(pyarrow, as_text, types, str(path))
-    try:
-        # Only a single thread knows which row it is at.
-        return read(types, use_threads=False)
-    except DataError:
-        raise
-    except (pyarrow.ArrowException, ValueError, *UNPACKING_ERRORS) as error:
-        raise _csv_error(path, first_line(error), delimiter) from error
+    if table is None:
+        table, reason = read(types, use_threads=False)  # only a single thread knows which row it is at
+    if table is None:
+        raise _csv_error(path, reason, delimiter)
+    return table
 
 
 def _not_utf8(path: Path, reason: str, header: list[str]) -> DataError:
@@ -93,21 +95,19 @@ def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None) -> dict[str,
     return {str(column["name"]): arrow_types[column["kind"]] for column in held}
 
 
-def _cast_columns(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> Any:
-    """Find the cell that does not have its column's type; the bulk reader names only the column's number."""
+def _other_type(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> DataError:
+    """Names the cell that does not have its column's type; the bulk reader names only the column's number."""
     for name, arrow_type in types.items():
         if arrow_type == pyarrow.string():
             continue
         for row, cell in enumerate(as_text.column(name).to_pylist()):
             try:
                 pyarrow.scalar(cell).cast(arrow_type)
-            except pyarrow.ArrowException as error:
+            except pyarrow.ArrowException:
                 where = Place(source, below_header=True).row(row)
                 kind = "a number" if arrow_type == pyarrow.float64() else "true or false"
-                raise DataError(
-                    f"{source}: {cell!r} at {where}, column {name!r}; in training this column was {kind}"
-                ) from error
-    raise DataError(f"{source}: the columns cannot be read with the types they had in training")
+                return DataError(f"{source}: {cell!r} at {where}, column {name!r}; in training this column was {kind}")
+    return DataError(f"{source}: the columns cannot be read with the types they had in training")
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:

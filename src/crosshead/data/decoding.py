@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 """What is decoded. Pillow knows more, told by content: for PostScript it would start another program."""
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-MOST_PIXELS = 1 << 24
+MOST_PIXELS = 1 << 22
 """Of an image that a network takes, or whose pixels are features: a model says its size, and memory follows it."""
 
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")

@@ -26,6 +26,9 @@ SMALL_IMAGE = 1 << 18
 
 MOST_PROCESSES = 8
 MOST_IMAGES_A_TASK = 16
+BATCH_BYTES = 1 << 25
+"""Of the pixels of a batch, which a network takes as numbers of four bytes: a model says their size and number."""
+
 TASK_BYTES = 1 << 23
 IDLE_SECONDS = 30
 
@@ -53,11 +56,23 @@ def images_a_task(form: ImageForm) -> int:
 
     Examples
     --------
-    >>> images_a_task(ImageForm((224, 224), 3)), images_a_task(ImageForm((4000, 4000), 3))
+    >>> images_a_task(ImageForm((224, 224), 3)), images_a_task(ImageForm((2000, 2000), 3))
     (16, 1)
     """
     height, width, channels = form.shape
     return max(1, min(MOST_IMAGES_A_TASK, TASK_BYTES // (height * width * channels)))
+
+
+def images_a_batch(form: ImageForm, wanted: int) -> int:
+    """How many images are held at a time: as many as wanted, or as many as fit in `BATCH_BYTES`.
+
+    Examples
+    --------
+    >>> images_a_batch(ImageForm((224, 224), 3), 64), images_a_batch(ImageForm((2048, 2048), 3), 64)
+    (64, 2)
+    """
+    height, width, channels = form.shape
+    return max(1, min(wanted, BATCH_BYTES // (height * width * channels)))
 
 
 def decode_task(task: Task) -> Decoded:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.checks import Place, as_labels
+from crosshead.data.checks import Place, as_labels, repeated
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.json_text import parse_json
@@ -196,9 +196,9 @@ def _check_header(names: list[str], listing: Path) -> None:
     if NAME_COLUMN not in names:
         found = ", ".join(map(repr, names)) or "an empty file"
         raise DataError(f"{listing}: no column {NAME_COLUMN!r}, which names the images; found {found}")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{listing}: two columns are called {twice!r}; rename or remove one")
+    twice = repeated(names)
+    if twice:
+        raise DataError(f"{listing}: two columns are called {twice[0]!r}; rename or remove one")
 
 
 def _json_rows(listing: Path) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import BrokenImageError, ImageForm, Pixels, Size, read_header
-from crosshead.data.decoding_pool import Decoded, Task, decode_all, images_a_task, usual_workers
+from crosshead.data.decoding_pool import Decoded, Task, decode_all, images_a_batch, images_a_task, usual_workers
 from crosshead.data.errors import DataError
 from crosshead.data.pictures import Pictures, digest_picture
 
@@ -113,8 +113,9 @@ class ImageSource:
     ) -> Iterator[ImageBatch]:
         """Decoded images, ``batch_size`` rows of the source at a time, beginning at row ``start``.
 
-        Which images share a batch depends on nothing but ``batch_size`` and ``start``; a batch is smaller by those of
-        its images that are broken. A few batches are held at once, however large the source is.
+        Of large images a batch has fewer, see `images_a_batch`. Which images share a batch depends on nothing but
+        ``form``, ``batch_size`` and ``start``; a batch is smaller by those of its images that are broken. A few
+        batches are held at once, however large the source is.
 
         Parameters
         ----------
@@ -129,6 +130,7 @@ class ImageSource:
         DataError
             Where images cannot be read and ``skip_broken`` is not set; it lists up to ten of them.
         """
+        batch_size = images_a_batch(form, batch_size)
         chosen = self._usual_workers(start) if workers is None else workers
         decoded = decode_all(self._tasks(form, batch_size, start), chosen)
         for first in range(start, len(self), batch_size):

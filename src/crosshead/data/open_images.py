@@ -29,7 +29,7 @@ from crosshead.data.pictures import (
     named_labels,
     undamaged,
 )
-from crosshead.data.tables import table_labels, target_name_of
+from crosshead.data.tables import check_names, table_labels, target_name_of
 
 ROW_NAME_COLUMNS = ("file_name", "file", "name", "id")
 
@@ -265,7 +265,7 @@ def _joined(files: Sequence[Path], source: str, target: str | None) -> ImageSour
 def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list[str] | None:
     """Each image's path, or the column that names it, where these tell all images apart; else None."""
     named = next((name for name in ROW_NAME_COLUMNS if name in others), None)
-    for names in (pictures.paths(), [] if named is None else _column(path, named).to_pylist()):
+    for names in (pictures.paths(), [] if named is None else _cells(path, named)):
         if names and None not in names and len(set(names)) == len(names):
             return [str(name) for name in names]
     return None
@@ -274,9 +274,19 @@ def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list
 def _schema(path: Path) -> Any:
     parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
     try:
-        return parquet.read_schema(path)
+        schema = parquet.read_schema(path)
+        check_names(schema.names, str(path))
+        return schema
+    except DataError:
+        raise
     except Exception as error:  # damage shows in almost any way
         raise DataError(f"{path}: not a readable Parquet file ({error}); is it truncated?") from error
+
+
+def _cells(path: Path, name: str) -> list[Any]:
+    """A column as Python's values; of dates that lie too far off there are none."""
+    column = _column(path, name)
+    return undamaged(lambda: list(column.to_pylist()), path, f"column {name!r}")
 
 
 def _column(path: Path, name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crosshead.data.checks import repeated
 from crosshead.data.errors import load_package
 from crosshead.data.limits import check_unpacked
 from crosshead.data.parquet_sizes import check_sizes
@@ -43,7 +44,8 @@ def _word_columns(file: Any) -> list[str]:
     """The columns of text or bytes, but for those in lists or structs."""
     types = load_package("pyarrow", "pyarrow", "reading Parquet").types
     names = [field.name for field in file.schema_arrow if _is_words(types, field.type)]
-    return [name for name in names if names.count(name) == 1 and "." not in name]
+    twice = set(repeated(names))
+    return [name for name in names if name not in twice and "." not in name]
 
 
 def _is_words(types: Any, arrow_type: Any) -> bool:

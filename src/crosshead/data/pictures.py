@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,12 @@ from crosshead.data.parquet_sizes import check_sizes
 
 IMAGE_COLUMNS = ("image", "img", "picture")
 _PIECE = 1 << 20
+PIECE_BYTES = 1 << 26
+"""Of images that lie in a table, decoded from its pages at a time."""
+
+HELD_BYTES = 2 * PIECE_BYTES
+MOST_ROWS = 64
+T = TypeVar("T")
 
 
 class Pictures(Protocol):
@@ -75,7 +82,11 @@ class ArrayPictures:
 
 
 class TablePictures:
-    """A column of a Parquet file with each image's bytes, or its path; read one row group at a time, in order."""
+    """A column of a Parquet file with each image's bytes, or its path; read piece by piece, best in order.
+
+    A row group is not read whole: its dictionary may hold one large image, and a million rows repeat it. What was read
+    of it stays while it is small, for images that are asked for in another order.
+    """
 
     encoded = True
 
@@ -86,7 +97,9 @@ class TablePictures:
         self._file: Any = undamaged(lambda: parquet.ParquetFile(path), path, "the footer")
         self._starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
         self._group = -1
-        self._cells: Any = None
+        self._rest: Iterator[Any] = iter(())
+        self._read = 0
+        self._pieces: list[tuple[int, Any]] = []
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -101,46 +114,66 @@ class TablePictures:
 
     def paths(self) -> list[str | None]:
         """What the column says each image is called, (N,)."""
-        if not _is_struct(self._file.schema_arrow.field(self._column).type):
+        images = self._file.schema_arrow.field(self._column)
+        if not _is_struct(images.type):
             return [None] * len(self)
-        names = [name.split(".")[-1] for name in _struct_fields(self._file.schema_arrow, self._column)]
-        if "path" not in names:
+        if "path" not in [name.split(".")[-1] for name in _struct_fields(images)]:
             return [None] * len(self)
         field = f"{self._column}.path"
-        cells = undamaged(lambda: self._table(columns=[field]).to_pylist(), self._path, f"column {field!r}")
-        return [None if cell is None else cell["path"] for cell in cells]
 
-    def _table(self, **which: Any) -> Any:
-        """The column of images, in some row group or in all, whose words are words."""
-        read = self._file.read_row_group if "i" in which else self._file.read
-        table = read(**which)
-        table.validate(full=True)
-        return table.column(self._column)
+        def read() -> list[str | None]:
+            table = self._file.read(columns=[field])
+            table.validate(full=True)
+            return [None if cell is None else cell["path"] for cell in table.column(self._column).to_pylist()]
+
+        return undamaged(read, self._path, f"column {field!r}")
 
     def release(self) -> None:
-        """Forget the row group that was read last."""
-        self._group, self._cells = -1, None
+        """Forget what was read last."""
+        self._group, self._rest, self._read, self._pieces = -1, iter(()), 0, []
 
     def _picture(self, row: int) -> Picture:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        if group != self._group:
-            self._cells, self._group = self._read_group(group), group
         own = row - int(self._starts[group])
-        if own >= len(self._cells):
-            raise DataError(f"{self.place(row)} is missing: the file's footer says it is there; is the file damaged?")
-        value = self._cells[own].as_py()
+        if group != self._group or (self._pieces and own < self._pieces[0][0]):
+            self._begin(group)
+        while own >= self._read:
+            if not undamaged(self._read_on, self._path, f"row group {group + 1}"):
+                raise DataError(
+                    f"{self.place(row)} is missing: the file's footer says it is there; is the file damaged?"
+                )
+        first, cells = self._pieces[bisect_right(self._pieces, own, key=lambda piece: piece[0]) - 1]
+        value = cells[own - first].as_py()
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
             return self._path.parent / value
         return b"" if value is None else bytes(value)
 
-    def _read_group(self, group: int) -> Any:
-        columns = [self._column]
-        return undamaged(lambda: self._table(i=group, columns=columns), self._path, f"row group {group + 1}")
+    def _begin(self, group: int) -> None:
+        """Start at the first row of a group."""
+        self.release()
+        # No cell is larger than its column, so that a piece takes little more than the column does at most.
+        size = int(self._file.metadata.row_group(group).total_byte_size)
+        rows = min(max(1, PIECE_BYTES // max(1, size)), MOST_ROWS)
+        self._rest = self._file.iter_batches(batch_size=rows, row_groups=[group], columns=[self._column])
+        self._group = group
+
+    def _read_on(self) -> bool:
+        """Read the next rows of the group, and let go of the first ones; False at its end."""
+        batch = next(self._rest, None)
+        if batch is None:
+            return False
+        batch.validate(full=True)
+        cells = batch.column(self._column)
+        self._pieces.append((self._read, cells))
+        self._read += len(cells)
+        while len(self._pieces) > 1 and sum(held.nbytes for _, held in self._pieces) > HELD_BYTES:
+            del self._pieces[0]
+        return True
 
 
-def undamaged(read: Callable[[], Any], path: Path, part: str) -> Any:
+def undamaged(read: Callable[[], T], path: Path, part: str) -> T:
     """What ``read`` returns; DataError naming the file and the part of it where it fails."""
     try:
         return read()
@@ -158,7 +191,7 @@ def image_column(schema: Any) -> str | None:
     for field in schema:
         is_bytes = types.is_binary(field.type) or types.is_large_binary(field.type)
         if _is_struct(field.type):
-            is_image = "bytes" in _struct_fields(schema, field.name)
+            is_image = "bytes" in _struct_fields(field)
         else:
             is_image = is_bytes and field.name in IMAGE_COLUMNS
         found += [field.name] if is_image else []
@@ -209,5 +242,5 @@ def _is_struct(arrow_type: Any) -> bool:
     return bool(types.is_struct(arrow_type))
 
 
-def _struct_fields(schema: Any, column: str) -> list[str]:
-    return [field.name for field in schema.field(column).type]
+def _struct_fields(field: Any) -> list[str]:
+    return [inner.name for inner in field.type]

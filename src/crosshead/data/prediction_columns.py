@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,13 +100,22 @@ def _output_columns(
     return found, list(found), "scores" if wanted.scores else "probabilities"
 
 
-def _no_numbers(column: Any) -> Iterator[tuple[int, Any]]:
-    """The rows and cells of a column that cannot be read as numbers."""
-    for row, cell in enumerate(column.to_pylist()):
+def _no_number(column: Any) -> tuple[int, str]:
+    """The row and text of a cell that cannot be read as a number: the first, or row 0 where all could be."""
+    for row, cell in enumerate(column):
         try:
-            float(cell)
-        except (TypeError, ValueError):
-            yield row, cell
+            float(cell.as_py())
+        except (TypeError, ValueError, ArithmeticError):
+            return row, _shown(cell)
+    return 0, _shown(column[0])
+
+
+def _shown(cell: Any) -> str:
+    """A cell as text; a date may lie so far off that Python has none of it."""
+    try:
+        return repr(cell.as_py())
+    except (ValueError, ArithmeticError):
+        return "a value out of range"
 
 
 def _numbers(column: Any, name: str, place: Place) -> Array:
@@ -115,9 +124,9 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
         missing = np.flatnonzero(column.is_null().to_numpy())
         raise DataError(f"{place.source}: NaN, or an empty cell, at {place.row(int(missing[0]))}, column {name!r}")
     if not is_number_type(types, column.type):
-        row, example = next(_no_numbers(column), (0, column[0].as_py()))
+        row, example = _no_number(column)
         raise DataError(
-            f"{place.source}: column {name!r} holds {column.type}, as {example!r} at {place.row(row)}; give numbers"
+            f"{place.source}: column {name!r} holds {column.type}, as {example} at {place.row(row)}; give numbers"
         )
     values = column.to_numpy()
     return np.asarray(values if values.dtype in (np.float32, np.float64) else values.astype(np.float64))
@@ -125,7 +134,10 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
 
 def _row_names(column: Any, name: str, place: Place) -> Array:
     """Row names as text, or as the numbers that they are; in CSV less the apostrophes of `for_csv`."""
-    values = np.asarray(column.to_numpy())
+    try:
+        values = np.asarray(column.to_numpy())
+    except (ValueError, ArithmeticError) as error:
+        raise DataError(f"{place.source}: column {name!r} of row names holds {column.type} out of range") from error
     if values.dtype.kind != "O":
         return values
     if any(isinstance(value, bytes) for value in values):

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from crosshead.data.arrow_sizes import check_buffers
-from crosshead.data.checks import Place, as_labels, check_finite
+from crosshead.data.checks import Place, as_labels, check_finite, repeated
 from crosshead.data.columns import column_features, encode_columns, learn_columns
 from crosshead.data.csv_tables import first_line, read_csv
 from crosshead.data.dataset import Array, Dataset
@@ -77,13 +77,18 @@ def read_table(
 
 def check_table(table: Any, source: str) -> None:
     """DataError for a table without columns or rows, or with two columns of one name."""
-    duplicates = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-    if duplicates:
-        raise DataError(f"{source}: column {duplicates[0]!r} occurs more than once; rename one of them")
+    check_names(table.column_names, source)
     if table.num_columns == 0:
         raise DataError(f"{source}: the table has no columns")
     if table.num_rows == 0:
         raise DataError(f"{source}: the table has columns but no rows")
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """DataError where two columns have one name."""
+    twice = repeated(names)
+    if twice:
+        raise DataError(f"{source}: column {twice[0]!r} occurs more than once; rename one of them")
 
 
 def usable_names(names: Sequence[str], ignore: Sequence[str], notes: list[str], source: str) -> list[str]:
@@ -129,9 +134,10 @@ def target_name_of(
 
 
 def _check_columns_present(columns: Sequence[Mapping[str, Any]], names: Sequence[str], source: str) -> None:
+    present = set(names)
     for column in columns:
         name = str(column["name"])
-        if name not in names:
+        if name not in present:
             raise DataError(f"{source}: column {name!r}, a feature in training, is missing{_similar(name, names)}")
 
 

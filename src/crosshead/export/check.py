@@ -56,7 +56,9 @@ class Runner:
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         try:
-            self._session = runtime.InferenceSession(exported.content, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(
+                exported.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime has its own tree of errors
             raise DataError(f"onnxruntime cannot run the exported graph ({error})") from error
         self._exported = exported

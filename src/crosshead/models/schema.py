@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from crosshead.data.decoding import MOST_PIXELS, RESAMPLINGS
 from crosshead.models.described import described_backbone
 from crosshead.models.document import ModelError
 from crosshead.models.shapes import (
@@ -31,9 +32,7 @@ from crosshead.models.shapes import (
 )
 from crosshead.scaling import ScalingKind
 
-MOST_PIXELS_A_SIDE = 1 << 14
 CHANNELS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
-RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 def check_document(document: Mapping[str, Any], source: str) -> None:
@@ -101,9 +100,15 @@ def _picture(value: Any, place: str) -> None:
         )
 
 
+def _size(value: Any, place: str) -> None:
+    """Height and width that `crosshead.data.ImageForm` takes."""
+    items(whole(1, MOST_PIXELS), 2, 2)(value, place)
+    if math.prod(value) > MOST_PIXELS:
+        raise MisfitError(place, f"a height and width of at most {MOST_PIXELS} pixels", str(value))
+
+
 _COUNT = whole(1)
 _AMOUNT = number(0.0)
-_SIZE = items(whole(1, MOST_PIXELS_A_SIDE), 2, 2)
 _N_FEATURES = {"n_features": _COUNT}
 _SHA256 = text
 
@@ -119,7 +124,7 @@ _COLUMN = by_kind(
 
 _PREPROCESSING = record(
     {
-        "size": _SIZE,
+        "size": _size,
         "colours": one_of(*CHANNELS),
         "resample": one_of(*RESAMPLINGS),
         "white": number(above=0.0),
@@ -146,7 +151,7 @@ _ENCODING = by_kind(
     {
         "array": record({"kind": text}, {"shape": items(_COUNT, 1, 32), **_N_FEATURES}),
         "images": record(
-            {"kind": text, "size": _SIZE, "mode": one_of("L", "RGB"), "shape": items(_COUNT, 2, 3)},
+            {"kind": text, "size": _size, "mode": one_of("L", "RGB"), "shape": items(_COUNT, 2, 3)},
             {"resample": one_of(*RESAMPLINGS), **_N_FEATURES},
             also=[_picture],
         ),

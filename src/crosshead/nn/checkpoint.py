@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from crosshead.data.json_text import parse_json
 from crosshead.disk import atomic_write, writing
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
@@ -89,7 +90,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, "pt") as opened:
-            document = json.loads((opened.metadata() or {})["crosshead"])
+            document = parse_json((opened.metadata() or {})["crosshead"])
         tensors = load_file(path)
         if document["format"] == FORMAT:
             _check_digest(Checkpoint(tensors, document))
