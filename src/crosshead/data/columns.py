@@ -275,6 +275,14 @@ def _is_list(types: Any, arrow_type: Any) -> bool:
     return bool(types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type))
 
 
+def cells_of(column: Any, name: str, source: str) -> list[Any]:
+    """A column as Python's values; DataError where some lie out of their range, as dates may."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, ArithmeticError) as error:
+        raise DataError(f"{source}: column {name!r} holds {column.type} out of range ({error})") from error
+
+
 def is_number_type(types: Any, arrow_type: Any) -> bool:
     """Whether an Arrow type is an integer, a float or a decimal."""
     kinds = (types.is_integer, types.is_floating, types.is_decimal)

@@ -79,6 +79,7 @@ def read_feature_archive(path: Path) -> Dataset:
 
 def read_feature_table(path: Path) -> Dataset:
     """The features with names and labels."""
+    from crosshead.data.columns import cells_of
     from crosshead.data.tables import read_binary, table_labels
 
     table = read_binary(path, "parquet")
@@ -86,7 +87,9 @@ def read_feature_table(path: Path) -> Dataset:
     try:
         column = table.column("features").combine_chunks()
         features = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)
-        names = table.column("file").to_pylist()
+        names = cells_of(table.column("file"), "file", str(path))
+    except DataError:
+        raise
     except (KeyError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: not the features that crosshead embed writes ({error})") from error
     place = Place(str(path))
@@ -94,7 +97,7 @@ def read_feature_table(path: Path) -> Dataset:
     whole = _dataset(FeatureRows(features, names, labels), path, description)
     if "split" not in table.column_names:
         return whole
-    is_test = np.array([split == "test" for split in table.column("split").to_pylist()])
+    is_test = np.array([split == "test" for split in cells_of(table.column("split"), "split", str(path))])
     n_training = int((~is_test).sum())
     training, test = (_rows(whole, slice(0, n_training)), _rows(whole, slice(n_training, None)))
     return replace(training, test=test)

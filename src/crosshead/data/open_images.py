@@ -11,6 +11,7 @@ import numpy as np
 from crosshead.data import arrays, builtin, idx
 from crosshead.data.archives import Archive, member, open_archive
 from crosshead.data.checks import Place, as_labels, check_lengths
+from crosshead.data.columns import cells_of
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
 from crosshead.data.errors import DataError, load_package
@@ -265,7 +266,7 @@ def _joined(files: Sequence[Path], source: str, target: str | None) -> ImageSour
 def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list[str] | None:
     """Each image's path, or the column that names it, where these tell all images apart; else None."""
     named = next((name for name in ROW_NAME_COLUMNS if name in others), None)
-    for names in (pictures.paths(), [] if named is None else _cells(path, named)):
+    for names in (pictures.paths(), [] if named is None else cells_of(_column(path, named), named, str(path))):
         if names and None not in names and len(set(names)) == len(names):
             return [str(name) for name in names]
     return None
@@ -281,12 +282,6 @@ def _schema(path: Path) -> Any:
         raise
     except Exception as error:  # damage shows in almost any way
         raise DataError(f"{path}: not a readable Parquet file ({error}); is it truncated?") from error
-
-
-def _cells(path: Path, name: str) -> list[Any]:
-    """A column as Python's values; of dates that lie too far off there are none."""
-    column = _column(path, name)
-    return undamaged(lambda: list(column.to_pylist()), path, f"column {name!r}")
 
 
 def _column(path: Path, name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.data.checks import Place
-from crosshead.data.columns import is_number_type
+from crosshead.data.columns import cells_of, is_number_type
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
@@ -134,15 +134,15 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
 
 def _row_names(column: Any, name: str, place: Place) -> Array:
     """Row names as text, or as the numbers that they are; in CSV less the apostrophes of `for_csv`."""
-    try:
-        values = np.asarray(column.to_numpy())
-    except (ValueError, ArithmeticError) as error:
-        raise DataError(f"{place.source}: column {name!r} of row names holds {column.type} out of range") from error
-    if values.dtype.kind != "O":
-        return values
+    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    if types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type):
+        return np.asarray(column.to_numpy())
+    values = cells_of(column, name, place.source)
     if any(isinstance(value, bytes) for value in values):
         raise DataError(f"{place.source}: column {name!r} of row names is not UTF-8 text; save the file as UTF-8")
-    return np.array([from_csv(str(each)) for each in values]) if place.below_header else values.astype(np.str_)
+    return (
+        np.array([from_csv(str(each)) for each in values]) if place.below_header else np.array(list(map(str, values)))
+    )
 
 
 def _own_labels(labels: Array, classes: Array) -> Array:
