@@ -297,10 +297,14 @@ def test_links_in_place_of_unfinished_features(crosshead, photos, make_network, 
     assert [(entry.name, entry.read_text()) for entry in own.iterdir()] == [("letter", "dear all")]
 
 
-def test_links_in_place_of_checkpoints(crosshead, photos, tmp_path):
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_in_place_of_checkpoints(crosshead, photos, tmp_path, kind):
     pytest.importorskip("torch")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "history.jsonl").symlink_to(tmp_path / "own")
+    if kind == "link":
+        (tmp_path / "c" / "history.jsonl").symlink_to(tmp_path / "own")
+    else:
+        os.mkfifo(tmp_path / "c" / "history.jsonl")
     (tmp_path / "own").write_text("dear all")
     refused = crosshead("fit", photos, "--backbone", "cnn", "--checkpoints", "c", "--epochs", "1", "--output", "m")
     assert refused.code == 2
