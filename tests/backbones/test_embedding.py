@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -155,6 +156,36 @@ def test_a_run_that_ends_takes_its_lock_with_it(photos, backbone, tmp_path, monk
     embed_to_file(open_images(photos), backbone, tmp_path / "f.npz", Embedding(SIZE))
     assert len([lock for lock in calls if not isinstance(lock, int)]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "net.onnx", "photos"]
+
+
+@pytest.mark.parametrize("name", ["lock", "train.bin", "train.json", "key"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.link(__file__, path)], ids=["pipe", "second name"])
+def test_what_is_no_file_of_its_own_is_not_opened(photos, backbone, tmp_path, name, make):
+    folder = tmp_path / ".f.npz.partial"
+    folder.mkdir()
+    try:
+        make(folder / name)
+    except OSError:
+        pytest.skip("the folder of tests is on another disk")
+    with pytest.raises(DataError, match=f"{name} is a link or no file"):
+        embed_to_file(open_images(photos), backbone, tmp_path / "f.npz", Embedding(SIZE))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"stop": -1, "rows": -1, "broken": []},
+        {"stop": 3, "rows": 0, "broken": []},
+        {"stop": 1, "rows": 0, "broken": [[7, "a", "b"]]},
+        {"stop": 1, "rows": 0, "broken": [0]},
+    ],
+)
+def test_progress_that_cannot_be_is_none(tmp_path, state):
+    (tmp_path / "train.json").write_text(json.dumps(state))
+    (tmp_path / "train.bin").write_bytes(bytes(4 * 5 * 2))
+    made = partial.PartialFeatures(tmp_path, "train", 5)
+    made.close()
+    assert made.progress == partial.Progress()
 
 
 def test_another_source_does_not_go_on(photos, backbone, tmp_path):

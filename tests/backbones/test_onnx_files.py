@@ -124,8 +124,8 @@ def test_field_numbers_are_those_of_onnx():
         ("link", "a link that leads outside its folder"),
         ("linked/outside", "a link that leads outside its folder"),
         ("missing", "is not there; put that file beside the network"),
-        ("below", "not a regular file"),
-        ("pipe", "not a regular file"),
+        ("below", "lies in a regular file"),
+        ("pipe", "lies in a regular file"),
         ("*/_ORT_MEM_ADDR_/*", "an address in memory"),
         ("..\\outside", "no name of a file"),
         ("a\0b", "no name of a file"),
@@ -198,7 +198,11 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="larger than 2 GiB"):
         read_network(tmp_path / "huge.onnx")
     os.mkfifo(tmp_path / "pipe.onnx")
-    for name, message in (("pipe.onnx", "not a regular file"), ("none.onnx", "no such file"), (".", "regular file")):
+    for name, message in (
+        ("pipe.onnx", "lies in a regular file"),
+        ("none.onnx", "no such file"),
+        (".", "regular file"),
+    ):
         with pytest.raises(DataError, match=message):
             read_network(tmp_path / name)
 

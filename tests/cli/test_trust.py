@@ -287,7 +287,7 @@ def test_links_in_place_of_unfinished_features(crosshead, photos, make_network, 
     (tmp_path / "sent").mkdir()
     partial = tmp_path / "sent" / ".f.npz.partial"
     partial.symlink_to(own)
-    assert "is a link, which no run of crosshead leaves" in crosshead(*embed).err
+    assert "which no run of crosshead leaves" in crosshead(*embed).err
     partial.unlink()
     partial.mkdir()
     (partial / "train.bin").symlink_to(own / "letter")
@@ -297,10 +297,14 @@ def test_links_in_place_of_unfinished_features(crosshead, photos, make_network, 
     assert [(entry.name, entry.read_text()) for entry in own.iterdir()] == [("letter", "dear all")]
 
 
-def test_links_in_place_of_checkpoints(crosshead, photos, tmp_path):
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_in_place_of_checkpoints(crosshead, photos, tmp_path, kind):
     pytest.importorskip("torch")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "history.jsonl").symlink_to(tmp_path / "own")
+    if kind == "link":
+        (tmp_path / "c" / "history.jsonl").symlink_to(tmp_path / "own")
+    else:
+        os.mkfifo(tmp_path / "c" / "history.jsonl")
     (tmp_path / "own").write_text("dear all")
     refused = crosshead("fit", photos, "--backbone", "cnn", "--checkpoints", "c", "--epochs", "1", "--output", "m")
     assert refused.code == 2

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from crosshead.data import DataError, load, read_predictions
+from crosshead.data.archives import open_archive
 from crosshead.data.limits import FREE_BYTES, RATIO, allowance, check_width, in_words
 
 MEGABYTE = 1 << 20
@@ -89,6 +90,18 @@ def test_members_of_archives(tmp_path: Path, read: Callable[[Path], object]) -> 
         with pytest.raises(DataError, match=said):
             read(tmp_path / "a.npz")
         assert peak() - before < BOMB / 2
+
+
+def test_a_header_that_unpacks_to_much(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("X.npy", "w") as stream:
+        stream.write(b"\x93NUMPY\x02\x00" + BOMB.to_bytes(4, "little"))
+        for _ in range(BOMB // MEGABYTE):
+            stream.write(bytes(MEGABYTE))
+    before = peak()
+    with open_archive(path) as opened, pytest.raises(DataError, match=f"a header of {BOMB} bytes"):
+        opened.read("X")
+    assert peak() - before < BOMB // 4
 
 
 def test_other_packings_and_members_that_are_missing(tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_a_table_of_bytes_and_of_paths(tmp_path):
         decoded(source)
 
 
+@pytest.mark.parametrize("outside", ["../a.png", "/tmp/a.png"])
+def test_a_table_names_files_in_its_own_folder_only(tmp_path, outside):
+    rows = [{"bytes": None, "path": outside}]
+    write_table(
+        tmp_path / "p.parquet", image=pyarrow.array(rows, pyarrow.struct({"bytes": "binary", "path": "string"}))
+    )
+    with pytest.raises(DataError, match=r"row 1: .* lies outside the table's folder"):
+        load(tmp_path / "p.parquet", target_required=False)
+
+
 def test_labels_of_no_class(tmp_path):
     write_table(tmp_path / "t.parquet", classes=["cat"], image=[png(PIXELS[0])] * 2, label=[0, 1])
     with pytest.raises(DataError, match="label 1 at row 2, but 1 classes are named"):

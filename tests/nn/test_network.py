@@ -304,3 +304,13 @@ def test_the_same_seed_changes_alike_and_nothing_changes_nothing():
 def test_impossible_augmentation_is_refused(options):
     with pytest.raises(ValueError, match=r"pixels|share"):
         Augmentation(**options)
+
+
+def test_a_small_file_asks_for_no_large_maps():
+    network = CNN((1, 8, 8), 2, widths=(256,))
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    large = {**network.settings, "input_shape": [1, 2048, 2048]}
+    with pytest.raises(ValueError, match="256 maps of 2048×2048"):
+        CNN.from_bytes(save(tensors, {"crosshead": json.dumps(large)}))
+    with torch.device("meta"):
+        assert CNN((4, 2048, 2048), 2).widths[0] == 16

@@ -379,6 +379,42 @@ def test_checkpoints_that_say_less_are_read(tmp_path):
     assert same(weights_of(fitted(LONG)[0]), weights_of(network))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("task"),
+        lambda document: document.update(state=[]),
+        lambda document: document["state"].update(epoch="1"),
+        lambda document: document["state"].update(step=-1),
+        lambda document: document["state"].update(history=[{"loss": 1}]),
+        lambda document: document["state"].update(unknown=1),
+        lambda document: document.update(surroundings={"threads": 10**9}),
+        lambda document: document.update(surroundings={"threads": "1"}),
+        lambda document: document.update(surroundings=[]),
+    ],
+)
+def test_checkpoints_that_somebody_else_wrote_are_refused(tmp_path, change):
+    interrupted(tmp_path)
+    rewritten(tmp_path / CHECKPOINT, change)
+    with pytest.raises(CheckpointError, match="remove the folder"):
+        fitted(LONG, folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("part", [checkpoint.OPTIMIZER, checkpoint.NETWORK, checkpoint.BEST])
+def test_checkpoints_of_other_shapes_are_refused(tmp_path, part):
+    interrupted(tmp_path)
+    path = tmp_path / CHECKPOINT
+    found = checkpoint.read_checkpoint(tmp_path)
+    tensors = {
+        name: value[:1] if name.startswith(part) and value.dim() else value for name, value in found.tensors.items()
+    }
+    tensors |= {f"{checkpoint.BEST}head.bias": torch.zeros(1)} if part == checkpoint.BEST else {}
+    document = {name: value for name, value in found.document.items() if name != checkpoint.DIGEST}
+    path.write_bytes(safetensors.torch.save(tensors, {"crosshead": json.dumps(document)}))
+    with pytest.raises(CheckpointError, match="does not fit the training"):
+        fitted(LONG, folder=tmp_path, resume=True)
+
+
 KILLED = """
 import hashlib, os, signal, sys
 from pathlib import Path

@@ -20,7 +20,6 @@ from crosshead.data.feature_files import (
     KIND,
     FeatureRows,
     read_feature_archive,
-    read_feature_table,
     write_archive,
     write_table,
 )
@@ -34,7 +33,6 @@ BATCH = "batch_size"
 
 CACHE_VARIABLE = "CROSSHEAD_CACHE"
 WRITERS = {".npz": write_archive, ".parquet": write_table}
-READERS = {".npz": read_feature_archive, ".parquet": read_feature_table}
 _VERSIONS = ("crosshead", "numpy", "onnxruntime", "pillow", "torch")
 
 Watch = Callable[[int, int], None]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crosshead.backbones.embedding import cache_folder
 from crosshead.backbones.protocol import Backbone
+from crosshead.data.files import read_regular
 from crosshead.data.json_text import parse_json
 from crosshead.disk import atomic_write
 
@@ -52,9 +53,7 @@ def recalled(fingerprint: str) -> Path | None:
 
 def _read(file: Path) -> dict[str, str]:
     try:
-        if not file.is_file() or file.stat().st_size > _MOST_BYTES:
-            return {}
-        document = parse_json(file.read_bytes())
+        document = parse_json(read_regular(file, _MOST_BYTES))
     except (OSError, ValueError):
         return {}
     if not isinstance(document, dict):

@@ -11,14 +11,14 @@ from crosshead.backbones.cnn_backbone import KIND as CNN_KIND
 from crosshead.backbones.cnn_backbone import CnnBackbone
 from crosshead.backbones.known import recalled
 from crosshead.backbones.onnx_backbone import OnnxBackbone, split_output
-from crosshead.backbones.onnx_files import NetworkFiles, read_network, regular_file
+from crosshead.backbones.onnx_files import NetworkFiles, read_content, read_network, regular_file
 from crosshead.backbones.preprocessing import Stated
 from crosshead.backbones.torch_backbone import PREFIX, TorchBackbone
+from crosshead.data.described import described_backbone
 from crosshead.data.errors import DataError
 from crosshead.data.feature_files import BACKBONE
 from crosshead.models import Model
 from crosshead.models.content import NETWORK
-from crosshead.models.described import described_backbone
 
 MOST_SHOWN = 100
 """Letters of a name out of a model that a message repeats."""
@@ -134,7 +134,7 @@ def _own_network(known: Mapping[str, Any], spec: str | None, network: bytes) -> 
     if spec is not None:
         path = Path(spec) / NETWORK if Path(spec).is_dir() else Path(spec)
         with regular_file(path) as file:
-            content = file.read()
+            content = read_content(file, path)
         _compare(known, _sha256(content), spec)
         return path, content
     if network:
@@ -143,7 +143,7 @@ def _own_network(known: Mapping[str, Any], spec: str | None, network: bytes) -> 
     for path in _candidates(known):
         try:
             with regular_file(path) as file:
-                content = file.read()
+                content = read_content(file, path)
         except DataError:
             continue
         if _sha256(content) == known["fingerprint"]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.files import leads_outside, open_regular
 
 LARGEST = (1 << 31) - 1
 """Bytes of a protocol buffer."""
@@ -91,10 +91,7 @@ def read_network(path: Path) -> NetworkFiles:
     """
     with regular_file(path) as file:
         stamps = {path: _stamp(file.fileno())}
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST:
-            raise DataError(f"{path}: larger than 2 GiB, which no ONNX file is; weights beyond lie in files beside it")
-        content = file.read(size)  # the memory for what is asked for is taken before the file turns out shorter
+        content = read_content(file, path)
     external = {name: _place(path, name) for name in sorted(external_names(content, str(path)))}
     digest = hashlib.sha256(content).hexdigest()
     if external:
@@ -198,7 +195,7 @@ def _place(network: Path, name: str) -> Path:
         raise DataError(f"{shown}, an address in memory and no file; do not use this network")
     if not name or not name.isprintable() or "\\" in name:
         raise DataError(f"{shown}, which is no name of a file")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if leads_outside(name):
         raise DataError(f"{shown}, outside its folder; a network's files lie in its own folder or below it")
     place = network.parent / name
     try:
@@ -214,18 +211,21 @@ def _place(network: Path, name: str) -> Path:
 def regular_file(path: Path) -> IO[bytes]:
     """A regular file, open for reading; DataError for anything else, without waiting for a pipe."""
     try:
-        # A pipe that nobody writes to would make a blocking open wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_regular(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; --backbone names a network, such as net.onnx") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); a network lies in a regular file") from error
     except ValueError as error:  # a zero byte
         raise DataError(f"{str(path)!r}: not a file's name") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"{path}: not a regular file; a network lies in one")
-    return os.fdopen(descriptor, "rb")
+
+
+def read_content(file: IO[bytes], path: Path) -> bytes:
+    """All of a file that has the size of a network; DataError for a larger one, before memory is taken."""
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST:
+        raise DataError(f"{path}: larger than 2 GiB, which no network's file is; ONNX keeps more weights in others")
+    return file.read(size)  # the memory for what is asked for is taken before the file turns out shorter
 
 
 def _stamp(descriptor: int) -> _Stamp:

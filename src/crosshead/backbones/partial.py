@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,12 +85,15 @@ class PartialFeatures:
     def _read(self) -> Progress:
         try:
             document = parse_json(self._state.read_text(encoding="utf-8", errors="surrogatepass"))
-            broken = [Broken(*one) for one in document["broken"]]
+            broken = [Broken(int(row), str(place), str(reason)) for row, place, reason in document["broken"]]
             progress = Progress(int(document["stop"]), int(document["rows"]), broken)
             written = self._data.stat().st_size // (4 * self._width)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return Progress()
-        return progress if written >= progress.rows else Progress()
+        # Each image that is done is a row or broken; what says otherwise was not written by `save`.
+        left_out = {one.row for one in broken if 0 <= one.row < progress.stop}
+        is_whole = 0 <= progress.rows <= written and progress.rows + len(left_out) == progress.stop
+        return progress if is_whole and len(left_out) == len(broken) else Progress()
 
 
 @contextmanager
@@ -116,7 +120,7 @@ def remove_left_behind(output: Path) -> None:
 @contextmanager
 def _locked(folder: Path, output: Path) -> Iterator[None]:
     """Make the folder where there is none, and hold its lock; DataError where another run does, and for links."""
-    refuse_links(folder, output)
+    refuse_others(folder, output)
     lock = None
     while lock is None:
         folder.mkdir(exist_ok=True)
@@ -144,11 +148,18 @@ def _take_lock(path: Path, output: Path) -> IO[str] | None:
     return None
 
 
-def refuse_links(folder: Path, output: Path) -> None:
-    """DataError where the folder or something in it is a link: what is written or removed there would be elsewhere."""
-    links = [path for path in (folder, *(folder.iterdir() if folder.is_dir() else ())) if path.is_symlink()]
-    if links:
-        raise DataError(f"{output}: {links[0]} is a link, which no run of crosshead leaves; remove it")
+def refuse_others(folder: Path, output: Path) -> None:
+    """DataError where the folder is none, or holds something else than files that have no other name.
+
+    What is written to a link would be elsewhere, and opening a pipe would wait for ever.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise DataError(f"{output}: {folder} is a link or no folder, which no run of crosshead leaves; remove it")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # another run has just removed it
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise DataError(f"{output}: {path} is a link or no file, which no run of crosshead leaves; remove it")
 
 
 def _claim(folder: Path, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crosshead.cli.display import loss_title, loss_words, percent, show_json, show_pairs
 from crosshead.cli.embedding import backbone_title
@@ -13,9 +13,6 @@ from crosshead.cli.evaluating import loss_values
 from crosshead.cli.fitted import Fitted, seconds
 from crosshead.cli.measures import Measures, model_loss
 from crosshead.data.feature_files import BACKBONE
-
-if TYPE_CHECKING:
-    pass
 
 ADVICE = {
     "max_iter": "raise --max-iter, scale the features (--scale), or accept the gap by a larger --tol",

@@ -270,7 +270,9 @@ def _checkpoint_folder(options: FitOptions, folder: Path) -> Path:
         raise UsageError(f"{place}: a file is in the way of the checkpoints; choose another folder with --checkpoints")
     files = [place / CHECKPOINT, place / HISTORY]
     entries = list(place.iterdir()) if place.is_dir() else []
-    foreign = sorted(entry.name for entry in entries if entry.is_symlink() or not _is_of(files, entry.name))
+    foreign = sorted(
+        entry.name for entry in entries if entry.is_symlink() or not entry.is_file() or not _is_of(files, entry.name)
+    )
     if foreign:
         raise UsageError(f"{place}: holds {foreign[0]!r}, which is no checkpoint; choose another with --checkpoints")
     if options.network.resume and not (place / CHECKPOINT).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import zipfile
@@ -18,6 +19,9 @@ from crosshead.data.errors import DataError
 from crosshead.data.limits import check_unpacked
 
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+LONGEST_HEADER = 10_000
+"""Bytes of an array's header: NumPy parses no longer one."""
+
 _SUFFIX = ".npy"
 _PIECE = 1 << 20
 
@@ -72,13 +76,18 @@ def read_header(stream: Any) -> Header:
     """The header of a `.npy` file or member; raises ValueError, or what NumPy raises, where it is none."""
     version = np.lib.format.read_magic(stream)
     readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-        (3, 0): np.lib.format.read_array_header_2_0,  # the same in UTF-8, which only names of fields need
+        (1, 0): (2, np.lib.format.read_array_header_1_0),
+        (2, 0): (4, np.lib.format.read_array_header_2_0),
+        (3, 0): (4, np.lib.format.read_array_header_2_0),  # the same in UTF-8, which only names of fields need
     }
     if version not in readers:
         raise ValueError(f"version {version} of the format is unknown")
-    shape, fortran_order, dtype = readers[version](stream)
+    width, parsed = readers[version]
+    length = stream.read(width)
+    n_bytes = int.from_bytes(length, "little")
+    if n_bytes > LONGEST_HEADER:  # NumPy refuses it too, but only after it has unpacked all of it
+        raise ValueError(f"a header of {n_bytes} bytes")
+    shape, fortran_order, dtype = parsed(io.BytesIO(length + stream.read(n_bytes)))
     if any(isinstance(size, bool) or not 0 <= size < 1 << 63 for size in shape):
         raise ValueError(f"shape {shape}")
     if dtype.itemsize == 0 and math.prod(shape) > 0:

@@ -21,10 +21,10 @@ from crosshead.data.archives import Archive, member, open_archive, pickled
 from crosshead.data.arrays import map_npy
 from crosshead.data.checks import Place, as_labels, as_names, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset, row_blocks
+from crosshead.data.described import BACKBONE as BACKBONE
+from crosshead.data.described import EMBEDDING, described_backbone
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.json_text import parse_json
-from crosshead.models.described import BACKBONE as BACKBONE
-from crosshead.models.described import EMBEDDING, described_backbone
 
 KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -37,17 +38,31 @@ def open_unpacked(path: Path) -> Iterator[BufferedIOBase]:
             yield packed
 
 
-@contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """A file that is one: a pipe is not waited for, and a device is not read.
+def open_regular(path: Path) -> BinaryIO:
+    """A file that is one, open for reading: a pipe is not waited for, and a device is not read.
 
     Raises OSError where there is none or it cannot be opened, and for anything else than a file.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a file but a folder, pipe or device", str(path))
-        yield stream
+    stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "not a file but a folder, pipe or device", str(path))
+    return stream
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a file's name that a file states leads out of the folder where that lies.
+
+    Examples
+    --------
+    >>> leads_outside("cats/1.png"), leads_outside("../1.png"), leads_outside("/home/me/1.png")
+    (False, True, True)
+    """
+    return Path(name).is_absolute() or ".." in Path(name).parts
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -55,5 +70,5 @@ def read_regular(path: Path, most: int) -> bytes:
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most:
-            raise OSError(0, f"{in_words(size)}, more than {in_words(most)}", str(path))
+            raise OSError(errno.EINVAL, f"{in_words(size)}, more than {in_words(most)}", str(path))
         return stream.read(size)

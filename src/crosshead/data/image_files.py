@@ -14,6 +14,7 @@ import numpy as np
 from crosshead.data.checks import Place, as_labels, repeated
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
+from crosshead.data.files import leads_outside
 from crosshead.data.json_text import parse_json
 
 SUFFIXES = frozenset(
@@ -220,7 +221,7 @@ def _listed_file(root: Path, row: dict[str, Any], where: str, listing: Path) -> 
     if not isinstance(name, str) or not name:
         raise DataError(f"{listing}: no {NAME_COLUMN!r} at {where}; it says which image the row is about")
     path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if leads_outside(name):
         raise DataError(f"{listing}: {name!r} at {where} lies outside the folder; give names below it")
     if not path.is_file():
         raise DataError(f"{listing}: {name!r} at {where} does not exist; correct the name or remove the row")

@@ -14,7 +14,7 @@ from crosshead.data.checks import Place
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import Picture, Pixels
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.files import open_regular
+from crosshead.data.files import leads_outside, open_regular
 from crosshead.data.json_text import parse_json
 from crosshead.data.parquet_sizes import check_sizes
 
@@ -147,8 +147,13 @@ class TablePictures:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
-            return self._path.parent / value
+            return self._file_of(value, row)
         return b"" if value is None else bytes(value)
+
+    def _file_of(self, name: str, row: int) -> Path:
+        if leads_outside(name):
+            raise DataError(f"{self.place(row)}: {name!r} lies outside the table's folder; give names below it")
+        return self._path.parent / name
 
     def _begin(self, group: int) -> None:
         """Start at the first row of a group."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from crosshead.data.decoding import MOST_PIXELS, RESAMPLINGS
-from crosshead.models.described import described_backbone
+from crosshead.data.described import described_backbone
 from crosshead.models.document import ModelError
 from crosshead.models.shapes import (
     Check,

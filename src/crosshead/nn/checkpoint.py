@@ -46,6 +46,11 @@ class Checkpoint:
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for parameter, held in optimizer.state.items():  # PyTorch compares neither
+            if not isinstance(parameter, Tensor) or any(
+                one.shape not in ((), parameter.shape) for one in held.values()
+            ):
+                raise ValueError("the optimizer's state is that of other parameters")
         torch.set_rng_state(self.tensors[DROPOUT_RANDOM])
         order.set_state(self.tensors[ORDER_RANDOM])
 
@@ -98,9 +103,16 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         raise CheckpointError(
             f"{path}: not a checkpoint, or a damaged one ({error}); put a whole one in its place, or remove the folder"
         ) from error
+    if document["format"] == FORMAT and not _is_complete(document):
+        raise CheckpointError(f"{path}: does not say which training it is of, or how far that is; remove the folder")
     if document["format"] != FORMAT:
         raise CheckpointError(f"{path}: a checkpoint of another version of crosshead; remove the folder")
     return Checkpoint(tensors, document)
+
+
+def _is_complete(document: Mapping[str, Any]) -> bool:
+    state = document.get("state")
+    return "task" in document and isinstance(state, dict) and {"finished", "epoch"} <= set(state)
 
 
 def _digest(checkpoint: Checkpoint) -> str:

@@ -24,6 +24,10 @@ NARROWEST, WIDEST = 16, 128
 LAST_SIDE = 2.5
 """Stages are added until the shorter side of the last map is at least this, and less than twice this."""
 
+MOST_VALUES = NARROWEST << 22
+"""Of an image after a convolution: usual widths on the largest image that a model may ask for. A file of a few bytes
+states channels and sides whose product fills any memory."""
+
 LARGEST_TO_UNIT = 0.25
 METADATA = "crosshead"
 SETTINGS = frozenset({"input_shape", "num_classes", "loss", "widths", "convolutions", "dropout", "pooling", "head"})
@@ -292,6 +296,11 @@ def _body(input_shape: tuple[int, int, int], widths: Sequence[int], convolutions
             block = nn.Sequential(convolution, nn.BatchNorm2d(size), nn.ReLU())
             layers.add_module(f"convolution_{stage}_{number}", block)
             channels = size
+        if size * height * width > MOST_VALUES:
+            raise ValueError(
+                f"stage {stage} would make {size} maps of {height}×{width} of each image, more than {MOST_VALUES} "
+                "numbers; take smaller images or fewer channels"
+            )
         if min(height, width) >= 4:
             layers.add_module(f"pooling_{stage}", nn.MaxPool2d(2))
             height, width = height // 2, width // 2

@@ -10,10 +10,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from crosshead.nn.checkpoint import BEST, Checkpoint
+from crosshead.nn.checkpoint import BEST, Checkpoint, CheckpointError
 from crosshead.nn.training_data import Part, measure_network
 from crosshead.nn.training_options import TrainingOptions
-from crosshead.nn.training_record import Record, Trained, Watch, rounded
+from crosshead.nn.training_record import Moment, Record, Trained, Watch, rounded
 from crosshead.nn.training_state import SURROUNDINGS, Checkpoints, State, task_of
 from crosshead.nn.training_steps import DivergedError, Steps
 from crosshead.nn.training_surroundings import go_on_in
@@ -45,7 +45,12 @@ class TrainingRun:
             self._checkpoints = Checkpoints(folder, task_of(options, network, training, validation), resume)
             found = self._checkpoints.find()
             if found is not None:
-                self._restore(found, folder)
+                try:
+                    self._restore(found, folder)
+                except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+                    raise CheckpointError(
+                        f"{folder}: the checkpoint does not fit the training ({error}); remove the folder"
+                    ) from error
             folder.mkdir(parents=True, exist_ok=True)
         self._epochs_before = self._state.epoch
         self._record = Record(
@@ -83,6 +88,11 @@ class TrainingRun:
         go_on_in(found.document.get(SURROUNDINGS, {}), str(folder))
         found.restore(self._network, self._steps.optimizer, self._steps.order)
         self._best, self._state = found.part(BEST), State.of_document(found.document["state"])
+        for moment in self._state.history:
+            Moment(**moment)
+        own = {name: value.shape for name, value in self._network.state_dict().items()}
+        if self._best and {name: value.shape for name, value in self._best.items()} != own:
+            raise ValueError("its best weights are those of another network")
 
     def _is_over(self) -> bool:
         state, patience = self._state, self._options.patience

@@ -40,8 +40,14 @@ class State:
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> State:
-        """The state that `dataclasses.asdict` made a JSON document of."""
+        """The state that `dataclasses.asdict` made a JSON document of; TypeError or ValueError for another."""
         state = cls(**document)
+        if not all(type(count) is int and count >= 0 for count in (state.epoch, state.step, state.best_epoch)):
+            raise ValueError("epochs and steps are whole numbers")
+        if type(state.finished) is not bool or type(state.best_loss) is not float:
+            raise ValueError("finished is true or false, best_loss a number")
+        if not isinstance(state.history, list) or not all(isinstance(moment, dict) for moment in state.history):
+            raise ValueError("the history is a list of objects")
         if state.validation is not None:
             state.validation = (state.validation[0], state.validation[1])
         return state

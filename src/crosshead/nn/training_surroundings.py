@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 THREADS, PROGRAMS = "threads", "programs"
+MOST_THREADS = 1024
+"""Threads that a checkpoint may ask for."""
 
 
 class ResumeWarning(UserWarning):
@@ -29,6 +31,8 @@ def go_on_in(found: Mapping[str, Any], place: str) -> None:
     for. Other programs cannot be set. A checkpoint without surroundings is taken as it is.
     """
     threads, programs = found.get(THREADS), found.get(PROGRAMS)
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+        raise ValueError(f"it was begun with {threads!r} threads")
     if threads is not None and threads != torch.get_num_threads():
         _warn(
             f"{place}: the training was begun with {_counted(threads)} and goes on so, not with "
