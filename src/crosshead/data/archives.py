@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,9 @@ def read_header(stream: Any) -> Header:
     }
     if version not in readers:
         raise ValueError(f"version {version} of the format is unknown")
-    shape, fortran_order, dtype = readers[version](stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a header is Python text, and Python's parser warns of some that it takes
+        shape, fortran_order, dtype = readers[version](stream)
     if any(isinstance(size, bool) or not 0 <= size < 1 << 63 for size in shape):
         raise ValueError(f"shape {shape}")
     if dtype.itemsize == 0 and math.prod(shape) > 0:
