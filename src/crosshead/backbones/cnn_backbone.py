@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,11 @@ class CnnBackbone:
         self.path = path
         self.network = network_of(content, str(path))
         self.preprocessing = preprocessing_of(preprocessing, str(path))
+        takes, made = self.network.input_shape, (self.preprocessing.n_channels, *self.preprocessing.size)
+        if made != takes:
+            raise DataError(
+                f"{path}: the network takes images of {_times(takes)}, the pre-processing makes {_times(made)}"
+            )
         self._fingerprint = hashlib.sha256(content).hexdigest()
         self.module = _embedding_module(self._torch, self.network)
         self.n_features = check_independence(self.embed, self.preprocessing, str(path))
@@ -81,6 +86,10 @@ def network_of(content: bytes, source: str) -> CNN:
 def pixel_preprocessing(stated: Stated) -> dict[str, Any]:
     """The pre-processing of such a network: size, colours, crop and resample as stated, pixels as they are."""
     return {**stated, "white": 255.0, "mean": 0.0, "std": 1.0, "layout": "nchw"}
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _embedding_module(torch: Any, network: Any) -> Any:

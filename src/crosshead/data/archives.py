@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +88,9 @@ def read_header(stream: Any) -> Header:
     n_bytes = int.from_bytes(length, "little")
     if n_bytes > LONGEST_HEADER:  # NumPy refuses it too, but only after it has unpacked all of it
         raise ValueError(f"a header of {n_bytes} bytes")
-    shape, fortran_order, dtype = parsed(io.BytesIO(length + stream.read(n_bytes)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a header is Python text, and Python's parser warns of some that it takes
+        shape, fortran_order, dtype = parsed(io.BytesIO(length + stream.read(n_bytes)))
     if any(isinstance(size, bool) or not 0 <= size < 1 << 63 for size in shape):
         raise ValueError(f"shape {shape}")
     if dtype.itemsize == 0 and math.prod(shape) > 0:

@@ -44,7 +44,7 @@ def check_sizes(path: Path) -> RowGroups:
                     str(path), sum(_pages(stream, chunk, size) for group in groups for chunk in group[1]), size
                 )
             return RowGroups([max(0, int(group[3])) for group in groups])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError(
                 f"{path}: not a readable Parquet file (its footer is damaged, {error}); is it truncated?"
             ) from error
@@ -107,8 +107,6 @@ class _Reader:
 
     def struct(self, depth: int = 0) -> tuple[Fields, int]:
         """The struct that begins here, and where it ends."""
-        if depth > _DEEPEST:
-            raise ValueError("structs are nested too deep")
         fields: Fields = {}
         number = 0
         while (head := self._byte()) != 0:
@@ -117,6 +115,8 @@ class _Reader:
         return fields, self._place
 
     def _value(self, kind: int, depth: int, *, in_list: bool) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("structs or lists are nested too deep")
         if kind in (1, 2):  # a truth value lies in the field's head, but in a list in a byte of its own
             return self._byte() == 1 if in_list else kind == 1
         if kind == 3:
