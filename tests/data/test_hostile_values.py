@@ -173,3 +173,13 @@ def test_headers_longer_than_any_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('a,y\n1,2\n"' + "x" * 3_000_000)
     with pytest.raises(DataError, match=r"a\.csv: a row is longer than a megabyte, or a quote is never closed"):
         load(tmp_path / "a.csv")
+
+
+def test_test_rows_among_training_rows_are_not_cut_by_their_place(tmp_path: Path) -> None:
+    rows = FeatureRows(np.eye(N, dtype=np.float32), list("abcdefgh"), np.arange(N))
+    write_table(tmp_path / "a.parquet", rows, rows, BACKBONE)
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert load(tmp_path / "a.parquet").test is not None
+    pq.write_table(table.take(list(range(2 * N - 1, -1, -1))), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="test rows stand among training rows"):
+        load(tmp_path / "a.parquet")

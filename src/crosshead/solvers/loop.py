@@ -63,7 +63,7 @@ class Changes:
     gradient where they fell. A state that repeats itself changes none of them, whatever its last digits do.
     """
 
-    value: float = np.inf
+    value: float = np.nan
     gap: float = np.inf
     gradient: float = np.inf
     unchanged: int = 0
