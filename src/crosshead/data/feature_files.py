@@ -100,9 +100,7 @@ def read_feature_table(path: Path) -> Dataset:
     is_test = np.array([split == "test" for split in cells_of(table.column("split"), "split", str(path))])
     n_training = int((~is_test).sum())
     if is_test[:n_training].any():
-        raise DataError(
-            f"{path}: test rows stand among training rows; crosshead embed writes them last: embed again"
-        )
+        raise DataError(f"{path}: test rows stand among training rows; crosshead embed writes them last: embed again")
     training, test = (_rows(whole, slice(0, n_training)), _rows(whole, slice(n_training, None)))
     return replace(training, test=test)
 
