@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 Edit = list[Any]
+LARGE_PICTURE = 1 << 18
 Files = dict[str, "bytes | Special"]
 
 MOST_BYTES = 1 << 24
@@ -624,5 +625,25 @@ def write(files: Files, folder: Path) -> None:
 
 
 def size(files: Files) -> int:
-    """Bytes of all files together."""
-    return sum(len(content) for content in files.values() if isinstance(content, bytes))
+    """Bytes of all files together; a large picture counts as its pixels, as far as its packed size may explain them.
+
+    Pictures of one colour are honest, however few their bytes, and what is promised of them is that ratio.
+    """
+    return sum(_honest(content) for content in files.values() if isinstance(content, bytes))
+
+
+def _honest(content: bytes) -> int:
+    from crosshead.data.limits import BYTES_A_PIXEL, RATIO
+
+    if len(content) < LARGE_PICTURE:
+        return len(content)
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                width, height = image.size
+    except Exception:  # no picture, or a damaged one
+        return len(content)
+    return max(len(content), min(RATIO * len(content), BYTES_A_PIXEL * width * height))

@@ -152,6 +152,8 @@ def class_positions(labels: Array, classes: Array) -> NDArray[np.int64]:
     >>> class_positions(np.array([12, 3, 5]), np.array(["3", "12"]))
     array([ 1,  0, -1])
     """
+    if not classes.size:
+        return np.full(labels.size, -1, dtype=np.int64)
     if labels.dtype.kind != classes.dtype.kind:
         labels, classes = labels.astype(np.str_), classes.astype(np.str_)
     order = np.argsort(classes, kind="stable")
@@ -170,9 +172,8 @@ def _integral_labels(values: Array, name: str, place: Place) -> Array:
     row = _first(np.isnan(values))
     if row is not None:
         raise DataError(f"{place.source}: label {name!r} is NaN at {place.row(row)}; {_REMOVE_ROW}")
-    row = _first(
-        ~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > np.float64(1 << 53))
-    )  # which float16 does not hold
+    exact = np.float64(1 << 53)  # with its type: as a float16, which values may be, it is infinite
+    row = _first(~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > exact))
     if row is not None:
         raise DataError(
             f"{place.source}: label {name!r} is {values[row]} at {place.row(row)}: labels are floats, "
@@ -216,6 +217,13 @@ def repeated(names: Iterable[str]) -> list[str]:
     ['b']
     """
     return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """DataError where two columns have one name."""
+    twice = repeated(names)
+    if twice:
+        raise DataError(f"{source}: column {twice[0]!r} occurs more than once; rename one of them")
 
 
 def check_lengths(n_rows: int, n_labels: int, names: tuple[str, str], source: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crosshead.data.checks import Place
+from crosshead.data.checks import Place, check_names
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 from crosshead.data.label_text import likely_target
@@ -56,6 +56,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     if table is None and "conversion error" in reason and "invalid UTF8" not in reason:
         as_text, reason = read({name: pyarrow.string() for name in header})
         if as_text is not None:
+            check_names(as_text.column_names, str(path))
             raise _other_type(pyarrow, as_text, types, str(path))
     if table is None and "invalid UTF8" in reason:
         raise _not_utf8(path, reason, header)

@@ -127,7 +127,8 @@ def decode(picture: Picture, form: ImageForm) -> Pixels:
         return _resized(_of_array(picture), form)
     operations = load_package("PIL.ImageOps", "Pillow", "reading images")
     with _open(picture) as image:
-        return _resized(operations.exif_transpose(image), form)
+        operations.exif_transpose(image, in_place=True)  # which copies no picture that is upright already
+        return _resized(image, form)
 
 
 def _resized(image: Image, form: ImageForm) -> Pixels:

@@ -10,7 +10,7 @@ import numpy as np
 
 from crosshead.data import arrays, builtin, idx
 from crosshead.data.archives import Archive, member, open_archive
-from crosshead.data.checks import Place, as_labels, check_lengths
+from crosshead.data.checks import Place, as_labels, check_lengths, check_names
 from crosshead.data.columns import cells_of
 from crosshead.data.dataset import Array
 from crosshead.data.decoding import MODES
@@ -30,7 +30,7 @@ from crosshead.data.pictures import (
     named_labels,
     undamaged,
 )
-from crosshead.data.tables import check_names, table_labels, target_name_of
+from crosshead.data.tables import table_labels, target_name_of
 
 ROW_NAME_COLUMNS = ("file_name", "file", "name", "id")
 

@@ -21,6 +21,7 @@ _FIXED = 7
 _LARGEST_PAGE = 1 << 31
 _HEADER_BYTES, _LONGEST_HEADER = 1 << 14, 1 << 24
 _DEEPEST = 16
+_LAST_FIELD = 100  # Parquet's own have numbers up to 20; each that is kept takes a hundred times its byte
 
 Fields = dict[int, Any]
 
@@ -111,6 +112,8 @@ class _Reader:
         number = 0
         while (head := self._byte()) != 0:
             number = number + (head >> 4) if head >> 4 else self._signed()
+            if number > _LAST_FIELD:
+                raise ValueError(f"a field of number {number}")
             fields[number] = self._value(head & 15, depth, in_list=False)
         return fields, self._place
 

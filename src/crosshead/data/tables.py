@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from crosshead.data.arrow_sizes import check_buffers
-from crosshead.data.checks import Place, as_labels, check_finite, repeated
+from crosshead.data.checks import Place, as_labels, check_finite, check_names
 from crosshead.data.columns import column_features, encode_columns, learn_columns
 from crosshead.data.csv_tables import first_line, read_csv
 from crosshead.data.dataset import Array, Dataset
@@ -82,13 +82,6 @@ def check_table(table: Any, source: str) -> None:
         raise DataError(f"{source}: the table has no columns")
     if table.num_rows == 0:
         raise DataError(f"{source}: the table has columns but no rows")
-
-
-def check_names(names: Sequence[str], source: str) -> None:
-    """DataError where two columns have one name."""
-    twice = repeated(names)
-    if twice:
-        raise DataError(f"{source}: column {twice[0]!r} occurs more than once; rename one of them")
 
 
 def usable_names(names: Sequence[str], ignore: Sequence[str], notes: list[str], source: str) -> list[str]:
