@@ -238,7 +238,9 @@ def _fault(
             return "litter", f"left behind: {', '.join(left)[:200]}", ""
     if native_stderr is not None:
         said = os.pread(native_stderr, 400, 0)
-        if said and b"TIFF" not in said and b"tempfile.tif" not in said:  # Pillow has no switch for libtiff's messages
+        if said and not any(
+            mark in said for mark in (b"TIFF", b"tempfile.tif", b"LZWDecode")
+        ):  # Pillow has no switch for libtiff's messages
             return "native message", said.decode("utf-8", "replace"), ""
     return None
 

@@ -25,7 +25,8 @@ SECONDS = 10.0
 """How long a case may take; a hang is ended by faulthandler, which leaves a traceback."""
 
 MOST_GROWTH = 2 << 30
-"""A worker that holds this much more than in the beginning makes way for a new one."""
+"""A worker with so much more address space than in the beginning makes way for a new one: with little of
+`ADDRESS_SPACE` left, what is honest would fail too."""
 
 
 def run_all(make: Callable[[int], Case], numbers: range, jobs: int, deadline: float) -> Iterator[tuple[int, Verdict]]:
@@ -126,11 +127,11 @@ def _work(bench: Bench, make: Callable[[int], Case], todo: range, deadline: floa
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
     gc.freeze()  # so that collecting looks at nothing but what cases made
-    begun = guard.resident("VmRSS")
+    begun = guard.resident("VmSize")
     with open(bench.base / "log", "w") as log:
         guard.faulthandler.register(signal.SIGPROF, log, chain=True)  # then it ends the process, as it does by default
         for number in todo:
-            if time.monotonic() > deadline or guard.resident("VmRSS") > begun + MOST_GROWTH:
+            if time.monotonic() > deadline or guard.resident("VmSize") > begun + MOST_GROWTH:
                 return
             case = make(number)
             os.write(pipe, f"{number}\n".encode())

@@ -206,8 +206,6 @@ def _largest_remainders(counts: NDArray[np.int64], total: int) -> NDArray[np.int
     quota: NDArray[np.int64] = np.minimum(np.floor(share + 1e-9).astype(np.int64), np.maximum(counts - 1, 0))
     order = np.argsort(-(share - quota), kind="stable")
     for most in (counts - 1, counts):
-        while quota.sum() < total and np.any(quota < most):
-            for group in order:
-                if quota.sum() < total and quota[group] < most[group]:
-                    quota[group] += 1
+        while (left := total - int(quota.sum())) > 0 and np.any(quota < most):
+            quota[order[quota[order] < most[order]][:left]] += 1  # no group twice
     return quota

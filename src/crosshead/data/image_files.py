@@ -152,13 +152,18 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _listed_images(root: Path, listing: Path, target: str | None) -> ImageFiles:
-    rows = list(_csv_rows(listing) if listing.suffix == ".csv" else _json_rows(listing))
+    rows: list[dict[str, Any]] = []
+    label_name = None
+    for row in _csv_rows(listing) if listing.suffix == ".csv" else _json_rows(listing):
+        if not rows:
+            label_name = _label_column(row, target, listing)
+        # A list may have thousands of columns, of which no more is wanted.
+        rows.append({name: row[name] for name in (NAME_COLUMN, label_name) if name is not None and name in row})
     if not rows:
         raise DataError(f"{listing}: lists no images")
     place = Place(str(listing), below_header=listing.suffix == ".csv")
     paths = [_listed_file(root, row, place.row(index), listing) for index, row in enumerate(rows)]
     _check_once(paths, rows, place)
-    label_name = _label_column(rows[0], target, listing)
     labels = None if label_name is None else as_labels(_labels(rows, label_name, place), label_name, place)
     n_images = sum(is_image_name(file) for file in _files_below(root))
     return ImageFiles(root, paths, labels, max(0, n_images - len(set(paths))))
@@ -223,7 +228,11 @@ def _listed_file(root: Path, row: dict[str, Any], where: str, listing: Path) -> 
     path = root / name
     if leads_outside(name):
         raise DataError(f"{listing}: {name!r} at {where} lies outside the folder; give names below it")
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # a name that is too long for any file
+        there = False
+    if not there:
         raise DataError(f"{listing}: {name!r} at {where} does not exist; correct the name or remove the row")
     return path
 

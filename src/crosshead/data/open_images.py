@@ -267,7 +267,7 @@ def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list
     """Each image's path, or the column that names it, where these tell all images apart; else None."""
     named = next((name for name in ROW_NAME_COLUMNS if name in others), None)
     for names in (pictures.paths(), [] if named is None else cells_of(_column(path, named), named, str(path))):
-        if names and None not in names and len(set(names)) == len(names):
+        if names and all(isinstance(name, str | int) for name in names) and len(set(names)) == len(names):
             return [str(name) for name in names]
     return None
 
