@@ -24,6 +24,7 @@ MOST_SHOWN = 60
 def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for; exit code 1 where anything failed."""
     options = _parser().parse_args(arguments)
+    workers.SECONDS = options.limit
     sys.dont_write_bytecode = True
     if options.list:
         print("\n".join(seeds.kinds()))
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--cases", type=int, default=None, help="how many cases [default: as many as the time allows]")
     parser.add_argument("--seconds", type=float, default=300.0, help="the time [default: 300]")
+    parser.add_argument(
+        "--limit", type=float, default=workers.SECONDS, help="seconds of computing before a case hangs [default: 10]"
+    )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes [default: one a CPU]")
     parser.add_argument(
         "--kinds", nargs="*", help="kinds, or beginnings of their names, such as npz model [default: all]"
