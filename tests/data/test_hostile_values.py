@@ -183,3 +183,12 @@ def test_test_rows_among_training_rows_are_not_cut_by_their_place(tmp_path: Path
     pq.write_table(table.take(list(range(2 * N - 1, -1, -1))), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="test rows stand among training rows"):
         load(tmp_path / "a.parquet")
+
+
+def test_a_split_without_test_rows_brings_none(tmp_path: Path) -> None:
+    rows = FeatureRows(np.eye(N, dtype=np.float32), list("abcdefgh"), np.arange(N))
+    write_table(tmp_path / "a.parquet", rows, rows, BACKBONE)
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(table.slice(0, N), tmp_path / "a.parquet")
+    found = load(tmp_path / "a.parquet")
+    assert (found.n_rows, found.test) == (N, None)

@@ -59,6 +59,7 @@ def test_later_data_have_the_width_and_first_index_of_training(tmp_path: Path) -
         ("1 1:2\n0,1 1:2\n", r"line 2: '0,1' is not one number for a label"),
         ("# head\n1 1:2\n1 x:4\n", r"line 3: 'x:4' is not index:value"),
         ("1 1:2 2:\n", r"line 1: '2:' is not index:value"),
+        (f"1 {'9' * 5000}:2\n1 1:2\n", r"line 1: '9{80}' is not index:value"),
         ("1 1:2\n2 3:1 2:1\n", r"line 2: index 2 follows 3: indices must increase"),
         ("1 1:2\n2 2:1 3:nan\n", r"NaN at row 2, index 3"),
         ("1 1:2\n2 2:inf\n", r"an infinite value at row 2, index 2"),

@@ -16,8 +16,11 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 from crosshead.data.limits import check_width
 
+MOST_SHOWN = 80
+"""Characters of a field that an error shows."""
+
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)"
-_PAIR = re.compile(rf"(\d+):(?:{_NUMBER})", re.IGNORECASE)
+_PAIR = re.compile(rf"(\d{{1,18}}):(?:{_NUMBER})", re.IGNORECASE)  # of more digits than an index may have, none
 _LABEL = re.compile(_NUMBER, re.IGNORECASE)
 
 
@@ -65,13 +68,13 @@ def looks_like_svmlight(lines: list[str]) -> bool:
 def _fault(fields: list[str]) -> str | None:
     """What is wrong with the fields of one line, if anything."""
     if not _LABEL.fullmatch(fields[0]):
-        return f"{fields[0]!r} is not one number for a label"
+        return f"{fields[0][:MOST_SHOWN]!r} is not one number for a label"
     previous = -1
     for field in fields[1:]:
         if field.startswith("qid:"):
             continue
         if not _PAIR.fullmatch(field):
-            return f"{field!r} is not index:value"
+            return f"{field[:MOST_SHOWN]!r} is not index:value"
         index = int(field.partition(":")[0])
         if index <= previous:
             return f"index {index} follows {previous}: indices must increase"
