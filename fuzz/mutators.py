@@ -536,7 +536,7 @@ def _rows(generator: random.Random, name: str, _: bytes) -> Edit:
 
 
 def _distinct(generator: random.Random, name: str, _: bytes) -> Edit:
-    return ["distinct", name, generator.randrange(8), generator.choice((10, 300, 3_000, 20_000))]
+    return ["distinct", name, generator.randrange(8), generator.choice((10, 300, 1_000, 3_000))]
 
 
 def _picture(generator: random.Random, name: str, _: bytes) -> Edit:

@@ -181,6 +181,6 @@ def command_lines(seed: Seed) -> list[list[str]]:
     return [
         ["check", seed.source, *size, *reading],
         ["check", seed.source, "--json", *size, *reading],
-        ["fit", seed.source, "--max-iter", "3", "--output", "fitted", *size, *reading],
+        ["fit", seed.source, "--max-iter", "3", "--max-time", "4", "--output", "fitted", *size, *reading],
         *of_model,
     ]

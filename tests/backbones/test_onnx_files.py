@@ -10,7 +10,7 @@ import pytest
 
 from crosshead.backbones import backbone_again, load_backbone
 from crosshead.backbones.embedding import Embedding, embed_cached
-from crosshead.backbones.onnx_files import _FIELDS, external_names, read_network
+from crosshead.backbones.onnx_files import _FIELDS, external_elements, read_network
 from crosshead.data import DataError, load, open_images
 
 onnx = pytest.importorskip("onnx")
@@ -88,7 +88,7 @@ def test_what_names_weights_is_found_wherever_it_stands():
     model = helper.make_model(graph, functions=[function])
     training = model.training_info.add()
     training.initialization.initializer.append(tensor("training"))
-    assert external_names(model.SerializeToString(), "net") == {
+    assert set(external_elements(model.SerializeToString(), "net")) == {
         *("attribute", "listed", "subgraph", "deep/initialiser", "sparse values", "sparse indices"),
         *("function", "sparse attribute", "training"),
     }
@@ -165,6 +165,40 @@ def test_a_folder_of_links_into_a_store(large, tmp_path):
     assert set(read_network(tmp_path / "links" / path.name).external) == {"weights"}
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_tensors_that_say_to_be_larger_than_they_are(packed):
+    """Dimensions may be written one by one or together."""
+
+    def network(*dims):
+        shape = bytes([10, len(dims), *dims]) if packed else b"".join(bytes([8, size]) for size in dims)
+        tensor = shape + onnx.TensorProto(data_type=1, raw_data=bytes(8)).SerializeToString()
+        assert list(onnx.TensorProto.FromString(tensor).dims) == list(dims)
+        graph = bytes([0x2A, len(tensor)]) + tensor
+        return bytes([0x3A, len(graph)]) + graph
+
+    assert external_elements(network(1, 2), "net") == {}
+    assert external_elements(network(100, 0), "net") == {}
+    with pytest.raises(DataError, match=r"net: a tensor of 10000 numbers lies in 1\d bytes"):
+        external_elements(network(100, 100), "net")
+
+
+def test_external_tensors_are_no_larger_than_their_files(large):
+    path = large().path
+    model = onnx.load(path, load_external_data=False)
+    tensor = next(one for one in model.graph.initializer if one.external_data)
+    tensor.dims[0] = 1 << 62
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=r"large\.onnx: a tensor of \d+ numbers lies in \d+ bytes"):
+        read_network(path)
+
+
+def test_sparse_tensors_become_dense_ones():
+    sparse = onnx.SparseTensorProto(dims=[1 << 20, 1 << 20])
+    graph = onnx.helper.make_graph([], "g", [], [], sparse_initializer=[sparse])
+    with pytest.raises(DataError, match=f"net: a tensor of {1 << 40} numbers"):
+        external_elements(onnx.helper.make_model(graph).SerializeToString(), "net")
+
+
 @pytest.mark.parametrize("end", [1, 7, 50, -1])
 def test_networks_cut_short(make_network, end):
     path = make_network().path
@@ -177,14 +211,14 @@ def test_other_files_are_refused(tmp_path):
     generator = np.random.default_rng(0)
     for content in (b"\x80" * 30, b"words", b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"12345678"):
         with pytest.raises(DataError, match="not a network in ONNX"):
-            external_names(content, "net")
+            external_elements(content, "net")
     for _ in range(300):
         try:
-            assert external_names(generator.bytes(40), "net") == set()
+            assert external_elements(generator.bytes(40), "net") == {}
         except DataError as error:
             assert "not a network in ONNX" in str(error)  # noqa: PT017
     with pytest.raises(DataError, match="onnxruntime's own format"):
-        external_names(b"\x18\0\0\0ORTM" + bytes(100), "net")
+        external_elements(b"\x18\0\0\0ORTM" + bytes(100), "net")
     nested = b""
     for number in [*[6, 5, 1] * 400, 7]:
         size, length = len(nested), b""
@@ -192,7 +226,7 @@ def test_other_files_are_refused(tmp_path):
             length, size = length + bytes([size & 127 | 128]), size >> 7
         nested = bytes([number << 3 | 2]) + length + bytes([size]) + nested
     with pytest.raises(DataError, match="not a network in ONNX"):
-        external_names(nested, "net")
+        external_elements(nested, "net")
     with (tmp_path / "huge.onnx").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(DataError, match="larger than 2 GiB"):

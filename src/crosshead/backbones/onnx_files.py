@@ -12,11 +12,13 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import leads_outside, open_regular
+from crosshead.data.limits import allowance, in_words
 
 LARGEST = (1 << 31) - 1
 """Bytes of a protocol buffer."""
@@ -43,6 +45,10 @@ _FIELDS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
+_DIMENSIONS = {"tensor": 1, "sparse": 3}  # the field with a tensor's shape
+
+ELEMENTS_A_BYTE = 4
+"""At most, in the narrowest type of ONNX."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,63 +98,99 @@ def read_network(path: Path) -> NetworkFiles:
     with regular_file(path) as file:
         stamps = {path: _stamp(file.fileno())}
         content = read_content(file, path)
-    external = {name: _place(path, name) for name in sorted(external_names(content, str(path)))}
+    elements = external_elements(content, str(path))
+    external = {name: _place(path, name) for name in sorted(elements)}
     digest = hashlib.sha256(content).hexdigest()
     if external:
         digests = [["", digest]]
         for name, place in external.items():
             with regular_file(place) as file:
                 stamps[place] = _stamp(file.fileno())
+                _check_elements(str(path), elements[name], os.fstat(file.fileno()).st_size)
                 digests.append([name, _digest(file)])
         digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     return NetworkFiles(path, content, external, digest, stamps)
 
 
-def external_names(content: bytes, name: str) -> set[str]:
-    """The locations of external weights that any tensor of a network names; DataError naming it where it is no ONNX.
+def external_elements(content: bytes, name: str) -> dict[str, int]:
+    """The locations of external weights, and the most numbers that a tensor says to have there.
+
+    Raises DataError, naming the network, where it is no ONNX, or a tensor says to have more numbers than it holds.
 
     Examples
     --------
-    >>> external_names(b"", "empty.onnx")
-    set()
+    >>> external_elements(b"", "empty.onnx")
+    {}
     """
     if content[4:8] == ORT_FORMAT:
         raise DataError(f"{name}: in onnxruntime's own format; give the network as ONNX")
+    found: dict[str, int] = {}
     try:
-        return set(_locations(memoryview(content)))
+        for location, elements, held in _tensors(memoryview(content)):
+            if location is None:
+                _check_elements(name, elements, held)
+            else:
+                found[location] = max(elements, found.get(location, 0))
+    except DataError:
+        raise
     except (ValueError, IndexError) as error:
         raise DataError(f"{name}: not a network in ONNX; is the file damaged or cut short?") from error
+    return found
 
 
-def _locations(content: memoryview) -> Iterator[str]:
+def _check_elements(name: str, elements: int, held: int) -> None:
+    if elements > ELEMENTS_A_BYTE * held:
+        raise DataError(f"{name}: a tensor of {elements} numbers lies in {in_words(held)}; is the file damaged?")
+
+
+def _tensors(content: memoryview) -> Iterator[tuple[str | None, int, int]]:
+    """Each tensor's external location, if it has one, how many numbers it says to have, and the bytes that it takes.
+
+    A sparse one becomes a dense one, so that it counts as the memory that the file explains.
+    """
     waiting = [("model", content, 0)]
     while waiting:
         message, view, depth = waiting.pop()
         if depth > _DEEPEST:
             raise ValueError("nested too deeply")
-        inside = _FIELDS[message]
+        inside, location, elements = _FIELDS[message], None, 1
         for number, value in _fields(view):
-            if number not in inside:
-                continue
-            if value is None:
-                raise ValueError(f"field {number} of {message} holds no message")
-            if inside[number] == "entry":
-                key, text = _entry(value)
-                if key == "location":
-                    yield text
-            else:
-                waiting.append((inside[number], value, depth + 1))
+            if number == _DIMENSIONS.get(message):
+                elements *= prod(_integers(value))
+            elif number in inside:
+                if not isinstance(value, memoryview):
+                    raise ValueError(f"field {number} of {message} holds no message")
+                if inside[number] == "entry":
+                    key, text = _entry(value)
+                    location = text if key == "location" else location
+                else:
+                    waiting.append((inside[number], value, depth + 1))
+        if message == "tensor":
+            yield location, elements, len(view)
+        elif message == "sparse":
+            yield None, elements, allowance(len(view))
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | None]]:
-    """The fields of a message by number: the bytes of those that have a length, None of the others."""
+def _integers(value: memoryview | int | None) -> Iterator[int]:
+    """The numbers of a repeated field's part: one, or several packed together."""
+    if isinstance(value, int):
+        yield value
+    elif value is not None:
+        place = 0
+        while place < len(value):
+            number, place = _varint(value, place)
+            yield number
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | int | None]]:
+    """The fields of a message by number: the bytes of those that have a length, whole numbers, None of the others."""
     place = 0
     while place < len(view):
         tag, place = _varint(view, place)
         number, wire = tag >> 3, tag & 7
-        value = None
+        value: memoryview | int | None = None
         if wire == 0:
-            _, place = _varint(view, place)
+            value, place = _varint(view, place)
         elif wire in (1, 5):
             place += 8 if wire == 1 else 4
         elif wire == 2:
@@ -178,7 +220,7 @@ def _entry(view: memoryview) -> tuple[str, str]:
     found = {1: "", 2: ""}
     for number, value in _fields(view):
         if number in found:
-            if value is None:
+            if not isinstance(value, memoryview):
                 raise ValueError("no text")
             found[number] = str(value, "utf-8")
     return found[1], found[2]

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.data.decoding import ImageForm, Pixels, Size
+from crosshead.data.decoding import COLOURS, ImageForm, Pixels, Size
 from crosshead.data.errors import DataError
 from crosshead.data.files import read_regular
 from crosshead.data.json_text import parse_json
 
-COLOURS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
 LAYOUTS = ("nchw", "nhwc")
 MOST_BYTES = 1 << 20  # of a file that states it
 HUGGING_FACE_FILE = "preprocessor_config.json"

@@ -15,7 +15,7 @@ from crosshead.cli.errors import UsageError
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 COLOURS = ("rgb", "bgr", "grey", "rgba")
 LAYOUTS = ("nchw", "nhwc")
-BATCH_SIZE = 32
+BATCH_SIZE, MOST_IMAGES = 32, 1 << 16
 
 _BESIDE = "[default: what a JSON file beside the network says, else {}]"
 
@@ -84,10 +84,17 @@ Layout = Annotated[
     typer.Option(metavar="|".join(LAYOUTS), help="Order of the network's input. [default: by its shape]"),
     options.one_of(LAYOUTS),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images the network takes at a time.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, max=MOST_IMAGES, metavar="N", help="Images the network takes at a time, at most 65536.")
+]
 OwnBatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Images the network takes at a time. [default: as many as in training]"),
+    typer.Option(
+        min=1,
+        max=MOST_IMAGES,
+        metavar="N",
+        help="Images the network takes at a time, at most 65536. [default: as many as in training]",
+    ),
 ]
 Workers = Annotated[
     int | None,

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crosshead.backbones.preprocessing import COLOURS
 from crosshead.cli.errors import UsageError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.monitor import Monitor
 from crosshead.data import ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
-from crosshead.data.decoding import Pixels
+from crosshead.data.decoding import COLOURS, Pixels
 from crosshead.data.errors import DataError
 from crosshead.data.image_source import Broken, skipped_note
 from crosshead.disk import writing
@@ -79,7 +78,7 @@ def read_images(options: FitOptions, monitor: Monitor) -> Images:
             test = open_images(options.test, target=options.target, labels_required=True)
     stated = options.images.stated
     channels = COLOURS[stated["colours"]] if "colours" in stated else None
-    form, _ = source.common_form(options.size, channels)
+    form = source.common_form(options.size, channels, skip_broken=options.images.skip_broken)
     form = ImageForm(form.size, form.channels, stated.get("crop"), stated.get("resample", "bilinear"))
     images = _decoded(source, form, options, monitor)
     return (

@@ -14,6 +14,8 @@ from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 from crosshead.data.label_text import likely_target
 
 DELIMITERS = (",", ";", "\t")
+BLOCK_BYTES, BLOCK_BYTES_A_COLUMN = 1 << 20, 1 << 10
+"""Text that Arrow takes at a time: a piece of a column takes some 600 bytes beside its cells."""
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 
@@ -26,6 +28,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     arrow_csv = load_package("pyarrow.csv", "pyarrow", "reading CSV")
     header, delimiter = _csv_header(path)
+    block = max(BLOCK_BYTES, BLOCK_BYTES_A_COLUMN * len(header))
     types = _learned_types(pyarrow, learned)
     labels = likely_target(header, target, learned)
     types |= {} if labels is None else {labels: pyarrow.string()}
@@ -38,7 +41,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
             with open_unpacked(path) as unpacked, pyarrow.PythonFile(unpacked, mode="r") as stream:
                 table = arrow_csv.read_csv(
                     stream,
-                    read_options=arrow_csv.ReadOptions(use_threads=use_threads),
+                    read_options=arrow_csv.ReadOptions(use_threads=use_threads, block_size=block),
                     parse_options=arrow_csv.ParseOptions(
                         delimiter=delimiter,
                         newlines_in_values=True,
@@ -74,7 +77,7 @@ def _not_utf8(path: Path, reason: str, header: list[str]) -> DataError:
 
 
 def _csv_error(path: Path, reason: str, delimiter: str) -> DataError:
-    if "straddl" in reason:  # a row that does not end within Arrow's blocks of 1 MB
+    if "straddl" in reason:  # a row that does not end within a block
         return DataError(f"{path}: a row is longer than a megabyte, or a quote is never closed; check its quotes")
     ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", reason)
     if ragged is None:

@@ -34,6 +34,9 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 MOST_PIXELS = 1 << 22
 """Of an image that a network takes, or whose pixels are features: a model says its size, and memory follows it."""
 
+COLOURS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
+"""The channels of each order of colours."""
+
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 ROTATED_SIDEWAYS = (5, 6, 7, 8)
 ORIENTATION_TAG = 0x0112

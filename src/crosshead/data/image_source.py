@@ -146,19 +146,25 @@ class ImageSource:
                 stop,
             )
 
-    def common_form(self, size: Size | None = None, channels: int | None = None) -> tuple[ImageForm, list[Broken]]:
-        """One form for all images, from their headers alone, and the images whose header cannot be read.
+    def common_form(
+        self, size: Size | None = None, channels: int | None = None, *, skip_broken: bool = False
+    ) -> ImageForm:
+        """One form for all images, from their headers alone.
 
         Without a ``size`` all must have one; DataError names two that differ. All-grey images stay grey, one in
-        colour makes all of them RGB.
+        colour makes all of them RGB. Without ``skip_broken`` DataError also names images whose header cannot be read.
         """
         first: tuple[Size, int] | None = None
-        all_grey, broken = True, []
+        all_grey = True
+        broken: list[Broken] = []
         for row in range(len(self)):
             try:
                 found, is_grey = read_header(self.pictures.get([int(self.rows[row])])[0])
             except BrokenImageError as error:
-                broken.append(Broken(row, self.place(row), str(error)))
+                if len(broken) < MOST_LISTED:
+                    broken.append(Broken(row, self.place(row), str(error)))
+                if len(broken) == MOST_LISTED and not skip_broken:
+                    break
                 continue
             all_grey &= is_grey
             first = first or (found, row)
@@ -167,9 +173,9 @@ class ImageSource:
                     f"images differ in size: {self.place(first[1])} has {_times(first[0])}, {self.place(row)} has "
                     f"{_times(found)} (height×width); say --size to bring them to one"
                 )
-        if first is None:
+        if first is None or (broken and not skip_broken):
             raise DataError(refusal_of(broken, self.source))
-        return ImageForm(size or first[0], channels or (1 if all_grey else 3)), broken
+        return ImageForm(size or first[0], channels or (1 if all_grey else 3))
 
     def fingerprint(self) -> str:
         """SHA-256 of names, labels and contents of all images, in hexadecimal; reads every file once."""

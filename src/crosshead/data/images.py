@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crosshead.data.dataset import Dataset
 from crosshead.data.decoding import ImageForm, Size
 from crosshead.data.errors import DataError
-from crosshead.data.image_source import Broken, ImageSource, refusal_of, skipped_note
+from crosshead.data.image_source import Broken, ImageSource, skipped_note
 
 BATCH_SIZE = 256
 
@@ -35,9 +35,7 @@ def read_images(
 def _read(source: ImageSource, learned: tuple[Size | None, int | None], skip_broken: bool) -> Dataset:
     size, channels = learned
     if size is None or channels is None:
-        form, broken = source.common_form(size, channels)
-        if broken and not skip_broken:
-            raise DataError(refusal_of(broken, source.source))
+        form = source.common_form(size, channels, skip_broken=skip_broken)
     else:
         form = ImageForm(size, channels)
     pixels = np.empty((len(source), size_of(form)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""JSON that someone else wrote: nested no deeper than what walks it can follow."""
+"""JSON that someone else wrote, read with a limit on its nesting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `model.json` may hold: whoever reads a model relies on this, and looks no further.
+"""What `model.json` may hold: whoever reads a model relies on this and checks nothing again.
 
 Names that are not listed are allowed in what only describes a training, and nowhere else.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from crosshead.data.decoding import MOST_PIXELS, RESAMPLINGS
+from crosshead.data.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
 from crosshead.data.described import described_backbone
 from crosshead.models.document import ModelError
 from crosshead.models.shapes import (
@@ -31,8 +31,6 @@ from crosshead.models.shapes import (
     whole,
 )
 from crosshead.scaling import ScalingKind
-
-CHANNELS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
 
 
 def check_document(document: Mapping[str, Any], source: str) -> None:
@@ -87,7 +85,7 @@ def _equally_long(value: Any, place: str) -> None:
 def _statistics(value: Any, place: str) -> None:
     """Mean and deviation: one number, or one a channel."""
     for part in ("mean", "std"):
-        if len(value[part]) not in (1, CHANNELS[value["colours"]]):
+        if len(value[part]) not in (1, COLOURS[value["colours"]]):
             raise MisfitError(f"{place}.{part}", "a list of one number, or of one a channel", value[part])
 
 
@@ -125,7 +123,7 @@ _COLUMN = by_kind(
 _PREPROCESSING = record(
     {
         "size": _size,
-        "colours": one_of(*CHANNELS),
+        "colours": one_of(*COLOURS),
         "resample": one_of(*RESAMPLINGS),
         "white": number(above=0.0),
         "mean": items(number(), 1),
