@@ -1,9 +1,17 @@
-"""Doctests that need an optional package are collected only where it is installed: all else is tested without it."""
+"""What all tests share: no test depends on the machine's speed or on chance.
+
+Doctests that need an optional package are collected only where it is installed: all else is tested without it.
+"""
 
 import datetime
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from hypothesis import settings
+
+settings.register_profile("crosshead", deadline=None, derandomize=True)
+settings.load_profile("crosshead")
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 

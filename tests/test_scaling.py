@@ -121,7 +121,7 @@ def test_readonly_memory_maps(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=6, max_size=6).filter(any), st.sampled_from(["standard", "maxabs"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_weight_counts_repetitions(weight: list[int], kind: str) -> None:
     features = np.random.default_rng(8).normal(5, 2, size=(6, 3))
     repeated = np.repeat(features, weight, axis=0)

@@ -190,7 +190,7 @@ def test_a_bad_value_late_in_a_long_file_is_found_at_its_row() -> None:
 
 
 @given(hnp.arrays(st.sampled_from(["?", "u1", "f2", "f4", "i2", "i4", "f8", ">f4", ">i2"]), (3, 2)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_dtype_is_kept_exactly(values: np.ndarray) -> None:
     features, _ = as_features(values, "X", "x")
     assert features.dtype in (np.float32, np.float64)
@@ -204,7 +204,7 @@ def test_longdouble_and_small_types() -> None:
 
 
 @given(st.lists(st.integers(-(2**53), 2**53), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_integral_floats_are_the_integers_they_write(labels: list[int]) -> None:
     assert as_labels(np.array(labels, dtype=np.float64), "y", PlaceOf("x")).tolist() == labels
 

@@ -137,7 +137,7 @@ def test_fingerprint_does_not_depend_on_the_block_size(monkeypatch: pytest.Monke
     st.floats(0.01, 0.99),
     st.integers(0, 3),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_split_is_a_stratified_partition(labels: list[int], fraction: float, seed: int) -> None:
     target = np.array(labels)
     rows = np.arange(target.size, dtype=np.float64)

@@ -230,7 +230,7 @@ def test_a_table_for_a_model_trained_on_arrays(tmp_path: Path) -> None:
         max_size=12,
     )
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_parquet_numbers_and_words_survive(tmp_path: Path, rows: list[tuple[float, str]]) -> None:
     numbers, words = [row[0] for row in rows], [row[1] for row in rows]
     pa.parquet.write_table(

@@ -33,7 +33,7 @@ def gain(loss: Loss, after: Any, residual: Any, scores: Any, target: Any, curvat
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     classes=st.integers(1, 6),

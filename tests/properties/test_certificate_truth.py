@@ -33,7 +33,7 @@ SHAPES = ["plain", "separable", "duplicated column", "constant column", "far fro
 
 
 def seeded(examples: int) -> Any:
-    return settings(derandomize=True, deadline=None, max_examples=examples, phases=[Phase.generate])
+    return settings(derandomize=True, max_examples=examples, phases=[Phase.generate])
 
 
 def loss_of_rows(name: str, parameters: dict[str, float], Z: Any, T: Any) -> Any:

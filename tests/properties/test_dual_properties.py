@@ -24,7 +24,7 @@ VARIANTS: list[tuple[str, dict[str, float]]] = [
 ALL = [get_loss(name, **parameters) for name, parameters in VARIANTS]
 SMOOTH = [loss for loss in ALL if loss.smooth and loss.kernel[1][1] == 0]
 # No shrinking: a smaller seed is not a simpler case.
-seeded = settings(derandomize=True, deadline=None, max_examples=15, phases=[Phase.generate])
+seeded = settings(derandomize=True, max_examples=15, phases=[Phase.generate])
 
 
 @dataclass
