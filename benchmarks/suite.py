@@ -25,6 +25,7 @@ from measure import Data
 from optimum import CLOSE, Optima, Optimum, compute
 from peers import PEERS
 from problems import Problem, Workload
+from records import TOO_LONG
 from suite_data import KINDS, SUITE_DATA, prepare, unavailable
 from suite_measure import OURS, Lines, Outcome, Settings, measured
 from suite_problems import HALVES, half_of, suite
@@ -151,7 +152,7 @@ class Run:
     def outcome(self, solver: str, problem: Problem, data: Data, **known: Any) -> Outcome:
         """What is on record of the code as it is, or a new measurement."""
         found = None if self.options.again else self.lines.get(problem.name, solver, self.settings)
-        if found is None or found.note.startswith("failed"):
+        if found is None or (found.note.startswith("failed") and TOO_LONG not in found.note):
             found = measured(solver, problem, data, self.settings, **known)
             self.lines.add(found)
             if found.note.startswith("failed"):
