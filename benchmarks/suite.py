@@ -191,10 +191,10 @@ def main() -> None:
         return
     run = Run(options)
     results: list[Result] = []
-    about = {"half": options.half, "limit": options.limit, "repeats": options.repeats,
-             **describe_run(sorted({"", *(PEERS[name].environment for name in run.peers if not options.ours_only)}),
-                            options.threads)}  # fmt: skip
+    about: dict[str, Any] = {}
     try:
+        if options.json:
+            about = about_run(run)
         for result in run.results(workloads):
             results.append(result)
             print(line_of(result), flush=True)
@@ -202,7 +202,15 @@ def main() -> None:
                 write_json(options.json, results, about)
     except KeyboardInterrupt:
         say("interrupted; what was measured is kept, and the same command goes on from there")
-    print(summary(results))
+    if results:
+        print(summary(results))
+
+
+def about_run(run: Run) -> dict[str, Any]:
+    """Settings, machine and libraries, for the file of results."""
+    environments = set() if run.options.ours_only else {PEERS[name].environment for name in run.peers}
+    settings = {name: getattr(run.options, name) for name in ("half", "limit", "repeats")}
+    return {**settings, **describe_run(sorted({"", *environments}), run.options.threads)}
 
 
 if __name__ == "__main__":
