@@ -111,18 +111,27 @@ DATASETS = {
 }
 
 
-def missing_file(name: str, data: Path) -> Path | None:
+def missing_of(dataset: Dataset, data: Path) -> Path | None:
     """The first file that the data set needs and that is not there."""
-    return next((data / file for file in DATASETS[name].needs if not (data / file).is_file()), None)
+    return next((data / file for file in dataset.needs if not (data / file).is_file()), None)
+
+
+def missing_file(name: str, data: Path) -> Path | None:
+    """The same for a data set of this file, by its name."""
+    return missing_of(DATASETS[name], data)
 
 
 def prepare(name: str, data: Path, cache: Path, quick: bool) -> Path:
     """The folder with the data set as .npy files, made if it is not there yet."""
-    folder = cache / (f"{name}-quick" if quick else name)
+    return written(DATASETS[name], cache / (f"{name}-quick" if quick else name), data, quick=quick)
+
+
+def written(dataset: Dataset, folder: Path, data: Path, *, quick: bool) -> Path:
+    """The folder, with the data set in it."""
     if (folder / "info.json").is_file():
         return folder
+    rows = dataset.make(data, quick)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = DATASETS[name].make(data, quick)
     np.save(folder / "labels.npy", rows.labels.astype(np.int64))
     if sparse.issparse(rows.features):
         for part in ("data", "indices", "indptr"):

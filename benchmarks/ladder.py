@@ -21,11 +21,12 @@ NOTHING_TO_LOSE = 2.0  # seconds: a fit guessed below this is always run
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a fit, and all budgets of a solver in one repeat, may take; and the threads."""
+    """How long a fit, and all budgets of a solver in one repeat, may take; the threads; and what is near enough."""
 
     fit_seconds: float
     solver_seconds: float
     threads: int
+    goal: float = GOAL
 
 
 def climb(solver: str, workload: str, data: Data, repeat: int, limits: Limits, records: Records, optima: Optima) -> str:
@@ -61,7 +62,7 @@ def reason_to_stop(run: Sequence[Row], optimum: Optimum, limits: Limits) -> str:
     """Why the next budget is not worth its time, or ""."""
     if not run:
         return ""
-    if optimum.gap <= GOAL and optimum.suboptimality(run[-1].objective) <= GOAL:
+    if optimum.gap <= limits.goal and optimum.suboptimality(run[-1].objective) <= limits.goal:
         return "reached the goal"
     if at_floor(run):
         return f"got no further than {run[-1].relative_suboptimality:.1e}"

@@ -55,7 +55,7 @@ def run_fit(solver: str, problem: Problem, data: Data, budget: float, *, threads
             "threads": threads,
         }
         (folder / "request.json").write_text(json.dumps(request))
-        failure = _run_worker(peer_named(solver).environment, folder, threads, kill_after)
+        failure = run_script("worker.py", peer_named(solver).environment, folder, threads, kill_after)
         if failure:
             return Outcome(error=failure)
         answer = json.loads((folder / "answer.json").read_text())
@@ -66,9 +66,9 @@ def run_fit(solver: str, problem: Problem, data: Data, budget: float, *, threads
     return _judged(answer, problem, data, coef, intercept)
 
 
-def _run_worker(environment: str, folder: Path, threads: int, kill_after: float) -> str:
-    """Run it; "" or why there is no answer."""
-    command = [str(python_of(environment)), str(HERE / "worker.py"), str(folder / "request.json")]
+def run_script(script: str, environment: str, folder: Path, threads: int, kill_after: float) -> str:
+    """Run a worker on the request in a folder; "" or why there is no answer."""
+    command = [str(python_of(environment)), str(HERE / script), str(folder / "request.json")]
     log = folder / "log.txt"
     try:
         with log.open("w") as file:

@@ -41,11 +41,18 @@ def crammer_singer(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return _margins(scores, labels).max(axis=1)
 
 
+def binary(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """One logistic loss a class, against the rest: Σ log(1 + exp(z)) − z_y."""
+    total = np.logaddexp(0.0, scores).sum(axis=1)
+    return total - scores[np.arange(len(labels)), labels]
+
+
 LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "softmax": softmax,
     "hinge": hinge,
     "squared_hinge": squared_hinge,
     "crammer_singer": crammer_singer,
+    "binary": binary,
 }
 
 

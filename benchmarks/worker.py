@@ -47,8 +47,9 @@ def warm_up(peer: Any, problem: Any, threads: int) -> None:
 
     chance = np.random.default_rng(0)
     features = chance.random((TOY_ROWS, TOY_FEATURES)).astype(peer.dtype)
-    labels = np.arange(TOY_ROWS) % TOY_CLASSES
-    toy = replace(problem, rows=TOY_ROWS, features=TOY_FEATURES, classes=TOY_CLASSES, alpha=0.01)
+    classes = min(problem.classes, TOY_CLASSES)
+    labels = np.arange(TOY_ROWS) % classes
+    toy = replace(problem, rows=TOY_ROWS, features=TOY_FEATURES, classes=classes, alpha=0.01)
     try:
         peer.prepare(
             toy, sparse.csr_matrix(features) if problem.sparse else features, labels, next(peer.budgets()), threads

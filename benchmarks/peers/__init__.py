@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peers import adelie, crosshead, cyanure, scikit_learn, scikit_learn_intelex, torch
+from peers import adelie, crosshead, cyanure, liblinear, scikit_learn, scikit_learn_intelex, torch
 from peers.base import Cannot, Peer, Solution
 
 PEERS: dict[str, Peer] = {
@@ -21,6 +21,8 @@ PEERS: dict[str, Peer] = {
         torch.LBFGS(),
         torch.LBFGS("float64"),
         adelie.Adelie(),
+        liblinear.Primal(),
+        liblinear.Dual(),
     )
 }
 REFERENCE: Peer = crosshead.Reference()

@@ -18,12 +18,13 @@ class Cannot(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Solution:
-    """W (C, D) and b (C,), and what the solver says of itself: a gap that it certifies, and words."""
+    """W (C, D) and b (C,), and what the solver says of itself: a gap that it certifies, words, passes over the data."""
 
     coef: np.ndarray
     intercept: np.ndarray
     own_gap: float | None = None
     words: str = ""
+    passes: int | None = None
 
 
 Fit = Callable[[], Solution]
@@ -94,3 +95,21 @@ def only_softmax(problem: Problem) -> str | None:
 def only_l2(problem: Problem) -> str | None:
     """The refusal of solvers without an L1 penalty."""
     return None if problem.smooth_penalty else "has no L1 penalty"
+
+
+def only_pure(problem: Problem) -> str | None:
+    """The refusal of solvers that have L2 and L1, but no mixture."""
+    return None if problem.l1_ratio in (0, 1) else "has no elastic net"
+
+
+def one_column_factor(problem: Problem) -> float:
+    """What α becomes for a solver that has one column v = w₁ − w₀ for two classes.
+
+    The best W with that difference is (−v/2, v/2): ½‖W‖² = ¼‖v‖² and ‖W‖₁ = ‖v‖₁.
+    """
+    return 0.5 if problem.classes == 2 and problem.smooth_penalty else 1.0
+
+
+def both_columns(column: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """(−v, v)·share, (2, …), of one column v, (1, …), that scores the second class."""
+    return share * np.concatenate([-column, column])

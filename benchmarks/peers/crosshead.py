@@ -33,7 +33,7 @@ def classifier(problem: Problem, features: Any, labels: np.ndarray, threads: int
             warnings.simplefilter("ignore")
             model.fit(features, labels)
         words = f"{model.status_}, {model.n_iter_} iterations, {model.n_passes_} passes"
-        return Solution(model.coef_, model.intercept_, float(model.gap_), words)
+        return Solution(model.coef_, model.intercept_, float(model.gap_), words, int(model.n_passes_))
 
     return fit
 

@@ -1,6 +1,7 @@
 """scikit-learn's LogisticRegression (lbfgs, newton-cholesky, saga) and LinearSVC (Crammer–Singer).
 
-C = 1 / (αN); its bias is unpenalised in LogisticRegression and penalised in LinearSVC.
+C = 1 / (αN), and 2 / (αN) for two classes with L2, where it has one column of weights; its bias is unpenalised in
+LogisticRegression and penalised in LinearSVC.
 """
 
 from __future__ import annotations
@@ -11,7 +12,20 @@ from typing import Any, final
 
 import numpy as np
 
-from peers.base import Cannot, Fit, Solution, doubling, falling, installed, only_l2, only_softmax, with_dtype
+from peers.base import (
+    Cannot,
+    Fit,
+    Solution,
+    both_columns,
+    doubling,
+    falling,
+    installed,
+    one_column_factor,
+    only_l2,
+    only_pure,
+    only_softmax,
+    with_dtype,
+)
 from problems import Problem
 
 HESSIAN_GIB = 8.0  # the most that newton-cholesky's (C·D)² float64 matrix, of which it makes a copy, may take
@@ -24,14 +38,22 @@ def fit_logistic(model: Any, features: Any, labels: np.ndarray) -> Solution:
         model.fit(features, labels)
     said = sorted({entry.category.__name__ for entry in caught})
     words = " ".join([f"{int(np.max(model.n_iter_))} iterations", *said])
-    return Solution(model.coef_, np.broadcast_to(model.intercept_, (len(model.classes_),)), None, words)
+    intercept = np.ravel(model.intercept_)
+    if len(model.coef_) == 1:
+        return Solution(both_columns(model.coef_), both_columns(intercept), None, words)
+    return Solution(model.coef_, np.broadcast_to(intercept, (len(model.classes_),)), None, words)
 
 
 def logistic(problem: Problem, **settings: Any) -> Any:
     """A LogisticRegression that minimises the problem."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=problem.inverse_penalty, fit_intercept=problem.fit_intercept, **settings)
+    return LogisticRegression(C=strength(problem), fit_intercept=problem.fit_intercept, **settings)
+
+
+def strength(problem: Problem) -> float:
+    """Its C: for two classes it has one column of weights."""
+    return problem.inverse_penalty / one_column_factor(problem)
 
 
 @final
@@ -64,7 +86,8 @@ class NewtonCholesky:
     knob = "max_iter"
 
     def cannot(self, problem: Problem) -> str | None:
-        gib = (problem.classes * (problem.features + 1)) ** 2 * 8 / 2**30
+        columns = 1 if problem.classes == 2 else problem.classes
+        gib = (columns * (problem.features + 1)) ** 2 * 8 / 2**30
         if gib > HESSIAN_GIB:
             return f"its Hessian would take {gib:,.0f} GiB"
         return only_softmax(problem) or only_l2(problem)
@@ -88,6 +111,8 @@ class Saga:
     knob = "max_iter"
 
     def cannot(self, problem: Problem) -> str | None:
+        if problem.classes == 2:
+            return only_softmax(problem) or only_pure(problem)
         return only_softmax(problem)
 
     def budgets(self) -> Iterator[float]:
@@ -115,6 +140,8 @@ class LinearSVC:
             return f"has no multiclass {problem.loss.replace('_', ' ')} loss (only one-vs-rest, and Crammer–Singer)"
         if problem.fit_intercept:
             return "penalises the bias"
+        if problem.classes == 2:
+            return "has Crammer–Singer for more than two classes"
         return only_l2(problem)
 
     def budgets(self) -> Iterator[float]:

@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from peers.base import Cannot, Fit, Solution, doubling, installed, only_l2, only_softmax, with_dtype
-from peers.scikit_learn import fit_logistic
+from peers.scikit_learn import fit_logistic, strength
 from problems import Problem
 
 
@@ -34,7 +34,7 @@ class LBFGS:
 
         messages = _listen()
         model = LogisticRegression(
-            C=problem.inverse_penalty,
+            C=strength(problem),
             fit_intercept=problem.fit_intercept,
             solver="lbfgs",
             tol=0.0,

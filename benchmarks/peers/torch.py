@@ -79,10 +79,20 @@ def as_tensor(features: Any) -> Any:
     return torch.sparse_csr_tensor(*parts, size=features.shape)
 
 
+def one_against_rest(scores: Any, labels: Any) -> Any:
+    """The mean over rows of one logistic loss a class."""
+    from torch.nn import functional
+
+    own = scores.gather(1, labels[:, None]).sum()
+    return (functional.softplus(scores).sum() - own) / len(scores)
+
+
 def mean_loss(problem: Problem) -> Callable[[Any, Any], Any]:
     """The mean loss of scores and labels. PyTorch's margin losses divide by the number of classes."""
     from torch.nn import functional
 
     if problem.loss == "softmax":
         return functional.cross_entropy
+    if problem.loss == "binary":
+        return one_against_rest
     return lambda scores, labels: problem.classes * functional.multi_margin_loss(scores, labels, p=2)
