@@ -175,6 +175,18 @@ def test_runs_that_write_the_same_output_do_not_disturb_each_other(tmp_path: Pat
     assert text == text[0] * 1000
 
 
+def test_a_folder_that_another_run_makes_first_is_replaced(tmp_path: Path) -> None:
+    """It appears after this run has begun, so that nothing was there when it looked."""
+    with atomic_folder(tmp_path / "x.out") as temporary:
+        (temporary / "file").write_text("mine")
+        with atomic_folder(tmp_path / "x.out") as other:
+            (other / "file").write_text("another's")
+            (other / "more").write_text("")
+    assert os.listdir(tmp_path) == ["x.out"]
+    assert [file.name for file in (tmp_path / "x.out").iterdir()] == ["file"]
+    assert (tmp_path / "x.out" / "file").read_text() == "mine"
+
+
 def test_without_locks_nothing_is_removed(tmp_path: Path, left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -294,11 +294,13 @@ def _remove(path: Path) -> None:
 
 def _put_in_place(finished: Path, folder: Path) -> None:
     """Make ``finished`` become ``folder``; a full one takes the name of ``finished``, or moves to its backup."""
-    is_full = folder.is_dir() and any(folder.iterdir())
-    if not is_full:
+    try:  # first: whether it is full may change between a look at it and the rename
         finished.rename(folder)
-    elif not _exchange(finished, folder):
-        _rename_twice(finished, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not _exchange(finished, folder):
+            _rename_twice(finished, folder)
 
 
 def _rename_twice(finished: Path, folder: Path) -> None:
