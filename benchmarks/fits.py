@@ -17,7 +17,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "properties"))
 
 from generated_problems import KINDS, GeneratedProblem, realistic, small
-from tracing import alternatives, recorded
 
 from crosshead.blas import one_blas_thread
 from crosshead.engines import TrainingData, make_engine
@@ -26,6 +25,7 @@ from crosshead.losses import get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers.loop import minimise_with
+from tracing import alternatives, recorded
 
 MAX_ITER = 100_000  # the time is the limit
 ORDINARY_ALPHA_ROWS, ORDINARY_WEIGHTS, ORDINARY_TOL = 0.05, 1e6, 1e-4
@@ -206,9 +206,7 @@ def _from_random(problem: GeneratedProblem, request: Request) -> str:
 def _by_method(method: Any, objective: Objective, request: Request) -> str:
     start = np.zeros(objective.size)
     with one_blas_thread():
-        result = minimise_with(
-            method, objective, start, tol=request.tol, max_iter=MAX_ITER, max_time=request.seconds
-        )
+        result = minimise_with(method, objective, start, tol=request.tol, max_iter=MAX_ITER, max_time=request.seconds)
     return result.status
 
 

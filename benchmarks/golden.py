@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_variable] = "1"  # before NumPy is imported: BLAS may add in another order on other threads
+# Before NumPy is imported: on several threads BLAS may add in another order.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
 import json
@@ -27,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from golden_cases import CASES, Case
-from tracing import RunTrace, method_classes, recorded
 
 from crosshead.linear import ConvergenceWarning, LinearClassifier, LinearClassifierCV, regularisation_path
+from golden_cases import CASES, Case
+from tracing import RunTrace, method_classes, recorded
 
 MAX_ITER = 300
 FOLDS = 2
@@ -158,7 +160,9 @@ def compare(old: dict[str, Any], new: dict[str, Any], names: set[str]) -> int:
             print(f"{key}: {line}")
     passes = [sum(each[key]["passes"] for key in both) for each in (before, after)]
     seconds = [sum(each[key]["seconds"] for key in both) for each in (before, after)]
-    print(f"{changed} of {len(both)} traces differ; passes {change(*passes)}; seconds {seconds[0]:.0f} → {seconds[1]:.0f}")
+    print(
+        f"{changed} of {len(both)} traces differ; passes {change(*passes)}; seconds {seconds[0]:.0f} → {seconds[1]:.0f}"
+    )
     return int(changed > 0 or bool(missing))
 
 

@@ -68,7 +68,8 @@ def _started() -> Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption ends
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # the parent decides what an interruption ends
     while True:
         try:
             request = pipe.recv()

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import os
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_variable] = "1"  # before NumPy is imported
+# Before NumPy is imported: on several threads BLAS may add in another order.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -43,6 +46,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all records go")
     parser.add_argument("--against", type=Path, metavar="FILE", help="records of another version to compare with")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interruption: what is done is reported
     settings = options.tol, options.seconds, not options.no_restarts
     try:
         if options.only:
