@@ -42,6 +42,18 @@ class Request:
     tol: float
     seconds: float
     restarts: bool
+    clock: str = "wall"
+
+    def now(self) -> float:
+        """The time by which the limit counts: of the wall clock, or of this process's work alone."""
+        return time.process_time() if self.clock == "cpu" else time.perf_counter()
+
+    def limits(self) -> dict[str, Any]:
+        """What ends a fit. Solvers know the wall clock; the other one is looked at after each iteration."""
+        if self.clock == "wall":
+            return {"max_iter": MAX_ITER, "max_time": self.seconds}
+        until = self.now() + self.seconds
+        return {"max_iter": MAX_ITER, "callback": lambda progress: self.now() >= until}
 
     def problem(self) -> GeneratedProblem:
         return small(self.seed) if self.kind == "small" else realistic(self.kind, self.seed)
@@ -89,21 +101,20 @@ class Record:
         return self.seconds - self.limit
 
 
-def requests(kind: str, count: int, seed: int, tol: float, seconds: float, restarts: bool) -> Iterator[Request]:
-    """So many problems; the realistic ones of every kind in turn."""
+def requests(kind: str, count: int, seed: int, **settings: Any) -> Iterator[Request]:
+    """So many problems; the realistic ones of every kind in turn. ``settings`` are those of `Request`."""
     kinds = ["small"] if kind == "small" else list(KINDS)
     for place in range(count):
-        of_kind = SEEDS_APART * seed + place // len(kinds)
-        yield Request(kinds[place % len(kinds)], of_kind, tol, seconds, restarts)
+        yield Request(kinds[place % len(kinds)], SEEDS_APART * seed + place // len(kinds), **settings)
 
 
-def named(name: str, tol: float, seconds: float, restarts: bool) -> Request:
-    """The request of "kind:seed", as in a record, or of the call in a description."""
+def named(name: str, **settings: Any) -> Request:
+    """The request of "kind:seed", or of the call in a description."""
     found = re.fullmatch(r"(\w+):(\d+)|(small)\((\d+)\)|realistic\('(\w+)', (\d+)\)", name.strip())
     kind, seed = [part for part in found.groups() if part is not None] if found else ("", "0")
     if kind not in (*KINDS, "small"):
         raise ValueError(f"no problem is called {name!r}: give a kind and a seed, such as pixels:3 or small:17")
-    return Request(kind, int(seed), tol, seconds, restarts)
+    return Request(kind, int(seed), **settings)
 
 
 def unfinished(request: Request, status: str, **found: Any) -> Record:
@@ -129,15 +140,15 @@ def fit(request: Request) -> Record:
     problem = request.problem()
     with recorded() as trace, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model, began = _estimator(problem, request), time.perf_counter()
+        model, began = _estimator(problem, request), request.now()
         try:
             model.fit(problem.X, problem.target, problem.weight)
         except Exception as error:
             return unfinished(request, f"{type(error).__name__}: {error}", method=trace.last_method)
-        seconds = time.perf_counter() - began
+        seconds = request.now() - began
     return unfinished(
         request,
-        model.status_,
+        "max_time" if model.status_ == "stopped" else model.status_,
         gap=float(model.gap_),
         value=float(model.objective_),
         seconds=seconds,
@@ -158,9 +169,8 @@ def _estimator(problem: GeneratedProblem, request: Request) -> LinearClassifier:
         l1_ratio=problem.l1_ratio,
         fit_intercept=problem.fit_intercept,
         tol=request.tol,
-        max_iter=MAX_ITER,
-        max_time=request.seconds,
         n_threads=1,
+        **request.limits(),
     )
 
 
@@ -206,7 +216,7 @@ def _from_random(problem: GeneratedProblem, request: Request) -> str:
 def _by_method(method: Any, objective: Objective, request: Request) -> str:
     start = np.zeros(objective.size)
     with one_blas_thread():
-        result = minimise_with(method, objective, start, tol=request.tol, max_iter=MAX_ITER, max_time=request.seconds)
+        result = minimise_with(method, objective, start, tol=request.tol, **request.limits())
     return result.status
 
 

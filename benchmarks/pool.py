@@ -13,6 +13,7 @@ from typing import Any
 from fits import Record, Request, fit, from_elsewhere, stalled, unfinished
 
 KILL_FACTOR, KILL_SECONDS = 2.0, 30.0  # a fit is ended after so many times its limit and so long beside
+LEAST_SHARE = 0.05  # of a processor, that is expected where processor seconds count
 MOST_RESTARTS = 4
 ENDED = ("killed", "crashed")
 
@@ -30,7 +31,8 @@ class Worker:
     def allow(self, fits: int) -> None:
         """Time for so many fits from now on."""
         assert self.request is not None
-        self.until = time.monotonic() + fits * KILL_FACTOR * self.request.seconds + KILL_SECONDS
+        share = LEAST_SHARE if self.request.clock == "cpu" else 1.0
+        self.until = time.monotonic() + (fits * KILL_FACTOR * self.request.seconds + KILL_SECONDS) / share
 
 
 def run(requests: Iterable[Request], jobs: int) -> Iterator[Record]:

@@ -39,6 +39,12 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--only", nargs="+", metavar="KIND:SEED", help="only these, as they are named in a report")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each fit (default 20)")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor seconds, on a machine that does other work",
+    )
     parser.add_argument("--tol", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0, help="other problems for another one")
     parser.add_argument("--jobs", type=int, default=1, help="fits at a time, each on one thread")
@@ -47,12 +53,17 @@ def main() -> int:
     parser.add_argument("--against", type=Path, metavar="FILE", help="records of another version to compare with")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interruption: what is done is reported
-    settings = options.tol, options.seconds, not options.no_restarts
+    settings = {
+        "tol": options.tol,
+        "seconds": options.seconds,
+        "restarts": not options.no_restarts,
+        "clock": options.clock,
+    }
     try:
         if options.only:
-            todo = [named(name, *settings) for name in options.only]
+            todo = [named(name, **settings) for name in options.only]
         else:
-            todo = list(requests(options.kind, options.problems, options.seed, *settings))
+            todo = list(requests(options.kind, options.problems, options.seed, **settings))
     except ValueError as error:
         parser.error(str(error))
     records = collected(run(todo, options.jobs), len(todo), options.json)
