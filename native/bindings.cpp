@@ -42,6 +42,7 @@ using crosshead::require_aligned;
 using crosshead::require_threads;
 
 using SoftTarget = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using GivenScores = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutScores = crosshead::OutFloats;
 
 FeatureHandle dense_features(AnyArray x) {
@@ -164,34 +165,28 @@ void require_parameters(const FeatureHandle& features, const Matrix& weight, con
   require(weight.shape(0) == bias.shape(0) && bias.shape(0) >= 1, "weight and bias have different numbers of classes");
 }
 
-std::tuple<double, double, double> evaluate(const std::string& isa, const FeatureHandle& features,
-                                            std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
-                                            std::optional<Vector> sample_weight, Matrix weight, Vector bias,
-                                            const std::string& loss, double margin, double smoothing,
-                                            double label_smoothing, bool double_precision, int threads,
-                                            OutMatrix weight_gradient, OutVector bias_gradient) {
-  require_parameters(features, weight, bias);
+// What every pass reads, checked.
+PassTask pass_task(const FeatureHandle& features, const std::optional<Labels>& labels,
+                   const std::optional<SoftTarget>& soft_target, const std::optional<Vector>& sample_weight,
+                   std::size_t classes, const std::string& loss, crosshead::LossParameters parameters) {
   const std::size_t rows = static_cast<std::size_t>(features.view.rows);
   require(labels.has_value() != soft_target.has_value(), "give labels or target probabilities");
   require(soft_target || loss.find("quadratic") == std::string::npos, "a quadratic needs coefficients for each row");
   require(labels || crosshead::takes_rows(loss_of(loss)), "this loss needs labels");
-  require_threads(threads);
-  require_aligned(labels, soft_target, sample_weight, weight, bias, weight_gradient, bias_gradient);
+  require_aligned(labels, soft_target, sample_weight);
   require(!labels || labels->shape(0) == rows, "labels have another length than the features");
-  require(!soft_target || (soft_target->shape(0) == rows && soft_target->shape(1) == bias.shape(0)),
+  require(!soft_target || (soft_target->shape(0) == rows && soft_target->shape(1) == classes),
           "target probabilities have another shape than the scores");
   require(!sample_weight || sample_weight->shape(0) == rows, "sample weights have another length than the features");
-  require(weight_gradient.shape(0) == weight.shape(0) && weight_gradient.shape(1) == weight.shape(1) &&
-              bias_gradient.shape(0) == bias.shape(0), "gradients have another shape than the weights");
   if (labels) {
-    const std::int32_t classes = static_cast<std::int32_t>(bias.shape(0));
     const std::int32_t lowest = loss == "binary" ? -1 : 0;
     for (std::size_t i = 0; i < rows; ++i)
-      require(labels->data()[i] >= lowest && labels->data()[i] < classes, "a label lies outside the classes");
+      require(labels->data()[i] >= lowest && labels->data()[i] < static_cast<std::int32_t>(classes),
+              "a label lies outside the classes");
   }
   PassTask task;
   task.features = features.view;
-  task.classes = static_cast<std::int64_t>(bias.shape(0));
+  task.classes = static_cast<std::int64_t>(classes);
   task.labels = labels ? labels->data() : nullptr;
   if (soft_target) {
     task.soft_target = soft_target->data();
@@ -199,7 +194,23 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   }
   task.sample_weight = sample_weight ? sample_weight->data() : nullptr;
   task.loss = loss_of(loss);
-  task.parameters = {margin, smoothing, label_smoothing};
+  task.parameters = parameters;
+  return task;
+}
+
+std::tuple<double, double, double> evaluate(const std::string& isa, const FeatureHandle& features,
+                                            std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
+                                            std::optional<Vector> sample_weight, Matrix weight, Vector bias,
+                                            const std::string& loss, double margin, double smoothing,
+                                            double label_smoothing, bool double_precision, int threads,
+                                            OutMatrix weight_gradient, OutVector bias_gradient) {
+  require_parameters(features, weight, bias);
+  require_threads(threads);
+  require_aligned(weight, bias, weight_gradient, bias_gradient);
+  require(weight_gradient.shape(0) == weight.shape(0) && weight_gradient.shape(1) == weight.shape(1) &&
+              bias_gradient.shape(0) == bias.shape(0), "gradients have another shape than the weights");
+  PassTask task = pass_task(features, labels, soft_target, sample_weight, bias.shape(0), loss,
+                            {margin, smoothing, label_smoothing});
   const Kernels& kernels = kernels_of(isa);
   const bool brief = features.view.brief;
   require(!brief || kernels.has_bfloat16, "this instruction set has no bfloat16");
@@ -207,6 +218,37 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   const nb::gil_scoped_release release;
   const crosshead::PassResult result = crosshead::run_pass(kernels, task, weight.data(), bias.data(), threads,
                                                            weight_gradient.data(), bias_gradient.data());
+  return {result.loss, result.surrogate, result.dual};
+}
+
+std::tuple<double, double, double> evaluate_scores(
+    const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
+    std::optional<SoftTarget> soft_target, std::optional<Vector> sample_weight, GivenScores scores, Vector bias,
+    const std::string& loss, double margin, double smoothing, double label_smoothing, int threads,
+    std::optional<OutMatrix> weight_gradient, OutVector bias_gradient, std::optional<OutScores> residuals) {
+  const std::size_t rows = static_cast<std::size_t>(features.view.rows), classes = bias.shape(0);
+  require(!features.view.brief, "scores are for float features");
+  require(scores.shape(0) == rows && scores.shape(1) == classes, "the scores' array has another shape");
+  require_threads(threads);
+  require_aligned(scores, bias, weight_gradient, bias_gradient, residuals);
+  require(!residuals || (residuals->shape(0) == rows && residuals->shape(1) == classes &&
+                         residuals->dtype() == scores.dtype()),
+          "the residuals' array has another shape or type than the scores'");
+  require(!weight_gradient || (weight_gradient->shape(0) == classes &&
+                               static_cast<std::int64_t>(weight_gradient->shape(1)) == features.view.columns),
+          "gradients have another shape than the weights");
+  require(bias_gradient.shape(0) == classes, "gradients have another shape than the weights");
+  PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss,
+                            {margin, smoothing, label_smoothing});
+  task.compute = element_of(scores.dtype());
+  task.scores = scores.data();
+  task.gradient = weight_gradient.has_value();
+  task.residuals = residuals ? residuals->data() : nullptr;
+  const Kernels& kernels = kernels_of(isa);
+  const nb::gil_scoped_release release;
+  const crosshead::PassResult result =
+      crosshead::run_pass(kernels, task, nullptr, bias.data(), threads,
+                          weight_gradient ? weight_gradient->data() : nullptr, bias_gradient.data());
   return {result.loss, result.surrogate, result.dual};
 }
 
@@ -271,6 +313,10 @@ NB_MODULE(_native, module) {
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
              nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
              nb::arg("double_precision"), nb::arg("threads"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
+  module.def("evaluate_scores", &evaluate_scores, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
+             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("scores"), nb::arg("bias"),
+             nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("threads"),
+             nb::arg("weight_gradient").none(), nb::arg("bias_gradient"), nb::arg("residuals").none());
   module.def("scores", &scores);
   module.def("gram", &gram, nb::arg("isa"), nb::arg("features"), nb::arg("sample_weight").none(),
              nb::arg("double_precision"), nb::arg("threads"), nb::arg("out"));

@@ -142,6 +142,19 @@ inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::
   return {rows.label, soft};
 }
 
+// Residuals of a tile, to the rows of all residuals.
+template <class T>
+inline void keep_residuals(const PassTask& task, std::int64_t first, std::int64_t last, const T* tile) {
+  const std::int64_t classes = task.classes, count = last - first < kLanes ? last - first : kLanes;
+  T* rows = static_cast<T*>(task.residuals) + first * classes;
+  if (count == kLanes) {
+    tile_to_rows(tile, classes, rows, classes);
+    return;
+  }
+  for (std::int64_t i = 0; i < count; ++i)
+    for (std::int64_t c = 0; c < classes; ++c) rows[i * classes + c] = tile[c * kLanes + i];
+}
+
 // Scores of one tile become weighted residuals; the sums grow.
 template <class T, class Epilogue>
 inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch,
@@ -149,6 +162,7 @@ inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t l
   TileRows<T> rows;
   const TileTarget<T> target = tile_target(task, first, last, rows, scratch.soft);
   const TileSums<T> tile = Epilogue::run(z, task.classes, target, task.parameters);
+  if (task.residuals != nullptr) keep_residuals(task, first, last, z);
   const bool weighted = task.sample_weight != nullptr || last - first < kLanes;
   const Lane<T> weight = load(rows.weight);
   for (std::int64_t c = 0; c < task.classes; ++c) {
@@ -190,6 +204,38 @@ inline void dense_scores(const PassTask& task, const Block<T>& block, const Scra
     rows_to_tile(scratch.z_rows + r * padded, padded, task.classes, scratch.z_tiles + r * task.classes);
 }
 
+// Given scores of rows [first, last) and the bias, in tiles; past the end the tile holds the bias alone.
+template <class T>
+inline void given_scores(const PassTask& task, std::int64_t first, std::int64_t last, T* tiles) {
+  const T* scores = static_cast<const T*>(task.scores);
+  const std::int64_t classes = task.classes;
+  for (std::int64_t start = first; start < last; start += kLanes, tiles += classes * kLanes) {
+    const std::int64_t count = last - start < kLanes ? last - start : kLanes;
+    if (count == kLanes) {
+      rows_to_tile(scores + start * classes, classes, classes, tiles);
+    } else {
+      for (std::int64_t c = 0; c < classes; ++c)
+        for (std::int64_t i = 0; i < kLanes; ++i)
+          tiles[c * kLanes + i] = i < count ? scores[(start + i) * classes + c] : static_cast<T>(0);
+    }
+    for (std::int64_t c = 0; c < classes; ++c) {
+      T* lane = tiles + c * kLanes;
+      store(lane, load(lane) + fill<T>(static_cast<T>(task.packed.bias[c])));
+    }
+  }
+}
+
+// The sums alone, of scores that are given.
+template <class T, class Epilogue>
+void sums_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
+                ChunkSums& sums, Epilogue epilogue) {
+  for (std::int64_t start = first; start < last; start += kLanes) {
+    const std::int64_t end = start + kLanes < last ? start + kLanes : last;
+    given_scores(task, start, end, scratch.z_tiles);
+    finish_tile(task, start, end, scratch.z_tiles, scratch, sums, epilogue);
+  }
+}
+
 template <class T, class Epilogue>
 void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
                  ChunkSums& sums, Epilogue epilogue) {
@@ -197,7 +243,10 @@ void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, co
   for (std::int64_t start = first; start < last; start += step) {
     const std::int64_t end = start + step < last ? start + step : last;
     const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
-    dense_scores(task, block, scratch);
+    if (task.scores != nullptr)
+      given_scores(task, start, end, scratch.z_tiles);
+    else
+      dense_scores(task, block, scratch);
     for (std::int64_t r = 0; r < block.rows; r += kLanes)
       finish_tile(task, start + r, end, scratch.z_tiles + r * task.classes, scratch, sums, epilogue);
     gradient_block(scratch.z_tiles, task.classes, block.x, block.stride, block.rows, task.features.columns,
@@ -258,10 +307,14 @@ void sparse_chunk(const PassTask& task, std::int64_t first, std::int64_t last, c
   const T* packed = static_cast<const T*>(task.packed.weight);
   for (std::int64_t start = first; start < last; start += kLanes) {
     const std::int64_t count = last - start < kLanes ? last - start : kLanes;
-    for (std::int64_t k = 0; k < kLanes * padded; ++k) scratch.z_rows[k] = static_cast<T>(0);
-    for (std::int64_t i = 0; i < count; ++i)
-      sparse_scores(csr, start + i, packed, task.features.columns, padded, scratch.z_rows + i * padded);
-    rows_to_tile(scratch.z_rows, padded, task.classes, scratch.z_tiles);
+    if (task.scores != nullptr) {
+      given_scores(task, start, start + count, scratch.z_tiles);
+    } else {
+      for (std::int64_t k = 0; k < kLanes * padded; ++k) scratch.z_rows[k] = static_cast<T>(0);
+      for (std::int64_t i = 0; i < count; ++i)
+        sparse_scores(csr, start + i, packed, task.features.columns, padded, scratch.z_rows + i * padded);
+      rows_to_tile(scratch.z_rows, padded, task.classes, scratch.z_tiles);
+    }
     finish_tile(task, start, last, scratch.z_tiles, scratch, sums, epilogue);
     tile_to_rows(scratch.z_tiles, task.classes, scratch.z_rows, padded);
     for (std::int64_t i = 0; i < count; ++i) {
@@ -289,6 +342,10 @@ void pass_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, 
   const Scratch<T> scratch(task, memory);
   for (std::int64_t k = 0; k < task.classes * kLanes; ++k) scratch.bias_lanes[k] = static_cast<T>(0);
   visit_epilogue<T>(task.loss, [&](auto epilogue) {
+    if (!task.gradient) {
+      sums_chunk<T>(task, first, last, scratch, sums, epilogue);
+      return;
+    }
     if (!task.features.sparse) {
       dense_chunk<T>(task, first, last, scratch, sums, epilogue);
       return;

@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::int64_t kAlignment = 64;
 constexpr double kSmallJob = 2e6;  // multiplications below which waking a thread costs more than it saves
+constexpr double kLossWork = 20;   // multiplications that a score's loss and residual take
 
 struct Release {
   std::size_t large = 0;  // bytes, of a large block
@@ -140,22 +141,27 @@ PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight,
   const BufferSizes sizes = kernels.pass_sizes(task);
   const std::int64_t rows = task.features.rows, classes = task.classes;
   task.packed.bias = bias;
-  const Memory packed = allocate(sizes.packed_weight, task.compute, false);
-  kernels.pack_weight(task, weight, packed.get());
-  task.packed.weight = packed.get();
-  std::memset(weight_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes * task.features.columns));
+  Memory packed;
+  if (task.scores == nullptr) {
+    packed = allocate(sizes.packed_weight, task.compute, false);
+    kernels.pack_weight(task, weight, packed.get());
+    task.packed.weight = packed.get();
+  }
+  if (task.gradient) std::memset(weight_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes * task.features.columns));
   std::memset(bias_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes));
 
   const std::int64_t step = chunk_rows(task), chunks = (rows + step - 1) / step;
-  const int used = useful_threads(multiplications_per_row(task) * static_cast<double>(rows), chunks, threads);
+  const double row_work = task.gradient ? multiplications_per_row(task) : kLossWork * static_cast<double>(classes);
+  const int used = useful_threads(row_work * static_cast<double>(rows), chunks, threads);
+  const std::int64_t gradient_size = task.gradient ? sizes.gradient : 0;
   struct Slot {
     Memory gradient;
     std::vector<double> bias_gradient;
     ChunkSums sums;
   };
-  std::vector<Slot> slots(static_cast<std::size_t>(slots_for(used, sizes.gradient)));
+  std::vector<Slot> slots(static_cast<std::size_t>(slots_for(used, gradient_size)));
   for (Slot& slot : slots) {
-    slot.gradient = allocate(sizes.gradient, task.compute, true);
+    slot.gradient = allocate(gradient_size, task.compute, true);
     slot.bias_gradient.resize(static_cast<std::size_t>(classes));
   }
   std::vector<Memory> scratch;
@@ -168,7 +174,7 @@ PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight,
     result.surrogate += slot.sums.surrogate;
     result.dual += slot.sums.dual;
     for (std::int64_t c = 0; c < classes; ++c) bias_gradient[c] += slot.sums.bias_gradient[c];
-    kernels.commit_gradient(task, slot.sums.gradient, weight_gradient);
+    if (task.gradient) kernels.commit_gradient(task, slot.sums.gradient, weight_gradient);
   };
   run_on_threads(used, [&](int thread) {
     int index = 0;

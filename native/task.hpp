@@ -43,6 +43,8 @@ struct PackedWeight {
 };
 
 // One pass: what is read. What is written goes to a Worker and from there, in the order of the chunks, to the result.
+// With `scores` given, W is not multiplied: z = scores + b. Without `gradient` only sums over rows are computed. The rows'
+// residuals, before their weights, go to `residuals` where that is given.
 struct PassTask {
   Features features;
   std::int64_t classes = 0;
@@ -53,6 +55,9 @@ struct PassTask {
   LossName loss = LossName::softmax;
   LossParameters parameters;
   Element compute = Element::float64;
+  const void* scores = nullptr;  // (rows, classes) in the type `compute`, or null
+  void* residuals = nullptr;     // (rows, classes) likewise, or null
+  bool gradient = true;
   PackedWeight packed;
 };
 

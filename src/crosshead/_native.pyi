@@ -32,6 +32,24 @@ def evaluate(
     weight_gradient: Float,
     bias_gradient: Float,
 ) -> tuple[float, float, float]: ...
+def evaluate_scores(
+    *,
+    isa: str,
+    features: Features,
+    labels: Array | None,
+    soft_target: Array | None,
+    sample_weight: Float | None,
+    scores: Array,
+    bias: Float,
+    loss: str,
+    margin: float,
+    smoothing: float,
+    label_smoothing: float,
+    threads: int,
+    weight_gradient: Float | None,
+    bias_gradient: Float,
+    residuals: Array | None,
+) -> tuple[float, float, float]: ...
 def scores(
     isa: str, features: Features, first: int, last: int, weight: Float, bias: Float, threads: int, out: Array
 ) -> None: ...

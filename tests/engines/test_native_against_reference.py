@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,22 @@ def test_exact_passes_equal_the_reference(case: Case, dtype: Any, isa: str, tmp_
         truth = ReferenceEngine(TrainingData(X.astype(np.float64), target, case.classes, weight))
         engine = NativeEngine(TrainingData(stored, target, case.classes, weight), 2, isa)
         assert_same(engine.evaluate(W, b, loss), truth.evaluate(W, b, loss), 1e-12)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_passes_at_given_scores_equal_the_reference(case: Case, isa: str, tmp_path: Path) -> None:
+    X, stored = case.build(np.float64, tmp_path)
+    W, b = parameters(case.classes, X.shape[1])
+    for loss in ALL:
+        target, weight = labels_for(loss, case, len(X)), weights_for(case, len(X))
+        reference = ReferenceEngine(TrainingData(X, target, case.classes, weight))
+        engine = NativeEngine(TrainingData(stored, target, case.classes, weight), 2, isa)
+        truth, scores = reference.evaluate(W, b, loss), X @ W.T
+        sums_alone = replace(truth, weight_gradient=np.zeros((case.classes, 0)))
+        for any_engine in (engine, reference):
+            assert_same(any_engine.evaluate_scores(scores, b, loss), truth, 1e-11)
+            assert_same(any_engine.evaluate_scores(scores, b, loss, gradient=False), sums_alone, 1e-11)
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)

@@ -50,6 +50,45 @@ def native_pass(
     return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
 
 
+def native_scores_pass(
+    data: TrainingData,
+    features: Any,
+    instruction_set: str,
+    threads: int,
+    scores: Array,
+    bias: Float,
+    loss: PassLoss,
+    *,
+    gradient: bool,
+    residuals: Array | None,
+) -> PassSums:
+    """A pass at given scores (N, C) + b, in the scores' type; without ``gradient`` the sums over rows alone."""
+    name, (margin, smoothing, label_smoothing) = loss.kernel
+    classes, columns = len(bias), data.n_features if gradient else 0
+    found = np.empty(classes * (columns + 1))  # one array: see `PassSums.gradient`
+    weight_gradient, bias_gradient = found[: classes * columns].reshape(classes, columns), found[classes * columns :]
+    labels, soft = _targets(data.target)
+    loss_sum, surrogate, dual = _native.evaluate_scores(
+        isa=instruction_set,
+        features=features,
+        labels=labels,
+        soft_target=soft,
+        sample_weight=None if data.sample_weight is None else _in_order(data.sample_weight, np.float64),
+        scores=np.require(scores, requirements=["C", "A"]),
+        bias=np.ascontiguousarray(bias),
+        loss=name,
+        margin=margin,
+        smoothing=smoothing,
+        label_smoothing=label_smoothing,
+        threads=threads,
+        weight_gradient=weight_gradient if gradient else None,
+        bias_gradient=bias_gradient,
+        residuals=residuals,
+    )
+    check_mapped(data.features)
+    return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
+
+
 def _targets(target: Array) -> tuple[Array | None, Array | None]:
     if target.ndim == 1:
         return _in_order(target, np.int32), None

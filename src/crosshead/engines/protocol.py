@@ -89,8 +89,17 @@ class Engine(Protocol):
         """One pass over the data; ``exact`` computes in float64, otherwise in the features' own type."""
         ...
 
-    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
-        """Scores of rows first … last − 1, (last − first, C)."""
+    def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
+        """Scores of rows first … last − 1, (last − first, C); ``exact`` ones are computed in float64."""
+        ...
+
+    def evaluate_scores(
+        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
+    ) -> PassSums:
+        """A pass in the scores' type at given X Wᵀ, the ``scores`` (N, C), + b.
+
+        Without ``gradient`` that of the weights is left empty. The rows' residuals are written to ``residuals`` (N, C).
+        """
         ...
 
     def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:

@@ -62,9 +62,16 @@ class RecallingEngine:
         self._last[exact] = (weight.copy(), bias.copy(), loss), sums
         return _copied(sums)
 
-    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
+    def evaluate_scores(
+        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
+    ) -> PassSums:
+        """A pass at given scores; nothing of it is remembered."""
+        self.passes += gradient
+        return self._engine.evaluate_scores(scores, bias, loss, gradient=gradient, residuals=residuals)
+
+    def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1."""
-        return self._engine.scores(weight, bias, first, last)
+        return self._engine.scores(weight, bias, first, last, exact=exact)
 
     def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -45,15 +46,34 @@ class ReferenceEngine:
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data, always in float64."""
+        return self._summed(lambda first, block: _scores(block.features, weight, bias), len(bias), loss, True)
+
+    def evaluate_scores(
+        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
+    ) -> PassSums:
+        """The same at given scores (N, C) + b."""
+
+        def score(first: int, block: TrainingData) -> Float:
+            return scores[first : first + block.n_rows].astype(np.float64) + bias
+
+        if residuals is not None:
+            residuals[:] = loss.value_and_gradient(scores + bias, self.data.target)[1]
+        return self._summed(score, len(bias), loss, gradient)
+
+    def _summed(
+        self, score: Callable[[int, TrainingData], Float], classes: int, loss: PassLoss, gradient: bool
+    ) -> PassSums:
         sharp = loss.smoothed(0.0)
-        sums = PassSums(0.0, 0.0, 0.0, np.zeros_like(weight), np.zeros_like(bias))
-        step = max(1, BLOCK_BYTES // (8 * max(1, self.data.n_classes)))
+        columns = self.data.n_features if gradient else 0
+        sums = PassSums(0.0, 0.0, 0.0, np.zeros((classes, columns)), np.zeros(classes))
+        step = max(1, BLOCK_BYTES // (8 * max(1, classes)))
         for first in range(0, self.data.n_rows, step):
-            sums = _add_block(sums, self.data.block(first, first + step), weight, bias, loss, sharp)
+            block = self.data.block(first, first + step)
+            sums = _add_block(sums, block, score(first, block), loss, sharp, gradient)
             check_mapped(self.data.features)
         return sums
 
-    def scores(self, weight: Float, bias: Float, first: int, last: int) -> Array:
+    def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1 in float64."""
         scores = _scores(self.data.features[first:last], weight, bias)
         check_mapped(self.data.features)
@@ -88,18 +108,20 @@ def _scores(features: Array, weight: Float, bias: Float) -> Float:
 
 
 def _add_block(
-    sums: PassSums, block: TrainingData, weight: Float, bias: Float, loss: PassLoss, sharp: PassLoss
+    sums: PassSums, block: TrainingData, scores: Float, loss: PassLoss, sharp: PassLoss, gradient: bool
 ) -> PassSums:
-    scores = _scores(block.features, weight, bias)
     surrogate, residual = loss.value_and_gradient(scores, block.target)
     exact = surrogate if sharp is loss else sharp.value(scores, block.target)
     dual = -sharp.conjugate(residual, block.target)
     s = block.weights
     residual = residual * s[:, None]
+    weight_gradient = sums.weight_gradient
+    if gradient:
+        weight_gradient = weight_gradient + np.asarray(block.features.T @ residual, dtype=np.float64).T
     return PassSums(
         sums.loss + float(s @ exact),
         sums.surrogate + float(s @ surrogate),
         sums.dual + float(s @ dual),
-        sums.weight_gradient + np.asarray(block.features.T @ residual, dtype=np.float64).T,
+        weight_gradient,
         sums.bias_gradient + residual.sum(axis=0),
     )

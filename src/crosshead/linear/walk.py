@@ -19,8 +19,7 @@ from crosshead.objective import Objective
 from crosshead.objective.reduction import Reduction
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress, Result, minimise
-from crosshead.solvers.continuation import Carried, extrapolate, next_method
-from crosshead.solvers.loop import minimise_with
+from crosshead.solvers.continuation import Carried, extrapolate
 
 ENDING = ("max_time", "interrupted", "stopped")  # after these a walk only certifies where it stands
 
@@ -100,8 +99,7 @@ class Walk:
         tol = options.tol if self._reduction is None else REDUCED_SHARE * options.tol
         point = self._start(objective, alpha, start)
         if self._ended is None:
-            method = next_method(objective, self._carried, alpha, penalty.l2_weight)
-            result = minimise_with(method, objective, point, tol=tol, **self._budget())
+            result = minimise(objective, point, tol=tol, carried=self._carried, **self._budget())
         else:
             result = minimise(objective, self._points[-1] if self._points else point, tol=tol, after=self._ended)
         self._points, self._logs = [*self._points[-1:], result.point], [*self._logs[-1:], _log(alpha)]

@@ -125,7 +125,8 @@ def pair_product(active: Array, indices: Array, direction: Array, centred: Array
 
 def star(coefficients: Array, indices: Array) -> Array:
     """Coefficients a_j of Σ_j a_j (e_j − e_y)(e_j − e_y)ᵀ with −1 in the target's column, which marks it, (n, C)."""
-    coefficients = coefficients.astype(np.float64, copy=False)
+    if coefficients.dtype.kind != "f":
+        coefficients = coefficients.astype(np.float64)
     coefficients[np.arange(len(indices)), indices] = -1.0
     return coefficients
 

@@ -127,6 +127,20 @@ class Binary:
         p = _numerics.sigmoid(as_scores(scores)).astype(np.float64, copy=False)
         return DiagonalQuadratic(), (1 - share) * p * (1 - p) + share / 4
 
+    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
+        """The same with p = r + y."""
+        if has_rows(target):
+            p = residual + target.astype(residual.dtype)
+        else:
+            p = residual.copy()
+            own = np.flatnonzero(target >= 0)
+            p[own, target[own]] += 1
+        np.clip(p, 0, 1, out=p)
+        p -= p * p
+        p *= 1 - share
+        p += share / 4
+        return DiagonalQuadratic(), p
+
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))
@@ -154,6 +168,10 @@ class Binary:
         anchor = np.clip(mean - excess / share, 0, 1)
         gradient = np.outer(anchor, moments.features) - moments.target_features
         return mixed(point, share, float(_entropies(anchor).sum()), gradient)
+
+    def bias_limits(self, frequencies: Float) -> Float:
+        """−1 for columns without any, 1 for columns of nothing but ones."""
+        return np.where(frequencies <= 0, -1.0, np.where(frequencies >= 1, 1.0, 0.0))
 
     def predict_proba(self, scores: Array) -> Array:
         """Class probabilities (n, C), as one-against-rest classifiers usually give them.

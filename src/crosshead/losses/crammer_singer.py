@@ -152,6 +152,9 @@ class CrammerSinger:
     def quadratic(self, scores: Array, target: Array, share: float) -> None:
         """None: the rows that meet the cap and those below it have Hessians of two forms."""
 
+    def quadratic_at(self, residual: Array, target: Array, share: float) -> None:
+        """None likewise."""
+
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−(1/μ) times the Jacobian applied to the violations, (n, C); ValueError without smoothing."""
         violation, indices, active, capped = self._active(scores, target)
@@ -179,6 +182,10 @@ class CrammerSinger:
             rate=lambda sent, received: sent,
             value=lambda total, squares: self.margin * total,
         )
+
+    def bias_limits(self, frequencies: Float) -> Float:
+        """Zeros: every bias has an optimum, (C,)."""
+        return np.zeros_like(frequencies)
 
     def predict_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""

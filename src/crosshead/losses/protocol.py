@@ -90,6 +90,7 @@ class QuadraticLoss(PassLoss, Protocol):
     def diagonal(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
     def traces(self, coefficients: Float) -> Float: ...  # noqa: D102
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]: ...  # noqa: D102
+    def own_curvature(self, coefficients: Array) -> Array: ...  # noqa: D102
     def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 
 
@@ -197,6 +198,10 @@ class Loss(Protocol):
         """
         ...
 
+    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array] | None:
+        """The same from the gradient at the scores, the ``residual`` (n, C), whose type the coefficients have."""
+        ...
+
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """∂(∇ℓ)/∂μ, how the gradient with respect to the scores changes with the smoothing width, (n, C).
 
@@ -213,6 +218,10 @@ class Loss(Protocol):
 
         Its ``value`` is at most that of feasible residuals which have its ``weight_gradient``: a valid bound.
         """
+        ...
+
+    def bias_limits(self, frequencies: Float) -> Float:
+        """Where the best bias is infinite given the targets' means (C,): −1 below, 1 above, else 0, (C,)."""
         ...
 
     def predict_proba(self, scores: Array) -> Array:

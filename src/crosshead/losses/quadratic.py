@@ -87,6 +87,11 @@ class CentredQuadratic(_Quadratic):
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
         return np.asarray(total - np.einsum("ic,ic->i", coefficients, coefficients) / total)
 
+    def own_curvature(self, coefficients: Array) -> Array:
+        """The diagonals a_c − a_c²/Σa, (n, C)."""
+        total = np.maximum(coefficients.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return np.asarray(np.maximum(coefficients - coefficients * coefficients / total, 0))
+
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
         """wᵢ H = diag p − q qᵀ by p and q, (n, C) each."""
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
@@ -131,6 +136,10 @@ class DiagonalQuadratic(_Quadratic):
     def traces(self, coefficients: Float) -> Float:
         """Σ_c a_c of each row, (n,)."""
         return np.asarray(coefficients.sum(axis=1))
+
+    def own_curvature(self, coefficients: Array) -> Array:
+        """The diagonals a_c, (n, C)."""
+        return coefficients.copy()
 
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
         """wᵢ H = diag p by p, (n, C)."""
@@ -183,6 +192,11 @@ class StarQuadratic(_Quadratic):
     def traces(self, coefficients: Float) -> Float:
         """2 Σ_j a_j over j ≠ y of each row, (n,)."""
         return np.asarray(2 * np.maximum(coefficients, 0).sum(axis=1))
+
+    def own_curvature(self, coefficients: Array) -> Array:
+        """The diagonals: a_j, and at the target their sum, (n, C)."""
+        others = np.maximum(coefficients, 0)
+        return np.where(coefficients < 0, others.sum(axis=1, keepdims=True), others)
 
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
         """wᵢ H = diag p − q rᵀ − r qᵀ by p, q and r, (n, C) each: r is one at the target, q zero there."""

@@ -159,6 +159,15 @@ class Softmax:
         p += share / p.shape[1]
         return CentredQuadratic(), p
 
+    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
+        """The same with p = r + y."""
+        p = residual.copy()
+        self._shift(p, target, 1)
+        np.maximum(p, 0, out=p)
+        p *= 1 - share
+        p += share / p.shape[1]
+        return CentredQuadratic(), p
+
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))
@@ -192,6 +201,11 @@ class Softmax:
         anchored -= target_features
         return mixed(point, share, entropy, anchored)
 
+    def bias_limits(self, frequencies: Float) -> Float:
+        """−1 for classes that no target has any share of."""
+        absent = (frequencies <= 0) & (self.label_smoothing == 0)
+        return np.where(absent & (frequencies.max(initial=0.0) > 0), -1.0, 0.0)
+
     def predict_proba(self, scores: Array) -> Array:
         """softmax(z), (n, C)."""
         return _numerics.softmax(as_scores(scores))
@@ -223,7 +237,7 @@ class Softmax:
             return rows
         return np.asarray((1 - self.label_smoothing) * rows + self.label_smoothing / shape[1])
 
-    def _shift(self, rows: Float, target: Array, sign: int) -> None:
+    def _shift(self, rows: Array, target: Array, sign: int) -> None:
         """Add the targets to rows (n, C), or take them off, in place."""
         if has_rows(target):
             rows += sign * self._distribution(target, rows.shape, rows.dtype)

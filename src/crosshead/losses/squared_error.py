@@ -114,6 +114,10 @@ class SquaredError:
         """2I, whatever scores, target and share."""
         return DiagonalQuadratic(), np.full(as_scores(scores).shape, 2.0)
 
+    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
+        """2I, whatever residual, target and share."""
+        return DiagonalQuadratic(), np.full_like(residual, 2.0)
+
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))
@@ -137,6 +141,10 @@ class SquaredError:
             point.weight_gradient - np.outer(g, moments.features),
             np.zeros_like(g),
         )
+
+    def bias_limits(self, frequencies: Float) -> Float:
+        """Zeros: every bias has an optimum, (C,)."""
+        return np.zeros_like(frequencies)
 
     def predict_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""

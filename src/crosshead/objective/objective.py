@@ -16,13 +16,16 @@ from typing import final
 
 import numpy as np
 
+from crosshead.curvature.class_blocks import ClassBlocks, build_blocks
 from crosshead.engines.data import TrainingData
-from crosshead.engines.protocol import Engine
+from crosshead.engines.protocol import Engine, PassSums
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
+from crosshead.objective.balance import best_bias
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.certificate import Certificate
 from crosshead.objective.dual_problem import DualProblem
 from crosshead.objective.evaluation import Evaluation
+from crosshead.objective.facts import Facts
 from crosshead.objective.hessian import Hessian, build_hessian
 from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
@@ -84,6 +87,16 @@ class Objective:
         return bool(self.engine.data.features.dtype == np.float32)
 
     @property
+    def alpha(self) -> float:
+        """α, the penalty's strength."""
+        return self.penalty.alpha
+
+    @property
+    def l2_weight(self) -> float:
+        """α(1 − ρ), the factor of ‖W‖²/2."""
+        return self.penalty.l2_weight
+
+    @property
     def l1_weight(self) -> float:
         """αρ, the factor of ‖W‖₁, which `Evaluation.gradient` leaves out."""
         return self.penalty.l1_weight
@@ -100,8 +113,48 @@ class Objective:
     def _with(self, loss: Loss, penalty: ElasticNet) -> Objective:
         other = copy.copy(self)
         other.loss, other.penalty = loss, penalty
-        other.__dict__.pop("dual", None)  # of that loss and penalty
+        for name in ("dual", "facts"):  # of that loss and penalty
+            other.__dict__.pop(name, None)
         return other
+
+    def on_rows(self, one_of: int) -> Objective:
+        """The objective of one row of so many, evenly over the classes; beside a row's loss the penalty is the same."""
+        data = self.engine.data
+        positive = np.flatnonzero(data.weights > 0)
+        order = positive if data.target.ndim == 2 else positive[np.argsort(data.target[positive], kind="stable")]
+        rows = np.sort(order[self.seed % one_of :: one_of])
+        part = data.choose(rows) if self._rows_lie_together else data.take(rows)
+        penalty = replace(self.penalty, alpha=self.penalty.alpha * len(positive) / len(rows))
+        return Objective(self.engine.over(part), self.loss, penalty, fit_intercept=self.fit_intercept, seed=self.seed)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What a plan is made of."""
+        data, share = self.engine.data, self.moments.target
+        weight = data.weights
+        squares = max(float(weight @ weight), float(np.finfo(np.float64).tiny))
+        l1 = self.penalty.l1_weight > 0
+        return Facts(
+            n_rows=data.n_rows,
+            n_features=self.n_features,
+            n_classes=self.n_classes,
+            itemsize=int(data.features.dtype.itemsize),
+            sparse=data.sparse,
+            small=self.small,
+            wide=self.wide,
+            smooth=self.smooth,
+            l1=l1,
+            l2=self.penalty.l2_weight > 0,
+            effective_rows=float(weight.sum()) ** 2 / squares,
+            rarest_class=float(share[share > 0].min(initial=1.0)) * data.n_rows,
+            ascends=self.dual.ascends,
+            program=not self.smooth and l1 and self.dual.program is not None,
+        )
+
+    @property
+    def _rows_lie_together(self) -> bool:
+        features = self.engine.data.features
+        return not isinstance(features, np.ndarray) or features.flags.c_contiguous
 
     @property
     def coarse_resolution(self) -> float | None:
@@ -152,6 +205,28 @@ class Objective:
             sums = self.engine.coarse.evaluate(weight, bias, self.loss)
         else:
             sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
+        return self._evaluation(point, sums, exact=(exact or not self.inexact_passes) and not coarse, coarse=coarse)
+
+    def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Evaluation:
+        """One pass at weights W and the bias that is best for them, from which the residuals sum to zero.
+
+        The residuals of all rows are kept in the evaluation.
+        """
+        weight, bias = self.unpack(point)
+        scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows, exact=exact)
+        if self.fit_intercept:
+            shift = best_bias(self.engine, self.loss, scores, bias, self.moments.target)
+            scores += shift.astype(scores.dtype)
+            point = self.pack(weight, bias + shift)
+        residual = np.empty_like(scores)
+        sums = self.engine.evaluate_scores(scores, np.zeros_like(bias), self.loss, residuals=residual)
+        exact = exact or not self.inexact_passes
+        return self._evaluation(point, sums, exact=exact, coarse=False, residual=residual)
+
+    def _evaluation(
+        self, point: Float, sums: PassSums, *, exact: bool, coarse: bool, residual: Array | None = None
+    ) -> Evaluation:
+        weight, bias = self.unpack(point)
         total = self.engine.data.total_weight
         gradient = sums.gradient  # this pass's alone, so that it may be changed
         gradient /= total
@@ -176,8 +251,9 @@ class Objective:
             surrogate_bound=surrogate_bound,
             gradient=gradient,
             free_value=sums.dual / total + float(g @ bias),
-            exact=(exact or not self.inexact_passes) and not coarse,
+            exact=exact,
             coarse=coarse,
+            residual=residual,
         )
 
     def free_bound(self, evaluation: Evaluation) -> float:
@@ -259,6 +335,45 @@ class Objective:
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
             least=share * self._sampler.variance,
+        )
+
+    def newton_model(
+        self, evaluation: Evaluation, *, share: float, blocks: ClassBlocks | None, groups: int, rows: int, seed: int
+    ) -> SampledHessian | None:
+        """∇²F over all rows at an evaluation that keeps its residuals, preconditioned by blocks of each class.
+
+        Without ``blocks`` they are built, for about so many ``groups`` of classes from so many ``rows`` each. None
+        where the loss has no second-order model of rows.
+        """
+        data = self.engine.data
+        assert evaluation.residual is not None
+        model = self.loss.quadratic_at(evaluation.residual, data.target, share)
+        if model is None:
+            return None
+        quadratic, coefficients = model
+        coefficients = coefficients.astype(data.features.dtype, copy=False)
+        if blocks is None:
+            blocks = build_blocks(
+                self.engine,
+                quadratic,
+                coefficients,
+                self._sampler.leverage,
+                groups=groups,
+                rows=rows,
+                l2_weight=self.penalty.l2_weight,
+                fit_intercept=self.fit_intercept,
+                shift_invariant=self.loss.shift_invariant,
+                seed=seed,
+            )
+        rows_of = TrainingData(data.features, coefficients, self.n_classes, data.sample_weight, True)
+        return SampledHessian(
+            self.engine.steering_over(rows_of),
+            quadratic,
+            blocks,
+            l2_weight=self.penalty.l2_weight,
+            fit_intercept=self.fit_intercept,
+            shift_invariant=self.loss.shift_invariant,
+            total_weight=data.total_weight,
         )
 
     def hessian(self, evaluation: Evaluation) -> Hessian | None:

@@ -12,14 +12,13 @@ SIAM Journal on Optimization 21, 2011).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from scipy.linalg.blas import daxpy
 
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, QuadraticLoss
-from crosshead.objective.metric import KroneckerMetric
 from crosshead.objective.support_metric import SupportMetric
 
 
@@ -33,10 +32,11 @@ class SampledHessian:
 
     engine: Engine
     quadratic: QuadraticLoss
-    metric: KroneckerMetric
+    metric: Any
     l2_weight: float
     fit_intercept: bool
     shift_invariant: bool
+    total_weight: float = 1.0
 
     @property
     def n_rows(self) -> int:
@@ -51,6 +51,8 @@ class SampledHessian:
         else:
             sums = self.engine.evaluate(weight, bias, self.quadratic, exact=False)
         product = sums.gradient  # of this product alone, so that it may be changed
+        if self.total_weight != 1.0:
+            product /= self.total_weight
         G, g = product[: weight.size].reshape(weight.shape), product[weight.size :]
         if self.shift_invariant:
             G -= G.mean(axis=0)

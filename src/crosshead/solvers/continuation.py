@@ -18,15 +18,11 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.solvers.dual_ascent import kinked
 from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
-from crosshead.solvers.interior_point import sparse_and_kinked
 from crosshead.solvers.lbfgs import LBFGS, LBFGSState, Memory, pairs_for
-from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
 from crosshead.solvers.proximal import MEMORY
-from crosshead.solvers.proximal_newton import ProximalNewton
-from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.sparse_newton import SparseNewton, SparseState, SupportModel
 from crosshead.solvers.sparse_newton import look as look_at_rows
 
@@ -55,10 +51,9 @@ class Carried:
     metric: Any = None
     metric_alpha: float = np.inf
 
-    def prepare(
-        self, objective: Objective, alpha: float, l2_weight: float, look: Callable[[], Any]
-    ) -> tuple[Any, bool]:
+    def prepare(self, objective: Objective, look: Callable[[], Any]) -> tuple[Any, bool]:
         """Correct the pairs; return what is known of the curvature, and whether alpha leapt too far for it to last."""
+        alpha, l2_weight = objective.alpha, objective.l2_weight
         if self.pairs:
             weight, bias = objective.unpack(np.zeros_like(self.pairs[0][0]))
             shrink = objective.pack(np.full_like(weight, l2_weight - self.l2_weight), bias)
@@ -78,8 +73,6 @@ class CarriedLBFGS:
     """`LBFGS` that starts with the pairs and the metric of the last alpha, and leaves its own."""
 
     carried: Carried
-    alpha: float
-    l2_weight: float
 
     def start(self, run: Run, point: Float) -> LBFGSState:
         """Evaluate the start and take over what is carried."""
@@ -88,8 +81,8 @@ class CarriedLBFGS:
         def first_look() -> InitialCurvature:
             return look(run.objective, evaluation, 0, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
 
-        known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
-        memory = Memory(known.at(self.l2_weight), deque(maxlen=_most_pairs(point.size)))
+        known, leap = self.carried.prepare(run.objective, first_look)
+        memory = Memory(known.at(run.objective.l2_weight), deque(maxlen=_most_pairs(point.size)))
         for step, change in self.carried.pairs:
             memory.add(run.objective, step, change)
         return LBFGSState(evaluation, memory, Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS))
@@ -112,8 +105,6 @@ class CarriedSparse:
     """`SparseNewton` that starts with the pairs and the curvature of the last alpha, and leaves its own."""
 
     carried: Carried
-    alpha: float
-    l2_weight: float
 
     def start(self, run: Run, point: Float) -> SparseState:
         """Evaluate the start and take over what is carried."""
@@ -122,13 +113,14 @@ class CarriedSparse:
         def first_look() -> Any:
             return look_at_rows(run.objective, evaluation, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
 
-        known, leap = self.carried.prepare(run.objective, self.alpha, self.l2_weight, first_look)
+        alpha = run.objective.alpha
+        known, leap = self.carried.prepare(run.objective, first_look)
         state = SparseState(evaluation, pairs=deque(self.carried.pairs, maxlen=MEMORY))
         if known is not None:
             carried = self.carried
-            if carried.metric is None or self.alpha * METRIC_FACTOR < carried.metric_alpha:
-                carried.metric, carried.metric_alpha = known.on_support(), self.alpha
-            state.model = SupportModel(run.objective, known.at(self.l2_weight), state.pairs, carried.metric)
+            if carried.metric is None or alpha * METRIC_FACTOR < carried.metric_alpha:
+                carried.metric, carried.metric_alpha = known.on_support(), alpha
+            state.model = SupportModel(run.objective, known.at(run.objective.l2_weight), state.pairs, carried.metric)
         if not leap:
             state.renewal, state.proximal_first = Renewal(SETTLED_SHARE), 1
         return state
@@ -142,18 +134,6 @@ class CarriedSparse:
     def stuck(self, state: SparseState) -> bool:
         """Whether no point along the last direction was better."""
         return state.stuck
-
-
-def next_method(objective: Objective, carried: Carried, alpha: float, l2_weight: float) -> Method[Any]:
-    """The method for the next alpha. Losses with kinks have no pairs to carry: their stages start anew."""
-    if not objective.smooth:
-        return kinked(objective) if objective.l1_weight == 0 else sparse_and_kinked(objective)
-    if objective.l1_weight > 0 and objective.wide:
-        return ProximalNewton()  # its model is that of the rows, made anew at every step
-    if objective.l1_weight > 0:
-        return CarriedSparse(carried, alpha, l2_weight)
-    quasi_newton = CarriedLBFGS(carried, alpha, l2_weight)
-    return SmoothAscent(quasi_newton) if objective.dual.ascends else quasi_newton
 
 
 def extrapolate(points: list[Float], logs: list[float], log: float, *, keep_signs: int = 0) -> Float:

@@ -12,9 +12,9 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.loop import Run
 from crosshead.solvers.multipliers import Multipliers, MultiplierState
-from crosshead.solvers.protocol import Float, Objective
+from crosshead.solvers.protocol import Float
 from crosshead.solvers.smoothing import FIRST_WIDTH, PathFollowing, PathState
 
 FIRST_SWEEPS, GROWTH, MOST_SWEEPS = 4, 1.5, 60  # between two certificates
@@ -122,8 +122,3 @@ def _path(run: Run) -> PathState:
     width = float(np.clip(np.sqrt(run.gap), LEAST_WIDTH, FIRST_WIDTH)) if np.isfinite(run.gap) else FIRST_WIDTH
     objective = run.objective.smoothed(width)
     return PathState(width, objective, run.evaluate(run.best.point, objective))
-
-
-def kinked(objective: Objective) -> Method[Any]:
-    """The method for a loss with kinks and no L1 part."""
-    return DualAscent() if objective.dual.ascends else PathFollowing()

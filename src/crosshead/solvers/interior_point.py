@@ -17,10 +17,8 @@ from typing import Any, final
 import numpy as np
 from scipy.linalg import LinAlgError
 
-from crosshead.solvers.loop import Method, Run
-from crosshead.solvers.protocol import Float, Objective
-from crosshead.solvers.proximal import Proximal
-from crosshead.solvers.smoothing import Smoothing
+from crosshead.solvers.loop import Run
+from crosshead.solvers.protocol import Float
 
 BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
 CERTAINLY_ZERO = 0.01  # a weight is zero whose two duals both exceed this: one of them vanishes elsewhere
@@ -245,8 +243,3 @@ def _both_signs(theta: Float) -> Float:
     """(w, −w) of every weight, (K, D, 2)."""
     weight = theta[:, :-1]
     return np.stack([weight, -weight], axis=-1)
-
-
-def sparse_and_kinked(objective: Objective) -> Method[Any]:
-    """The method for a loss with kinks and an L1 part."""
-    return Smoothing(Proximal) if objective.dual.program is None else InteriorPoint()

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.objective.facts import Facts
+
 Float = NDArray[np.float64]
 
 Status = Literal["converged", "max_iter", "max_time", "stalled", "no_certificate", "interrupted", "stopped"]
@@ -63,10 +65,23 @@ class Objective(Protocol):
     @property
     def l1_weight(self) -> float: ...  # noqa: D102
     @property
+    def facts(self) -> Facts: ...  # noqa: D102
+    @property
+    def alpha(self) -> float: ...  # noqa: D102
+    @property
+    def l2_weight(self) -> float: ...  # noqa: D102
+    @property
     def coarse_resolution(self) -> float | None: ...  # noqa: D102
     @property
     def dual(self) -> Any: ...  # noqa: D102
+    @property
+    def n_features(self) -> int: ...  # noqa: D102
+    def on_rows(self, one_of: int) -> Objective: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
+    def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
+    def newton_model(  # noqa: D102
+        self, evaluation: Any, *, share: float, blocks: Any, groups: int, rows: int, seed: int
+    ) -> Any: ...
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float, in_place: bool = False) -> Any: ...  # noqa: D102

@@ -1,0 +1,206 @@
+"""The Hessian's blocks of each class with itself, inverted: what preconditions Newton's equation.
+
+With the loss's Hessians Hᵢ (C, C) at the rows' scores, normalised row weights sᵢ and the mean features x̄_c under the
+weights sᵢ (Hᵢ)_cc, the block of class c is
+
+    A_c + α(1 − ρ)I,    A_c = Σ sᵢ (Hᵢ)_cc (xᵢ − x̄_c)(xᵢ − x̄_c)ᵀ,
+
+the bias being seen from x̄_c, where it does not interact with W. For a loss that does not change when one number is
+added to all scores of a row, ∇²F is these blocks less a coupling whose only weak direction is the step that all classes
+have in common. So the blocks are applied between two projections that subtract the mean over the classes, and conjugate
+gradients need few products with ∇²F. For losses without a coupling the blocks are ∇²F itself.
+
+The blocks are summed over rows that are drawn by their curvature in these classes and by their leverage. Where a block
+for each class would cost too much, classes with similar features share one: A_c ≈ s_c A_g with s_c = tr A_c.
+
+Memory: 4·D² bytes a group of classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from scipy.cluster import hierarchy
+
+from crosshead.engines.chosen_rows import ChosenRows, is_sparse
+from crosshead.engines.data import TrainingData
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import Array, Float, QuadraticLoss
+from crosshead.objective.inverses import Inverse
+
+UNIFORM = 0.1  # of the chances to be drawn, whatever the curvature
+ALIKE_SIZES = 16.0  # of the largest s_c of a group to the smallest: further apart α would count too differently
+MOST_COMPARED = 2048  # classes, each with each
+CHANCE_STEPS = 8
+BLOCK_BYTES = 1 << 20
+TINY = float(np.finfo(np.float64).tiny)
+
+
+@final
+@dataclass(frozen=True)
+class ClassBlocks:
+    """Inverses of the blocks of groups of classes, which share one but for its ``size``.
+
+    * ``groups``: the classes of each, and the inverse of A_g + αI for a class of size 1; None where there is none
+    * ``size`` (C,): s_c, relative to the group's
+    * ``mean`` (C, D): x̄_c; zeros without an intercept
+    * ``total`` (C,): Σ sᵢ (Hᵢ)_cc, the curvature of the bias
+    """
+
+    groups: Sequence[tuple[Array, Inverse | None]]
+    size: Float
+    mean: Float
+    total: Float
+    fit_intercept: bool
+    shift_invariant: bool
+
+    def precondition(self, weight: Float, bias: Float) -> tuple[Float, Float]:
+        """Nearly (∇²F)⁻¹ applied to a gradient (C, D), (C,)."""
+        if self.shift_invariant:
+            weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
+        right = weight - bias[:, None] * self.mean if self.fit_intercept else weight
+        step = np.empty_like(right)
+        for classes, inverse in self.groups:
+            found = right[classes] if inverse is None else inverse.apply(right[classes])
+            step[classes] = found / self.size[classes, None]
+        shift = np.zeros_like(bias)
+        if self.fit_intercept:
+            np.divide(bias, self.total, out=shift, where=self.total > 0)
+            shift -= np.einsum("cd,cd->c", step, self.mean)
+        if self.shift_invariant:
+            step -= step.mean(axis=0)
+            shift -= shift.mean()
+        return step, shift
+
+
+def build_blocks(
+    engine: Engine,
+    quadratic: QuadraticLoss,
+    coefficients: Array,
+    leverage: Float,
+    *,
+    groups: int,
+    rows: int,
+    l2_weight: float,
+    fit_intercept: bool,
+    shift_invariant: bool,
+    seed: int,
+) -> ClassBlocks:
+    """The blocks at second-order ``coefficients`` (N, C) of an engine's rows, for about ``groups`` groups of classes.
+
+    Each is summed over about ``rows`` rows.
+    """
+    data = engine.data
+    share = data.weights / data.total_weight
+    own = quadratic.own_curvature(coefficients)
+    own *= share[:, None].astype(own.dtype)
+    chances = np.random.default_rng(seed)
+    found: list[tuple[Array, Inverse | None]] = []
+    size, mean = np.ones(data.n_classes), np.zeros((data.n_classes, data.n_features))
+    for classes in _grouped(data, own, groups):
+        rows_of, weight = _drawn(own[:, classes], leverage, rows, chances)
+        sums = _moments(engine, rows_of, weight, fit_intercept)
+        mean[classes] = sums.mean
+        for part in _of_alike_size(sums.size):
+            middle = float(np.exp(np.log(np.maximum(sums.size[part], TINY)).mean()))
+            largest = float(sums.size.sum())
+            block = sums.gram * (middle / largest if largest > 0 else 0.0)
+            found.append((classes[part], Inverse.of(block, l2_weight)))
+            size[classes[part]] = np.maximum(sums.size[part], TINY) / middle
+    total = own.sum(axis=0, dtype=np.float64)
+    return ClassBlocks(found, size, mean, total, fit_intercept, shift_invariant)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Of some classes together, Σ vᵢ_c (xᵢ − x̄_c)(xᵢ − x̄_c)ᵀ, (D, D); of each, the mean (k, D) and the trace (k,)."""
+
+    gram: Float
+    mean: Float
+    size: Float
+
+
+def _moments(engine: Engine, rows: Array, weight: Float, fit_intercept: bool) -> _Moments:
+    """Over some of the engine's rows with the weights (n, k) of each class."""
+    chosen = ChosenRows.of(engine.data.features, rows)
+    count, columns = weight.shape[1], chosen.shape[1]
+    sums, norms = np.zeros((count, columns)), np.zeros(len(rows))
+    step = TrainingData(chosen, np.zeros(len(rows), dtype=np.int32), 1).rows_in(BLOCK_BYTES)
+    single = weight.astype(chosen.dtype)
+    gram = np.zeros((columns, columns)) if is_sparse(chosen) else None
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        block = chosen[part]
+        sums += np.asarray(single[part].T @ block, dtype=np.float64)
+        if gram is None:
+            norms[part] = np.einsum("ij,ij->i", block, block)
+        else:
+            norms[part] = np.asarray(block.multiply(block).sum(axis=1)).ravel()
+            gram += (block.T @ block.multiply(single[part].sum(axis=1)[:, None])).toarray()
+    if gram is None:
+        gram = engine.gram(chosen, weight.sum(axis=1))
+    total = weight.sum(axis=0)
+    mean = np.zeros_like(sums)
+    size = norms @ weight
+    if fit_intercept:
+        np.divide(sums, total[:, None], out=mean, where=total[:, None] > 0)
+        gram -= (mean * total[:, None]).T @ mean
+        size -= total * np.einsum("cd,cd->c", mean, mean)
+    diagonal = np.einsum("ii->i", gram)  # a view
+    np.maximum(diagonal, 0.0, out=diagonal)
+    return _Moments(gram, mean, np.maximum(size, 0.0))
+
+
+def _drawn(own: Array, leverage: Float, count: int, chances: np.random.Generator) -> tuple[Array, Float]:
+    """About ``count`` rows drawn by curvature (N, k) and leverage (N,); their weights (n, k) make sums unbiased."""
+    if len(own) <= count:
+        return np.arange(len(own)), own.astype(np.float64)
+    wanted = own.sum(axis=1, dtype=np.float64) * leverage
+    total = float(wanted.sum())
+    present = wanted > 0
+    wanted = (1 - UNIFORM) * (wanted / total if total > 0 else 0.0) + UNIFORM * present / max(1, int(present.sum()))
+    factor = float(count)
+    for _ in range(CHANCE_STEPS):  # what those at 1 do not use goes to the others
+        reached = float(np.minimum(1.0, factor * wanted).sum())
+        if reached <= 0:
+            break
+        factor *= count / reached
+    chance = np.minimum(1.0, factor * wanted)
+    rows = np.flatnonzero(chances.random(len(own)) < chance)
+    return rows, own[rows] / chance[rows, None]
+
+
+def _grouped(data: TrainingData, own: Array, groups: int) -> list[Array]:
+    """The classes in groups of alike mean features under their curvature."""
+    classes = own.shape[1]
+    if groups >= classes:
+        return [np.array([c]) for c in range(classes)]
+    if groups <= 1 or classes > MOST_COMPARED:
+        return [np.arange(classes)]
+    sums: Any = np.zeros((classes, data.n_features))
+    step = data.rows_in(BLOCK_BYTES)
+    for first in range(0, data.n_rows, step):
+        part = slice(first, first + step)
+        sums += np.asarray(own[part].T.astype(data.features.dtype) @ data.features[part], dtype=np.float64)
+    total = own.sum(axis=0, dtype=np.float64)
+    mean = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=total[:, None] > 0)
+    label = hierarchy.fcluster(hierarchy.linkage(mean, "ward"), groups, "maxclust")
+    return [np.flatnonzero(label == group) for group in np.unique(label)]
+
+
+def _of_alike_size(size: Float) -> list[Array]:
+    """Indices of sizes (k,) in runs whose largest is at most `ALIKE_SIZES` times the smallest."""
+    order = np.argsort(size, kind="stable")
+    parts: list[list[int]] = []
+    for index in order:
+        if parts and size[index] <= ALIKE_SIZES * size[parts[-1][0]]:
+            parts[-1].append(int(index))
+        else:
+            parts.append([int(index)])
+    return [np.array(part) for part in parts]
+
+
+__all__ = ["ClassBlocks", "build_blocks"]

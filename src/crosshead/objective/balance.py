@@ -1,0 +1,100 @@
+"""The bias that is best for given weights: Newton's method on kept scores, at a small part of a pass.
+
+A bound needs residuals that sum to zero over the rows, Σ sᵢ rᵢ = 0; at the best bias they do. With W fixed the scores
+X Wᵀ are computed once; a step on b then costs a loss and a residual for each of the N·C scores, about a D-th of a pass.
+Its Hessian Σ sᵢ Hᵢ is summed over some rows. Where F falls along the bias without end, as for a class without rows
+under the softmax loss, the bias is put so far that the class's residuals vanish.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from crosshead.engines.protocol import Engine
+from crosshead.losses.protocol import Array, Float, Loss
+
+MOST_STEPS, MOST_STALLS = 20, 2
+STALE, STALLED = 0.1, 0.5  # of the residuals' sums: a step that leaves more had a Hessian of another place; led nowhere
+SHORTER, SHORTEST = 0.25, 1e-3  # factor of a step that made F larger, and the least share of it that is tried
+LEAST_ROWS, ROWS_A_CLASS = 4096, 64  # that the Hessian is summed over
+DENSE_CLASSES = 2048  # beyond, its diagonal alone
+ROUNDINGS = 4.0  # nearer zero a sum of residuals does not come
+NOISE = 10.0  # roundings of a value
+RIDGE = 1e-9
+FAR = 1000.0  # a score that much below all others has a probability of zero, in any precision
+
+
+def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencies: Float) -> Float:
+    """The shift (C,) of scores (N, C), which include ``bias`` (C,), after which residuals sum to zero over the rows.
+
+    ``frequencies`` (C,) are the targets' means.
+    """
+    total, precision = engine.data.total_weight, float(np.finfo(scores.dtype).eps)
+    limits = loss.bias_limits(frequencies)
+    free = limits == 0
+    shift = np.where(free, 0.0, _beyond(scores, limits))
+    best, least, curvature = shift, np.inf, None
+    value, step, length, stalls = np.inf, np.zeros_like(bias), 1.0, 0
+    for _ in range(MOST_STEPS):
+        sums = engine.evaluate_scores(scores, shift, loss, gradient=False)
+        gradient = np.where(free, sums.bias_gradient / total, 0.0)
+        here, size = sums.surrogate / total, float(np.abs(gradient).max(initial=0.0))
+        if not here <= value + NOISE * precision * abs(value):  # too far
+            shift, length = shift - (1 - SHORTER) * length * step, SHORTER * length
+            if length < SHORTEST:
+                break
+            continue
+        stale = size > STALE * least
+        stalls += int(size > STALLED * least)
+        if size < least:
+            best, least = shift, size
+        if size <= ROUNDINGS * precision or stalls > MOST_STALLS:
+            break
+        if curvature is None or stale:
+            curvature = _curvature(engine, loss, scores, shift, free)
+        value, length, step = here, 1.0, -curvature(gradient)
+        shift = shift + step
+    return best
+
+
+def _beyond(scores: Array, limits: Float) -> Float:
+    """Shifts that put a class's scores `FAR` beyond all others, (C,)."""
+    low, high = scores.min(axis=0).astype(np.float64), scores.max(axis=0).astype(np.float64)
+    reach = FAR + float(max(high.max(initial=0.0), 0.0) - min(low.min(initial=0.0), 0.0))
+    return np.asarray(np.where(limits < 0, -reach - high, reach - low))
+
+
+def _curvature(engine: Engine, loss: Loss, scores: Array, shift: Float, free: Array) -> Any:
+    """What solves ∂²F/∂b² · x = g for a gradient (C,), from evenly spread rows."""
+    data, classes = engine.data, len(shift)
+    every = max(1, data.n_rows // max(LEAST_ROWS, ROWS_A_CLASS * classes))
+    weight = data.weights[::every]
+    if not weight.any():
+        every, weight = 1, data.weights
+    rows = scores[::every] + shift.astype(scores.dtype)
+    matrix = loss.curvature(rows, data.target[::every], weight / weight.sum()).classes
+    if matrix.ndim == 1 or classes > DENSE_CLASSES:
+        diagonal = matrix if matrix.ndim == 1 else np.diag(matrix)
+        floor = RIDGE * float(diagonal.max(initial=0.0)) + float(np.finfo(np.float64).tiny)
+        return lambda gradient: np.where(free, gradient / np.maximum(diagonal, floor), 0.0)
+    matrix = matrix[np.ix_(free, free)]
+    largest = float(np.diag(matrix).max(initial=0.0))
+    matrix = matrix + RIDGE * (largest if largest > 0 else 1.0) * np.eye(len(matrix))
+    if loss.shift_invariant:  # its null vector; any curvature along it will do
+        matrix = matrix + float(np.trace(matrix)) / max(1, len(matrix)) ** 2
+    try:
+        factor = linalg.cho_factor(matrix, check_finite=False)
+    except linalg.LinAlgError:
+        diagonal = np.diag(matrix)
+        factor = (np.diag(np.sqrt(diagonal)), False)
+
+    def solved(gradient: Float) -> Float:
+        step = np.zeros_like(gradient)
+        found = linalg.cho_solve(factor, gradient[free], check_finite=False)
+        step[free] = found - found.mean() if loss.shift_invariant else found
+        return step
+
+    return solved

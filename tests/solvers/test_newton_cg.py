@@ -1,0 +1,144 @@
+"""Newton's method by conjugate gradients over all rows, against scikit-learn's and other methods' optima."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from crosshead.engines import TrainingData, make_engine
+from crosshead.losses import get_loss
+from crosshead.losses.softmax import Softmax
+from crosshead.objective import Objective
+from crosshead.penalties import ElasticNet
+from crosshead.solvers.costs import row_stages
+from crosshead.solvers.growing_rows import GrowingRows
+from crosshead.solvers.loop import minimise_with
+from crosshead.solvers.newton import Newton
+from crosshead.solvers.newton_cg import NewtonCG
+
+LOSSES = [
+    get_loss("softmax"),
+    Softmax(label_smoothing=0.1),
+    get_loss("binary"),
+    get_loss("squared_error"),
+    get_loss("squared_hinge"),
+]
+
+
+def digits(dtype: Any = np.float64) -> tuple[Any, Any]:
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(dtype), y.astype(np.int32)
+
+
+def objective_of(X: Any, y: Any, loss: Any, alpha: float, **options: Any) -> Objective:
+    classes = y.shape[1] if y.ndim == 2 else int(y.max()) + 1
+    data = TrainingData(X, y, classes, options.pop("sample_weight", None))
+    return Objective(make_engine(options.pop("engine", "auto"), data), loss, ElasticNet(alpha, 0.0), **options)
+
+
+def run(method: Any, objective: Objective, tol: float = 1e-8, **options: Any) -> Any:
+    return minimise_with(method, objective, np.zeros(objective.size), tol=tol, max_iter=200, **options)
+
+
+@pytest.mark.parametrize("method", [NewtonCG(), GrowingRows()], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
+def test_the_optimum_of_scikit_learn(strength: float, dtype: Any, method: Any) -> None:
+    X, y = digits(dtype)
+    objective = objective_of(X, y, get_loss("softmax"), strength / len(X))
+    result = run(method, objective, tol=1e-7)
+    theirs = LogisticRegression(solver="newton-cholesky", C=1 / strength, tol=1e-9, max_iter=200)
+    theirs.fit(X.astype(np.float64), y)
+    truth = objective.evaluate(objective.pack(theirs.coef_, theirs.intercept_)).value
+    assert result.status == "converged"
+    assert result.value == pytest.approx(truth, rel=2e-7)
+    assert result.bound <= truth
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_it_agrees_with_a_factorised_hessian(loss: Any, intercept: bool, engine: str) -> None:
+    X, y = digits()
+    X, y = X[::6, ::4], y[::6] % 4
+    weight = np.random.default_rng(0).uniform(0, 2, len(X))
+    objective = objective_of(X, y, loss, 1e-3, sample_weight=weight, fit_intercept=intercept, engine=engine)
+    found, truth = run(NewtonCG(), objective, 1e-9), run(Newton(), objective, 1e-9)
+    assert found.status == truth.status == "converged"
+    assert found.value == pytest.approx(truth.value, rel=3e-9)
+    if not intercept:
+        assert not objective.unpack(found.point)[1].any()
+
+
+@pytest.mark.parametrize("loss", [get_loss("softmax"), get_loss("binary")], ids=repr)
+def test_probabilities_as_targets(loss: Any) -> None:
+    X, _ = digits()
+    target = np.random.default_rng(0).dirichlet(np.ones(4), len(X))
+    objective = objective_of(X, target, loss, 1e-2)
+    assert run(NewtonCG(), objective).status == "converged"
+
+
+def test_a_class_without_rows() -> None:
+    """Its bias falls without end; what is left is the problem of the other classes."""
+    X, y = digits()
+    with_gap = objective_of(X, np.where(y >= 5, y + 1, y).astype(np.int32), get_loss("softmax"), 1e-3)
+    without = objective_of(X, y, get_loss("softmax"), 1e-3)
+    found, truth = run(NewtonCG(), with_gap), run(NewtonCG(), without)
+    assert found.status == "converged"
+    assert found.value == pytest.approx(truth.value, rel=1e-7)
+    np.testing.assert_allclose(with_gap.unpack(found.point)[0][5], 0, atol=1e-4)
+
+
+def test_few_rows_first_take_fewer_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosshead.solvers.costs.STAGE_WORK", 0.0)
+    random = np.random.default_rng(0)
+    W, X = random.normal(size=(5, 8)), random.normal(size=(8000, 8))
+    y = (X @ W.T + random.gumbel(size=(8000, 5))).argmax(axis=1).astype(np.int32)
+    objective = objective_of(X, y, get_loss("softmax"), 1e-6)
+    assert row_stages(objective.facts) == [64, 16, 4]
+    few, all_rows = run(GrowingRows(), objective, 1e-6), run(NewtonCG(), objective, 1e-6)
+    assert few.status == all_rows.status == "converged"
+    assert few.passes < all_rows.passes
+
+
+def test_rare_classes_and_weights_forbid_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = digits()
+    monkeypatch.setattr("crosshead.solvers.costs.STAGE_WORK", 0.0)
+    assert row_stages(objective_of(X[:, :8], y, get_loss("softmax"), 1e-3).facts) == [16, 4]
+    rare = np.where(np.arange(len(y)) < 3, y, 9).astype(np.int32)
+    assert row_stages(objective_of(X[:, :8], rare, get_loss("softmax"), 1e-3).facts) == []
+    weight = 10.0 ** np.random.default_rng(0).uniform(-6, 0, len(y))
+    weight[:20] = 1e3
+    assert row_stages(objective_of(X[:, :8], y, get_loss("softmax"), 1e-3, sample_weight=weight).facts) == []
+
+
+@pytest.mark.parametrize("classes", [12, 40])
+def test_classes_that_share_a_block(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    centres = random.normal(size=(classes, 20))
+    y = random.integers(0, classes, 2000).astype(np.int32)
+    objective = objective_of(centres[y] + random.normal(size=(2000, 20)), y, get_loss("softmax"), 1e-3)
+    single = run(NewtonCG(), objective)
+    monkeypatch.setattr("crosshead.solvers.newton_cg.class_groups", lambda facts: 4)
+    shared = run(NewtonCG(), objective)
+    assert single.status == shared.status == "converged"
+    assert shared.value == pytest.approx(single.value, rel=1e-7)
+
+
+def test_an_interrupted_stage_keeps_the_best_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosshead.solvers.costs.STAGE_WORK", 0.0)
+    X, y = digits()
+    objective = objective_of(X[:, :8], y, get_loss("softmax"), 1e-3)
+    seen: list[Any] = []
+
+    def stop(progress: Any) -> bool:
+        seen.append(progress)
+        return len(seen) == 3
+
+    result = run(GrowingRows(), objective, callback=stop)
+    assert result.status == "stopped"
+    assert np.isfinite(result.value)
