@@ -10,7 +10,7 @@ from typing import Any
 
 from crosshead.data.checks import Place, check_names
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
+from crosshead.data.files import UNPACKING_ERRORS, is_gzipped, open_unpacked
 from crosshead.data.label_text import likely_target
 
 DELIMITERS = (",", ";", "\t")
@@ -38,7 +38,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     def read(column_types: Mapping[str, Any], use_threads: bool = True) -> tuple[Any, str]:
         """The table, or None and why there is none."""
         try:
-            with open_unpacked(path) as unpacked, pyarrow.PythonFile(unpacked, mode="r") as stream:
+            with _opened(pyarrow, path) as stream:
                 table = arrow_csv.read_csv(
                     stream,
                     read_options=arrow_csv.ReadOptions(use_threads=use_threads, block_size=block),
@@ -68,6 +68,14 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     if table is None:
         raise _csv_error(path, reason, delimiter)
     return table
+
+
+def _opened(pyarrow: Any, path: Path) -> Any:
+    """The text as a file of Arrow's own: its threads may wait for ever for a file of Python's where text is damaged."""
+    if not is_gzipped(path):
+        return pyarrow.OSFile(str(path))
+    with open_unpacked(path) as unpacked:
+        return pyarrow.BufferReader(unpacked.read())
 
 
 def _not_utf8(path: Path, reason: str, header: list[str]) -> DataError:

@@ -17,6 +17,7 @@ from typing import final
 import numpy as np
 
 from crosshead.curvature.class_blocks import ClassBlocks, build_blocks
+from crosshead.curvature.dense_hessian import DenseHessian, dense_hessian
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
@@ -374,6 +375,28 @@ class Objective:
             fit_intercept=self.fit_intercept,
             shift_invariant=self.loss.shift_invariant,
             total_weight=data.total_weight,
+        )
+
+    @property
+    def n_weights(self) -> int:
+        """C·D, the parameters without the bias."""
+        return self.n_classes * self.n_features
+
+    @property
+    def feature_sizes(self) -> Float:
+        """The features' standard deviations, without an intercept their root mean squares, for each weight, (C·D,)."""
+        variance = self._sampler.variance
+        if not self.fit_intercept:
+            variance = variance + self._sampler.center**2
+        return np.tile(np.sqrt(variance), self.n_classes)
+
+    def dense_hessian(self, evaluation: Evaluation, *, share: float = 0.0) -> DenseHessian:
+        """The loss's Hessian as a matrix, at an evaluation that keeps its residuals; ``share`` as in `newton_model`."""
+        assert evaluation.residual is not None
+        model = self.loss.quadratic_at(evaluation.residual, self.engine.data.target, share)
+        assert model is not None
+        return dense_hessian(
+            self.engine.data, *model, fit_intercept=self.fit_intercept, shift_invariant=self.loss.shift_invariant
         )
 
     def hessian(self, evaluation: Evaluation) -> Hessian | None:

@@ -68,7 +68,7 @@ class GrowingRows:
         """The next stage from a point."""
         if state.stages:
             one_of, *rest = state.stages
-            part = Run(run.objective.on_rows(one_of), self.enough, None, exact=False)
+            part = Run(run.objective.on_rows(one_of), self.enough, run.max_time, exact=False, began=run.began)
             inner = self.method.start(part, point)
             run.count(part.passes / one_of)
             return GrowingState(replace(inner, share=state.inner.share), part, one_of, rest)

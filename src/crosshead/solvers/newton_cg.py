@@ -11,7 +11,6 @@ step. The share falls while unit steps are accepted, and rises when they are not
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -83,8 +82,11 @@ class NewtonCG:
             rows=round(ROWS_A_FEATURE * objective.n_features),
             seed=state.builds,
         )
-        counted = Counted(model, run.count)
-        direction = conjugate_gradients(counted, -here.gradient, self.forcing, self.most_products)
+        counted = Counted(model, run)
+        try:
+            direction = conjugate_gradients(counted, -here.gradient, self.forcing, self.most_products)
+        except OutOfTimeError:
+            return replace(state, evaluation=here)
         direction = objective.without_shift(direction)
         decrement = -float(direction @ here.gradient) / 2
         passes = run.passes
@@ -115,16 +117,22 @@ class NewtonCG:
         return replace(state, evaluation=here, stuck=True)
 
 
-class Counted:
-    """A matrix whose products are counted."""
+class OutOfTimeError(Exception):
+    """A run's time is used up within a step."""
 
-    def __init__(self, matrix: Curvature, count: Callable[[], None]) -> None:
-        self._matrix, self._count, self.products = matrix, count, 0
+
+class Counted:
+    """A matrix whose products count as passes of a run, and end with its time."""
+
+    def __init__(self, matrix: Curvature, run: Run) -> None:
+        self._matrix, self._run, self.products = matrix, run, 0
 
     def multiply(self, direction: Float) -> Float:
         """The product."""
+        if self._run.out_of_time:
+            raise OutOfTimeError
         self.products += 1
-        self._count()
+        self._run.count()
         return self._matrix.multiply(direction)
 
     def precondition(self, vector: Float) -> Float:

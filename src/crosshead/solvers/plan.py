@@ -11,7 +11,7 @@ from typing import Any
 
 from crosshead.objective.facts import Facts
 from crosshead.solvers.continuation import Carried, CarriedLBFGS, CarriedSparse
-from crosshead.solvers.costs import class_groups
+from crosshead.solvers.costs import class_groups, forms_hessian
 from crosshead.solvers.dual_ascent import DualAscent
 from crosshead.solvers.growing_rows import GrowingRows
 from crosshead.solvers.interior_point import InteriorPoint
@@ -23,6 +23,8 @@ from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 from crosshead.solvers.sparse_newton import SparseNewton
+from crosshead.solvers.split_interior_point import SplitInteriorPoint
+from crosshead.solvers.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ TABLE = (
         why="few rows are curved, so that a Hessian is formed quickly",
         fits=lambda facts: not facts.smooth,
         method=PathFollowing,
+    ),
+    Row(
+        when="smooth, L1, few parameters and rows",
+        methods="interior point with the loss's Hessian formed, then as in the next but one row",
+        why="a factorisation costs little, and the scale of the columns changes nothing",
+        fits=lambda facts: facts.l1 and forms_hessian(facts),
+        method=lambda: Stages((SplitInteriorPoint(), SparseNewton())),
     ),
     Row(
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",

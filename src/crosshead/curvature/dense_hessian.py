@@ -1,0 +1,109 @@
+"""The Hessian of the loss as a matrix of all parameters, for problems in which that is small.
+
+Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so that with x̃ᵢ = (xᵢ − x̄, 1)
+
+    ∇²L = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ,
+
+one product of N·D² for every pair of classes. The bias is seen from the mean feature x̄, b′ = b + W x̄, so that columns
+with a large mean cost no digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy import linalg
+
+from crosshead.engines.data import TrainingData
+from crosshead.losses.protocol import Array, Float, QuadraticLoss
+
+RIDGES = (1e-15, 1e-13, 1e-11, 1e-9, 1e-6)  # of the scaled matrix's diagonal, tried in turn
+
+
+@final
+@dataclass(frozen=True)
+class DenseHessian:
+    """∇²L on (W, b′), W row by row and then b′, as ``matrix`` (P, P); ``center`` is x̄, zeros without an intercept."""
+
+    matrix: Float
+    center: Float
+    n_classes: int
+    fit_intercept: bool
+    shift_invariant: bool
+
+    def multiply(self, direction: Float) -> Float:
+        """∇²L v for a flat (W, b)."""
+        split = self.n_classes * len(self.center)
+        weight, bias = direction[:split].reshape(self.n_classes, -1), direction[split:]
+        product = self.matrix @ np.concatenate([weight.ravel(), bias + weight @ self.center])
+        moved = product[:split].reshape(self.n_classes, -1) + np.outer(product[split:], self.center)
+        return np.concatenate([moved.ravel(), product[split:]])
+
+    def solve(self, diagonal: Float, right: Float) -> Float | None:
+        """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids."""
+        split = self.n_classes * len(self.center)
+        used = len(self.matrix) if self.fit_intercept else split
+        matrix = self.matrix[:used, :used].copy()
+        own = np.einsum("ii->i", matrix)  # a view
+        own[:split] += diagonal
+        weight, bias = right[:split].reshape(self.n_classes, -1), right[split:]
+        if self.fit_intercept:
+            if self.shift_invariant:  # its null vector; any curvature along it will do
+                matrix[split:, split:] += float(own[split:].mean()) / self.n_classes
+            floor = float(own[split:].max(initial=0.0))
+            own[split:] = np.maximum(own[split:], RIDGES[0] * floor if floor > 0 else 1.0)
+            weight = weight - np.outer(bias, self.center)
+        scale = 1.0 / np.sqrt(own)
+        matrix *= scale
+        matrix *= scale[:, None]
+        vector = np.concatenate([weight.ravel(), bias])[:used] * scale
+        for ridge in RIDGES:
+            own[:] = 1 + ridge
+            try:
+                factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
+            except linalg.LinAlgError:
+                continue
+            step = linalg.cho_solve(factor, vector, check_finite=False) * scale
+            moved = step[:split].reshape(self.n_classes, -1)
+            shift = np.zeros(self.n_classes)
+            if self.fit_intercept:
+                shift = step[split:] - moved @ self.center
+                shift -= shift.mean() if self.shift_invariant else 0.0
+            return np.concatenate([moved.ravel(), shift])
+        return None
+
+
+def dense_hessian(
+    data: TrainingData,
+    quadratic: QuadraticLoss,
+    coefficients: Array,
+    *,
+    fit_intercept: bool,
+    shift_invariant: bool,
+) -> DenseHessian:
+    """The Hessian at second-order ``coefficients`` (N, C) of the rows."""
+    classes, columns = data.n_classes, data.n_features
+    features = data.features if isinstance(data.features, np.ndarray) else np.asarray(data.features[:].todense())
+    share = data.weights / data.total_weight
+    X = features.astype(np.float64)
+    center = share @ X if fit_intercept else np.zeros(columns)
+    X -= center
+    split = classes * columns
+    matrix = np.zeros((classes * (columns + 1),) * 2)
+    inner = matrix[:split, :split].reshape(classes, columns, classes, columns)
+    across = matrix[:split, split:].reshape(classes, columns, classes)
+    biases = matrix[split:, split:]
+    for first, second, strength in quadratic.bonds(np.asarray(coefficients, dtype=np.float64)):
+        weight = strength * share
+        gram, sums, total = (X * weight[:, None]).T @ X, weight @ X, float(weight.sum())
+        ends = [(first, first, 1.0)]
+        if second is not None:
+            ends += [(second, second, 1.0), (first, second, -1.0), (second, first, -1.0)]
+        for a, b, sign in ends:
+            inner[a, :, b, :] += sign * gram
+            across[a, :, b] += sign * sums
+            biases[a, b] += sign * total
+    matrix[split:, :split] = matrix[:split, split:].T
+    return DenseHessian(matrix, center, classes, fit_intercept, shift_invariant)
