@@ -15,7 +15,6 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers.continuation import Carried, CarriedLBFGS, CarriedSparse
 from crosshead.solvers.dual_ascent import DualAscent
-from crosshead.solvers.growing_rows import GrowingRows
 from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.newton import Newton
 from crosshead.solvers.penalty_path import GuardedLBFGS
@@ -24,7 +23,6 @@ from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 from crosshead.solvers.sparse_newton import SparseNewton
-from crosshead.solvers.stages import Stages
 
 
 def facts_of(
@@ -49,12 +47,11 @@ SMALL, TALL, WIDE = (60, 5, 3), (600, 60, 8), (40, 90, 3)
         (Smoothing, "hinge", (600, 1200, 8), {"l1_ratio": 0.5}),
         (DualAscent, "hinge", TALL, {}),
         (PathFollowing, "crammer_singer", SMALL, {}),
-        (Stages, "squared_hinge", SMALL, {"l1_ratio": 1.0}),
         (ProximalNewton, "softmax", (400, 900, 3), {"l1_ratio": 1.0}),
         (SparseNewton, "squared_hinge", (900, 200, 8), {"l1_ratio": 1.0}),
         (Newton, "binary", SMALL, {}),
         (SmoothAscent, "softmax", TALL, {"csr": True}),
-        (GrowingRows, "softmax", TALL, {}),
+        (GuardedLBFGS, "softmax", TALL, {}),
         (GuardedLBFGS, "softmax", TALL, {"alpha": 0.0}),
     ],
 )

@@ -16,11 +16,12 @@ from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Result, minimise
-from crosshead.solvers.continuation import Carried, next_method
+from crosshead.solvers.continuation import Carried
 from crosshead.solvers.dual_ascent import DualAscent
 from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.newton import Newton
+from crosshead.solvers.plan import choose
 from crosshead.solvers.smooth_ascent import SmoothAscent
 
 SMOOTH = [name for name in LOSSES if get_loss(name).smooth]
@@ -179,7 +180,7 @@ def test_it_is_taken_for_sparse_rows_with_an_l2_penalty() -> None:
     assert not Objective(make_engine("auto", data), get_loss("softmax"), ElasticNet(0.1, 0.5)).dual.ascends
     dense = TrainingData(data.features.toarray(), data.target, CLASSES)
     assert not objective_of(dense, "softmax", 0.1).dual.ascends
-    assert isinstance(next_method(objective_of(data, "softmax", 0.1), Carried(), 0.1, 0.1), SmoothAscent)
+    assert isinstance(choose(objective_of(data, "softmax", 0.1).facts, Carried()), SmoothAscent)
     result = minimise(objective_of(data, "softmax", 1 / 6000), np.zeros(CLASSES * 301), tol=1e-4)
     assert result.status == "converged"
     assert result.passes <= 10

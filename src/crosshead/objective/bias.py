@@ -85,7 +85,8 @@ def _summed(loss: Loss, data: TrainingData, weight: Float, bias: Float) -> Float
     for first in range(0, data.n_rows, rows):
         block = data.block(first, first + rows)
         share = block.weights / data.total_weight
-        scores = np.asarray(block.features @ single) + bias.astype(single.dtype)
+        with np.errstate(invalid="ignore"):  # some BLAS kernels say so of numbers past the end of a short row
+            scores = np.asarray(block.features @ single) + bias.astype(single.dtype)
         matrix += loss.curvature(scores, block.target, share).classes
     count = min(data.n_rows, LEAST_ROWS)
     for first in range(0, count, rows):

@@ -15,7 +15,6 @@ ROWS_A_FEATURE = 2.0  # that a block is summed over
 BLOCK_BYTES, BLOCK_SHARE = 1 << 25, 0.25  # that blocks may hold: so many, or such a share of X
 KEPT_SCORES, SCORES_SHARE = 1 << 22, 1 / 16  # numbers for each score: so many, or so many for each feature
 STAGES, STAGE_ROWS = (64, 16, 4), 4  # one row of so many is enough for a start, where that leaves so many a feature
-HESSIAN_WORK = 4e8  # operations of a Hessian that costs little
 STAGE_WORK = 1e8  # operations of a pass below which all rows cost next to nothing
 
 
@@ -43,13 +42,6 @@ def class_groups(facts: Facts) -> int:
 def build_passes(facts: Facts, groups: int) -> float:
     """What building blocks costs, in passes."""
     return groups * block_operations(facts) / pass_operations(facts)
-
-
-def forms_hessian(facts: Facts) -> bool:
-    """Whether the Hessian of all parameters is formed and factorised in some milliseconds."""
-    columns, classes = float(facts.n_features + 1), float(facts.n_classes)
-    formed = classes**2 / 2 * facts.n_rows * columns**2
-    return formed + (classes * columns) ** 3 / 3 <= HESSIAN_WORK
 
 
 def keeps_residuals(facts: Facts) -> bool:

@@ -11,9 +11,7 @@ from typing import Any
 
 from crosshead.objective.facts import Facts
 from crosshead.solvers.continuation import Carried, CarriedLBFGS, CarriedSparse
-from crosshead.solvers.costs import class_groups, forms_hessian
 from crosshead.solvers.dual_ascent import DualAscent
-from crosshead.solvers.growing_rows import GrowingRows
 from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.loop import Method
 from crosshead.solvers.newton import Newton
@@ -23,8 +21,6 @@ from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 from crosshead.solvers.sparse_newton import SparseNewton
-from crosshead.solvers.split_interior_point import SplitInteriorPoint
-from crosshead.solvers.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -73,13 +69,6 @@ TABLE = (
         method=PathFollowing,
     ),
     Row(
-        when="smooth, L1, few parameters and rows",
-        methods="interior point with the loss's Hessian formed, then as in the next but one row",
-        why="a factorisation costs little, and the scale of the columns changes nothing",
-        fits=lambda facts: facts.l1 and forms_hessian(facts),
-        method=lambda: Stages((SplitInteriorPoint(), SparseNewton())),
-    ),
-    Row(
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",
         methods="proximal Newton over a working set",
         why="nothing is formed for features that stay at zero",
@@ -108,14 +97,6 @@ TABLE = (
         fits=lambda facts: facts.ascends,
         method=lambda: SmoothAscent(GuardedLBFGS()),
         next_method=lambda carried: SmoothAscent(CarriedLBFGS(carried)),
-    ),
-    Row(
-        when="smooth, L2, dense features of which blocks may be formed",
-        methods="Newton by conjugate gradients, over some rows and then over all",
-        why="few passes, each with a bound near F",
-        fits=lambda facts: facts.l2 and class_groups(facts) > 0,
-        method=GrowingRows,
-        next_method=CarriedLBFGS,
     ),
     Row(
         when="smooth",
