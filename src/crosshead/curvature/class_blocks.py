@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from scipy.cluster import hierarchy
 
 from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.data import TrainingData
@@ -180,6 +179,8 @@ def _grouped(data: TrainingData, own: Array, groups: int) -> list[Array]:
         return [np.array([c]) for c in range(classes)]
     if groups <= 1 or classes > MOST_COMPARED:
         return [np.arange(classes)]
+    from scipy.cluster import hierarchy  # takes some megabytes, which most fits do without
+
     sums: Any = np.zeros((classes, data.n_features))
     step = data.rows_in(BLOCK_BYTES)
     for first in range(0, data.n_rows, step):

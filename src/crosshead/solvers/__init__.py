@@ -30,10 +30,16 @@ def minimise(
     something true; ``after`` is a result that this run takes further; ``carried`` is what the fits of a path leave for
     each other.
     """
-    method = choose(objective.facts, carried)
     # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
     # processors, and make the result depend on their number.
     with one_blas_thread(), fit_memory():
         return minimise_with(
-            method, objective, start, tol=tol, max_iter=max_iter, max_time=max_time, callback=callback, after=after
+            choose(objective.facts, carried),
+            objective,
+            start,
+            tol=tol,
+            max_iter=max_iter,
+            max_time=max_time,
+            callback=callback,
+            after=after,
         )
