@@ -116,6 +116,15 @@ def test_rare_classes_and_weights_forbid_few_rows(monkeypatch: pytest.MonkeyPatc
     assert row_stages(objective_of(X[:, :8], y, get_loss("softmax"), 1e-3, sample_weight=weight).facts) == []
 
 
+@pytest.mark.parametrize("loss", [get_loss("softmax"), get_loss("hinge")], ids=repr)
+def test_facts_of_some_of_the_rows(loss: Any) -> None:
+    X, y = digits()
+    part = objective_of(X, y, loss, 1e-3).on_rows(4)
+    assert part.facts.n_rows == 450
+    assert not part.facts.ascends
+    assert part.alpha == pytest.approx(1e-3 * len(y) / 450)
+
+
 @pytest.mark.parametrize("classes", [12, 40])
 def test_classes_that_share_a_block(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)

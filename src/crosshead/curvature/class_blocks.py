@@ -24,11 +24,11 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.curvature.inverses import Inverse
 from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
-from crosshead.objective.inverses import Inverse
 
 UNIFORM = 0.1  # of the chances to be drawn, whatever the curvature
 ALIKE_SIZES = 16.0  # of the largest s_c of a group to the smallest: further apart α would count too differently

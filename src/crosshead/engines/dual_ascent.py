@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, DualPoint, Float, Loss
 
@@ -107,7 +108,7 @@ class Ascent:
     @staticmethod
     def fits(data: TrainingData) -> bool:
         """Whether `of` can make one."""
-        if data.n_rows * data.n_classes > MOST_RESIDUALS:
+        if data.n_rows * data.n_classes > MOST_RESIDUALS or isinstance(data.features, ChosenRows):
             return False
         X = data.features
         return data.sparse or bool(X.strides[1] == X.itemsize or data.n_features <= 1)

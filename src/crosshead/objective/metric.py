@@ -20,12 +20,12 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.curvature.inverses import LEAST_DENOMINATOR, Inverse, inverses
 from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float
 from crosshead.objective.column_means import column_sums, squares
 from crosshead.objective.eigenvectors import eigenvectors
-from crosshead.objective.inverses import LEAST_DENOMINATOR, Inverse, inverses
 
 DENSE_FEATURES = 2048
 DENSE_CLASSES = 256

@@ -145,7 +145,6 @@ class Objective:
             wide=self.wide,
             smooth=self.smooth,
             l1=l1,
-            l2=self.penalty.l2_weight > 0,
             effective_rows=float(weight.sum()) ** 2 / squares,
             rarest_class=float(share[share > 0].min(initial=1.0)) * data.n_rows,
             ascends=self.dual.ascends,
@@ -390,10 +389,10 @@ class Objective:
             variance = variance + self._sampler.center**2
         return np.tile(np.sqrt(variance), self.n_classes)
 
-    def dense_hessian(self, evaluation: Evaluation, *, share: float = 0.0) -> DenseHessian:
-        """The loss's Hessian as a matrix, at an evaluation that keeps its residuals; ``share`` as in `newton_model`."""
+    def dense_hessian(self, evaluation: Evaluation) -> DenseHessian:
+        """The loss's Hessian as a matrix, at an evaluation that keeps its residuals."""
         assert evaluation.residual is not None
-        model = self.loss.quadratic_at(evaluation.residual, self.engine.data.target, share)
+        model = self.loss.quadratic_at(evaluation.residual, self.engine.data.target, 0.0)
         assert model is not None
         return dense_hessian(
             self.engine.data, *model, fit_intercept=self.fit_intercept, shift_invariant=self.loss.shift_invariant

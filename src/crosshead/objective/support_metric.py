@@ -19,9 +19,9 @@ from typing import final
 
 import numpy as np
 
+from crosshead.curvature.inverses import Inverse
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
-from crosshead.objective.inverses import Inverse
 from crosshead.objective.metric import KroneckerMetric
 
 MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 23

@@ -80,7 +80,7 @@ class Objective(Protocol):
     def n_weights(self) -> int: ...  # noqa: D102
     @property
     def feature_sizes(self) -> Float: ...  # noqa: D102
-    def dense_hessian(self, evaluation: Any, *, share: float = 0.0) -> Any: ...  # noqa: D102
+    def dense_hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
     def on_rows(self, one_of: int) -> Objective: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
