@@ -82,14 +82,14 @@ def _curvature(engine: Engine, loss: Loss, scores: Array, shift: Float, free: Ar
         return lambda gradient: np.where(free, gradient / np.maximum(diagonal, floor), 0.0)
     matrix = matrix[np.ix_(free, free)]
     largest = float(np.diag(matrix).max(initial=0.0))
-    matrix = matrix + RIDGE * (largest if largest > 0 else 1.0) * np.eye(len(matrix))
+    floor = RIDGE * (largest if largest > 0 else 1.0)
+    matrix = matrix + floor * np.eye(len(matrix))
     if loss.shift_invariant:  # its null vector; any curvature along it will do
         matrix = matrix + float(np.trace(matrix)) / max(1, len(matrix)) ** 2
     try:
         factor = linalg.cho_factor(matrix, check_finite=False)
     except linalg.LinAlgError:
-        diagonal = np.diag(matrix)
-        factor = (np.diag(np.sqrt(diagonal)), False)
+        factor = (np.diag(np.sqrt(np.maximum(np.diag(matrix), floor))), False)  # rounding may have left less than zero
 
     def solved(gradient: Float) -> Float:
         step = np.zeros_like(gradient)
