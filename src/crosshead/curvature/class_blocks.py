@@ -202,6 +202,3 @@ def _of_alike_size(size: Float) -> list[Array]:
         else:
             parts.append([int(index)])
     return [np.array(part) for part in parts]
-
-
-__all__ = ["ClassBlocks", "build_blocks"]
