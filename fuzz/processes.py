@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from fuzz import edits as editing
 from fuzz import seeds, targets
@@ -103,13 +104,30 @@ def _limit() -> None:
 
 def _wait(process: int) -> tuple[int | None, int]:
     """Exit status, None where the time is up, and the peak of resident memory in bytes."""
-    until = time.monotonic() + SECONDS
+    until, peak = time.monotonic() + SECONDS, 0
     while True:
-        found, status, usage = os.wait4(process, os.WNOHANG)
+        found, status = os.waitpid(process, os.WNOHANG)
         if found:
-            return status, usage.ru_maxrss << 10
+            return status, peak
+        # ru_maxrss would count this process's own memory, of which the child was a copy before it became a command.
+        peak = max(peak, _peak_of(process))
         if time.monotonic() > until:
             os.kill(process, 9)
-            _, _, usage = os.wait4(process, 0)
-            return None, usage.ru_maxrss << 10
-        time.sleep(0.01)
+            os.waitpid(process, 0)
+            return None, peak
+        time.sleep(0.005)
+
+
+def _peak_of(process: int) -> int:
+    """A running process's VmHWM in bytes, 0 before it runs its command and once it has ended."""
+    try:
+        if _command_of(process) == _command_of(os.getpid()):
+            return 0
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _command_of(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
