@@ -221,34 +221,25 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   return {result.loss, result.surrogate, result.dual};
 }
 
-std::tuple<double, double, double> evaluate_scores(
-    const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
-    std::optional<SoftTarget> soft_target, std::optional<Vector> sample_weight, GivenScores scores, Vector bias,
-    const std::string& loss, double margin, double smoothing, double label_smoothing, int threads,
-    std::optional<OutMatrix> weight_gradient, OutVector bias_gradient, std::optional<OutScores> residuals) {
+std::tuple<double, double, double> sum_scores(const std::string& isa, const FeatureHandle& features,
+                                              std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
+                                              std::optional<Vector> sample_weight, GivenScores scores, Vector bias,
+                                              const std::string& loss, double margin, double smoothing,
+                                              double label_smoothing, int threads, OutVector bias_gradient) {
   const std::size_t rows = static_cast<std::size_t>(features.view.rows), classes = bias.shape(0);
   require(!features.view.brief, "scores are for float features");
   require(scores.shape(0) == rows && scores.shape(1) == classes, "the scores' array has another shape");
   require_threads(threads);
-  require_aligned(scores, bias, weight_gradient, bias_gradient, residuals);
-  require(!residuals || (residuals->shape(0) == rows && residuals->shape(1) == classes &&
-                         residuals->dtype() == scores.dtype()),
-          "the residuals' array has another shape or type than the scores'");
-  require(!weight_gradient || (weight_gradient->shape(0) == classes &&
-                               static_cast<std::int64_t>(weight_gradient->shape(1)) == features.view.columns),
-          "gradients have another shape than the weights");
+  require_aligned(scores, bias, bias_gradient);
   require(bias_gradient.shape(0) == classes, "gradients have another shape than the weights");
   PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss,
                             {margin, smoothing, label_smoothing});
   task.compute = element_of(scores.dtype());
   task.scores = scores.data();
-  task.gradient = weight_gradient.has_value();
-  task.residuals = residuals ? residuals->data() : nullptr;
   const Kernels& kernels = kernels_of(isa);
   const nb::gil_scoped_release release;
   const crosshead::PassResult result =
-      crosshead::run_pass(kernels, task, nullptr, bias.data(), threads,
-                          weight_gradient ? weight_gradient->data() : nullptr, bias_gradient.data());
+      crosshead::run_pass(kernels, task, nullptr, bias.data(), threads, nullptr, bias_gradient.data());
   return {result.loss, result.surrogate, result.dual};
 }
 
@@ -313,10 +304,10 @@ NB_MODULE(_native, module) {
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
              nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
              nb::arg("double_precision"), nb::arg("threads"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
-  module.def("evaluate_scores", &evaluate_scores, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
+  module.def("sum_scores", &sum_scores, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("scores"), nb::arg("bias"),
              nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("threads"),
-             nb::arg("weight_gradient").none(), nb::arg("bias_gradient"), nb::arg("residuals").none());
+             nb::arg("bias_gradient"));
   module.def("scores", &scores);
   module.def("gram", &gram, nb::arg("isa"), nb::arg("features"), nb::arg("sample_weight").none(),
              nb::arg("double_precision"), nb::arg("threads"), nb::arg("out"));

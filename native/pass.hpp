@@ -142,19 +142,6 @@ inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::
   return {rows.label, soft};
 }
 
-// Residuals of a tile, to the rows of all residuals.
-template <class T>
-inline void keep_residuals(const PassTask& task, std::int64_t first, std::int64_t last, const T* tile) {
-  const std::int64_t classes = task.classes, count = last - first < kLanes ? last - first : kLanes;
-  T* rows = static_cast<T*>(task.residuals) + first * classes;
-  if (count == kLanes) {
-    tile_to_rows(tile, classes, rows, classes);
-    return;
-  }
-  for (std::int64_t i = 0; i < count; ++i)
-    for (std::int64_t c = 0; c < classes; ++c) rows[i * classes + c] = tile[c * kLanes + i];
-}
-
 // Scores of one tile become weighted residuals; the sums grow.
 template <class T, class Epilogue>
 inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch,
@@ -162,7 +149,6 @@ inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t l
   TileRows<T> rows;
   const TileTarget<T> target = tile_target(task, first, last, rows, scratch.soft);
   const TileSums<T> tile = Epilogue::run(z, task.classes, target, task.parameters);
-  if (task.residuals != nullptr) keep_residuals(task, first, last, z);
   const bool weighted = task.sample_weight != nullptr || last - first < kLanes;
   const Lane<T> weight = load(rows.weight);
   for (std::int64_t c = 0; c < task.classes; ++c) {
@@ -204,24 +190,21 @@ inline void dense_scores(const PassTask& task, const Block<T>& block, const Scra
     rows_to_tile(scratch.z_rows + r * padded, padded, task.classes, scratch.z_tiles + r * task.classes);
 }
 
-// Given scores of rows [first, last) and the bias, in tiles; past the end the tile holds the bias alone.
+// Given scores of rows [first, last), at most a tile of them, and the bias; past the end it holds the bias alone.
 template <class T>
-inline void given_scores(const PassTask& task, std::int64_t first, std::int64_t last, T* tiles) {
-  const T* scores = static_cast<const T*>(task.scores);
-  const std::int64_t classes = task.classes;
-  for (std::int64_t start = first; start < last; start += kLanes, tiles += classes * kLanes) {
-    const std::int64_t count = last - start < kLanes ? last - start : kLanes;
-    if (count == kLanes) {
-      rows_to_tile(scores + start * classes, classes, classes, tiles);
-    } else {
-      for (std::int64_t c = 0; c < classes; ++c)
-        for (std::int64_t i = 0; i < kLanes; ++i)
-          tiles[c * kLanes + i] = i < count ? scores[(start + i) * classes + c] : static_cast<T>(0);
-    }
-    for (std::int64_t c = 0; c < classes; ++c) {
-      T* lane = tiles + c * kLanes;
-      store(lane, load(lane) + fill<T>(static_cast<T>(task.packed.bias[c])));
-    }
+inline void given_scores(const PassTask& task, std::int64_t first, std::int64_t last, T* tile) {
+  const std::int64_t classes = task.classes, count = last - first;
+  const T* scores = static_cast<const T*>(task.scores) + first * classes;
+  if (count == kLanes) {
+    rows_to_tile(scores, classes, classes, tile);
+  } else {
+    for (std::int64_t c = 0; c < classes; ++c)
+      for (std::int64_t i = 0; i < kLanes; ++i)
+        tile[c * kLanes + i] = i < count ? scores[i * classes + c] : static_cast<T>(0);
+  }
+  for (std::int64_t c = 0; c < classes; ++c) {
+    T* lane = tile + c * kLanes;
+    store(lane, load(lane) + fill<T>(static_cast<T>(task.packed.bias[c])));
   }
 }
 
@@ -243,10 +226,7 @@ void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, co
   for (std::int64_t start = first; start < last; start += step) {
     const std::int64_t end = start + step < last ? start + step : last;
     const Block<T> block = dense_block<T>(task.features, start, end, scratch.x);
-    if (task.scores != nullptr)
-      given_scores(task, start, end, scratch.z_tiles);
-    else
-      dense_scores(task, block, scratch);
+    dense_scores(task, block, scratch);
     for (std::int64_t r = 0; r < block.rows; r += kLanes)
       finish_tile(task, start + r, end, scratch.z_tiles + r * task.classes, scratch, sums, epilogue);
     gradient_block(scratch.z_tiles, task.classes, block.x, block.stride, block.rows, task.features.columns,
@@ -307,14 +287,10 @@ void sparse_chunk(const PassTask& task, std::int64_t first, std::int64_t last, c
   const T* packed = static_cast<const T*>(task.packed.weight);
   for (std::int64_t start = first; start < last; start += kLanes) {
     const std::int64_t count = last - start < kLanes ? last - start : kLanes;
-    if (task.scores != nullptr) {
-      given_scores(task, start, start + count, scratch.z_tiles);
-    } else {
-      for (std::int64_t k = 0; k < kLanes * padded; ++k) scratch.z_rows[k] = static_cast<T>(0);
-      for (std::int64_t i = 0; i < count; ++i)
-        sparse_scores(csr, start + i, packed, task.features.columns, padded, scratch.z_rows + i * padded);
-      rows_to_tile(scratch.z_rows, padded, task.classes, scratch.z_tiles);
-    }
+    for (std::int64_t k = 0; k < kLanes * padded; ++k) scratch.z_rows[k] = static_cast<T>(0);
+    for (std::int64_t i = 0; i < count; ++i)
+      sparse_scores(csr, start + i, packed, task.features.columns, padded, scratch.z_rows + i * padded);
+    rows_to_tile(scratch.z_rows, padded, task.classes, scratch.z_tiles);
     finish_tile(task, start, last, scratch.z_tiles, scratch, sums, epilogue);
     tile_to_rows(scratch.z_tiles, task.classes, scratch.z_rows, padded);
     for (std::int64_t i = 0; i < count; ++i) {
@@ -342,7 +318,7 @@ void pass_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, 
   const Scratch<T> scratch(task, memory);
   for (std::int64_t k = 0; k < task.classes * kLanes; ++k) scratch.bias_lanes[k] = static_cast<T>(0);
   visit_epilogue<T>(task.loss, [&](auto epilogue) {
-    if (!task.gradient) {
+    if (task.scores != nullptr) {
       sums_chunk<T>(task, first, last, scratch, sums, epilogue);
       return;
     }

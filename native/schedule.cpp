@@ -141,19 +141,20 @@ PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight,
   const BufferSizes sizes = kernels.pass_sizes(task);
   const std::int64_t rows = task.features.rows, classes = task.classes;
   task.packed.bias = bias;
+  const bool gradient = task.scores == nullptr;
   Memory packed;
-  if (task.scores == nullptr) {
+  if (gradient) {
     packed = allocate(sizes.packed_weight, task.compute, false);
     kernels.pack_weight(task, weight, packed.get());
     task.packed.weight = packed.get();
+    std::memset(weight_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes * task.features.columns));
   }
-  if (task.gradient) std::memset(weight_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes * task.features.columns));
   std::memset(bias_gradient, 0, sizeof(double) * static_cast<std::size_t>(classes));
 
   const std::int64_t step = chunk_rows(task), chunks = (rows + step - 1) / step;
-  const double row_work = task.gradient ? multiplications_per_row(task) : kLossWork * static_cast<double>(classes);
+  const double row_work = gradient ? multiplications_per_row(task) : kLossWork * static_cast<double>(classes);
   const int used = useful_threads(row_work * static_cast<double>(rows), chunks, threads);
-  const std::int64_t gradient_size = task.gradient ? sizes.gradient : 0;
+  const std::int64_t gradient_size = gradient ? sizes.gradient : 0;
   struct Slot {
     Memory gradient;
     std::vector<double> bias_gradient;
@@ -174,7 +175,7 @@ PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight,
     result.surrogate += slot.sums.surrogate;
     result.dual += slot.sums.dual;
     for (std::int64_t c = 0; c < classes; ++c) bias_gradient[c] += slot.sums.bias_gradient[c];
-    if (task.gradient) kernels.commit_gradient(task, slot.sums.gradient, weight_gradient);
+    if (gradient) kernels.commit_gradient(task, slot.sums.gradient, weight_gradient);
   };
   run_on_threads(used, [&](int thread) {
     int index = 0;

@@ -15,7 +15,7 @@ struct PassResult {
 const Kernels* find_kernels(const char* name);
 
 // weight (classes, columns), bias (classes,) -> sums, weight_gradient (classes, columns), bias_gradient (classes,).
-// Where task.scores are given weight may be null, and without task.gradient weight_gradient.
+// Where task.scores are given, weight and weight_gradient may be null.
 PassResult run_pass(const Kernels& kernels, PassTask task, const double* weight, const double* bias, int threads,
                     double* weight_gradient, double* bias_gradient);
 

@@ -43,8 +43,7 @@ struct PackedWeight {
 };
 
 // One pass: what is read. What is written goes to a Worker and from there, in the order of the chunks, to the result.
-// With `scores` given, W is not multiplied: z = scores + b. Without `gradient` only sums over rows are computed. The rows'
-// residuals, before their weights, go to `residuals` where that is given.
+// With `scores` given no features are read: z = scores + b, and only sums over rows are computed, no gradient of W.
 struct PassTask {
   Features features;
   std::int64_t classes = 0;
@@ -56,8 +55,6 @@ struct PassTask {
   LossParameters parameters;
   Element compute = Element::float64;
   const void* scores = nullptr;  // (rows, classes) in the type `compute`, or null
-  void* residuals = nullptr;     // (rows, classes) likewise, or null
-  bool gradient = true;
   PackedWeight packed;
 };
 

@@ -32,7 +32,7 @@ def evaluate(
     weight_gradient: Float,
     bias_gradient: Float,
 ) -> tuple[float, float, float]: ...
-def evaluate_scores(
+def sum_scores(
     *,
     isa: str,
     features: Features,
@@ -46,9 +46,7 @@ def evaluate_scores(
     smoothing: float,
     label_smoothing: float,
     threads: int,
-    weight_gradient: Float | None,
     bias_gradient: Float,
-    residuals: Array | None,
 ) -> tuple[float, float, float]: ...
 def scores(
     isa: str, features: Features, first: int, last: int, weight: Float, bias: Float, threads: int, out: Array

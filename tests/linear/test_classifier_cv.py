@@ -167,6 +167,73 @@ def test_time_is_for_all_fits_together(digits):
     assert np.isfinite(model.scores_).all()
 
 
+def test_an_alpha_without_certificates_is_not_chosen(digits):
+    """The smallest alpha fits best here, but its fits are ended after few iterations."""
+    X, y = digits
+
+    def stop(progress):
+        return False
+
+    with pytest.warns(ConvergenceWarning, match=r"1 of 3 alphas have fits that are not certified \(alpha 1e-08: all rows"):
+        model = LinearClassifierCV(
+            alphas=[1e-1, 1e-2, 1e-8], cv=3, max_iter=25, scoring="accuracy", tol=1e-6, callback=stop
+        ).fit(X, y)
+    statuses = np.array([model.path_.status, *(fold.status for fold in model.folds_)])
+    assert (statuses[:, :2] == "converged").all()
+    assert "max_iter" in statuses[:, 2]
+    assert model.alpha_ == 1e-2
+    assert model.status_ == "converged"
+
+
+def test_where_no_alpha_has_a_certificate_the_scores_decide(digits):
+    X, y = digits
+    with pytest.warns(ConvergenceWarning, match="alpha is chosen by scores of fits that ended early"):
+        model = LinearClassifierCV(alphas=[1e-3, 1e-8], cv=3, max_iter=1, tol=1e-9).fit(X, y)
+    assert model.alpha_ in (1e-3, 1e-8)
+
+
+def test_each_path_has_its_share_of_the_time(digits, monkeypatch):
+    """By a clock that each iteration of a fit takes further by a second."""
+    X, y = digits
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def second(progress):
+        clock[0] += 1.0
+
+    with pytest.warns(ConvergenceWarning):
+        model = LinearClassifierCV(
+            alphas=[1e-1, 1e-4, 1e-8], cv=3, max_time=40.0, tol=1e-9, callback=second, n_threads=1
+        ).fit(X, y)
+    paths = [model.path_.status, *(fold.status for fold in model.folds_)]
+    assert all(status[0] == "converged" for status in paths)
+    assert any("max_time" in status for status in paths)
+    assert clock[0] <= 40.0 + 2 * len(paths) * 3
+
+
+def test_a_class_that_weighs_nothing_is_left_out():
+    X, y = load_iris(return_X_y=True)
+    kept = y != 1
+    folds = [(np.arange(150) % 3 != k, np.arange(150) % 3 == k) for k in range(3)]
+    splits = [(np.flatnonzero(train), np.flatnonzero(test)) for train, test in folds]
+    model = LinearClassifierCV(alphas=ALPHAS, cv=splits, class_weight={1: 0}, tol=1e-9).fit(X, y)
+    renumbered = np.cumsum(kept) - 1
+    fewer = [(renumbered[train[kept[train]]], renumbered[test[kept[test]]]) for train, test in splits]
+    truth = LinearClassifierCV(alphas=ALPHAS, cv=fewer, tol=1e-9).fit(X[kept], y[kept])
+    np.testing.assert_array_equal(model.classes_, [0, 2])
+    np.testing.assert_allclose(model.scores_, truth.scores_, rtol=1e-6)
+    np.testing.assert_allclose(model.coef_, truth.coef_, rtol=1e-4, atol=1e-6)
+
+
+def test_groups_stay_together():
+    X, y = load_iris(return_X_y=True)
+    groups = np.arange(150) // 3 % 10
+    splits = list(GroupKFold(3).split(X, y, groups))
+    given = LinearClassifierCV(alphas=ALPHAS, cv=GroupKFold(3)).fit(X, y, groups=groups)
+    truth = LinearClassifierCV(alphas=ALPHAS, cv=splits).fit(X, y)
+    np.testing.assert_array_equal(given.scores_, truth.scores_)
+
+
 def test_ctrl_c_chooses_nothing(digits):
     def interrupt(progress):
         if progress.iteration == 2:

@@ -286,3 +286,46 @@ def test_rows_are_read_where_they_lie(engine: str, dtype: Any) -> None:
             objective.dual.ascend(ascent, 4)
             found.append(ascent.residual)
         np.testing.assert_allclose(*found, atol=1e-5 if dtype is np.float32 else 1e-12)
+
+
+@native
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("layout", ["columns", "every other row", "every other column"])
+def test_the_memory_order_of_the_features_does_not_change_the_method(name: str, layout: str) -> None:
+    """A row is visited alone, so that features whose rows do not lie together are copied once."""
+    data = rows(600)
+    X = data.features
+    if layout == "columns":
+        stored = np.asfortranarray(X)
+    elif layout == "every other row":
+        stored = np.repeat(X, 2, axis=0)[::2]
+    else:
+        stored = np.repeat(X, 2, axis=1)[:, ::2]
+    other = TrainingData(stored, data.target, CLASSES, data.sample_weight)
+    mine, theirs = (minimise_of(objective_of(one, name, 0.01)) for one in (data, other))
+    assert objective_of(other, name, 0.01).facts.ascends
+    assert mine.passes == theirs.passes
+    np.testing.assert_allclose(theirs.point, mine.point, atol=1e-9)
+
+
+def minimise_of(objective: Objective, start: Any = None, tol: float = 1e-4) -> Result:
+    return minimise(objective, np.zeros(objective.size) if start is None else start, tol=tol)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", KINKED)
+def test_a_start_that_is_given_shortens_the_fit(name: str, engine: str) -> None:
+    """From the optimum beside a penalty that is a little stronger, and from the very optimum."""
+    data = rows(600)
+    before = ascend_to(objective_of(data, name, 0.012, engine=engine), 1e-6, max_iter=400)
+    objective = objective_of(data, name, 0.01, engine=engine)
+    cold = ascend_to(objective, 1e-4)
+
+    def from_(point: Any) -> Result:
+        return minimise_with(DualAscent(), objective, point, tol=1e-4, max_iter=100)
+
+    warm = from_(before.point)
+    again = from_(ascend_to(objective, 1e-6, max_iter=400).point)
+    assert cold.status == warm.status == again.status == "converged"
+    assert warm.passes < cold.passes
+    assert again.passes < cold.passes

@@ -22,11 +22,11 @@ from crosshead.solvers.initial_curvature import (
 )
 
 
-def walk(renewal: Renewal, iterations: int, evaluations: int) -> list[int]:
+def walk(renewal: Renewal, iterations: int, evaluations: int, interval: float | None = None) -> list[int]:
     """The iterations, of so many that each take so many evaluations, before which a look is due."""
     due = []
     for iteration in range(iterations):
-        if renewal.due():
+        if renewal.due(interval):
             due.append(iteration)
         renewal.count(evaluations)
     return due
@@ -50,6 +50,20 @@ def test_unit_steps_lower_the_share_and_long_searches_raise_it() -> None:
     walk(renewal, INTERVAL + 1, 4)
     assert renewal.looks > looks  # at once, not only when it was due
     assert renewal.share == FIRST_SHARE
+
+
+def test_what_costs_some_passes_is_looked_at_again_after_so_many() -> None:
+    assert walk(Renewal(), 31, 1, interval=9.5) == [10, 20, 30]
+    assert walk(Renewal(), 16, 2, interval=9.5) == [5, 10, 15]
+    assert not Renewal().rough
+
+
+def test_long_searches_say_that_the_going_is_rough() -> None:
+    renewal = Renewal()
+    walk(renewal, 20, 1, interval=5)
+    assert not renewal.rough
+    walk(renewal, 20, 2, interval=5)
+    assert renewal.rough
 
 
 def test_the_share_is_never_more_than_all() -> None:

@@ -10,15 +10,18 @@ added to all scores of a row, ∇²F is these blocks less a coupling whose only 
 have in common. So the blocks are applied between two projections that subtract the mean over the classes, and conjugate
 gradients need few products with ∇²F. For losses without a coupling the blocks are ∇²F itself.
 
-The blocks are summed over rows that are drawn by their curvature in these classes and by their leverage. Where a block
-for each class would cost too much, classes with similar features share one: A_c ≈ s_c A_g with s_c = tr A_c.
+The blocks are summed over rows that are drawn by their curvature in these classes and by their leverage. The inverse of
+a sum over n drawn rows is too large by about 1/(1 − d/n), d = tr A(A + αI)⁻¹: twice for n = 2·D, as that of a Wishart
+matrix is (Anderson, An Introduction to Multivariate Statistical Analysis, 7.7). It is made so much smaller.
+Where a block for each class would cost too much, classes with similar features share one: A_c ≈ s_c A_g with
+s_c = tr A_c.
 
 Memory: 4·D² bytes a group of classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -33,6 +36,7 @@ from crosshead.losses.protocol import Array, Float, QuadraticLoss
 UNIFORM = 0.1  # of the chances to be drawn, whatever the curvature
 ALIKE_SIZES = 16.0  # of the largest s_c of a group to the smallest: further apart α would count too differently
 MOST_COMPARED = 2048  # classes, each with each
+MOST_EXCESS = 0.9  # of an inverse, from few rows
 CHANCE_STEPS = 8
 BLOCK_BYTES = 1 << 20
 TINY = float(np.finfo(np.float64).tiny)
@@ -44,7 +48,7 @@ class ClassBlocks:
     """Inverses of the blocks of groups of classes, which share one but for its ``size``.
 
     * ``groups``: the classes of each, and the inverse of A_g + αI for a class of size 1; None where there is none
-    * ``size`` (C,): s_c, relative to the group's
+    * ``size`` (C,): s_c, relative to the group's, and what makes up for rows that were not drawn
     * ``mean`` (C, D): x̄_c; zeros without an intercept
     * ``total`` (C,): Σ sᵢ (Hᵢ)_cc, the curvature of the bias
     """
@@ -93,24 +97,54 @@ def build_blocks(
     Each is summed over about ``rows`` rows.
     """
     data = engine.data
-    share = data.weights / data.total_weight
-    own = quadratic.own_curvature(coefficients)
-    own *= share[:, None].astype(own.dtype)
+    own = _OwnCurvature(quadratic, coefficients, quadratic.row_totals(coefficients), data.weights / data.total_weight)
     chances = np.random.default_rng(seed)
     found: list[tuple[Array, Inverse | None]] = []
     size, mean = np.ones(data.n_classes), np.zeros((data.n_classes, data.n_features))
+    total = np.zeros(data.n_classes)
     for classes in _grouped(data, own, groups):
-        rows_of, weight = _drawn(own[:, classes], leverage, rows, chances)
-        sums = _moments(engine, rows_of, weight, fit_intercept)
+        drawn = _drawn(own, classes, leverage, rows, chances)
+        total[classes] = drawn.total
+        sums = _moments(engine, drawn.rows, drawn.weight, fit_intercept)
         mean[classes] = sums.mean
         for part in _of_alike_size(sums.size):
             middle = float(np.exp(np.log(np.maximum(sums.size[part], TINY)).mean()))
             largest = float(sums.size.sum())
             block = sums.gram * (middle / largest if largest > 0 else 0.0)
-            found.append((classes[part], Inverse.of(block, l2_weight)))
-            size[classes[part]] = np.maximum(sums.size[part], TINY) / middle
-    total = own.sum(axis=0, dtype=np.float64)
+            inverse = Inverse.of(block, l2_weight)
+            found.append((classes[part], inverse))
+            excess = 0.0 if inverse is None else min(inverse.freedom / drawn.count, MOST_EXCESS)
+            size[classes[part]] = np.maximum(sums.size[part], TINY) / (middle * (1 - excess))
     return ClassBlocks(found, size, mean, total, fit_intercept, shift_invariant)
+
+
+@dataclass(frozen=True)
+class _OwnCurvature:
+    """sᵢ (Hᵢ)_cc of rows and classes, a block of rows at a time: as many numbers as all scores are not held."""
+
+    quadratic: QuadraticLoss
+    coefficients: Array
+    totals: Array
+    share: Float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C)."""
+        return self.coefficients.shape
+
+    def of(self, rows: Any, classes: Array | slice) -> Array:
+        """Of some rows and classes, (n, k)."""
+        chosen = self.coefficients[rows]
+        own = self.quadratic.own_curvature(chosen[:, classes], self.totals[rows])
+        own *= self.share[rows, None].astype(own.dtype)
+        return own
+
+    def blocks(self, classes: Array | slice) -> Iterator[tuple[slice, Array]]:
+        """Of all rows, block by block."""
+        step = max(1, BLOCK_BYTES // (self.coefficients.itemsize * self.shape[1]))
+        for first in range(0, self.shape[0], step):
+            rows = slice(first, first + step)
+            yield rows, self.of(rows, classes)
 
 
 @dataclass(frozen=True)
@@ -153,14 +187,32 @@ def _moments(engine: Engine, rows: Array, weight: Float, fit_intercept: bool) ->
     return _Moments(gram, mean, np.maximum(size, 0.0))
 
 
-def _drawn(own: Array, leverage: Float, count: int, chances: np.random.Generator) -> tuple[Array, Float]:
-    """About ``count`` rows drawn by curvature (N, k) and leverage (N,); their weights (n, k) make sums unbiased."""
-    if len(own) <= count:
-        return np.arange(len(own)), own.astype(np.float64)
-    wanted = own.sum(axis=1, dtype=np.float64) * leverage
-    total = float(wanted.sum())
+@dataclass(frozen=True)
+class _Drawn:
+    """The ``rows`` drawn for some classes, and what they stand for.
+
+    * ``weight`` (n, k): sums with it are unbiased; ``total`` (k,): the classes' curvatures, summed over all rows
+    * ``count``: as how many rows of one chance they tell, infinite where all rows are there
+    """
+
+    rows: Array
+    weight: Float
+    total: Float
+    count: float
+
+
+def _drawn(own: _OwnCurvature, classes: Array, leverage: Float, count: int, chances: np.random.Generator) -> _Drawn:
+    """About ``count`` rows drawn by their curvature in some classes and by leverage (N,)."""
+    sums, wanted = np.zeros(len(classes)), np.empty(own.shape[0])
+    for rows, block in own.blocks(classes):
+        sums += block.sum(axis=0, dtype=np.float64)
+        wanted[rows] = block.sum(axis=1, dtype=np.float64)
+    if len(wanted) <= count:
+        return _Drawn(np.arange(len(wanted)), own.of(slice(None), classes).astype(np.float64), sums, np.inf)
+    wanted *= leverage
+    part = wanted / max(float(wanted.sum()), TINY)
     present = wanted > 0
-    wanted = (1 - UNIFORM) * (wanted / total if total > 0 else 0.0) + UNIFORM * present / max(1, int(present.sum()))
+    wanted = (1 - UNIFORM) * part + UNIFORM * present / max(1, int(present.sum()))
     factor = float(count)
     for _ in range(CHANCE_STEPS):  # what those at 1 do not use goes to the others
         reached = float(np.minimum(1.0, factor * wanted).sum())
@@ -168,11 +220,13 @@ def _drawn(own: Array, leverage: Float, count: int, chances: np.random.Generator
             break
         factor *= count / reached
     chance = np.minimum(1.0, factor * wanted)
-    rows = np.flatnonzero(chances.random(len(own)) < chance)
-    return rows, own[rows] / chance[rows, None]
+    drawn = np.flatnonzero(chances.random(len(wanted)) < chance)
+    missed = float((part[present] ** 2 * (1 / chance[present] - 1)).sum())  # the variance of the sum of parts
+    weight = own.of(drawn, classes) / chance[drawn, None]
+    return _Drawn(drawn, weight, sums, 1 / missed if missed > 0 else np.inf)
 
 
-def _grouped(data: TrainingData, own: Array, groups: int) -> list[Array]:
+def _grouped(data: TrainingData, own: _OwnCurvature, groups: int) -> list[Array]:
     """The classes in groups of alike mean features under their curvature."""
     classes = own.shape[1]
     if groups >= classes:
@@ -181,12 +235,10 @@ def _grouped(data: TrainingData, own: Array, groups: int) -> list[Array]:
         return [np.arange(classes)]
     from scipy.cluster import hierarchy  # takes some megabytes, which most fits do without
 
-    sums: Any = np.zeros((classes, data.n_features))
-    step = data.rows_in(BLOCK_BYTES)
-    for first in range(0, data.n_rows, step):
-        part = slice(first, first + step)
-        sums += np.asarray(own[part].T.astype(data.features.dtype) @ data.features[part], dtype=np.float64)
-    total = own.sum(axis=0, dtype=np.float64)
+    sums, total = np.zeros((classes, data.n_features)), np.zeros(classes)
+    for rows, block in own.blocks(slice(None)):
+        sums += np.asarray(block.T.astype(data.features.dtype) @ data.features[rows], dtype=np.float64)
+        total += block.sum(axis=0, dtype=np.float64)
     mean = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=total[:, None] > 0)
     label = hierarchy.fcluster(hierarchy.linkage(mean, "ward"), groups, "maxclust")
     return [np.flatnonzero(label == group) for group in np.unique(label)]

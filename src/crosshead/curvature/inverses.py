@@ -20,15 +20,20 @@ LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six 
 @final
 @dataclass(frozen=True)
 class Inverse:
-    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D), whose entries are so alike that float32 will do."""
+    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D), whose entries are so alike that float32 will do.
+
+    ``freedom`` is tr A(A + αI)⁻¹, in how many directions A matters beside α.
+    """
 
     scale: Float
     inner: Array
+    freedom: float
 
     @classmethod
     def of(cls, matrix: Float, ridge: float) -> Inverse | None:
         """From A, which is overwritten; None where it is not positive definite."""
         diagonal = np.einsum("ii->i", matrix)  # a view
+        own = diagonal.copy()
         diagonal += ridge + LEAST_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
         scale = 1.0 / np.sqrt(diagonal)
         matrix *= scale[:, None]
@@ -43,7 +48,9 @@ class Inverse:
         whole = inverse.astype(dtype, copy=False)
         for column in range(1, len(scale)):  # the upper half is all that LAPACK has written
             whole[column, :column] = whole[:column, column]
-        return cls(scale, whole)
+        added = 1 + RIDGE - own * scale**2
+        freedom = len(own) - float(added @ np.diagonal(whole).astype(np.float64))
+        return cls(scale, whole, max(0.0, freedom))
 
     def apply(self, rows: Float) -> Float:
         """(A + αI)⁻¹ applied to each row, (n, D)."""

@@ -107,17 +107,14 @@ class Ascent:
 
     @staticmethod
     def fits(data: TrainingData) -> bool:
-        """Whether `of` can make one."""
-        if data.n_rows * data.n_classes > MOST_RESIDUALS or isinstance(data.features, ChosenRows):
-            return False
-        X = data.features
-        return data.sparse or bool(X.strides[1] == X.itemsize or data.n_features <= 1)
+        """Whether `of` can make one, of features whose rows lie together."""
+        return data.n_rows * data.n_classes <= MOST_RESIDUALS and not isinstance(data.features, ChosenRows)
 
-    def begin(self, scores: Float, bias: Float) -> None:
-        """Set the residuals to the loss's gradient at the scores (N, C) of all rows, and the bias to theirs."""
-        self.residual[:] = self.loss.value_and_gradient(scores, self.data.target)[1]
+    def begin(self, residual: Float, bias: Float) -> DualPoint:
+        """Set the residuals (N, C) and the bias (C,); the residuals' dual point."""
+        self.residual[:] = residual
         self.bias[:] = bias
-        self.settle()
+        return self.settle()[1]
 
     def settle(self) -> tuple[Float, DualPoint]:
         """W (C, D) in float64 from the residuals, which ``weight`` is set to as well, and their dual point."""

@@ -17,7 +17,7 @@ from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_p
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
-from crosshead.engines.native_pass import native_pass, native_scores_pass
+from crosshead.engines.native_pass import native_pass, native_sums
 from crosshead.engines.protocol import PassSums
 from crosshead.engines.threads import resolve_threads
 from crosshead.losses.protocol import Array, Float, PassLoss
@@ -89,21 +89,9 @@ class NativeEngine:
             self.data, self._features, self.instruction_set, self._threads, weight, bias, loss, double_precision=double
         )
 
-    def evaluate_scores(
-        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
-    ) -> PassSums:
-        """A pass at given scores (N, C) + b, in the scores' type; without ``gradient`` features are not read."""
-        return native_scores_pass(
-            self.data,
-            self._features,
-            self.instruction_set,
-            self._threads,
-            scores,
-            bias,
-            loss,
-            gradient=gradient,
-            residuals=residuals,
-        )
+    def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
+        """The sums at given scores (N, C) + b, in the scores' type; no features are read."""
+        return native_sums(self.data, self._features, self.instruction_set, self._threads, scores, bias, loss)
 
     def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1, in the features' own type unless they are to be ``exact``."""

@@ -25,32 +25,24 @@ def native_pass(
     double_precision: bool,
 ) -> PassSums:
     """One pass over ``features``, the kernels' own view of ``data.features`` or of a copy of it."""
-    name, (margin, smoothing, label_smoothing) = loss.kernel
     gradient = np.empty(weight.size + bias.size)  # one array: see `PassSums.gradient`
     weight_gradient, bias_gradient = gradient[: weight.size].reshape(weight.shape), gradient[weight.size :]
-    labels, soft = _targets(data.target)
-    loss_sum, surrogate, dual = _native.evaluate(
+    sums = _native.evaluate(
         isa=instruction_set,
         features=features,
-        labels=labels,
-        soft_target=soft,
-        sample_weight=None if data.sample_weight is None else _in_order(data.sample_weight, np.float64),
         weight=np.ascontiguousarray(weight),
         bias=np.ascontiguousarray(bias),
-        loss=name,
-        margin=margin,
-        smoothing=smoothing,
-        label_smoothing=label_smoothing,
         double_precision=double_precision,
         threads=threads,
         weight_gradient=weight_gradient,
         bias_gradient=bias_gradient,
+        **_described(data, loss),
     )
     check_mapped(data.features)
-    return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
+    return PassSums(*sums, weight_gradient, bias_gradient)
 
 
-def native_scores_pass(
+def native_sums(
     data: TrainingData,
     features: Any,
     instruction_set: str,
@@ -58,35 +50,35 @@ def native_scores_pass(
     scores: Array,
     bias: Float,
     loss: PassLoss,
-    *,
-    gradient: bool,
-    residuals: Array | None,
 ) -> PassSums:
-    """A pass at given scores (N, C) + b, in the scores' type; without ``gradient`` the sums over rows alone."""
-    name, (margin, smoothing, label_smoothing) = loss.kernel
-    classes, columns = len(bias), data.n_features if gradient else 0
-    found = np.empty(classes * (columns + 1))  # one array: see `PassSums.gradient`
-    weight_gradient, bias_gradient = found[: classes * columns].reshape(classes, columns), found[classes * columns :]
-    labels, soft = _targets(data.target)
-    loss_sum, surrogate, dual = _native.evaluate_scores(
+    """The sums at given scores (N, C) + b, in the scores' type."""
+    bias_gradient = np.empty(len(bias))
+    sums = _native.sum_scores(
         isa=instruction_set,
         features=features,
-        labels=labels,
-        soft_target=soft,
-        sample_weight=None if data.sample_weight is None else _in_order(data.sample_weight, np.float64),
         scores=np.require(scores, requirements=["C", "A"]),
         bias=np.ascontiguousarray(bias),
-        loss=name,
-        margin=margin,
-        smoothing=smoothing,
-        label_smoothing=label_smoothing,
         threads=threads,
-        weight_gradient=weight_gradient if gradient else None,
         bias_gradient=bias_gradient,
-        residuals=residuals,
+        **_described(data, loss),
     )
-    check_mapped(data.features)
-    return PassSums(loss_sum, surrogate, dual, weight_gradient, bias_gradient)
+    return PassSums(*sums, np.zeros((len(bias), 0)), bias_gradient)
+
+
+def _described(data: TrainingData, loss: PassLoss) -> dict[str, Any]:
+    """What a kernel is told of the rows' targets and weights, and of the loss."""
+    name, (margin, smoothing, label_smoothing) = loss.kernel
+    labels, soft = _targets(data.target)
+    weight = None if data.sample_weight is None else _in_order(data.sample_weight, np.float64)
+    return {
+        "labels": labels,
+        "soft_target": soft,
+        "sample_weight": weight,
+        "loss": name,
+        "margin": margin,
+        "smoothing": smoothing,
+        "label_smoothing": label_smoothing,
+    }
 
 
 def _targets(target: Array) -> tuple[Array | None, Array | None]:

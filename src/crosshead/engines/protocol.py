@@ -93,12 +93,10 @@ class Engine(Protocol):
         """Scores of rows first … last − 1, (last − first, C); ``exact`` ones are computed in float64."""
         ...
 
-    def evaluate_scores(
-        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
-    ) -> PassSums:
-        """A pass in the scores' type at given X Wᵀ, the ``scores`` (N, C), + b.
+    def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
+        """The sums at given X Wᵀ, the ``scores`` (N, C), + b, in the scores' type; the weights' gradient is left empty.
 
-        Without ``gradient`` that of the weights is left empty. The rows' residuals are written to ``residuals`` (N, C).
+        It costs about a D-th of a pass.
         """
         ...
 

@@ -62,12 +62,9 @@ class RecallingEngine:
         self._last[exact] = (weight.copy(), bias.copy(), loss), sums
         return _copied(sums)
 
-    def evaluate_scores(
-        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
-    ) -> PassSums:
-        """A pass at given scores; nothing of it is remembered."""
-        self.passes += gradient
-        return self._engine.evaluate_scores(scores, bias, loss, gradient=gradient, residuals=residuals)
+    def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
+        """The sums at given scores; nothing of them is remembered."""
+        return self._engine.sum_scores(scores, bias, loss)
 
     def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1."""

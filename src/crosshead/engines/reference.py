@@ -48,17 +48,13 @@ class ReferenceEngine:
         """One pass over the data, always in float64."""
         return self._summed(lambda first, block: _scores(block.features, weight, bias), len(bias), loss, True)
 
-    def evaluate_scores(
-        self, scores: Array, bias: Float, loss: PassLoss, *, gradient: bool = True, residuals: Array | None = None
-    ) -> PassSums:
-        """The same at given scores (N, C) + b."""
+    def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
+        """The sums at given scores (N, C) + b."""
 
         def score(first: int, block: TrainingData) -> Float:
             return scores[first : first + block.n_rows].astype(np.float64) + bias
 
-        if residuals is not None:
-            residuals[:] = loss.value_and_gradient(scores + bias, self.data.target)[1]
-        return self._summed(score, len(bias), loss, gradient)
+        return self._summed(score, len(bias), loss, False)
 
     def _summed(
         self, score: Callable[[int, TrainingData], Float], classes: int, loss: PassLoss, gradient: bool

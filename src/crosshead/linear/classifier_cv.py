@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -13,16 +15,18 @@ from sklearn.utils.validation import _check_sample_weight
 from crosshead.engines import TrainingData
 from crosshead.linear.base import LinearScores
 from crosshead.linear.classifier import check_budget, check_flags, checked_training_data, seed_of
-from crosshead.linear.folds import FoldOutcome, make_folds, run_fold
-from crosshead.linear.path import Walked, walk_path, warn_uncertified
+from crosshead.linear.folds import FoldOutcome, make_folds, measured_weight, run_fold
+from crosshead.linear.path import Walked, walk_path
 from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.walk import WalkOptions
+from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import as_loss
-from crosshead.losses.protocol import Float, Loss
+from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.solvers import Progress
 from crosshead.solvers.protocol import MEANING
 
 SCORINGS = ("neg_log_loss", "accuracy", "neg_loss")
+CERTAIN = ("converged", "no_certificate")  # no fit at alpha = 0 has a certificate
 
 
 @final
@@ -50,7 +54,8 @@ class LinearClassifierCV(LinearScores):
     max_iter : int, default=1000
         Most iterations of each fit.
     max_time : float or None, default=None
-        Seconds for all fits together.
+        Seconds for all fits together: the path of all rows and that of each fold have equal shares. An alpha at which
+        a fit of any of them has no certificate is not chosen, unless all are so.
     callback : callable or None, default=None
         Called with a `Progress` after each iteration of each fit; a true answer ends that path with what it has.
     verbose : int, default=0
@@ -125,11 +130,13 @@ class LinearClassifierCV(LinearScores):
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifierCV:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> LinearClassifierCV:
         """Train on features X (N, D), dense or sparse, and y: labels (N,), or probabilities (N, C).
 
-        X is not copied, for no fold. ``sample_weight`` (N,) ≥ 0 weights rows in training and in the scores.
+        X is not copied, for no fold. ``sample_weight`` (N,) ≥ 0 weights rows in training and in the scores; ``groups``
+        (N,) go to a splitter that keeps each of them together, such as scikit-learn's ``GroupKFold``.
         """
+        began = time.perf_counter()
         options = self._options()
         scoring = self._scoring()
         X, y = checked_training_data(self, X, y)
@@ -137,20 +144,23 @@ class LinearClassifierCV(LinearScores):
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         y = normalised(y, options.loss)
         prepared = prepare(X, y, sample_weight, self.class_weight)
-        folds = make_folds(self.cv, X, y, sample_weight, self.class_weight)
-        walked = walk_path(prepared.data, prepared.classes, self.alphas, options)
+        classes = prepared.classes
+        folds = make_folds(self.cv, X, y, sample_weight, self.class_weight, classes=classes, groups=groups)
+        options = replace(options, deadline=self._deadline(began, len(folds) + 1))
+        walked = walk_path(prepared.data, classes, self.alphas, options)
         self._tell("all rows", walked.path.passes)
-        scored = TrainingData(X, prepared.data.target, prepared.data.n_classes, sample_weight)
+        measured = measured_weight(y, sample_weight, classes)
+        scored = TrainingData(X, prepared.data.target, prepared.data.n_classes, measured)
         self.folds_: list[FoldOutcome] = []
         for number, fold in enumerate(folds, start=1):
             self._raise_if_interrupted(walked.path.status)
-            self.folds_.append(run_fold(fold, scored, walked))
+            deadline = self._deadline(began, len(folds) + 1 - number)
+            self.folds_.append(run_fold(fold, scored, walked, deadline))
             self._raise_if_interrupted(self.folds_[-1].status)
             self._tell(f"fold {number} of {len(folds)}", self.folds_[-1].passes)
-        self.classes_ = prepared.classes
+        self.classes_ = classes
         self.scores_ = np.stack([_scores(fold, scoring) for fold in self.folds_])
         self._choose(walked)
-        warn_uncertified(walked.path, self.tol)
         return self
 
     def _choose(self, walked: Walked) -> None:
@@ -160,7 +170,10 @@ class LinearClassifierCV(LinearScores):
         self.mean_scores_ = self.scores_.mean(axis=0)
         self.std_scores_ = self.scores_.std(axis=0, ddof=1) if folds > 1 else np.zeros(len(path))
         error = self.std_scores_ / np.sqrt(folds)
-        self.best_index_ = chosen_index(self.mean_scores_, error, self.one_standard_error)
+        usable = self._usable(walked)
+        allowed = np.flatnonzero(usable)
+        chosen = chosen_index(self.mean_scores_[allowed], error[allowed], self.one_standard_error)
+        self.best_index_ = int(allowed[chosen])
         self.alpha_ = float(path.alphas[self.best_index_])
         point = walked.points[self.best_index_]
         self.coef_, self.intercept_ = point.weight, point.bias
@@ -169,6 +182,37 @@ class LinearClassifierCV(LinearScores):
         self.status_, self.message_, self.history_ = result.status, MEANING[result.status], result.history
         self.n_iter_, self.n_passes_ = max(1, result.iterations), point.passes
         self.total_passes_ = int(path.passes.sum()) + sum(int(fold.passes.sum()) for fold in self.folds_)
+
+    def _usable(self, walked: Walked) -> Array:
+        """At which alphas every fit has a certificate, or none can exist; warns where that leaves some out, (A,)."""
+        paths = [("all rows", walked.path.status)]
+        paths += [(f"fold {number}", fold.status) for number, fold in enumerate(self.folds_, start=1)]
+        good = np.array([[status in CERTAIN for status in statuses] for _, statuses in paths])
+        usable = np.asarray(good.all(axis=0))
+        if usable.all():
+            return usable
+        alphas = walked.path.alphas
+        worst = int(np.argmax(~usable))
+        names = ", ".join(name for (name, _), row in zip(paths, good, strict=True) if not row[worst])
+        left = f"alpha is chosen from the other {int(usable.sum())}"
+        if not usable.any():
+            usable[:] = True
+            left = "alpha is chosen by scores of fits that ended early"
+        warnings.warn(
+            f"{int((~good.all(axis=0)).sum())} of {len(alphas)} alphas have fits that are not certified (alpha "
+            f"{alphas[worst]:.3g}: {names}), and their scores do not count: {left}; raise max_time or max_iter, or "
+            "leave out the smallest alphas",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+        return usable
+
+    def _deadline(self, began: float, walks: int) -> float | None:
+        """Until when the next of so many walks may last, so that each has an equal share of what time is left."""
+        if self.max_time is None:
+            return None
+        now = time.perf_counter()
+        return now + max(0.0, began + self.max_time - now) / walks
 
     def _loss(self) -> Loss:
         return as_loss(self.loss)
@@ -188,7 +232,7 @@ class LinearClassifierCV(LinearScores):
             fit_intercept=self.fit_intercept,
             tol=self.tol,
             max_iter=self.max_iter,
-            deadline=None if self.max_time is None else time.perf_counter() + self.max_time,
+            deadline=None,
             engine=self.engine,
             n_threads=self.n_threads,
             callback=self.callback,

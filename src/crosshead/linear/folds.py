@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,19 +38,25 @@ class FoldOutcome:
 
 
 def make_folds(
-    cv: Any, X: Any, y: Array, sample_weight: Float | None, class_weight: Mapping[Any, float] | str | None
+    cv: Any,
+    X: Any,
+    y: Array,
+    sample_weight: Float | None,
+    class_weight: Mapping[Any, float] | str | None,
+    *,
+    classes: Array,
+    groups: Any = None,
 ) -> list[Fold]:
     """The folds of a number, a scikit-learn splitter or an iterable of (training rows, held-out rows).
 
-    A row that is not trained on has weight 0, one that is drawn k times k times its weight: exactly as if the rows had
-    been taken out, without a copy of X. ValueError where a class has no training row in some fold.
+    ``classes`` are those of all rows' fit; ``groups`` (N,) go to the splitter. A row that is not trained on has weight
+    0, one that is drawn k times k times its weight: exactly as if the rows had been taken out, without a copy of X.
+    ValueError where a class has no training row in some fold.
     """
-    classes = np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])
-    if y.ndim == 1 and sample_weight is not None:
-        classes = np.unique(y[sample_weight > 0])
-    own = np.ones(len(y)) if sample_weight is None else sample_weight
+    own = measured_weight(y, sample_weight, classes)
+    own = np.ones(len(y)) if own is None else own
     folds = []
-    for number, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y), start=1):
+    for number, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups), start=1):
         counts = np.bincount(np.arange(len(y))[train], minlength=len(y))
         held_out = np.arange(len(y))[test]
         if not (own * counts > 0).any() or not (own[held_out] > 0).any():
@@ -67,13 +73,24 @@ def make_folds(
     return folds
 
 
-def run_fold(fold: Fold, scored: TrainingData, walked: Walked) -> FoldOutcome:
-    """Walk one fold along the path of all rows and measure it.
+def measured_weight(y: Array, sample_weight: Float | None, classes: Array) -> Float | None:
+    """The weights by which rows are measured, (N,) or None for ones; rows of no class count nothing."""
+    if y.ndim == 2:
+        return sample_weight
+    known = np.isin(y, classes)
+    if known.all():
+        return sample_weight
+    return known.astype(np.float64) if sample_weight is None else sample_weight * known
+
+
+def run_fold(fold: Fold, scored: TrainingData, walked: Walked, deadline: float | None = None) -> FoldOutcome:
+    """Walk one fold along the path of all rows, until a ``deadline`` of `time.perf_counter`, and measure it.
 
     ``scored`` are all rows with the weights they are measured by. The fold takes over the looks of all rows' fits, and
     is guided by their solutions.
     """
-    walk = Walk(fold.training.data, walked.options, reduction=walked.reduction, looks=walked.looks, guide=walked.points)
+    own = replace(walked.options, deadline=deadline)
+    walk = Walk(fold.training.data, own, reduction=walked.reduction, looks=walked.looks, guide=walked.points)
     points, measures = [], []
     for batch in _batches(walk.solve(alpha) for alpha in walked.path.alphas.tolist()):
         coef, intercepts = np.stack([p.weight for p in batch]), np.stack([p.bias for p in batch])

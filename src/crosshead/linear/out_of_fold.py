@@ -78,7 +78,7 @@ def out_of_fold_probabilities(
     X = canonical(X)
     classes = np.unique(y)
     probabilities = np.full((len(y), len(classes)), np.nan)
-    for fold in make_folds(cv, X, y, None, class_weight):
+    for fold in make_folds(cv, X, y, None, class_weight, classes=classes):
         if not np.isnan(probabilities[fold.held_out, 0]).all():
             raise ValueError("a row is held out twice: the folds must hold out each row once")
         weight, bias, _ = train(

@@ -127,20 +127,6 @@ class Binary:
         p = _numerics.sigmoid(as_scores(scores)).astype(np.float64, copy=False)
         return DiagonalQuadratic(), (1 - share) * p * (1 - p) + share / 4
 
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
-        """The same with p = r + y."""
-        if has_rows(target):
-            p = residual + target.astype(residual.dtype)
-        else:
-            p = residual.copy()
-            own = np.flatnonzero(target >= 0)
-            p[own, target[own]] += 1
-        np.clip(p, 0, 1, out=p)
-        p -= p * p
-        p *= 1 - share
-        p += share / 4
-        return DiagonalQuadratic(), p
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))

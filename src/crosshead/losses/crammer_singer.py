@@ -152,9 +152,6 @@ class CrammerSinger:
     def quadratic(self, scores: Array, target: Array, share: float) -> None:
         """None: the rows that meet the cap and those below it have Hessians of two forms."""
 
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> None:
-        """None likewise."""
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−(1/μ) times the Jacobian applied to the violations, (n, C); ValueError without smoothing."""
         violation, indices, active, capped = self._active(scores, target)

@@ -144,16 +144,6 @@ class Hinge:
         everywhere = share / max(self.smoothing, self.margin)
         return StarQuadratic(), _margins.star((1 - share) / self.smoothing * active + everywhere, indices)
 
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
-        """The same: 0 < m_j < μ is where 0 < r_j < 1; ValueError without smoothing."""
-        if self.smoothing == 0:
-            raise _margins.no_curvature(self.name)
-        everywhere = share / max(self.smoothing, self.margin)
-        active = ((residual > 0) & (residual < 1)).astype(residual.dtype)
-        active *= (1 - share) / self.smoothing
-        active += everywhere
-        return StarQuadratic(), _margins.star(active, target)
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−m_j/μ² over 0 < m_j < μ, closed in the target's column, (n, C); ValueError without smoothing."""
         if self.smoothing == 0:
@@ -297,11 +287,6 @@ class SquaredHinge:
         """2 over m_j > 0, and a share of 2 elsewhere off the target's column."""
         violation, indices = _margins.violations(scores, target, self.margin)
         return StarQuadratic(), _margins.star(np.where(violation > 0, 2.0, 2.0 * share), indices)
-
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
-        """The same: m_j > 0 is where r_j > 0."""
-        active = np.where(residual > 0, 2.0, 2.0 * share).astype(residual.dtype)
-        return StarQuadratic(), _margins.star(active, target)
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""

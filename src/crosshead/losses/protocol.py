@@ -90,7 +90,8 @@ class QuadraticLoss(PassLoss, Protocol):
     def diagonal(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
     def traces(self, coefficients: Float) -> Float: ...  # noqa: D102
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]: ...  # noqa: D102
-    def own_curvature(self, coefficients: Array) -> Array: ...  # noqa: D102
+    def row_totals(self, coefficients: Array) -> Array: ...  # noqa: D102
+    def own_curvature(self, coefficients: Array, totals: Array) -> Array: ...  # noqa: D102
     def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 
 
@@ -196,10 +197,6 @@ class Loss(Protocol):
         ``share`` in [0, 1] of the coefficients is replaced by those at scores of zero: a model that must hold for a
         long step cannot count on curvature that has vanished where the step starts. None where there is no such model.
         """
-        ...
-
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array] | None:
-        """The same from the gradient at the scores, the ``residual`` (n, C), whose type the coefficients have."""
         ...
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:

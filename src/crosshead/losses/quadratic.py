@@ -87,10 +87,13 @@ class CentredQuadratic(_Quadratic):
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
         return np.asarray(total - np.einsum("ic,ic->i", coefficients, coefficients) / total)
 
-    def own_curvature(self, coefficients: Array) -> Array:
-        """The diagonals a_c − a_c²/Σa, (n, C)."""
-        total = np.maximum(coefficients.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        return np.asarray(np.maximum(coefficients - coefficients * coefficients / total, 0))
+    def row_totals(self, coefficients: Array) -> Array:
+        """Σa of each row, (n,)."""
+        return np.asarray(np.maximum(coefficients.sum(axis=1), np.finfo(np.float32).tiny))
+
+    def own_curvature(self, coefficients: Array, totals: Array) -> Array:
+        """The diagonals a_c − a_c²/Σa of some columns (n, k), given `row_totals` (n,)."""
+        return np.asarray(np.maximum(coefficients - coefficients * coefficients / totals[:, None], 0))
 
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
         """wᵢ H = diag p − q qᵀ by p and q, (n, C) each."""
@@ -137,8 +140,12 @@ class DiagonalQuadratic(_Quadratic):
         """Σ_c a_c of each row, (n,)."""
         return np.asarray(coefficients.sum(axis=1))
 
-    def own_curvature(self, coefficients: Array) -> Array:
-        """The diagonals a_c, (n, C)."""
+    def row_totals(self, coefficients: Array) -> Array:
+        """None are needed: zeros, (n,)."""
+        return np.zeros(len(coefficients), dtype=coefficients.dtype)
+
+    def own_curvature(self, coefficients: Array, totals: Array) -> Array:
+        """The diagonals a_c of some columns, (n, k)."""
         return coefficients.copy()
 
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
@@ -193,10 +200,13 @@ class StarQuadratic(_Quadratic):
         """2 Σ_j a_j over j ≠ y of each row, (n,)."""
         return np.asarray(2 * np.maximum(coefficients, 0).sum(axis=1))
 
-    def own_curvature(self, coefficients: Array) -> Array:
-        """The diagonals: a_j, and at the target their sum, (n, C)."""
-        others = np.maximum(coefficients, 0)
-        return np.where(coefficients < 0, others.sum(axis=1, keepdims=True), others)
+    def row_totals(self, coefficients: Array) -> Array:
+        """Σ a_j over j ≠ y of each row, (n,)."""
+        return np.asarray(np.maximum(coefficients, 0).sum(axis=1))
+
+    def own_curvature(self, coefficients: Array, totals: Array) -> Array:
+        """The diagonals of some columns (n, k): a_j, and at the target their sum, given `row_totals` (n,)."""
+        return np.where(coefficients < 0, totals[:, None], coefficients)
 
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]:
         """wᵢ H = diag p − q rᵀ − r qᵀ by p, q and r, (n, C) each: r is one at the target, q zero there."""

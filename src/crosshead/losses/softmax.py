@@ -159,15 +159,6 @@ class Softmax:
         p += share / p.shape[1]
         return CentredQuadratic(), p
 
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
-        """The same with p = r + y."""
-        p = residual.copy()
-        self._shift(p, target, 1)
-        np.maximum(p, 0, out=p)
-        p *= 1 - share
-        p += share / p.shape[1]
-        return CentredQuadratic(), p
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))

@@ -114,10 +114,6 @@ class SquaredError:
         """2I, whatever scores, target and share."""
         return DiagonalQuadratic(), np.full(as_scores(scores).shape, 2.0)
 
-    def quadratic_at(self, residual: Array, target: Array, share: float) -> tuple[QuadraticLoss, Array]:
-        """2I, whatever residual, target and share."""
-        return DiagonalQuadratic(), np.full_like(residual, 2.0)
-
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """Zero: nothing is smoothed, (n, C)."""
         return np.zeros_like(as_scores(scores))

@@ -39,7 +39,7 @@ def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencie
     best, least, curvature = shift, np.inf, None
     value, step, length, stalls = np.inf, np.zeros_like(bias), 1.0, 0
     for _ in range(MOST_STEPS):
-        sums = engine.evaluate_scores(scores, shift, loss, gradient=False)
+        sums = engine.sum_scores(scores, shift, loss)
         gradient = np.where(free, sums.bias_gradient / total, 0.0)
         here, size = sums.surrogate / total, float(np.abs(gradient).max(initial=0.0))
         if not here <= value + NOISE * precision * abs(value):  # too far

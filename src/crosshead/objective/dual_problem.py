@@ -11,13 +11,17 @@ from typing import final
 
 import numpy as np
 
+from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective.augmented import AugmentedLagrangian
+from crosshead.objective.certificate import Certificate
 from crosshead.objective.program import Program, build_program
 from crosshead.objective.sampling import RowSampler
 from crosshead.penalties import ElasticNet
+
+WIDTHS = (1.0, 0.3, 0.1, 0.03, 0.01)  # over which kinks are rounded off at a start that is given
 
 
 @final
@@ -55,16 +59,42 @@ class DualProblem:
         """Dual coordinate ascent at residuals of zero; None where the loss or the data are not made for it."""
         if not self._has_ascent:
             return None
-        return Ascent.of(self.engine.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
+        return Ascent.of(self._by_rows.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
 
     def begin(self, ascent: Ascent, weight: Float, bias: Float) -> None:
-        """Set an ascent to the residuals at weights (C, D) and bias (C,)."""
-        scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows)
-        ascent.begin(np.asarray(scores, dtype=np.float64), bias)
+        """Set an ascent to the residuals at weights (C, D) and bias (C,).
+
+        The gradient of a loss with kinks is no residual at which a fit ends: it is either of a kink's two sides. So the
+        loss is smoothed, over that one of some widths which gives the best dual point.
+        """
+        data, certificate = self.engine.data, Certificate(self.engine, self.loss, self.fit_intercept)
+        scores = np.asarray(self.engine.scores(weight, bias, 0, data.n_rows), dtype=np.float64)
+
+        def bound(width: float) -> float:
+            residual = self.loss.smoothed(width).value_and_gradient(scores, data.target)[1]
+            return certificate.bound(self.penalty, ascent.begin(residual, bias))
+
+        if self.loss.smooth:
+            bound(0.0)
+            return
+        bounds = {width: bound(width) for width in WIDTHS}
+        best = max(WIDTHS, key=lambda width: bounds[width])
+        if best != WIDTHS[-1]:
+            bound(best)
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
         """Take an ascent further by so many sweeps over the rows."""
-        self.engine.ascend(ascent, sweeps)
+        self._by_rows.ascend(ascent, sweeps)
+
+    @cached_property
+    def _by_rows(self) -> Engine:
+        """The engine, over a copy of dense features whose rows do not lie together: a visit of a row would be slow."""
+        data = self.engine.data
+        X = data.features
+        if data.sparse or X.flags.c_contiguous or X.strides[1] == X.itemsize:
+            return self.engine
+        rows = TrainingData(np.ascontiguousarray(X), data.target, data.n_classes, data.sample_weight)
+        return self.engine.over(rows)
 
     @property
     def augmented(self) -> AugmentedLagrangian | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from crosshead.losses.protocol import Array, Float
+from crosshead.losses.protocol import Float
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,6 @@ class Evaluation:
     * ``gradient``: of the surrogate without the L1 part, as a flat vector like ``point``
     * ``free_value``: the dual value as it would be were the residuals' sums already zero, before the penalty's part
     * ``exact``: computed in float64 throughout; ``coarse``: on rounded features, at a point on their grid
-    * ``residual`` (N, C): the rows' gradients of the loss with respect to their scores, where they are kept
     """
 
     point: Float
@@ -28,4 +27,3 @@ class Evaluation:
     free_value: float
     exact: bool
     coarse: bool = False
-    residual: Array | None = field(default=None, repr=False, compare=False)

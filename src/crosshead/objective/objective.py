@@ -20,7 +20,7 @@ from crosshead.curvature.class_blocks import ClassBlocks, build_blocks
 from crosshead.curvature.dense_hessian import DenseHessian, dense_hessian
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments, QuadraticLoss
 from crosshead.objective.balance import best_bias
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.certificate import Certificate
@@ -37,6 +37,7 @@ from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
+MODEL_BLOCK = 1 << 16  # of which so many are computed at a time
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 
 
@@ -208,24 +209,18 @@ class Objective:
         return self._evaluation(point, sums, exact=(exact or not self.inexact_passes) and not coarse, coarse=coarse)
 
     def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Evaluation:
-        """One pass at weights W and the bias that is best for them, from which the residuals sum to zero.
+        """A pass at the weights W of a point and the bias that is best for them, at which the residuals sum to zero.
 
-        The residuals of all rows are kept in the evaluation.
+        It holds the scores of all rows, (N, C), and costs about half a pass more than one.
         """
-        weight, bias = self.unpack(point)
-        scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows, exact=exact)
         if self.fit_intercept:
-            shift = best_bias(self.engine, self.loss, scores, bias, self.moments.target)
-            scores += shift.astype(scores.dtype)
-            point = self.pack(weight, bias + shift)
-        residual = np.empty_like(scores)
-        sums = self.engine.evaluate_scores(scores, np.zeros_like(bias), self.loss, residuals=residual)
-        exact = exact or not self.inexact_passes
-        return self._evaluation(point, sums, exact=exact, coarse=False, residual=residual)
+            weight, bias = self.unpack(point)
+            scores = self.engine.scores(weight, bias, 0, self.engine.data.n_rows, exact=exact)
+            point = self.pack(weight, bias + best_bias(self.engine, self.loss, scores, bias, self.moments.target))
+            del scores
+        return self.evaluate(point, exact=exact)
 
-    def _evaluation(
-        self, point: Float, sums: PassSums, *, exact: bool, coarse: bool, residual: Array | None = None
-    ) -> Evaluation:
+    def _evaluation(self, point: Float, sums: PassSums, *, exact: bool, coarse: bool) -> Evaluation:
         weight, bias = self.unpack(point)
         total = self.engine.data.total_weight
         gradient = sums.gradient  # this pass's alone, so that it may be changed
@@ -253,7 +248,6 @@ class Objective:
             free_value=sums.dual / total + float(g @ bias),
             exact=exact,
             coarse=coarse,
-            residual=residual,
         )
 
     def free_bound(self, evaluation: Evaluation) -> float:
@@ -337,43 +331,37 @@ class Objective:
             least=share * self._sampler.variance,
         )
 
-    def newton_model(
-        self, evaluation: Evaluation, *, share: float, blocks: ClassBlocks | None, groups: int, rows: int, seed: int
-    ) -> SampledHessian | None:
-        """∇²F over all rows at an evaluation that keeps its residuals, preconditioned by blocks of each class.
+    def class_blocks(
+        self, evaluation: Evaluation, *, share: float, groups: int, rows: int, seed: int
+    ) -> ClassBlocks | None:
+        """The Hessian's blocks of each class at a point, inverted: of about so many ``groups`` of classes.
 
-        Without ``blocks`` they are built, for about so many ``groups`` of classes from so many ``rows`` each. None
-        where the loss has no second-order model of rows.
+        ``share`` of the curvature is that at zero scores. It holds a number for each score, (N, C), in the features'
+        type, and costs half a pass beside the blocks themselves. None where the loss has no second-order model of rows.
         """
-        data = self.engine.data
-        assert evaluation.residual is not None
-        model = self.loss.quadratic_at(evaluation.residual, data.target, share)
-        if model is None:
-            return None
-        quadratic, coefficients = model
-        coefficients = coefficients.astype(data.features.dtype, copy=False)
-        if blocks is None:
-            blocks = build_blocks(
-                self.engine,
-                quadratic,
-                coefficients,
-                self._sampler.leverage,
-                groups=groups,
-                rows=rows,
-                l2_weight=self.penalty.l2_weight,
-                fit_intercept=self.fit_intercept,
-                shift_invariant=self.loss.shift_invariant,
-                seed=seed,
-            )
-        rows_of = TrainingData(data.features, coefficients, self.n_classes, data.sample_weight, True)
-        return SampledHessian(
-            self.engine.steering_over(rows_of),
+        engine, data = self.engine, self.engine.data
+        weight, bias = self.unpack(evaluation.point)
+        scores = engine.scores(weight, bias, 0, data.n_rows)
+        quadratic: QuadraticLoss | None = None
+        step = max(1, MODEL_BLOCK // max(1, self.n_classes))
+        for first in range(0, data.n_rows, step):
+            part = slice(first, first + step)
+            model = self.loss.quadratic(scores[part], data.target[part], share)
+            if model is None:
+                return None
+            quadratic, scores[part] = model
+        assert quadratic is not None
+        return build_blocks(
+            engine,
             quadratic,
-            blocks,
+            scores,
+            self._sampler.leverage,
+            groups=groups if weight.any() else 1,  # where all scores are alike the classes are
+            rows=rows,
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
             shift_invariant=self.loss.shift_invariant,
-            total_weight=data.total_weight,
+            seed=seed,
         )
 
     @property
@@ -390,13 +378,12 @@ class Objective:
         return np.tile(np.sqrt(variance), self.n_classes)
 
     def dense_hessian(self, evaluation: Evaluation) -> DenseHessian:
-        """The loss's Hessian as a matrix, at an evaluation that keeps its residuals."""
-        assert evaluation.residual is not None
-        model = self.loss.quadratic_at(evaluation.residual, self.engine.data.target, 0.0)
+        """The loss's Hessian as a matrix, from the scores of all rows."""
+        data = self.engine.data
+        scores = self.engine.scores(*self.unpack(evaluation.point), 0, data.n_rows, exact=True)
+        model = self.loss.quadratic(scores, data.target, 0.0)
         assert model is not None
-        return dense_hessian(
-            self.engine.data, *model, fit_intercept=self.fit_intercept, shift_invariant=self.loss.shift_invariant
-        )
+        return dense_hessian(data, *model, fit_intercept=self.fit_intercept, shift_invariant=self.loss.shift_invariant)
 
     def hessian(self, evaluation: Evaluation) -> Hessian | None:
         """The Hessian of the surrogate at a point; None where too many rows are curved to be gathered."""

@@ -36,7 +36,6 @@ class SampledHessian:
     l2_weight: float
     fit_intercept: bool
     shift_invariant: bool
-    total_weight: float = 1.0
 
     @property
     def n_rows(self) -> int:
@@ -51,8 +50,6 @@ class SampledHessian:
         else:
             sums = self.engine.evaluate(weight, bias, self.quadratic, exact=False)
         product = sums.gradient  # of this product alone, so that it may be changed
-        if self.total_weight != 1.0:
-            product /= self.total_weight
         G, g = product[: weight.size].reshape(weight.shape), product[weight.size :]
         if self.shift_invariant:
             G -= G.mean(axis=0)

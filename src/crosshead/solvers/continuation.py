@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -39,12 +39,13 @@ Pair = tuple[Float, Float]
 class Carried:
     """What one alpha leaves for the next: pairs, and the curvature known at the alpha that it was looked at.
 
-    ``looks`` are those taken so far, by alpha. Runs over other weights of the same rows may share the dictionary: they
-    only steer.
+    ``rough`` says that steps with blocks of the Hessian led too far. ``looks`` are those taken so far, by alpha. Runs
+    over other weights of the same rows may share the dictionary: they only steer.
     """
 
     looks: dict[float, Any] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
+    rough: bool = False
     l2_weight: float = 0.0
     alpha: float = np.inf
     built: float = np.inf
@@ -79,19 +80,22 @@ class CarriedLBFGS:
         evaluation = run.evaluate(point)
 
         def first_look() -> InitialCurvature:
-            return look(run.objective, evaluation, 0, SETTLED_SHARE if self.carried.pairs else FIRST_SHARE)
+            share = SETTLED_SHARE if self.carried.pairs else FIRST_SHARE
+            return look(run.objective, evaluation, 0, Renewal(share, rough=self.carried.rough))
 
         known, leap = self.carried.prepare(run.objective, first_look)
         memory = Memory(known.at(run.objective.l2_weight), deque(maxlen=_most_pairs(point.size)))
         for step, change in self.carried.pairs:
             memory.add(run.objective, step, change)
-        return LBFGSState(evaluation, memory, Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS))
+        renewal = Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS)
+        return LBFGSState(evaluation, memory, replace(renewal, rough=self.carried.rough))
 
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
         """One quasi-Newton step."""
         state = LBFGS().step(run, state)
         if state.memory is not None:
             self.carried.pairs = [(step, change) for step, change, _ in state.memory.pairs]
+        self.carried.rough = state.renewal.rough
         return state
 
     def stuck(self, state: LBFGSState) -> bool:

@@ -46,11 +46,15 @@ class DualAscent:
     """Minimise an objective that has an ascent (`Objective.dual.ascent`)."""
 
     def start(self, run: Run, point: Float) -> AscentState:
-        """Residuals of zero; the starting point only counts if nothing better is found."""
+        """Residuals of zero, or those at weights that are not zero."""
         run.evaluate(point, run.objective.smoothed(FIRST_WIDTH))
         if not run.exact:
             run.go_exact()
-        return AscentState(run.objective.dual.ascent())
+        ascent = run.objective.dual.ascent()
+        if point.any():
+            run.objective.dual.begin(ascent, *run.objective.unpack(point))
+            _certify(run, ascent)
+        return AscentState(ascent)
 
     def step(self, run: Run, state: AscentState) -> AscentState:
         """Some sweeps and a certificate, or a step of what has taken over."""
@@ -58,12 +62,9 @@ class DualAscent:
             return _along(run, state.path, state.wide)
         if state.newton is not None:
             return _by_newton(run, state.newton)
-        ascent, objective, before = state.ascent, run.objective, run.gap
+        ascent, before = state.ascent, run.gap
         sweep(run, ascent, round(state.sweeps))
-        weight, dual = ascent.settle()
-        width = float(np.clip(np.sqrt(min(before, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
-        evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
-        run.record(objective.certified_by(evaluation, dual))
+        evaluation, dual = _certify(run, ascent)
         if _slow(run, ascent, state, before):
             return _taken_over(run, ascent, evaluation.point)
         ascent.follow_bias(dual.bias_gradient)
@@ -72,6 +73,16 @@ class DualAscent:
     def stuck(self, state: AscentState) -> bool:
         """Whether the path has ended."""
         return state.wide and state.path is not None and PathFollowing().stuck(state.path)
+
+
+def _certify(run: Run, ascent: Any) -> tuple[Any, Any]:
+    """A pass at an ascent's weights, with the bound of its residuals; that, and the residuals' dual point."""
+    width = float(np.clip(np.sqrt(min(run.gap, 4.0)), LEAST_WIDTH, FIRST_WIDTH))
+    weight, dual = ascent.settle()
+    objective = run.objective
+    evaluation = run.evaluate(objective.pack(weight, ascent.bias.copy()), objective.smoothed(width))
+    run.record(objective.certified_by(evaluation, dual))
+    return evaluation, dual
 
 
 def sweep(run: Run, ascent: Any, sweeps: int) -> None:

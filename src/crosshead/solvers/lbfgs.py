@@ -47,10 +47,10 @@ class Memory:
         del step, change
         self.match(objective)
 
-    def renew(self, objective: Objective, here: Any, iteration: int, share: float) -> None:
+    def renew(self, objective: Objective, here: Any, iteration: int, renewal: Renewal) -> None:
         """Look at the curvature again; what was known of it makes room first."""
         del self.initial
-        self.initial = look(objective, here, iteration, share)
+        self.initial = look(objective, here, iteration, renewal)
         self.match(objective)
 
     def match(self, objective: Objective) -> None:
@@ -101,10 +101,10 @@ class LBFGS:
         renewal = state.renewal
         memory = state.memory
         if memory is None:
-            known = look(objective, here, state.iteration, renewal.share)
+            known = look(objective, here, state.iteration, renewal)
             memory = Memory(known, deque(maxlen=pairs_for(here.point.size)))
-        elif renewal.due():
-            memory.renew(objective, here, state.iteration, renewal.share)
+        elif renewal.due(memory.initial.interval):
+            memory.renew(objective, here, state.iteration, renewal)
         direction = memory.direction(objective, here.gradient)
         if not float(direction @ here.gradient) < 0:
             memory.pairs.clear()

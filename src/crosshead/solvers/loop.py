@@ -7,11 +7,12 @@ certificate, and is the only place that says how a fit ended.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from crosshead.solvers.costs import SCORES_PASS, keeps_scores
 from crosshead.solvers.line_search import NOISE_DOUBLE, largest
 from crosshead.solvers.protocol import (
     Callback,
@@ -33,7 +34,7 @@ SEEN_DECREASE, SEEN_GAP = 1e-6, 0.99  # of F, and the share of the gap: less is 
 MOST_IDLE = 10  # evaluations in turn without, after which passes are exact
 GAP_CHANGE, GRADIENT_CHANGE = 0.999, 0.5  # shares of the smallest so far that are a change
 MOST_UNCHANGED = 10  # steps in turn that change nothing, after which a fit has ended
-BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost
+BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost where the scores are not kept
 FLAT_GRADIENT = (
     1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself where nothing more moves
 )
@@ -96,6 +97,7 @@ class Run:
     parts: float = 0.0  # of the next pass
     factorisations: int = 0
     best: Any = None
+    ahead: Float | None = None  # a point that few rows have led to, and that all have not yet seen
     bound: float = -np.inf
     certified: Any = None
     certified_bound: float = -np.inf
@@ -112,10 +114,6 @@ class Run:
     last: tuple[float, float] = (np.inf, np.inf)  # value and largest slope of the last evaluation
     changes: Changes = field(default_factory=Changes)
     counted: int = 0
-    balanced: bool = False  # the last evaluation was
-    forecast: float = np.inf  # of the relative gap, by the method
-    early: int = 0
-    next_early: int = 0
 
     @property
     def seconds(self) -> float:
@@ -134,7 +132,7 @@ class Run:
 
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
         """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
-        self.active, self.balanced = objective or self.objective, False
+        self.active = objective or self.objective
         if self.coarse_ahead:
             self.coarse_ahead, self.coarse = False, self.objective.coarse_resolution is not None
         evaluation = self.active.evaluate(point, exact=self.exact, coarse=self.coarse)
@@ -146,16 +144,16 @@ class Run:
         return evaluation
 
     def evaluate_balanced(self, point: Float, objective: Objective | None = None) -> Any:
-        """The same with the bias that is best for the point's weights; the residuals are not remembered."""
-        self.active, self.balanced = objective or self.objective, True
+        """The same with the bias that is best for the point's weights."""
+        self.active = objective or self.objective
         self.coarse = self.coarse_ahead = False
         evaluation = self.active.evaluate_balanced(point, exact=self.exact)
-        self.passes += 1
-        self.record(replace(evaluation, residual=None))
+        self.count(1 + SCORES_PASS)
+        self.record(evaluation)
         return evaluation
 
     def count(self, share: float = 1.0) -> None:
-        """One more pass, which evaluates no point: a product with the Hessian of all rows, or a ``share`` of them."""
+        """So many passes more."""
         self.parts += share
         whole = int(self.parts)
         self.passes, self.parts = self.passes + whole, self.parts - whole
@@ -228,8 +226,6 @@ class Run:
         if self._certified_gap() <= self.tol:
             return True
         if self.gap > self.tol:
-            if self._certified_early():
-                return True
             settled = self._settle_bias()
             if not settled and not self.exact and not self.coarse and self.idle >= MOST_IDLE:
                 self.go_exact()
@@ -244,15 +240,6 @@ class Run:
         self.go_exact()  # float32 passes promised more than they keep
         return False
 
-    def _certified_early(self) -> bool:
-        """Where the method foretells a gap that single precision would not show, an exact pass; rarer if in vain."""
-        if self.exact or self.coarse or not self.forecast <= self.tol or self.passes < self.next_early:
-            return False
-        self.early += 1
-        self.next_early = self.passes + 4**self.early
-        self._certify_point(self.best)
-        return self._certified_gap() <= self.tol
-
     def go_exact(self) -> None:
         """From here on compute in float64, and forget what float32 made look better than it is."""
         self.exact, self.coarse, self.coarse_ahead = True, False, False
@@ -264,20 +251,26 @@ class Run:
         return np.inf if self.certified is None else relative_gap(self.certified.value, self.certified_bound)
 
     def _certify_point(self, evaluation: Any) -> None:
-        evaluate = self.active.evaluate_balanced if self.balanced else self.active.evaluate
-        exact = evaluate(evaluation.point, exact=True)
+        exact = self.active.evaluate(evaluation.point, exact=True)
         self.passes += 1
-        self.record(replace(exact, residual=None))
+        self.record(exact)
 
     def _settle_bias(self) -> bool:
-        """Where only the residuals' sums keep the gap open, move the bias until they are nearly zero."""
+        """Where only the residuals' sums keep the gap open, a pass at the bias that is best for the weights.
+
+        Where the scores of all rows would take too much room, a few passes at biases that come near it.
+        """
         best = self.best
         if self.passes < self.next_bias_attempt:
             return False
-        if relative_gap(best.value, self.active.free_bound(best)) > self.tol / 2:
+        if relative_gap(best.value, self.active.free_bound(best)) > self.tol:
             return False
         self.bias_attempts += 1
         self.next_bias_attempt = self.passes + 2**self.bias_attempts
+        if keeps_scores(self.active.facts):
+            self.record(self.active.evaluate_balanced(best.point, exact=True))
+            self.count(1 + SCORES_PASS)
+            return self._certified_gap() <= self.tol
         curvature = self.active.bias_curvature(best)
         for _ in range(BIAS_STEPS):
             moved = self.active.evaluate(self.active.move_bias(best, curvature), exact=True)
@@ -294,6 +287,9 @@ class Run:
         """Make sure that what is reported was computed in float64."""
         if self.coarse:
             self.refine()
+        if self.ahead is not None:
+            point, self.ahead = self.ahead, None
+            self.evaluate(point)
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
 

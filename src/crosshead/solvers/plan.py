@@ -11,6 +11,7 @@ from typing import Any
 
 from crosshead.objective.facts import Facts
 from crosshead.solvers.continuation import Carried, CarriedLBFGS, CarriedSparse
+from crosshead.solvers.costs import factorises
 from crosshead.solvers.dual_ascent import DualAscent
 from crosshead.solvers.interior_point import InteriorPoint
 from crosshead.solvers.loop import Method
@@ -21,6 +22,8 @@ from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 from crosshead.solvers.sparse_newton import SparseNewton
+from crosshead.solvers.split_interior_point import SplitInteriorPoint
+from crosshead.solvers.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,15 @@ TABLE = (
         method=PathFollowing,
     ),
     Row(
+        when="smooth, L1, while a Hessian is formed and factorised at once",
+        methods="proximal quasi-Newton steps, Newton steps on the weights that are not zero, then an interior point, "
+        "then the former again",
+        why="the former are fast; the latter does not change when columns are scaled",
+        fits=lambda facts: facts.l1 and factorises(facts),
+        method=lambda: Stages((SparseNewton(), SplitInteriorPoint(), SparseNewton())),
+        next_method=lambda carried: Stages((CarriedSparse(carried), SplitInteriorPoint(), SparseNewton())),
+    ),
+    Row(
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",
         methods="proximal Newton over a working set",
         why="nothing is formed for features that stay at zero",
@@ -100,8 +112,8 @@ TABLE = (
     ),
     Row(
         when="smooth",
-        methods="L-BFGS, then Newton along the path of the penalty",
-        why="vectors alone are held",
+        methods="L-BFGS over growing numbers of rows, then Newton along the path of the penalty",
+        why="blocks of the Hessian for each class leave few passes, and none is formed as a whole",
         fits=lambda facts: True,
         method=GuardedLBFGS,
         next_method=CarriedLBFGS,

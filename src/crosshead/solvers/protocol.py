@@ -84,9 +84,7 @@ class Objective(Protocol):
     def on_rows(self, one_of: int) -> Objective: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
-    def newton_model(  # noqa: D102
-        self, evaluation: Any, *, share: float, blocks: Any, groups: int, rows: int, seed: int
-    ) -> Any: ...
+    def class_blocks(self, evaluation: Any, *, share: float, groups: int, rows: int, seed: int) -> Any: ...  # noqa: D102
     def free_bound(self, evaluation: Any) -> float: ...  # noqa: D102
     def metric(self, evaluation: Any) -> Any: ...  # noqa: D102
     def model(self, evaluation: Any, *, rows: int, share: float, in_place: bool = False) -> Any: ...  # noqa: D102

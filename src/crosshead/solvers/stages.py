@@ -1,9 +1,11 @@
-"""Methods one after the other: where one is stuck, the next goes on from the best point."""
+"""Methods one after the other: where one is stuck or hardly moves, the next goes on from the best point."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, final
+
+import numpy as np
 
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float
@@ -11,18 +13,25 @@ from crosshead.solvers.protocol import Float
 
 @dataclass(frozen=True)
 class StagesState:
-    """The state of the method at work, and its number."""
+    """The state of the method at work, its number, its steps, and the gap when they were last judged."""
 
     inner: Any
     number: int = 0
+    steps: int = 0
+    gap: float = np.inf
 
 
 @final
 @dataclass(frozen=True)
 class Stages:
-    """The ``methods`` in turn."""
+    """The ``methods`` in turn, each until it is stuck.
+
+    One that has a successor also gives way where ``patience`` steps leave more of the gap than the share ``enough``.
+    """
 
     methods: tuple[Method[Any], ...]
+    patience: int = 40
+    enough: float = 0.5
 
     def start(self, run: Run, point: Float) -> StagesState:
         """Start the first."""
@@ -30,10 +39,13 @@ class Stages:
 
     def step(self, run: Run, state: StagesState) -> StagesState:
         """A step of the method at work, or the start of the next."""
-        method = self.methods[state.number]
-        if not method.stuck(state.inner):
-            return replace(state, inner=method.step(run, state.inner))
-        return StagesState(self.methods[state.number + 1].start(run, run.best.point), state.number + 1)
+        method, last = self.methods[state.number], state.number + 1 == len(self.methods)
+        judged = state.steps > 0 and state.steps % self.patience == 0
+        slow = judged and not run.gap <= self.enough * state.gap
+        if not last and (slow or method.stuck(state.inner)):
+            return StagesState(self.methods[state.number + 1].start(run, run.best.point), state.number + 1)
+        gap = run.gap if judged else state.gap
+        return replace(state, inner=method.step(run, state.inner), steps=state.steps + 1, gap=gap)
 
     def stuck(self, state: StagesState) -> bool:
         """Whether the last one is."""

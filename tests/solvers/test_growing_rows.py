@@ -1,4 +1,4 @@
-"""Newton's method by conjugate gradients over all rows, against scikit-learn's and other methods' optima."""
+"""L-BFGS with the Hessian's blocks, over all rows and over growing numbers of them, against others' optima."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers.costs import row_stages
 from crosshead.solvers.growing_rows import GrowingRows
+from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.newton import Newton
-from crosshead.solvers.newton_cg import NewtonCG
 
 LOSSES = [
     get_loss("softmax"),
@@ -44,7 +44,7 @@ def run(method: Any, objective: Objective, tol: float = 1e-8, **options: Any) ->
     return minimise_with(method, objective, np.zeros(objective.size), tol=tol, max_iter=200, **options)
 
 
-@pytest.mark.parametrize("method", [NewtonCG(), GrowingRows()], ids=repr)
+@pytest.mark.parametrize("method", [LBFGS(), GrowingRows()], ids=repr)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
 def test_the_optimum_of_scikit_learn(strength: float, dtype: Any, method: Any) -> None:
@@ -67,7 +67,7 @@ def test_it_agrees_with_a_factorised_hessian(loss: Any, intercept: bool, engine:
     X, y = X[::6, ::4], y[::6] % 4
     weight = np.random.default_rng(0).uniform(0, 2, len(X))
     objective = objective_of(X, y, loss, 1e-3, sample_weight=weight, fit_intercept=intercept, engine=engine)
-    found, truth = run(NewtonCG(), objective, 1e-9), run(Newton(), objective, 1e-9)
+    found, truth = run(LBFGS(), objective, 1e-9), run(Newton(), objective, 1e-9)
     assert found.status == truth.status == "converged"
     assert found.value == pytest.approx(truth.value, rel=3e-9)
     if not intercept:
@@ -79,7 +79,7 @@ def test_probabilities_as_targets(loss: Any) -> None:
     X, _ = digits()
     target = np.random.default_rng(0).dirichlet(np.ones(4), len(X))
     objective = objective_of(X, target, loss, 1e-2)
-    assert run(NewtonCG(), objective).status == "converged"
+    assert run(LBFGS(), objective).status == "converged"
 
 
 def test_a_class_without_rows() -> None:
@@ -87,7 +87,7 @@ def test_a_class_without_rows() -> None:
     X, y = digits()
     with_gap = objective_of(X, np.where(y >= 5, y + 1, y).astype(np.int32), get_loss("softmax"), 1e-3)
     without = objective_of(X, y, get_loss("softmax"), 1e-3)
-    found, truth = run(NewtonCG(), with_gap), run(NewtonCG(), without)
+    found, truth = run(LBFGS(), with_gap), run(LBFGS(), without)
     assert found.status == "converged"
     assert found.value == pytest.approx(truth.value, rel=1e-7)
     np.testing.assert_allclose(with_gap.unpack(found.point)[0][5], 0, atol=1e-4)
@@ -100,7 +100,7 @@ def test_few_rows_first_take_fewer_passes(monkeypatch: pytest.MonkeyPatch) -> No
     y = (X @ W.T + random.gumbel(size=(8000, 5))).argmax(axis=1).astype(np.int32)
     objective = objective_of(X, y, get_loss("softmax"), 1e-6)
     assert row_stages(objective.facts) == [64, 16, 4]
-    few, all_rows = run(GrowingRows(), objective, 1e-6), run(NewtonCG(), objective, 1e-6)
+    few, all_rows = run(GrowingRows(), objective, 1e-6), run(LBFGS(), objective, 1e-6)
     assert few.status == all_rows.status == "converged"
     assert few.passes < all_rows.passes
 
@@ -131,9 +131,9 @@ def test_classes_that_share_a_block(classes: int, monkeypatch: pytest.MonkeyPatc
     centres = random.normal(size=(classes, 20))
     y = random.integers(0, classes, 2000).astype(np.int32)
     objective = objective_of(centres[y] + random.normal(size=(2000, 20)), y, get_loss("softmax"), 1e-3)
-    single = run(NewtonCG(), objective)
-    monkeypatch.setattr("crosshead.solvers.newton_cg.class_groups", lambda facts: 4)
-    shared = run(NewtonCG(), objective)
+    single = run(LBFGS(), objective)
+    monkeypatch.setattr("crosshead.solvers.initial_curvature.class_groups", lambda facts: 4)
+    shared = run(LBFGS(), objective)
     assert single.status == shared.status == "converged"
     assert shared.value == pytest.approx(single.value, rel=1e-7)
 
