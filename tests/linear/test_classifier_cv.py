@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import log_loss
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from crosshead.linear import ConvergenceWarning, LinearClassifier, LinearClassifierCV
@@ -174,7 +174,9 @@ def test_an_alpha_without_certificates_is_not_chosen(digits):
     def stop(progress):
         return False
 
-    with pytest.warns(ConvergenceWarning, match=r"1 of 3 alphas have fits that are not certified \(alpha 1e-08: all rows"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"1 of 3 alphas have fits that are not certified \(alpha 1e-08: all rows"
+    ):
         model = LinearClassifierCV(
             alphas=[1e-1, 1e-2, 1e-8], cv=3, max_iter=25, scoring="accuracy", tol=1e-6, callback=stop
         ).fit(X, y)
@@ -192,23 +194,11 @@ def test_where_no_alpha_has_a_certificate_the_scores_decide(digits):
     assert model.alpha_ in (1e-3, 1e-8)
 
 
-def test_each_path_has_its_share_of_the_time(digits, monkeypatch):
-    """By a clock that each iteration of a fit takes further by a second."""
-    X, y = digits
-    clock = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-
-    def second(progress):
-        clock[0] += 1.0
-
-    with pytest.warns(ConvergenceWarning):
-        model = LinearClassifierCV(
-            alphas=[1e-1, 1e-4, 1e-8], cv=3, max_time=40.0, tol=1e-9, callback=second, n_threads=1
-        ).fit(X, y)
-    paths = [model.path_.status, *(fold.status for fold in model.folds_)]
-    assert all(status[0] == "converged" for status in paths)
-    assert any("max_time" in status for status in paths)
-    assert clock[0] <= 40.0 + 2 * len(paths) * 3
+@pytest.mark.parametrize(("now", "walks", "until"), [(0.0, 4, 10.0), (4.0, 3, 16.0), (30.0, 2, 35.0), (45.0, 1, 45.0)])
+def test_each_path_has_its_share_of_the_time_left(now, walks, until, monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    assert LinearClassifierCV(max_time=40.0)._deadline(0.0, walks) == until
+    assert LinearClassifierCV()._deadline(0.0, walks) is None
 
 
 def test_a_class_that_weighs_nothing_is_left_out():

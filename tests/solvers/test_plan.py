@@ -23,6 +23,7 @@ from crosshead.solvers.proximal_newton import ProximalNewton
 from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 from crosshead.solvers.sparse_newton import SparseNewton
+from crosshead.solvers.stages import Stages
 
 
 def facts_of(
@@ -68,7 +69,7 @@ def test_a_path_follows_the_same_table(loss: str, shape: Any, l1_ratio: float) -
     if plan(facts).next_method is None:
         assert type(along) is type(single)
     else:
-        assert isinstance(along, CarriedLBFGS | CarriedSparse | SmoothAscent)
+        assert isinstance(along, CarriedLBFGS | CarriedSparse | SmoothAscent | Stages)
 
 
 def test_the_last_row_fits_everything() -> None:

@@ -13,8 +13,6 @@ class Facts:
     * ``sparse``: the features are CSR; ``small``: a Hessian costs next to nothing; ``wide``: there are more features
       than rows, or than a matrix of all pairs of them should have
     * ``smooth``: the loss has a Lipschitz gradient; ``l1``: whether the penalty has an L1 part
-    * ``effective_rows``: (Σ sᵢ)²/Σ sᵢ², the rows that the weights leave
-    * ``rarest_class``: the rows of the class that has fewest, of those that have any
     * ``ascends``: dual coordinate ascent is possible, and fast
     * ``program``: with kinks and an L1 part, a quadratic program of moderate size is the same problem
     """
@@ -28,8 +26,6 @@ class Facts:
     wide: bool
     smooth: bool
     l1: bool
-    effective_rows: float
-    rarest_class: float
     ascends: bool
     program: bool
 

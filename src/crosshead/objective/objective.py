@@ -119,22 +119,10 @@ class Objective:
             other.__dict__.pop(name, None)
         return other
 
-    def on_rows(self, one_of: int) -> Objective:
-        """The objective of one row of so many, evenly over the classes; beside a row's loss the penalty is the same."""
-        data = self.engine.data
-        positive = np.flatnonzero(data.weights > 0)
-        order = positive if data.target.ndim == 2 else positive[np.argsort(data.target[positive], kind="stable")]
-        rows = np.sort(order[self.seed % one_of :: one_of])
-        part = data.choose(rows) if self._rows_lie_together else data.take(rows)
-        penalty = replace(self.penalty, alpha=self.penalty.alpha * len(positive) / len(rows))
-        return Objective(self.engine.over(part), self.loss, penalty, fit_intercept=self.fit_intercept, seed=self.seed)
-
     @cached_property
     def facts(self) -> Facts:
         """What a plan is made of."""
-        data, share = self.engine.data, self.moments.target
-        weight = data.weights
-        squares = max(float(weight @ weight), float(np.finfo(np.float64).tiny))
+        data = self.engine.data
         l1 = self.penalty.l1_weight > 0
         return Facts(
             n_rows=data.n_rows,
@@ -146,16 +134,9 @@ class Objective:
             wide=self.wide,
             smooth=self.smooth,
             l1=l1,
-            effective_rows=float(weight.sum()) ** 2 / squares,
-            rarest_class=float(share[share > 0].min(initial=1.0)) * data.n_rows,
             ascends=self.dual.ascends,
             program=not self.smooth and l1 and self.dual.program is not None,
         )
-
-    @property
-    def _rows_lie_together(self) -> bool:
-        features = self.engine.data.features
-        return not isinstance(features, np.ndarray) or features.flags.c_contiguous
 
     @property
     def coarse_resolution(self) -> float | None:

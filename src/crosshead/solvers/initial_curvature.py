@@ -21,7 +21,7 @@ import numpy as np
 from crosshead.curvature.class_blocks import ClassBlocks
 from crosshead.losses.protocol import Array
 from crosshead.solvers.conjugate_gradients import conjugate_gradients
-from crosshead.solvers.costs import ROWS_A_FEATURE, build_passes, class_groups
+from crosshead.solvers.costs import block_rows, build_passes, class_groups
 from crosshead.solvers.long_vectors import dot
 from crosshead.solvers.protocol import Float, Objective
 
@@ -31,7 +31,7 @@ ROUGH_FORCING, ROUGH_PRODUCTS = 0.4, 10
 FINE_FORCING, FINE_PRODUCTS = 0.3, 20
 OVERFITTED_PRODUCTS = 5  # where rows are few for the parameters: the equation's solution is no better than its start
 INTERVAL, LONGEST_INTERVAL = 5, 25  # iterations to the first renewal, and between the last ones
-LEAST_INTERVAL = 3  # of blocks, however little they cost
+LEAST_INTERVAL = 6  # of blocks, however little they cost
 FIRST_SHARE, SHARE_FACTOR = 0.1, 5.0
 ENOUGH_PARAMETERS, LEAST_SCALE = 8, 0.05  # for each row of a model; the shortest that a step of fewer rows is made
 MOST_BLOCK_SCALE = 2.0  # by which blocks' steps are made longer
@@ -149,7 +149,7 @@ def look(objective: Objective, here: Any, iteration: int, renewal: Renewal) -> I
     """The curvature at a point, for a method that has come so many iterations far."""
     groups = 0 if renewal.rough else class_groups(objective.facts)
     if groups > 0:
-        rows = round(ROWS_A_FEATURE * objective.n_features)
+        rows = block_rows(objective.facts, groups)
         blocks = objective.class_blocks(here, share=renewal.share, groups=groups, rows=rows, seed=renewal.looks)
         if blocks is not None:
             return BlockInverse(blocks, max(LEAST_INTERVAL, build_passes(objective.facts, len(blocks.groups))))

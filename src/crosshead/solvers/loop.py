@@ -97,7 +97,6 @@ class Run:
     parts: float = 0.0  # of the next pass
     factorisations: int = 0
     best: Any = None
-    ahead: Float | None = None  # a point that few rows have led to, and that all have not yet seen
     bound: float = -np.inf
     certified: Any = None
     certified_bound: float = -np.inf
@@ -129,6 +128,11 @@ class Run:
     def gap(self) -> float:
         """The best estimate of the relative gap so far."""
         return np.inf if self.best is None else relative_gap(self.best.value, self.bound)
+
+    @property
+    def free_gap(self) -> float:
+        """The same, were the residuals' sums of the best evaluation already zero."""
+        return min(self.gap, relative_gap(self.best.value, self.active.free_bound(self.best)))
 
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
         """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
@@ -220,7 +224,7 @@ class Run:
     def certify(self) -> bool:
         """Whether the gap, computed in float64, is at most tol. Spends passes only where it may be."""
         if self.coarse:
-            if self.gap > max(COARSE_GAP, self.tol) and self.slow < MOST_SLOW:
+            if self.free_gap > max(COARSE_GAP, self.tol) and self.slow < MOST_SLOW:
                 return False
             self.refine()
         if self._certified_gap() <= self.tol:
@@ -263,7 +267,7 @@ class Run:
         best = self.best
         if self.passes < self.next_bias_attempt:
             return False
-        if relative_gap(best.value, self.active.free_bound(best)) > self.tol:
+        if self.free_gap > self.tol:
             return False
         self.bias_attempts += 1
         self.next_bias_attempt = self.passes + 2**self.bias_attempts
@@ -271,6 +275,8 @@ class Run:
             self.record(self.active.evaluate_balanced(best.point, exact=True))
             self.count(1 + SCORES_PASS)
             return self._certified_gap() <= self.tol
+        self._certify_point(best)  # values in single precision would say that no step is lower
+        best = self.certified
         curvature = self.active.bias_curvature(best)
         for _ in range(BIAS_STEPS):
             moved = self.active.evaluate(self.active.move_bias(best, curvature), exact=True)
@@ -287,9 +293,6 @@ class Run:
         """Make sure that what is reported was computed in float64."""
         if self.coarse:
             self.refine()
-        if self.ahead is not None:
-            point, self.ahead = self.ahead, None
-            self.evaluate(point)
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
 

@@ -22,8 +22,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from crosshead.solvers.conjugate_gradients import conjugate_gradients
-from crosshead.solvers.growing_rows import GrowingRows, GrowingState
-from crosshead.solvers.lbfgs import LBFGS
+from crosshead.solvers.lbfgs import LBFGS, LBFGSState
 from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float, Objective
@@ -133,7 +132,7 @@ class Seen(NamedTuple):
 class GuardedState:
     """The state of whichever method is at work, what was seen so far, and whether the path has led nowhere."""
 
-    inner: GrowingState | PathState
+    inner: LBFGSState | PathState
     seen: list[Seen] = field(default_factory=list)
     returned: bool = False
 
@@ -141,31 +140,31 @@ class GuardedState:
 @final
 @dataclass(frozen=True)
 class GuardedLBFGS:
-    """`GrowingRows`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`.
+    """`LBFGS`, until it has cost what a factorisation does and is not halfway there: then `PenaltyPath`.
 
     Where that is stuck, `LBFGS` goes on from the best point and is not left again.
     """
 
     def start(self, run: Run, point: Float) -> GuardedState:
         """Evaluate the start."""
-        return GuardedState(GrowingRows().start(run, point))
+        return GuardedState(LBFGS().start(run, point))
 
     def step(self, run: Run, state: GuardedState) -> GuardedState:
         """One step of the method at work."""
         if isinstance(state.inner, PathState):
             if state.inner.stuck:
-                return replace(state, inner=GrowingState(LBFGS().start(run, run.best.point)), returned=True)
+                return replace(state, inner=LBFGS().start(run, run.best.point), returned=True)
             return replace(state, inner=PenaltyPath().step(run, state.inner))
         state.seen.append(Seen(run.passes, run.gap, run.best.value))
         if not state.returned and hopeless(state.seen, run.tol, run.objective.levels.factor_passes):
             if not run.exact:
                 run.go_exact()  # values of different levels are compared to less than single precision
             return replace(state, inner=PenaltyPath().start(run, np.zeros_like(run.best.point)))
-        return replace(state, inner=GrowingRows().step(run, state.inner))
+        return replace(state, inner=LBFGS().step(run, state.inner))
 
     def stuck(self, state: GuardedState) -> bool:
-        """Whether `LBFGS` is stuck over all rows."""
-        return not isinstance(state.inner, PathState) and GrowingRows().stuck(state.inner)
+        """Whether `LBFGS` is stuck."""
+        return state.inner.stuck and not isinstance(state.inner, PathState)
 
 
 def hopeless(seen: list[Seen], tol: float, factor_passes: float) -> bool:

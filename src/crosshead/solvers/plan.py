@@ -112,8 +112,8 @@ TABLE = (
     ),
     Row(
         when="smooth",
-        methods="L-BFGS over growing numbers of rows, then Newton along the path of the penalty",
-        why="blocks of the Hessian for each class leave few passes, and none is formed as a whole",
+        methods="L-BFGS, then Newton along the path of the penalty",
+        why="with blocks of the Hessian for each class few passes are left, and the whole is never formed",
         fits=lambda facts: True,
         method=GuardedLBFGS,
         next_method=CarriedLBFGS,

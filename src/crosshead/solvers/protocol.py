@@ -81,7 +81,6 @@ class Objective(Protocol):
     @property
     def feature_sizes(self) -> Float: ...  # noqa: D102
     def dense_hessian(self, evaluation: Any) -> Any: ...  # noqa: D102
-    def on_rows(self, one_of: int) -> Objective: ...  # noqa: D102
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Any: ...  # noqa: D102
     def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Any: ...  # noqa: D102
     def class_blocks(self, evaluation: Any, *, share: float, groups: int, rows: int, seed: int) -> Any: ...  # noqa: D102
