@@ -38,7 +38,8 @@ ALIKE_SIZES = 16.0  # of the largest s_c of a group to the smallest: further apa
 MOST_COMPARED = 2048  # classes, each with each
 MOST_EXCESS = 0.9  # of an inverse, from few rows
 CHANCE_STEPS = 8
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
+ROWS_AT_ONCE = 1 << 14
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -83,7 +84,7 @@ def build_blocks(
     engine: Engine,
     quadratic: QuadraticLoss,
     coefficients: Array,
-    leverage: Float,
+    leverage: Array,
     *,
     groups: int,
     rows: int,
@@ -97,7 +98,7 @@ def build_blocks(
     Each is summed over about ``rows`` rows.
     """
     data = engine.data
-    own = _OwnCurvature(quadratic, coefficients, quadratic.row_totals(coefficients), data.weights / data.total_weight)
+    own = _OwnCurvature(quadratic, coefficients, quadratic.row_totals(coefficients), data)
     chances = np.random.default_rng(seed)
     found: list[tuple[Array, Inverse | None]] = []
     size, mean = np.ones(data.n_classes), np.zeros((data.n_classes, data.n_features))
@@ -125,7 +126,7 @@ class _OwnCurvature:
     quadratic: QuadraticLoss
     coefficients: Array
     totals: Array
-    share: Float
+    data: TrainingData
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,7 +137,10 @@ class _OwnCurvature:
         """Of some rows and classes, (n, k)."""
         chosen = self.coefficients[rows]
         own = self.quadratic.own_curvature(chosen[:, classes], self.totals[rows])
-        own *= self.share[rows, None].astype(own.dtype)
+        weight = self.data.sample_weight
+        if weight is not None:
+            own *= weight[rows, None].astype(own.dtype)
+        own /= self.data.total_weight
         return own
 
     def blocks(self, classes: Array | slice) -> Iterator[tuple[slice, Array]]:
@@ -201,29 +205,40 @@ class _Drawn:
     count: float
 
 
-def _drawn(own: _OwnCurvature, classes: Array, leverage: Float, count: int, chances: np.random.Generator) -> _Drawn:
+def _drawn(own: _OwnCurvature, classes: Array, leverage: Array, count: int, chances: np.random.Generator) -> _Drawn:
     """About ``count`` rows drawn by their curvature in some classes and by leverage (N,)."""
-    sums, wanted = np.zeros(len(classes)), np.empty(own.shape[0])
+    # Chances need not be exact, and there is one for each row: single precision will do.
+    sums, part = np.zeros(len(classes)), np.empty(own.shape[0], dtype=np.float32)
     for rows, block in own.blocks(classes):
         sums += block.sum(axis=0, dtype=np.float64)
-        wanted[rows] = block.sum(axis=1, dtype=np.float64)
-    if len(wanted) <= count:
-        return _Drawn(np.arange(len(wanted)), own.of(slice(None), classes).astype(np.float64), sums, np.inf)
-    wanted *= leverage
-    part = wanted / max(float(wanted.sum()), TINY)
-    present = wanted > 0
-    wanted = (1 - UNIFORM) * part + UNIFORM * present / max(1, int(present.sum()))
+        part[rows] = block.sum(axis=1, dtype=np.float64) * leverage[rows]
+    if own.shape[0] <= count:
+        return _Drawn(np.arange(len(part)), own.of(slice(None), classes).astype(np.float64), sums, np.inf)
+    part /= max(float(part.sum(dtype=np.float64)), TINY)
+    chance = part * np.float32(1 - UNIFORM)
+    chance[part > 0] += np.float32(UNIFORM / max(1, int((part > 0).sum())))
     factor = float(count)
     for _ in range(CHANCE_STEPS):  # what those at 1 do not use goes to the others
-        reached = float(np.minimum(1.0, factor * wanted).sum())
+        reached = sum(float(np.minimum(1.0, factor * chance[rows]).sum()) for rows in _slices(len(chance)))
         if reached <= 0:
             break
         factor *= count / reached
-    chance = np.minimum(1.0, factor * wanted)
-    drawn = np.flatnonzero(chances.random(len(wanted)) < chance)
-    missed = float((part[present] ** 2 * (1 / chance[present] - 1)).sum())  # the variance of the sum of parts
-    weight = own.of(drawn, classes) / chance[drawn, None]
+    chance *= np.float32(factor)
+    np.minimum(chance, 1.0, out=chance)
+    drawn = np.flatnonzero(chances.random(len(chance), dtype=np.float32) < chance)
+    missed = 0.0  # the variance of the sum of parts
+    for rows in _slices(len(chance)):
+        own_part, own_chance = part[rows].astype(np.float64), chance[rows].astype(np.float64)
+        left = np.divide(1 - own_chance, own_chance, out=np.zeros_like(own_chance), where=own_chance > 0)
+        missed += float((own_part**2) @ left)
+    weight = own.of(drawn, classes) / chance[drawn, None].astype(np.float64)
     return _Drawn(drawn, weight, sums, 1 / missed if missed > 0 else np.inf)
+
+
+def _slices(count: int) -> Iterator[slice]:
+    """Parts of so many rows."""
+    for first in range(0, count, ROWS_AT_ONCE):
+        yield slice(first, first + ROWS_AT_ONCE)
 
 
 def _grouped(data: TrainingData, own: _OwnCurvature, groups: int) -> list[Array]:

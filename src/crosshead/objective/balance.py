@@ -19,7 +19,7 @@ from crosshead.losses.protocol import Array, Float, Loss
 MOST_STEPS, MOST_STALLS = 20, 2
 STALE, STALLED = 0.1, 0.5  # of the residuals' sums: a step that leaves more had a Hessian of another place; led nowhere
 SHORTER, SHORTEST = 0.25, 1e-3  # factor of a step that made F larger, and the least share of it that is tried
-LEAST_ROWS, ROWS_A_CLASS = 4096, 64  # that the Hessian is summed over
+LEAST_ROWS, ROWS_A_CLASS = 1024, 64  # that the Hessian is summed over
 DENSE_CLASSES = 2048  # beyond, its diagonal alone
 ROUNDINGS = 4.0  # nearer zero a sum of residuals does not come
 NOISE = 10.0  # roundings of a value

@@ -25,7 +25,7 @@ from crosshead.objective.column_means import column_sums, squares
 from crosshead.objective.metric import DENSE_CLASSES
 
 POOL_SCORES = 1 << 23  # at most so many scores are looked at; of more rows a part is drawn first
-BLOCK_SCORES = 1 << 16
+BLOCK_SCORES = 1 << 15
 LEAST_SHARE = 1e-3  # of the mean chance, for every row: an unbiased sum needs all to have one
 SIGNS = 8  # random projections that estimate a row's norm: a chance need not be exact
 CHANCE_STEPS = 8
@@ -104,19 +104,19 @@ class RowSampler:
         return np.minimum(1.0, factor * wanted)
 
     @property
-    def leverage(self) -> Float:
+    def leverage(self) -> Array:
         """How far out each of all rows lies, (N,), estimated; 1 where only a part of the rows is looked at."""
         data = self._engine.data
-        return self._leverage if self.pool is data else np.ones(data.n_rows)
+        return self._leverage if self.pool is data else np.ones(data.n_rows, dtype=np.float32)
 
     @cached_property
-    def _leverage(self) -> Float:
+    def _leverage(self) -> Array:
         """‖xᵢ − x̄‖²_V / D of each row of the pool, estimated by random signs, and a little for every row."""
         usable = self.variance > 0
         signs = np.random.default_rng(self._seed).choice([-1.0, 1.0], size=(SIGNS, len(usable)))
         signs[:, usable] /= np.sqrt(self.variance[usable])
         signs[:, ~usable] = 0.0
-        leverage = np.full(self.pool.n_rows, 0.1)
+        leverage = np.full(self.pool.n_rows, 0.1, dtype=np.float32)
         for part, found in self._blocks(signs, -signs @ self.center):
             leverage[part] += (found.astype(np.float64) ** 2).mean(axis=1) / max(1, int(usable.sum()))
         return leverage
