@@ -118,7 +118,9 @@ class RowSampler:
         signs[:, ~usable] = 0.0
         leverage = np.full(self.pool.n_rows, 0.1, dtype=np.float32)
         for part, found in self._blocks(signs, -signs @ self.center):
-            leverage[part] += (found.astype(np.float64) ** 2).mean(axis=1) / max(1, int(usable.sum()))
+            leverage[part] += np.einsum("ij,ij->i", found, found, dtype=np.float64) / (
+                SIGNS * max(1, int(usable.sum()))
+            )
         return leverage
 
     def _blocks(self, weight: Float, bias: Float, rows: TrainingData | None = None) -> Iterator[tuple[slice, Array]]:
