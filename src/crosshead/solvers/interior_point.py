@@ -6,7 +6,8 @@ sum to ω. Newton's method on
     Σ ω A*r + α(1 − ρ)W = 0,    Σ_k r_k = 1,    u_k = ξ − m_k,    u_k r_k = τ
 
 with τ driven to zero (Mehrotra, SIAM Journal on Optimization 2, 1992) takes one or two dozen factorisations whatever
-the data; r is a dual point at every step. The products u·r do not contain ω, so that a row of weight two is two rows.
+the data; r is a dual point at every step. On the scale of τ a product is ω u·r, whatever the row weighs: with a barrier
+that weighs rows as the loss does, those of next to no weight would allow short steps only.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
 CERTAINLY_ZERO = 0.01  # a weight is zero whose two duals both exceed this: one of them vanishes elsewhere
 SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero are set to zero
 AIM = 0.05  # of tol: a smaller gap of the method's own would only cost digits of the duals' sums
+SHORT = 0.1  # a step that leads no further is of less use than one towards equal products
 LEAST_STEP, MOST_SHORT = 1e-4, 6  # so many steps in turn that are shorter, or at a gap of AIM, get nowhere
 LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss that a point is evaluated with
 LEAST_PRODUCT = 1e-150  # of τ: less is far below every rounding, and its quotients overflow
@@ -32,11 +34,14 @@ MOST_ITERATIONS = 200
 
 @dataclass(frozen=True)
 class Maxima:
-    """Groups of slacks u (…, k) with their duals r, whose sum over a group is one, and the scale of their products."""
+    """Groups of slacks u (…, k) with their duals r, whose sum over a group is one, and the scale of their products.
+
+    ``scale`` is a number, or an array that has one for each row, (n, 1, 1).
+    """
 
     slack: Float
     dual: Float
-    scale: float
+    scale: Any
 
     @property
     def ratios(self) -> Float:
@@ -67,14 +72,14 @@ class Maxima:
         return replace(self, slack=self.slack + slack, dual=dual / dual.sum(axis=-1)[..., None])
 
 
-def centred(values: Float, width: float, scale: float) -> Maxima:
+def centred(values: Float, width: float, scale: Any) -> Maxima:
     """The groups over maxima of ``values`` (…, k) with u·r = width · scale throughout."""
-    product = width * scale
-    xi = values.max(axis=-1) + product
+    product = np.broadcast_to(width * scale, (*values.shape[:-1], 1))
+    xi = values.max(axis=-1, keepdims=True) + product
     for _ in range(30):  # Σ product/(ξ − m_k) = 1 is convex and falling, and Newton's method nears it from below
-        inverse = product / (xi[..., None] - values)
-        xi = xi + (inverse.sum(axis=-1) - 1) / (inverse**2).sum(axis=-1) * product
-    slack = xi[..., None] - values
+        inverse = product / (xi - values)
+        xi = xi + (inverse.sum(axis=-1, keepdims=True) - 1) / (inverse**2).sum(axis=-1, keepdims=True) * product
+    slack = xi - values
     dual = product / slack
     return Maxima(slack, dual / dual.sum(axis=-1)[..., None], scale)
 
@@ -127,7 +132,7 @@ class InteriorPoint:
         theta = np.zeros((len(program.classes), program.features.shape[1]))
         values = _with_zero(program, program.violations(theta))
         margin = program.pieces.margin
-        loss = centred(values, margin, 1.0)
+        loss = centred(values, margin, 1.0 / (len(values) * program.row_weight[:, None, None]))
         # As large a part of the gap as all rows together.
         weights = centred(_both_signs(theta), margin, 1.0 / (program.l1_weight * max(1, theta[:, :-1].size)))
         return InteriorState(program, theta, loss, weights)
@@ -170,7 +175,15 @@ def _step(state: InteriorState, least: float) -> InteriorState:
         moved = _with_zero(program, program.moved(step))
         return step, loss.steps(aims[0], moved), weights.steps(aims[1], _both_signs(step))
 
-    step, of_loss, of_weights = towards((-loss.slack * loss.dual, -weights.slack * weights.dual))
+    def aimed(width: float, bend: tuple[Float, Float]) -> tuple[Float, Float]:
+        """The products to aim at, less what they are, and less how they bend along a step."""
+        return (
+            width * loss.scale - loss.slack * loss.dual - bend[0],
+            width * weights.scale - weights.slack * weights.dual - bend[1],
+        )
+
+    straight = (np.zeros_like(loss.slack), np.zeros_like(weights.slack))
+    step, of_loss, of_weights = towards(aimed(0.0, straight))
     primal, dual = _lengths(state, of_loss, of_weights, 1.0)
     predicted = replace(
         state,
@@ -181,13 +194,14 @@ def _step(state: InteriorState, least: float) -> InteriorState:
     )
     width = state.width
     target = max(width * min(1.0, max(predicted.width, 0.0) / width) ** 3, width * min(1.0, least / state.gap))
-    step, of_loss, of_weights = towards(
-        (
-            target - loss.slack * loss.dual - of_loss[0] * of_loss[1],
-            target * weights.scale - weights.slack * weights.dual - of_weights[0] * of_weights[1],
-        )
-    )
+    # As far as the step could be taken: of a short one the products bend less.
+    share = primal * dual
+    bend = (share * of_loss[0] * of_loss[1], share * of_weights[0] * of_weights[1])
+    step, of_loss, of_weights = towards(aimed(target, bend))
     primal, dual = _lengths(state, of_loss, of_weights, BOUNDARY)
+    if min(primal, dual) < SHORT:  # first back to where all products are alike, from where longer steps are possible
+        step, of_loss, of_weights = towards(aimed(width, straight))
+        primal, dual = _lengths(state, of_loss, of_weights, BOUNDARY)
     return replace(
         state,
         theta=state.theta + primal * step,
