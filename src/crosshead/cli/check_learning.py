@@ -125,7 +125,7 @@ def gradient(learning: Learning) -> Finding:
     worst = 0.0
     for _ in range(DIRECTIONS):
         direction = _random(objective, chance)
-        direction *= 1 / (size * np.sqrt(objective.size))
+        direction *= 1 / size / np.sqrt(objective.size)
         if not learning.intercept:
             objective.unpack(direction)[1][:] = 0
         worst = max(worst, _difference(objective, point, direction, float(slopes @ direction)))

@@ -51,7 +51,7 @@ class Maxima:
     @property
     def centrality(self) -> Float:
         """u·r on the scale of τ."""
-        return self.slack * self.dual / self.scale
+        return np.asarray(self.slack * self.dual / self.scale)
 
     def eliminated(self, aim: Float) -> Float:
         """e/u − d Σ(e/u)/Σd: how far the duals move towards products u·r + e were the m_k to stay."""

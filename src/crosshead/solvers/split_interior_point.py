@@ -64,18 +64,23 @@ class SplitInteriorPoint:
     """Minimise a smooth loss with an L1 part and few parameters."""
 
     def start(self, run: Run, point: Float) -> SplitState:
-        """Both halves of every weight as large as a small score makes them, beside what the point has."""
+        """Weights of zero, both halves as large as a small score makes them; the point given is only evaluated.
+
+        From the boundary the way inside is longer.
+        """
         run.exact = True
         objective = run.objective
-        evaluation = run.evaluate_balanced(point)
+        if run.best is None:
+            run.evaluate(point)
+        evaluation = run.evaluate_balanced(np.zeros_like(point))
         count = objective.n_weights
         half = np.minimum(FIRST_SCORE / np.maximum(objective.feature_sizes, TINY), FIRST_SCORE / objective.l1_weight)
-        weight, gradient = evaluation.point[:count], evaluation.gradient[:count]
+        gradient = evaluation.gradient[:count]
         room = FIRST_SCORE * np.maximum(objective.l1_weight, np.abs(gradient))
         return SplitState(
             evaluation,
-            np.maximum(weight, 0) + half,
-            np.maximum(-weight, 0) + half,
+            half,
+            half.copy(),
             np.maximum(objective.l1_weight + gradient, room),
             np.maximum(objective.l1_weight - gradient, room),
         )

@@ -30,7 +30,7 @@ class Stages:
     """
 
     methods: tuple[Method[Any], ...]
-    patience: int = 40
+    patience: int = 100
     enough: float = 0.5
 
     def start(self, run: Run, point: Float) -> StagesState:
