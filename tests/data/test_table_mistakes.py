@@ -50,6 +50,10 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
         ("a,y,label\n1,x,z\n", r"several columns could be it: 'y', 'label'; say --target"),
         ("a,a,y\n1,2,x\n", r"column 'a' occurs more than once"),
         ("a,y\n", r"columns but no rows"),
+        (
+            "a" + "," * 140_000 + "\n1\n",
+            r"the header has 140001 columns, more than the 131072 of a table; save so many",
+        ),
         ("y\nx\n", r"0 features"),
         ("1,2\n3,4\n", r"the first line holds numbers, not column names"),
         ("a,,y\n1,2,3\n", r"column 2 has no name"),

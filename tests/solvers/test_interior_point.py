@@ -101,6 +101,21 @@ def test_the_optimum_is_that_of_the_linear_program(name: str, alpha: float, case
 
 
 @pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_and_columns_over_six_decades(name: str, seed: int) -> None:
+    """Against the linear program; a barrier that weighs rows as the loss does ended in steps of no length here."""
+    random = np.random.default_rng(seed)
+    data = rows(90, seed=seed, weighted=False)
+    X = data.features * 10 ** random.uniform(-3, 3, data.n_features)
+    data = TrainingData(X, data.target, CLASSES, 10 ** random.uniform(-3, 3, 90))
+    objective = objective_of(data, name, 10 ** random.uniform(-5, -3))
+    result, optimum = fit(objective, tol=1e-5), linear_program(objective)
+    assert result.status == "converged"
+    assert optimum * (1 - 1e-7) <= result.value <= optimum * (1 + 1.1e-5)
+    assert result.bound <= optimum * (1 + 1e-7)
+
+
+@pytest.mark.parametrize("name", KINKED)
 @pytest.mark.parametrize("alpha", [1e-6, 1e-4, 1e-2, 1.0])
 @pytest.mark.parametrize("l1_ratio", [0.01, 0.5, 1.0])
 def test_small_gaps_with_any_mixture(name: str, alpha: float, l1_ratio: float) -> None:

@@ -99,6 +99,24 @@ def test_where_it_is_stuck_another_method_goes_on() -> None:
     assert result.status == "converged"
 
 
+def test_one_that_hardly_moves_gives_way() -> None:
+    class Idle:
+        def start(self, run: Any, point: Any) -> Any:
+            return run.evaluate(point)
+
+        def step(self, run: Any, state: Any) -> Any:
+            return run.evaluate(state.point + 1e-9 * run.passes)  # changes something, but no gap
+
+        def stuck(self, state: Any) -> bool:
+            return False
+
+    objective = problem(get_loss("softmax"))
+    result = run(Stages((Idle(), SparseNewton()), patience=5), objective, 1e-6)
+    assert result.status == "converged"
+    alone = run(SparseNewton(), objective, 1e-6)
+    assert result.iterations == alone.iterations + 6
+
+
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("loss", SMOOTH, ids=lambda loss: loss.name)
 def test_the_hessian_is_that_of_products(loss: Any, intercept: bool) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-import numpy as np
-
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float
 
@@ -18,7 +16,7 @@ class StagesState:
     inner: Any
     number: int = 0
     steps: int = 0
-    gap: float = np.inf
+    gap: float = 1.0
 
 
 @final
@@ -35,7 +33,7 @@ class Stages:
 
     def start(self, run: Run, point: Float) -> StagesState:
         """Start the first."""
-        return StagesState(self.methods[0].start(run, point))
+        return self._begun(run, 0, point)
 
     def step(self, run: Run, state: StagesState) -> StagesState:
         """A step of the method at work, or the start of the next."""
@@ -43,10 +41,13 @@ class Stages:
         judged = state.steps > 0 and state.steps % self.patience == 0
         slow = judged and not run.gap <= self.enough * state.gap
         if not last and (slow or method.stuck(state.inner)):
-            return StagesState(self.methods[state.number + 1].start(run, run.best.point), state.number + 1)
+            return self._begun(run, state.number + 1, run.best.point)
         gap = run.gap if judged else state.gap
         return replace(state, inner=method.step(run, state.inner), steps=state.steps + 1, gap=gap)
 
     def stuck(self, state: StagesState) -> bool:
         """Whether the last one is."""
         return state.number + 1 == len(self.methods) and self.methods[-1].stuck(state.inner)
+
+    def _begun(self, run: Run, number: int, point: Float) -> StagesState:
+        return StagesState(self.methods[number].start(run, point), number, gap=run.gap)
