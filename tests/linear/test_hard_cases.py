@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.datasets import load_digits
 
 from crosshead.engines import TrainingData, has_native
 from crosshead.linear import LinearClassifier, LinearClassifierCV, LogisticRegression, regularisation_path
@@ -182,3 +183,23 @@ def test_large_and_small_features_overflow_nowhere(dtype: Any, size: float) -> N
             for l1_ratio in (0.0, 0.5):
                 model = LinearClassifier(loss, l1_ratio=l1_ratio, max_iter=50).fit((X * size).astype(dtype), y)
                 assert np.isfinite(model.objective_)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "binary"])
+@pytest.mark.parametrize("every", [1, 12])
+def test_given_probabilities_with_a_class_that_never_occurs(loss: str, every: int) -> None:
+    """Its best bias is infinite; what mixing would make of the bound is nothing."""
+    X, y = load_digits(return_X_y=True)
+    X, y = X[::every, :: 1 if every == 1 else 8] / 16, y[::every]
+    model = LinearClassifier(loss, alpha=1e-3, tol=1e-5).fit(X, np.eye(11)[y])
+    assert model.status_ == "converged"
+    fewer = LinearClassifier(loss, alpha=1e-3, tol=1e-5).fit(X, np.eye(10)[y])
+    assert model.objective_ == pytest.approx(fewer.objective_, rel=3e-5)
+
+
+@pytest.mark.parametrize("every", [1, 12])
+def test_a_binary_column_that_is_always_one(every: int) -> None:
+    X, y = load_digits(return_X_y=True)
+    X, target = X[::every, :: 1 if every == 1 else 8] / 16, np.eye(10)[y[::every]]
+    target[:, 3] = 1
+    assert LinearClassifier("binary", alpha=1e-3, tol=1e-5).fit(X, target).status_ == "converged"
