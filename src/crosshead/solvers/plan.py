@@ -23,7 +23,7 @@ from crosshead.solvers.smooth_ascent import SmoothAscent
 from crosshead.solvers.smoothing import PathFollowing, Smoothing
 from crosshead.solvers.sparse_newton import SparseNewton
 from crosshead.solvers.split_interior_point import SplitInteriorPoint
-from crosshead.solvers.stages import Stages
+from crosshead.solvers.stages import Afresh, Stages
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ TABLE = (
         methods="interior point, then proximal quasi-Newton steps and Newton steps on the weights that are not zero",
         why="the former does not change when columns are scaled; the latter take it to the last digits",
         fits=lambda facts: facts.l1 and factorises(facts),
-        method=lambda: Stages((SplitInteriorPoint(), SparseNewton())),
+        method=lambda: Stages((SplitInteriorPoint(), SparseNewton(), Afresh(SparseNewton()))),
         next_method=lambda carried: Stages((CarriedSparse(carried), SplitInteriorPoint(), SparseNewton())),
     ),
     Row(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+import numpy as np
+
 from crosshead.solvers.loop import Method, Run
 from crosshead.solvers.protocol import Float
 
@@ -51,3 +53,23 @@ class Stages:
 
     def _begun(self, run: Run, number: int, point: Float) -> StagesState:
         return StagesState(self.methods[number].start(run, point), number, gap=run.gap)
+
+
+@final
+@dataclass(frozen=True)
+class Afresh:
+    """A method that begins at zero, wherever the one before it has come to."""
+
+    method: Method[Any]
+
+    def start(self, run: Run, point: Float) -> Any:
+        """At zero."""
+        return self.method.start(run, np.zeros_like(point))
+
+    def step(self, run: Run, state: Any) -> Any:
+        """The method's."""
+        return self.method.step(run, state)
+
+    def stuck(self, state: Any) -> bool:
+        """Whether the method is."""
+        return self.method.stuck(state)
