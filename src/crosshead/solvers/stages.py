@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-import numpy as np
-
-from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.loop import MOST_UNCHANGED, Changes, Method, Run
 from crosshead.solvers.protocol import Float
 
 
@@ -26,12 +24,14 @@ class StagesState:
 class Stages:
     """The ``methods`` in turn, each until it is stuck.
 
-    One that has a successor also gives way where ``patience`` steps leave more of the gap than the share ``enough``.
+    One that has a successor also gives way where ``patience`` steps leave more of the gap than the share ``enough``,
+    unless it is ``near``.
     """
 
     methods: tuple[Method[Any], ...]
-    patience: int = 100
+    patience: int = 40
     enough: float = 0.5
+    near: float = 1e-3
 
     def start(self, run: Run, point: Float) -> StagesState:
         """Start the first."""
@@ -41,7 +41,8 @@ class Stages:
         """A step of the method at work, or the start of the next."""
         method, last = self.methods[state.number], state.number + 1 == len(self.methods)
         judged = state.steps > 0 and state.steps % self.patience == 0
-        slow = judged and not run.gap <= self.enough * state.gap
+        slow = judged and not run.gap <= max(self.enough * state.gap, self.near)
+        slow = slow or run.changes.unchanged + 1 >= MOST_UNCHANGED  # one more, and the run would end
         if not last and (slow or method.stuck(state.inner)):
             return self._begun(run, state.number + 1, run.best.point)
         gap = run.gap if judged else state.gap
@@ -52,24 +53,5 @@ class Stages:
         return state.number + 1 == len(self.methods) and self.methods[-1].stuck(state.inner)
 
     def _begun(self, run: Run, number: int, point: Float) -> StagesState:
+        run.changes = Changes()
         return StagesState(self.methods[number].start(run, point), number, gap=run.gap)
-
-
-@final
-@dataclass(frozen=True)
-class Afresh:
-    """A method that begins at zero, wherever the one before it has come to."""
-
-    method: Method[Any]
-
-    def start(self, run: Run, point: Float) -> Any:
-        """At zero."""
-        return self.method.start(run, np.zeros_like(point))
-
-    def step(self, run: Run, state: Any) -> Any:
-        """The method's."""
-        return self.method.step(run, state)
-
-    def stuck(self, state: Any) -> bool:
-        """Whether the method is."""
-        return self.method.stuck(state)
