@@ -16,7 +16,7 @@ ROWS_A_FEATURE, MOST_ROWS_A_FEATURE = 2.0, 16.0  # that a block is summed over, 
 GRAM_PASSES = 3.0  # passes that all blocks' sums may cost together where more rows for each feature are taken
 BLOCK_BYTES, BLOCK_SHARE = 1 << 22, 0.25  # that blocks may hold: so many, or such a share of X
 SCORE_BYTES, SCORE_SHARE = 1 << 22, 1.0  # that a float64 for each score may: the same
-FACTORISATION = 5e7  # operations: some hundredths of a second on one thread
+FACTORISATION = 3e8  # operations: some hundredths of a second on one thread
 
 
 def pass_operations(facts: Facts) -> float:

@@ -73,10 +73,10 @@ TABLE = (
     ),
     Row(
         when="smooth, L1, while a Hessian is formed and factorised at once",
-        methods="proximal quasi-Newton steps and Newton steps on the weights that are not zero, then an interior point",
-        why="the former are fast, and exact to the last digits; the latter does not change when columns are scaled",
+        methods="interior point, then proximal quasi-Newton steps and Newton steps on the weights that are not zero",
+        why="the former does not change when columns are scaled",
         fits=lambda facts: facts.l1 and factorises(facts),
-        method=lambda: Stages((SparseNewton(), SplitInteriorPoint(), SparseNewton())),
+        method=lambda: Stages((SplitInteriorPoint(), SparseNewton())),
         next_method=lambda carried: Stages((CarriedSparse(carried), SplitInteriorPoint(), SparseNewton())),
     ),
     Row(

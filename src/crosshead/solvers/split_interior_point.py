@@ -106,6 +106,10 @@ class SplitInteriorPoint:
         bent = hessian.multiply(moved)[:count] + objective.l2_weight * moved[:count]
         plus_step = -plus_ratio * (plus_slope + bent)
         minus_step = -minus_ratio * (minus_slope - bent)
+        # The half that is far from zero follows from the other one: its ratio would blow up what rounding left.
+        plus_larger = plus_ratio > minus_ratio
+        plus_step = np.where(plus_larger, moved[:count] + minus_step, plus_step)
+        minus_step = np.where(plus_larger, minus_step, plus_step - moved[:count])
         plus_dual_step = target / state.plus - state.plus_dual - state.plus_dual / state.plus * plus_step
         minus_dual_step = target / state.minus - state.minus_dual - state.minus_dual / state.minus * minus_step
         length = min(_length(state.plus, plus_step), _length(state.minus, minus_step))
