@@ -99,6 +99,19 @@ def test_where_it_is_stuck_another_method_goes_on() -> None:
     assert result.status == "converged"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_small_gaps_with_many_weights_that_are_not_zero(seed: int) -> None:
+    """Where a half of a weight is a million times the other, its step must not come from what rounding left."""
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(500, 30)).astype(np.float32)
+    y = (X @ random.normal(size=(30, 4)) + 3 * random.gumbel(size=(500, 4))).argmax(axis=1).astype(np.int32)
+    data = TrainingData(X, y, 4)
+    objective = Objective(make_engine("auto", data), get_loss("softmax"), ElasticNet(3e-5, 1.0))
+    result = run(SplitInteriorPoint(), objective, 1e-9)
+    assert result.status == "converged"
+    assert np.count_nonzero(objective.unpack(result.point)[0]) > 60
+
+
 def test_one_that_hardly_moves_gives_way() -> None:
     class Idle:
         steps = 0

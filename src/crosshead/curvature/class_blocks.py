@@ -7,8 +7,9 @@ weights sᵢ (Hᵢ)_cc, the block of class c is
 
 the bias being seen from x̄_c, where it does not interact with W. For a loss that does not change when one number is
 added to all scores of a row, ∇²F is these blocks less a coupling whose only weak direction is the step that all classes
-have in common. So the blocks are applied between two projections that subtract the mean over the classes, and conjugate
-gradients need few products with ∇²F. For losses without a coupling the blocks are ∇²F itself.
+have in common. So the inverses are applied between two projections that subtract the mean over the classes: what
+quasi-Newton steps start from (`crosshead.solvers.initial_curvature`). For losses without a coupling the blocks are ∇²F
+itself.
 
 The blocks are summed over rows that are drawn by their curvature in these classes and by their leverage. The inverse of
 a sum over n drawn rows is too large by about 1/(1 − d/n), d = tr A(A + αI)⁻¹: twice for n = 2·D, as that of a Wishart
@@ -27,7 +28,8 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.curvature.inverses import Inverse
+from crosshead.curvature.drawing import chances, parts
+from crosshead.curvature.inverses import Inverse, alike
 from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
@@ -37,9 +39,7 @@ UNIFORM = 0.1  # of the chances to be drawn, whatever the curvature
 ALIKE_SIZES = 16.0  # of the largest s_c of a group to the smallest: further apart α would count too differently
 MOST_COMPARED = 2048  # classes, each with each
 MOST_EXCESS = 0.9  # of an inverse, from few rows
-CHANCE_STEPS = 8
 BLOCK_BYTES = 1 << 18
-ROWS_AT_ONCE = 1 << 14
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -99,16 +99,16 @@ def build_blocks(
     """
     data = engine.data
     own = _OwnCurvature(quadratic, coefficients, quadratic.row_totals(coefficients), data)
-    chances = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     found: list[tuple[Array, Inverse | None]] = []
     size, mean = np.ones(data.n_classes), np.zeros((data.n_classes, data.n_features))
     total = np.zeros(data.n_classes)
     for classes in _grouped(data, own, groups):
-        drawn = _drawn(own, classes, leverage, rows, chances)
+        drawn = _drawn(own, classes, leverage, rows, random)
         total[classes] = drawn.total
         sums = _moments(engine, drawn.rows, drawn.weight, fit_intercept)
         mean[classes] = sums.mean
-        for part in _of_alike_size(sums.size):
+        for part in alike(np.maximum(sums.size, TINY), ALIKE_SIZES):
             middle = float(np.exp(np.log(np.maximum(sums.size[part], TINY)).mean()))
             largest = float(sums.size.sum())
             block = sums.gram * (middle / largest if largest > 0 else 0.0)
@@ -205,7 +205,7 @@ class _Drawn:
     count: float
 
 
-def _drawn(own: _OwnCurvature, classes: Array, leverage: Array, count: int, chances: np.random.Generator) -> _Drawn:
+def _drawn(own: _OwnCurvature, classes: Array, leverage: Array, count: int, random: np.random.Generator) -> _Drawn:
     """About ``count`` rows drawn by their curvature in some classes and by leverage (N,)."""
     # Chances need not be exact, and there is one for each row: single precision will do.
     sums, part = np.zeros(len(classes)), np.empty(own.shape[0], dtype=np.float32)
@@ -217,28 +217,15 @@ def _drawn(own: _OwnCurvature, classes: Array, leverage: Array, count: int, chan
     part /= max(float(part.sum(dtype=np.float64)), TINY)
     chance = part * np.float32(1 - UNIFORM)
     chance[part > 0] += np.float32(UNIFORM / max(1, int((part > 0).sum())))
-    factor = float(count)
-    for _ in range(CHANCE_STEPS):  # what those at 1 do not use goes to the others
-        reached = sum(float(np.minimum(1.0, factor * chance[rows]).sum()) for rows in _slices(len(chance)))
-        if reached <= 0:
-            break
-        factor *= count / reached
-    chance *= np.float32(factor)
-    np.minimum(chance, 1.0, out=chance)
-    drawn = np.flatnonzero(chances.random(len(chance), dtype=np.float32) < chance)
+    chance = chances(chance, count)
+    drawn = np.flatnonzero(random.random(len(chance), dtype=np.float32) < chance)
     missed = 0.0  # the variance of the sum of parts
-    for rows in _slices(len(chance)):
+    for rows in parts(len(chance)):
         own_part, own_chance = part[rows].astype(np.float64), chance[rows].astype(np.float64)
         left = np.divide(1 - own_chance, own_chance, out=np.zeros_like(own_chance), where=own_chance > 0)
         missed += float((own_part**2) @ left)
     weight = own.of(drawn, classes) / chance[drawn, None].astype(np.float64)
     return _Drawn(drawn, weight, sums, 1 / missed if missed > 0 else np.inf)
-
-
-def _slices(count: int) -> Iterator[slice]:
-    """Parts of so many rows."""
-    for first in range(0, count, ROWS_AT_ONCE):
-        yield slice(first, first + ROWS_AT_ONCE)
 
 
 def _grouped(data: TrainingData, own: _OwnCurvature, groups: int) -> list[Array]:
@@ -257,15 +244,3 @@ def _grouped(data: TrainingData, own: _OwnCurvature, groups: int) -> list[Array]
     mean = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=total[:, None] > 0)
     label = hierarchy.fcluster(hierarchy.linkage(mean, "ward"), groups, "maxclust")
     return [np.flatnonzero(label == group) for group in np.unique(label)]
-
-
-def _of_alike_size(size: Float) -> list[Array]:
-    """Indices of sizes (k,) in runs whose largest is at most `ALIKE_SIZES` times the smallest."""
-    order = np.argsort(size, kind="stable")
-    parts: list[list[int]] = []
-    for index in order:
-        if parts and size[index] <= ALIKE_SIZES * size[parts[-1][0]]:
-            parts[-1].append(int(index))
-        else:
-            parts.append([int(index)])
-    return [np.array(part) for part in parts]

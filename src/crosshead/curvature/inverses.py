@@ -12,6 +12,7 @@ from crosshead.losses.protocol import Array, Float
 
 MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
 ALIKE = 6.0  # ratio of eigenvalues that share one: a preconditioner need not be exact
+LEAST_VALUE = 1e-12  # of the largest eigenvalue: smaller ones are zero
 SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
 RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
 LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
@@ -69,18 +70,16 @@ def _inverted(matrix: Array) -> Array | None:
     return None if failed else np.asarray(inverse)
 
 
-def alike(values: Float) -> list[Array]:
-    """Indices of the values (n,), all ≥ 0, in groups whose largest is at most `ALIKE` times the smallest; no zeros.
+def alike(values: Float, factor: float) -> list[Array]:
+    """Indices of the values (n,), all > 0, in groups whose largest is at most ``factor`` times the smallest.
 
     Example:
-        >>> [group.tolist() for group in alike(np.array([0.0, 1.0, 5.0, 9.0, 0.7]))]
-        [[4, 1], [2, 3]]
+        >>> [group.tolist() for group in alike(np.array([1.0, 5.0, 9.0, 0.7]), 6.0)]
+        [[3, 0], [1, 2]]
     """
-    order = np.argsort(values, kind="stable")
-    order = order[values[order] > 1e-12 * values.max(initial=0.0)]
     groups: list[list[int]] = []
-    for index in order:
-        if groups and values[index] <= ALIKE * values[groups[-1][0]]:
+    for index in np.argsort(values, kind="stable"):
+        if groups and values[index] <= factor * values[groups[-1][0]]:
             groups[-1].append(int(index))
         else:
             groups.append([int(index)])
@@ -92,7 +91,8 @@ def inverses(matrix: Float, values: Float, l2_weight: float) -> list[tuple[Array
 
     None where there are so many groups that an eigendecomposition of A costs less, or one cannot be inverted.
     """
-    groups = alike(values)
+    large = np.flatnonzero(values > LEAST_VALUE * values.max(initial=0.0))
+    groups = [large[group] for group in alike(values[large], ALIKE)]
     if len(groups) > MOST_GROUPS:
         return None
     found = []

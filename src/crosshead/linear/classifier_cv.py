@@ -191,21 +191,21 @@ class LinearClassifierCV(LinearScores):
         usable = np.asarray(good.all(axis=0))
         if usable.all():
             return usable
-        alphas = walked.path.alphas
-        worst = int(np.argmax(~usable))
-        names = ", ".join(name for (name, _), row in zip(paths, good, strict=True) if not row[worst])
-        left = f"alpha is chosen from the other {int(usable.sum())}"
-        if not usable.any():
-            usable[:] = True
-            left = "alpha is chosen by scores of fits that ended early"
+        alphas, certified = walked.path.alphas, int(usable.sum())
+        first = int(np.argmin(usable))
+        names = ", ".join(name for (name, _), row in zip(paths, good, strict=True) if not row[first])
+        left = (
+            f"alpha is chosen from the other {certified}"
+            if certified
+            else "alpha is chosen by scores that are not final"
+        )
         warnings.warn(
-            f"{int((~good.all(axis=0)).sum())} of {len(alphas)} alphas have fits that are not certified (alpha "
-            f"{alphas[worst]:.3g}: {names}), and their scores do not count: {left}; raise max_time or max_iter, or "
-            "leave out the smallest alphas",
+            f"{len(alphas) - certified} of {len(alphas)} alphas have fits that are not certified (alpha "
+            f"{alphas[first]:.3g}: {names}): {left}; raise max_time or max_iter, or leave out the smallest alphas",
             ConvergenceWarning,
             stacklevel=4,
         )
-        return usable
+        return usable if certified else np.ones_like(usable)
 
     def _deadline(self, began: float, walks: int) -> float | None:
         """Until when the next of so many walks may last, so that each has an equal share of what time is left."""

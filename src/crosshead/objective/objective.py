@@ -20,7 +20,7 @@ from crosshead.curvature.class_blocks import ClassBlocks, build_blocks
 from crosshead.curvature.dense_hessian import DenseHessian, dense_hessian
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
-from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments, QuadraticLoss
+from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
 from crosshead.objective.balance import best_bias
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.certificate import Certificate
@@ -321,17 +321,19 @@ class Objective:
         type, and costs half a pass beside the blocks themselves. None where the loss has no second-order model of rows.
         """
         engine, data = self.engine, self.engine.data
+        none = np.zeros((0, self.n_classes))
+        model = self.loss.quadratic(none, data.target[:0], share)
+        if model is None:
+            return None
+        quadratic = model[0]
         weight, bias = self.unpack(evaluation.point)
         scores = engine.scores(weight, bias, 0, data.n_rows)
-        quadratic: QuadraticLoss | None = None
-        step = max(1, MODEL_BLOCK // max(1, self.n_classes))
+        step = max(1, MODEL_BLOCK // self.n_classes)
         for first in range(0, data.n_rows, step):
             part = slice(first, first + step)
-            model = self.loss.quadratic(scores[part], data.target[part], share)
-            if model is None:
-                return None
-            quadratic, scores[part] = model
-        assert quadratic is not None
+            found = self.loss.quadratic(scores[part], data.target[part], share)
+            assert found is not None
+            scores[part] = found[1]
         return build_blocks(
             engine,
             quadratic,

@@ -18,6 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
+from crosshead.curvature.drawing import chances
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float, Loss, QuadraticLoss
@@ -28,7 +29,6 @@ POOL_SCORES = 1 << 23  # at most so many scores are looked at; of more rows a pa
 BLOCK_SCORES = 1 << 15
 LEAST_SHARE = 1e-3  # of the mean chance, for every row: an unbiased sum needs all to have one
 SIGNS = 8  # random projections that estimate a row's norm: a chance need not be exact
-CHANCE_STEPS = 8
 
 
 @final
@@ -98,10 +98,7 @@ class RowSampler:
         for part, scores in self._blocks(weight, bias):
             wanted[part] *= _traces(loss, scores, self.pool.target[part], share)
         wanted += LEAST_SHARE * float(wanted.mean()) + np.finfo(np.float64).tiny
-        factor = count / float(wanted.sum())
-        for _ in range(CHANCE_STEPS):  # what those at 1 do not use goes to the others
-            factor *= count / float(np.minimum(1.0, factor * wanted).sum())
-        return np.minimum(1.0, factor * wanted)
+        return chances(wanted, count)
 
     @property
     def leverage(self) -> Array:

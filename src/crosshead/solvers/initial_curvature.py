@@ -33,7 +33,7 @@ OVERFITTED_PRODUCTS = 5  # where rows are few for the parameters: the equation's
 INTERVAL, LONGEST_INTERVAL = 5, 25  # iterations to the first renewal, and between the last ones
 LEAST_INTERVAL = 6  # of blocks, however little they cost
 FIRST_SHARE, SHARE_FACTOR = 0.1, 5.0
-ENOUGH_PARAMETERS, LEAST_SCALE = 8, 0.05  # for each row of a model; the shortest that a step of fewer rows is made
+ENOUGH_PARAMETERS, LEAST_SCALE = 8, 0.05  # for each row of a model; the shortest that a step is made
 MOST_BLOCK_SCALE = 2.0  # by which blocks' steps are made longer
 SMOOTH_GOING, ROUGH_GOING, TOO_ROUGH = 1.15, 1.5, 2.0  # evaluations an iteration
 

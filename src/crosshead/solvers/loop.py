@@ -271,7 +271,7 @@ class Run:
             return False
         self.bias_attempts += 1
         self.next_bias_attempt = self.passes + 2**self.bias_attempts
-        if keeps_scores(self.active.facts):
+        if keeps_scores(self.objective.facts):
             self.record(self.active.evaluate_balanced(best.point, exact=True))
             self.count(1 + SCORES_PASS)
             return self._certified_gap() <= self.tol
