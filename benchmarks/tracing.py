@@ -1,13 +1,10 @@
 """Which methods a fit used, and what its runs came to. The one place in benchmarks that knows how solvers are laid out.
 
-Every class of `crosshead.solvers` that has ``step`` and ``stuck`` is a method. One that calls another is not named:
-the sequence is that of the methods that did the steps.
+A method that calls another is not named: the sequence is that of the methods that did the steps.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +12,13 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-import crosshead.linear
-import crosshead.solvers
+from crosshead.solvers.costs import programs
+from crosshead.solvers.methods.interior_point import InteriorPoint
+from crosshead.solvers.methods.proximal import Proximal
+from crosshead.solvers.plan import METHODS
 
 ENTRY = "minimise_with"  # the function that every run goes through, called with its method and objective
-CALLS = ("start", "begin", "step")  # what a method does work in
+CALLS = ("start", "step")  # what a method does work in
 
 
 @dataclass
@@ -61,14 +60,7 @@ class Trace:
 
 def method_classes() -> list[type]:
     """All methods there are."""
-    found: dict[str, type] = {}
-    for module in pkgutil.iter_modules(crosshead.solvers.__path__):
-        members = vars(importlib.import_module(f"crosshead.solvers.{module.name}"))
-        for each in members.values():
-            own = isinstance(each, type) and each.__module__ == members["__name__"]
-            if own and hasattr(each, "step") and hasattr(each, "stuck") and not getattr(each, "_is_protocol", False):
-                found[each.__name__] = each
-    return list(found.values())
+    return [*METHODS, Proximal]
 
 
 @contextmanager
@@ -115,23 +107,9 @@ def _opened(trace: Trace, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def alternatives(objective: Any) -> dict[str, Any]:
     """Methods that can minimise an objective, by name, whether or not one of them is what it would be given."""
-    from crosshead.solvers.dual_ascent import DualAscent
-    from crosshead.solvers.interior_point import InteriorPoint
-    from crosshead.solvers.lbfgs import LBFGS
-    from crosshead.solvers.newton import Newton
-    from crosshead.solvers.penalty_path import PenaltyPath
-    from crosshead.solvers.proximal import Proximal
-    from crosshead.solvers.proximal_newton import ProximalNewton
-    from crosshead.solvers.smoothing import PathFollowing, Smoothing
-    from crosshead.solvers.sparse_newton import SparseNewton
-
-    methods: list[Any]
-    if objective.smooth and objective.l1_weight > 0:
-        methods = [SparseNewton(), ProximalNewton(), Proximal()]
-    elif objective.smooth:
-        methods = [Newton(), LBFGS(), *([] if objective.engine.data.sparse else [PenaltyPath()])]
-    elif objective.l1_weight > 0:
-        methods = [*([] if objective.dual.program is None else [InteriorPoint()]), Smoothing(Proximal)]
-    else:
-        methods = [PathFollowing(), *([] if objective.dual.ascent() is None else [DualAscent()])]
-    return {type(method).__name__: method for method in methods}
+    facts = objective.facts
+    return {
+        method.__name__: method()
+        for method in METHODS
+        if method.needs <= facts.traits and (method is not InteriorPoint or programs(facts))
+    }

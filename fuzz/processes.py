@@ -36,7 +36,9 @@ def run_one(case: Case) -> Verdict:
     began = time.monotonic()
     status, out, err, peak, size, executed = _run(case)
     verdict = Verdict(ACCEPTED, seconds=time.monotonic() - began)
-    verdict.growth = max(peak - _honest_peak(case.seed.group, case.options["arguments"][0]), 0)
+    verdict.growth = max(
+        peak - _honest_peak(case.kind in seeds.TORCH_KINDS, case.seed.group, case.options["arguments"][0]), 0
+    )
     if executed:
         verdict.outcome, verdict.message = "code", "the module in the working folder was imported"
     elif status is None:
@@ -58,10 +60,10 @@ def run_one(case: Case) -> Verdict:
 
 
 @functools.cache
-def _honest_peak(group: str, name: str) -> int:
-    """What the command takes of honest files of such a kind, in bytes: mostly its libraries."""
+def _honest_peak(with_torch: bool, group: str, name: str) -> int:
+    """What the command takes of honest files of such a kind, in bytes: mostly its libraries, PyTorch among them."""
     for kind in seeds.kinds():
-        if kind not in seeds.TORCH_KINDS and seeds.seed(kind).group == group:
+        if (kind in seeds.TORCH_KINDS) == with_torch and seeds.seed(kind).group == group:
             for line in targets.command_lines(seeds.seed(kind)):
                 if line[0] == name:
                     return _run(Case(kind, "command", {"arguments": line}))[3]

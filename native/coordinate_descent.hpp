@@ -1,5 +1,5 @@
 // Coordinate descent on the quadratic model of an L1-penalised objective. No data are touched: only the model's
-// factors. The readable twin is src/crosshead/solvers/coordinate_descent.py.
+// factors. The readable twin is src/crosshead/engines/coordinate_descent.py.
 #pragma once
 
 #include <cstdint>

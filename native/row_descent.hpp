@@ -1,5 +1,5 @@
 // Coordinate descent on a sum over rows of quadratic models of the loss, with an L1 penalty, over some coordinates of W.
-// The readable twin is src/crosshead/objective/row_model.py.
+// The readable twin is src/crosshead/curvature/row_model.py.
 #pragma once
 
 #include <cstdint>

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crosshead.curvature import kronecker as metric_module
 from crosshead.engines import TrainingData, has_native, make_engine
 from crosshead.linear import LinearClassifier
 from crosshead.losses import get_loss
 from crosshead.objective import Objective
-from crosshead.objective import metric as metric_module
 from crosshead.objective.bias import BiasCurvature
 from crosshead.penalties import ElasticNet
-from crosshead.solvers.lbfgs import LBFGS
 from crosshead.solvers.loop import Run
+from crosshead.solvers.methods.lbfgs import LBFGS
 
 native = pytest.mark.skipif(not has_native(), reason="the reference engine gathers and widens blocks of rows")
 
@@ -74,7 +74,7 @@ def test_of_many_classes_the_diagonal_alone_is_summed(monkeypatch: pytest.Monkey
     objective = objective_of(rows)
     here = objective.evaluate(np.random.default_rng(0).normal(size=objective.size))
     dense = objective.metric(here)
-    monkeypatch.setattr("crosshead.objective.sampling.DENSE_CLASSES", 8)
+    monkeypatch.setattr("crosshead.curvature.sampling.DENSE_CLASSES", 8)
     monkeypatch.setattr(metric_module, "DENSE_CLASSES", 8)
     alone = objective.metric(here)
     np.testing.assert_allclose(alone.class_matrix, np.diag(dense.class_matrix), rtol=1e-6)
@@ -83,7 +83,7 @@ def test_of_many_classes_the_diagonal_alone_is_summed(monkeypatch: pytest.Monkey
 
 
 def test_the_old_model_is_gone_before_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crosshead.solvers import lbfgs
+    from crosshead.solvers.methods import lbfgs
 
     objective = objective_of(data(2000, 20, 3))
     run = Run(objective, 1e-12, None, exact=True)

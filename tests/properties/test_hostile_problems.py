@@ -18,16 +18,10 @@ from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
-from crosshead.solvers import minimise
-from crosshead.solvers.dual_ascent import DualAscent
-from crosshead.solvers.interior_point import InteriorPoint
-from crosshead.solvers.lbfgs import LBFGS
+from crosshead.solvers import costs, minimise, plan
 from crosshead.solvers.loop import minimise_with
-from crosshead.solvers.newton import Newton
-from crosshead.solvers.penalty_path import GuardedLBFGS, PenaltyPath
-from crosshead.solvers.proximal import Proximal
-from crosshead.solvers.smoothing import PathFollowing, Smoothing
-from crosshead.solvers.sparse_newton import SparseNewton
+from crosshead.solvers.methods.proximal import Proximal
+from crosshead.solvers.stages import Stages
 
 Long = np.longdouble
 VARIANTS: list[tuple[str, dict[str, float]]] = [
@@ -109,15 +103,16 @@ class Problem:
 
     @property
     def methods(self) -> list[Any]:
-        objective = self.objective
-        if objective.smooth and objective.l1_weight > 0:
-            return [SparseNewton(), Proximal()]
-        if objective.smooth:
-            dense = [] if objective.engine.data.sparse else [PenaltyPath()]
-            return [LBFGS(), Newton(), GuardedLBFGS(), *dense]
-        if objective.l1_weight > 0:
-            return [Smoothing(Proximal), *([] if objective.dual.program is None else [InteriorPoint()])]
-        return [PathFollowing(), *([] if objective.dual.ascent() is None else [DualAscent()])]
+        facts = self.objective.facts
+        forced = [
+            method() for method in (*plan.METHODS, Proximal) if method.needs <= facts.traits and within(method, facts)
+        ]
+        return [*forced, *(Stages(row.stages) for row in plan.TABLE if row.fits(facts))]
+
+
+def within(method: Any, facts: Any) -> bool:
+    """Whether a method is not beyond what it may hold."""
+    return bool(method.__name__ != "InteriorPoint" or costs.programs(facts))
 
 
 def _features(shape: str, X: Any, y: Any, random: Any) -> Any:
@@ -155,7 +150,7 @@ def _targets(name: str, y: Any, classes: int, random: Any) -> Any:
 def test_bounds_are_below_and_results_are_what_they_say(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(batch * EXAMPLES, (batch + 1) * EXAMPLES):
         if seed % 3:  # else exact from the first pass on, as small problems are
-            monkeypatch.setattr(Objective, "small", property(lambda self: False))
+            monkeypatch.setattr(costs, "SMALL_PARAMETERS", 0)
         problem = Problem.draw(seed)
         start = np.zeros(problem.objective.size)
         options: dict[str, Any] = {"tol": problem.tol, "max_iter": 60}

@@ -17,29 +17,26 @@ from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
-from crosshead.solvers import Progress, Result, loop
-from crosshead.solvers.dual_ascent import DualAscent
-from crosshead.solvers.interior_point import InteriorPoint
-from crosshead.solvers.lbfgs import LBFGS
+from crosshead.solvers import Progress, Result, loop, plan
 from crosshead.solvers.loop import minimise_with
-from crosshead.solvers.newton import Newton
-from crosshead.solvers.penalty_path import GuardedLBFGS, PenaltyPath
-from crosshead.solvers.proximal import Proximal
-from crosshead.solvers.smoothing import PathFollowing
-from crosshead.solvers.sparse_newton import SparseNewton
+from crosshead.solvers.methods.proximal import Proximal
+from crosshead.solvers.stages import Stages
 
 CLASSES = 3
 WIDE: dict[str, Any] = {"dtype": np.float32, "rows": 400, "columns": 90}  # not small: passes are in single precision
+
+
+def suited(method: Any) -> tuple[Any, str, float]:
+    """A method with a loss and an l1_ratio that it can take."""
+    loss = "hinge" if method.needs & {"a loss with kinks", "a piecewise linear loss"} else "softmax"
+    return method(), loss, 0.5 if "an L1 part" in method.needs else 0.0
+
+
 METHODS: dict[str, tuple[Any, str, float]] = {
-    "quasi-Newton": (LBFGS(), "softmax", 0.0),
-    "Newton": (Newton(), "squared_hinge", 0.0),
-    "guarded": (GuardedLBFGS(), "binary", 0.0),
-    "penalty path": (PenaltyPath(), "softmax", 0.0),
-    "proximal": (Proximal(), "softmax", 0.5),
-    "sparse Newton": (SparseNewton(), "softmax", 0.5),
-    "path following": (PathFollowing(), "hinge", 0.0),
-    "dual ascent": (DualAscent(), "crammer_singer", 0.0),
-    "interior point": (InteriorPoint(), "hinge", 0.5),
+    **{method.__name__: suited(method) for method in (*plan.METHODS, Proximal)},
+    "hinge sweeps": (Stages(plan.HINGE_SWEEPS), "crammer_singer", 0.0),
+    "sparse sweeps": (Stages(plan.SPARSE_SWEEPS), "squared_hinge", 0.0),
+    "quasi-Newton": (Stages(plan.QUASI_NEWTON), "binary", 0.0),
 }
 by_method = pytest.mark.parametrize("kind", METHODS)
 
@@ -141,7 +138,7 @@ def test_an_interrupt_at_any_pass_keeps_the_best(kind: str) -> None:
         assert result.value <= min(progress.objective for progress in result.history)
 
 
-@pytest.mark.parametrize("kind", ["quasi-Newton", "guarded", "proximal"])
+@pytest.mark.parametrize("kind", ["LBFGS", "quasi-Newton", "Proximal"])
 @pytest.mark.parametrize("coarse", [False, True])
 def test_an_interrupt_between_precisions_keeps_the_best(kind: str, coarse: bool) -> None:
     """Rounded passes are only half of a fit: one that is cut off on the way to exact ones has not lost its weights."""
@@ -196,7 +193,7 @@ def test_dual_ascent_looks_at_the_clock_after_each_sweep(monkeypatch: pytest.Mon
 
     ticks = itertools.count(time.perf_counter())
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    result = fit("dual ascent", objective_of("dual ascent", count), max_time=6.0, tol=0.0)
+    result = fit("DualAscent", objective_of("DualAscent", count), max_time=6.0, tol=0.0)
     assert result.status == "max_time"
     assert sweeps < 12
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ from crosshead.engines import TrainingData, make_engine
 from crosshead.engines.native import NativeEngine
 from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
+from crosshead.objective.facts import Trait
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
-from crosshead.solvers.line_search import search
 from crosshead.solvers.loop import MOST_UNCHANGED, Changes, Run, minimise_with
+from crosshead.solvers.numerics.line_search import search
 
 
 def objective_of(alpha: float = 1e-3) -> Objective:
@@ -34,6 +35,9 @@ class Repeating:
     """A method that says of every step that it is one, and moves in the last digit only."""
 
     objective: Objective | None = None
+
+    title: ClassVar[str] = "repetition"
+    needs: ClassVar[frozenset[Trait]] = frozenset()
 
     def start(self, run: Run, point: Any) -> int:
         run.evaluate(point, self.objective)

@@ -17,11 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, DualPoint, Float, Loss
 
-MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
 BIAS_SHARE = 0.1  # the bias's part of a row's curvature, relative to that of its features on average
 # The same for smooth losses, whose rows move a little in all classes at once. But b₀ also has to move faster than the
 # loss is curved, which for C equally frequent classes is about 1/C; no row may count on the bias alone for that.
@@ -59,13 +57,11 @@ class Ascent:
     still: float = field(default=0.0)
 
     @classmethod
-    def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent | None:
-        """At residuals of zero; None where there are too many residuals to hold, or rows are not to be had.
+    def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent:
+        """At residuals of zero.
 
         Rows that no weight reaches are where they will be: at the loss's gradient at scores of zero.
         """
-        if not cls.fits(data):
-            return None
         n, C = data.n_rows, data.n_classes
         squares = row_squares(data)
         share = data.weights / data.total_weight
@@ -104,11 +100,6 @@ class Ascent:
         """Σ sᵢ qᵢ with qᵢ = sᵢ‖xᵢ‖²/α, the dual objective's curvature along a row's residuals but for the bias."""
         with np.errstate(over="ignore"):
             return float((self.share * self.share) @ (self.squares / self.l2))
-
-    @staticmethod
-    def fits(data: TrainingData) -> bool:
-        """Whether `of` can make one, of features whose rows lie together."""
-        return data.n_rows * data.n_classes <= MOST_RESIDUALS and not isinstance(data.features, ChosenRows)
 
     def begin(self, residual: Float, bias: Float) -> DualPoint:
         """Set the residuals (N, C) and the bias (C,); the residuals' dual point."""

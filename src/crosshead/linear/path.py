@@ -20,7 +20,7 @@ from crosshead.linear.walk import Point, Walk, WalkOptions
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss
-from crosshead.objective.reduction import Reduction, reduce_features
+from crosshead.objective.row_space import Reduction, reduce_features
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress
 from crosshead.sparse_structure import canonical, require_structure

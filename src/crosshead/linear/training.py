@@ -14,7 +14,7 @@ from crosshead.engines import TrainingData, make_engine
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
-from crosshead.objective.reduction import reduce_features
+from crosshead.objective.row_space import reduce_features
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress, Result, minimise
 

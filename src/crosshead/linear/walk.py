@@ -16,7 +16,7 @@ from crosshead.engines.recall import RecallingEngine
 from crosshead.linear.training import REDUCED_SHARE
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
-from crosshead.objective.reduction import Reduction
+from crosshead.objective.row_space import Reduction
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress, Result, minimise
 from crosshead.solvers.continuation import Carried, extrapolate

@@ -234,9 +234,9 @@ class SquaredHinge:
         return self.name, (self.margin, 0.0, 0.0)
 
     @property
-    def pieces(self) -> None:
-        """None: it is not piecewise linear."""
-        return None
+    def pieces(self) -> Pieces:
+        """Of squared violations."""
+        return Pieces(self.margin, worst=False, squared=True)
 
     @property
     def ascends(self) -> bool:

@@ -63,13 +63,15 @@ class Curvature:
 
 @dataclass(frozen=True)
 class Pieces:
-    """A piecewise linear loss of the violations m_j = z_j − z_y + Δ over j ≠ y, with Δ = ``margin``.
+    """A loss of the violations m_j = z_j − z_y + Δ over j ≠ y, with Δ = ``margin``, in pieces.
 
-    max(0, max_j m_j) where only the ``worst`` is charged for, Σ_j max(0, m_j) otherwise.
+    max(0, max_j m_j) where only the ``worst`` is charged for, Σ_j max(0, m_j) otherwise, and Σ_j max(0, m_j)² where
+    they are ``squared``.
     """
 
     margin: float
     worst: bool
+    squared: bool = False
 
 
 class PassLoss(Protocol):

@@ -15,6 +15,7 @@ from typing import final
 
 import numpy as np
 
+from crosshead.engines.column_sums import column_sums, squares
 from crosshead.engines.moments import weighted_moments
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import DualPoint, Float, Loss, Moments
@@ -60,19 +61,22 @@ class Certificate:
         return penalty.best_bound(value, weight_gradient, self.floor) if penalty.alpha > 0 else -np.inf
 
     def rounding(self, weight: Float, bias: Float, value: float) -> float:
-        """What rounding may have added to F − D in float64: it follows the size of the scores, not that of F.
+        """What rounding may have added to F − D in float64: it follows the size of what scores add up, not that of F.
 
         A loss close to zero is a difference of scores, each rounded to a relative 2⁻⁵³; a bound that ignored this
         could lie above the optimum, and a gap of exactly zero mean nothing.
         """
         with np.errstate(over="ignore"):  # infinite rounding makes an infinite gap
-            size = float(np.linalg.norm(weight)) * self._row_norm + float(np.abs(bias).max(initial=0.0))
+            size = float((np.abs(weight) @ self._sizes + np.abs(bias)).max(initial=0.0))
         return (ROUNDINGS + len(bias) / 2) * float(np.finfo(np.float64).eps) * (size + abs(value))
 
     @cached_property
-    def _row_norm(self) -> float:
-        """The root mean square norm of a row, from a few of them."""
+    def _sizes(self) -> Float:
+        """The features' root mean squares, from some of the rows, (D,): |W| times them bounds what a score adds up."""
         data = self._engine.data
-        rows = data.features[:: max(1, data.n_rows // PROBE_ROWS)]
-        total = np.einsum("ij,ij->", rows, rows) if isinstance(rows, np.ndarray) else rows.multiply(rows).sum()
-        return float(np.sqrt(float(total) / max(1, rows.shape[0])))
+        step = max(1, data.n_rows // PROBE_ROWS)
+        share = data.weights[::step]
+        total = float(share.sum())
+        if not total > 0:
+            share, total = np.ones(len(share)), max(1.0, float(len(share)))
+        return np.asarray(np.sqrt(column_sums(data.features[::step], share / total, squares)))

@@ -1,6 +1,7 @@
 """The dual problem, as methods solve it: coordinate ascent, quadratic program, multipliers.
 
-Each form says where it applies; what takes residuals to a bound is `crosshead.objective.certificate`.
+Where each is worth its while is in `crosshead.solvers.costs`; what takes residuals to a bound is
+`crosshead.objective.certificate`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from typing import final
 
 import numpy as np
 
+from crosshead.curvature.augmented_lagrangian import AugmentedLagrangian
+from crosshead.curvature.quadratic_program import Program, build_program
+from crosshead.curvature.sampling import RowSampler
+from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, Loss
-from crosshead.objective.augmented import AugmentedLagrangian
 from crosshead.objective.certificate import Certificate
-from crosshead.objective.program import Program, build_program
-from crosshead.objective.sampling import RowSampler
 from crosshead.penalties import ElasticNet
 
 WIDTHS = (1.0, 0.3, 0.1, 0.03, 0.01)  # over which kinks are rounded off at a start that is given
@@ -27,18 +29,20 @@ WIDTHS = (1.0, 0.3, 0.1, 0.03, 0.01)  # over which kinks are rounded off at a st
 @final
 @dataclass(frozen=True)
 class DualProblem:
-    """The dual problem of F; ``small`` says that a Hessian costs next to nothing (`Objective.small`)."""
+    """The dual problem of F."""
 
     engine: Engine
     loss: Loss
     penalty: ElasticNet
     sampler: RowSampler
     fit_intercept: bool
-    small: bool
 
     @cached_property
-    def program(self) -> Program | None:
-        """The quadratic program of a piecewise linear loss; None for other losses and where it would be large."""
+    def program(self) -> Program:
+        """The quadratic program of a loss of violations.
+
+        Errors: ValueError for other losses.
+        """
         return build_program(
             self.engine.data,
             self.loss,
@@ -49,16 +53,11 @@ class DualProblem:
 
     @property
     def ascends(self) -> bool:
-        """Whether dual coordinate ascent is possible, and worth its while: dense rows have better ways if smooth."""
-        data = self.engine.data
-        if not self._has_ascent or self.penalty.l1_weight > 0 or self.small:
-            return False
-        return self.engine.ascends and Ascent.fits(data) and (data.sparse or not self.loss.smooth)
+        """Whether the loss knows a row's best residuals, and rows can be visited one by one."""
+        return self.loss.ascends and not isinstance(self.engine.data.features, ChosenRows)
 
-    def ascent(self) -> Ascent | None:
-        """Dual coordinate ascent at residuals of zero; None where the loss or the data are not made for it."""
-        if not self._has_ascent:
-            return None
+    def ascent(self) -> Ascent:
+        """Dual coordinate ascent at residuals of zero, which needs an L2 part."""
         return Ascent.of(self._by_rows.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
 
     def begin(self, ascent: Ascent, weight: Float, bias: Float) -> None:
@@ -97,28 +96,7 @@ class DualProblem:
         return self.engine.over(rows)
 
     @property
-    def augmented(self) -> AugmentedLagrangian | None:
-        """The augmented Lagrangian of a hinge with an L2 penalty; None for other losses, or where it would be large."""
-        if not self._augments:
-            return None
+    def augmented(self) -> AugmentedLagrangian:
+        """The augmented Lagrangian of a hinge with an L2 penalty."""
         center = self.sampler.center if self.fit_intercept else np.zeros(self.engine.data.n_features)
         return AugmentedLagrangian(self.engine, self.loss, self.penalty.l2_weight, self.fit_intercept, center)
-
-    @property
-    def newton_sweeps(self) -> float:
-        """What minimising it costs, in sweeps of dual coordinate ascent; inf where there is none."""
-        return AugmentedLagrangian.sweeps(self.engine.data) if self._augments else np.inf
-
-    @property
-    def _augments(self) -> bool:
-        return self._hinge and AugmentedLagrangian.fits(self.engine.data)
-
-    @property
-    def _has_ascent(self) -> bool:
-        """Whether the loss knows its best residuals, and the penalty makes weights of them."""
-        return self.loss.ascends and self.penalty.l2_weight > 0
-
-    @property
-    def _hinge(self) -> bool:
-        """Whether the loss is piecewise linear, and the penalty L2 alone."""
-        return self.loss.pieces is not None and self.penalty.l1_weight == 0 and self.penalty.alpha > 0

@@ -17,7 +17,12 @@ from typing import final
 import numpy as np
 
 from crosshead.curvature.class_blocks import ClassBlocks, build_blocks
+from crosshead.curvature.curved_rows import Hessian, build_hessian
 from crosshead.curvature.dense_hessian import DenseHessian, dense_hessian
+from crosshead.curvature.kronecker import KroneckerMetric, build_metric
+from crosshead.curvature.row_model import ActiveModel, build_active_model
+from crosshead.curvature.sampling import CurvedSample, RowSampler
+from crosshead.curvature.subsampled import SampledHessian
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
@@ -27,18 +32,12 @@ from crosshead.objective.certificate import Certificate
 from crosshead.objective.dual_problem import DualProblem
 from crosshead.objective.evaluation import Evaluation
 from crosshead.objective.facts import Facts
-from crosshead.objective.hessian import Hessian, build_hessian
-from crosshead.objective.metric import DENSE_FEATURES, KroneckerMetric, build_metric
 from crosshead.objective.penalty_levels import PenaltyLevels
-from crosshead.objective.row_model import ActiveModel, build_active_model
-from crosshead.objective.sampled_hessian import SampledHessian
-from crosshead.objective.sampling import CurvedSample, RowSampler
 from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
 MODEL_BLOCK = 1 << 16  # of which so many are computed at a time
-SMALL_PARAMETERS, SMALL_ROWS = 250, 5000
 
 
 @final
@@ -67,11 +66,6 @@ class Objective:
     def smooth(self) -> bool:
         """Whether the loss has a Lipschitz gradient."""
         return self.loss.smooth
-
-    @property
-    def small(self) -> bool:
-        """Whether a Hessian is so quickly formed and factorised that no cheaper model of it is worth its name."""
-        return self.size <= SMALL_PARAMETERS and self.engine.data.n_rows <= SMALL_ROWS
 
     @property
     def smooths(self) -> bool:
@@ -123,19 +117,20 @@ class Objective:
     def facts(self) -> Facts:
         """What a plan is made of."""
         data = self.engine.data
-        l1 = self.penalty.l1_weight > 0
         return Facts(
             n_rows=data.n_rows,
             n_features=self.n_features,
             n_classes=self.n_classes,
             itemsize=int(data.features.dtype.itemsize),
             sparse=data.sparse,
-            small=self.small,
-            wide=self.wide,
+            labelled=data.target.ndim == 1,
             smooth=self.smooth,
-            l1=l1,
+            violations=self.loss.pieces is not None,
+            piecewise=self.loss.pieces is not None and not self.loss.pieces.squared,
+            l1=self.penalty.l1_weight > 0,
+            l2=self.penalty.l2_weight > 0,
             ascends=self.dual.ascends,
-            program=not self.smooth and l1 and self.dual.program is not None,
+            fast_sweeps=self.engine.ascends,
         )
 
     @property
@@ -174,7 +169,7 @@ class Objective:
     @cached_property
     def dual(self) -> DualProblem:
         """Its dual problem, for the methods that solve that one."""
-        return DualProblem(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.small)
+        return DualProblem(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept)
 
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Evaluation:
         """One pass over the data; a ``coarse`` one, where there are such passes, at the nearest point on their grid."""
@@ -281,11 +276,6 @@ class Objective:
             l2=self.penalty.l2_weight,
             stretch=max(share, 1.0),
         )
-
-    @property
-    def wide(self) -> bool:
-        """Whether there are more features than rows, or than a matrix of all pairs of them should have."""
-        return self.n_features > min(self.engine.data.n_rows, DENSE_FEATURES)
 
     @property
     def levels(self) -> PenaltyLevels:

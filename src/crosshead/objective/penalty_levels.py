@@ -11,21 +11,14 @@ from typing import final
 
 import numpy as np
 
+from crosshead.curvature.factored import AllRowsHessian, FactoredHessian, factorise
+from crosshead.curvature.sampling import RowSampler
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, Loss, QuadraticLoss
-from crosshead.objective.factored_hessian import (
-    MOST_PARAMETERS,
-    AllRowsHessian,
-    FactoredHessian,
-    factor_passes,
-    factorise,
-)
-from crosshead.objective.sampling import RowSampler
 from crosshead.penalties import ElasticNet
 
 HIGHEST_LEVEL = 1e300  # its product with any variance is a number
-MOST_COEFFICIENTS = 1 << 24  # of all rows' second-order models
 
 
 @final
@@ -39,16 +32,6 @@ class PenaltyLevels:
     sampler: RowSampler
     fit_intercept: bool
     seed: int
-
-    @property
-    def factor_passes(self) -> float:
-        """What a factorised Hessian costs, in passes; inf where there is none to be had."""
-        data = self.engine.data
-        size = data.n_classes * (data.n_features + 1)
-        fits = not data.sparse and size <= MOST_PARAMETERS and data.n_rows * data.n_classes <= MOST_COEFFICIENTS
-        if not (fits and self.loss.smooth and self.penalty.l2_weight > 0 and self.penalty.l1_weight == 0):
-            return np.inf
-        return factor_passes(data.n_rows, data.n_features, data.n_classes)
 
     def charge(self, level: float) -> Float:
         """The penalty's curvature at a level, flat; at 0 it is the penalty's own."""

@@ -1,4 +1,4 @@
-"""What the parts of a fit cost and hold, from counts of operations and bytes.
+"""What the parts of a fit cost and hold, from counts of operations and bytes; and so, which of them are worth it.
 
 Never from a clock: the same problem takes the same way on every run. Costs are in multiplications and additions, one
 pass over dense features being 4·N·D·C of them, or what a processor computes while it reads X if that is more.
@@ -6,6 +6,10 @@ pass over dense features being 4·N·D·C of them, or what a processor computes 
 
 from __future__ import annotations
 
+import math
+
+from crosshead.curvature.factored import DRAWN_PER_PARAMETER
+from crosshead.curvature.kronecker import DENSE_FEATURES
 from crosshead.objective.facts import Facts
 
 OPERATIONS_A_BYTE = 5.0  # that are computed while one is read
@@ -17,6 +21,99 @@ GRAM_PASSES = 3.0  # passes that all blocks' sums may cost together where more r
 BLOCK_BYTES, BLOCK_SHARE = 1 << 22, 0.25  # that blocks may hold: so many, or such a share of X
 SCORE_BYTES, SCORE_SHARE = 1 << 22, 1.0  # that a float64 for each score may: the same
 FACTORISATION = 3e8  # operations: some hundredths of a second on one thread
+SMALL_PARAMETERS, SMALL_ROWS = 250, 5000  # of a problem whose Hessian costs next to nothing, even at every step
+MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
+PROGRAM_UNKNOWNS, PROGRAM_WORK = 3000, 2e10  # of a quadratic program: of a factorisation; multiplications to form it
+PROGRAM_ELEMENTS = 1 << 24  # features, or violations times classes
+FACTORED_PARAMETERS = 8192  # of a Hessian that is factorised from time to time: 268 MB
+FACTORED_SCORES, LAGRANGIAN_SCORES = 1 << 24, 1 << 23  # of all rows, held once or several times over
+PASS_RATE = 0.4  # of the operations a second that products of large matrices reach, a pass reaches
+LAGRANGIAN_PASSES = 90.0  # that 30 Newton steps on the augmented Lagrangian cost without the factorisations
+LAGRANGIAN_FACTORS, FACTOR_RATE = 4.0, 0.1  # those among them, and their share of the time of a sweep's multiplication
+PATH_PASSES, PATH_FACTORS = 120.0, 10.0  # of a path of the penalty: passes, and factorisations among them
+QUASI_NEWTON_PASSES, LONG = 40.0, 1 << 18  # of text; of longer vectors than so many a quasi-Newton step is no pass
+SPARSE_NEWTON_PASSES, INTERIOR_PASSES = 80.0, 60.0  # where a factorisation costs next to nothing
+
+
+def small(facts: Facts) -> bool:
+    """Whether a Hessian is so quickly formed and factorised that no cheaper model of it is worth its name."""
+    return facts.n_parameters <= SMALL_PARAMETERS and facts.n_rows <= SMALL_ROWS
+
+
+def factorises(facts: Facts) -> bool:
+    """Whether the Hessian of all parameters is formed and factorised in next to no time."""
+    parameters = float(facts.n_parameters)
+    forming = facts.n_rows * parameters**2 / 2
+    return forming + parameters**3 / 3 <= FACTORISATION
+
+
+def wide(facts: Facts) -> bool:
+    """Whether there are more features than rows, or than a matrix of all pairs of them should have."""
+    return facts.n_features > min(facts.n_rows, DENSE_FEATURES)
+
+
+def ascends(facts: Facts) -> bool:
+    """Whether dual coordinate ascent is worth its while: dense rows have better ways if smooth, small problems too."""
+    possible = facts.ascends and facts.fast_sweeps and facts.l2 and not facts.l1
+    held = facts.n_rows * facts.n_classes <= MOST_RESIDUALS
+    return possible and held and not small(facts) and (facts.sparse or not facts.smooth)
+
+
+def programs(facts: Facts) -> bool:
+    """Whether a loss of violations is a quadratic program whose Hessian is quickly formed and factorised."""
+    N, D, C = facts.n_rows, facts.n_features, facts.n_classes
+    work = N * D * D * C * (C + 1) / 2
+    held = N * max(D, C * C)
+    few = facts.n_parameters <= PROGRAM_UNKNOWNS and work <= PROGRAM_WORK and held <= PROGRAM_ELEMENTS
+    return facts.violations and facts.labelled and few
+
+
+def augments(facts: Facts) -> bool:
+    """Whether the augmented Lagrangian's factorised Hessian and the scores of all rows may be held."""
+    few = facts.n_parameters <= FACTORED_PARAMETERS and facts.n_rows * facts.n_classes <= LAGRANGIAN_SCORES
+    hinge = facts.piecewise and facts.labelled and facts.l2 and not facts.l1
+    return hinge and few and facts.n_classes > 1 and not facts.sparse
+
+
+def lagrangian_passes(facts: Facts) -> float:
+    """What the method of multipliers costs, in sweeps over the rows; inf where it is out of reach."""
+    if not augments(facts):
+        return math.inf
+    multiplications = LAGRANGIAN_FACTORS * float(facts.n_parameters) ** 3 / 6
+    one_sweep = float(facts.n_rows * max(1, facts.n_features) * facts.n_classes)
+    return LAGRANGIAN_PASSES + FACTOR_RATE * multiplications / one_sweep
+
+
+def factored(facts: Facts) -> bool:
+    """Whether a factorised Hessian of a smooth loss with an L2 part, and all rows' second-order models, may be held."""
+    held = facts.n_parameters <= FACTORED_PARAMETERS and facts.n_rows * facts.n_classes <= FACTORED_SCORES
+    return held and facts.smooth and facts.l2 and not facts.l1 and not facts.sparse
+
+
+def path_passes(facts: Facts) -> float:
+    """What following the path of the penalty costs; inf where it is out of reach."""
+    if not factored(facts):
+        return math.inf
+    parameters = float(facts.n_parameters)
+    drawn = min(DRAWN_PER_PARAMETER * parameters, facts.n_rows * facts.n_classes**2 / 2)
+    one_pass = 4.0 * facts.n_rows * max(1, facts.n_features) * facts.n_classes
+    one_factor = PASS_RATE * (drawn * facts.n_features**2 + parameters**3 / 3) / one_pass
+    return PATH_PASSES + PATH_FACTORS * one_factor
+
+
+def quasi_newton_passes(facts: Facts) -> float:
+    """What L-BFGS costs on sparse rows; inf where products of vectors of all parameters would be most of it."""
+    return math.inf if facts.n_parameters >= LONG else QUASI_NEWTON_PASSES
+
+
+def interior_passes(facts: Facts) -> float:
+    """What an interior point is worth, which is a factorisation every pass; inf where these cost much more than one."""
+    return INTERIOR_PASSES if programs(facts) or factorises(facts) else math.inf
+
+
+def sparse_newton_passes(facts: Facts) -> float:
+    """What Newton steps on the support cost, with the proximal ones between them."""
+    return SPARSE_NEWTON_PASSES
 
 
 def pass_operations(facts: Facts) -> float:
@@ -56,10 +153,3 @@ def _block_operations(facts: Facts, rows: float) -> float:
 def keeps_scores(facts: Facts) -> bool:
     """Whether a number for each score takes no more room than the features do."""
     return 8 * facts.n_rows * facts.n_classes <= max(SCORE_BYTES, SCORE_SHARE * facts.feature_bytes)
-
-
-def factorises(facts: Facts) -> bool:
-    """Whether the Hessian of all parameters is formed and factorised in next to no time."""
-    parameters = float(facts.n_classes * (facts.n_features + 1))
-    forming = facts.n_rows * parameters**2 / 2
-    return forming + parameters**3 / 3 <= FACTORISATION

@@ -20,9 +20,9 @@ import numpy as np
 
 from crosshead.curvature.class_blocks import ClassBlocks
 from crosshead.losses.protocol import Array
-from crosshead.solvers.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.costs import block_rows, build_passes, class_groups
-from crosshead.solvers.long_vectors import dot
+from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
+from crosshead.solvers.numerics.long_vectors import dot
 from crosshead.solvers.protocol import Float, Objective
 
 FEW_ROWS, MANY_ROWS = 8192, 16384

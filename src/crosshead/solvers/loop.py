@@ -7,13 +7,15 @@ certificate, and is the only place that says how a fit ended.
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from crosshead.solvers.costs import SCORES_PASS, keeps_scores
-from crosshead.solvers.line_search import NOISE_DOUBLE, largest
+from crosshead.objective.facts import Facts, Trait
+from crosshead.solvers.costs import SCORES_PASS, keeps_scores, small
+from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, largest
 from crosshead.solvers.protocol import (
     Callback,
     Evaluation,
@@ -41,7 +43,13 @@ FLAT_GRADIENT = (
 
 
 class Method(Protocol[State]):
-    """One way to minimise: a first state, and a step to the next. A state says where it is and whether it is stuck."""
+    """One way to minimise: a first state, and a step to the next. A state says where it is and whether it is stuck.
+
+    ``title`` is what it is called in the table of methods, ``needs`` what it asks of an objective.
+    """
+
+    title: ClassVar[str]
+    needs: ClassVar[frozenset[Trait]]
 
     def start(self, run: Run, point: Float) -> State:
         """The state at the starting point."""
@@ -54,6 +62,13 @@ class Method(Protocol[State]):
     def stuck(self, state: State) -> bool:
         """Whether no step made progress."""
         ...
+
+
+def check_needs(method: Method[Any], facts: Facts) -> None:
+    """Raise ValueError where a method asks for what the objective is not or has not."""
+    missing = sorted(method.needs - facts.traits)
+    if missing:
+        raise ValueError(f"{type(method).__name__} needs {', '.join(missing)}: this objective does not offer it")
 
 
 @dataclass
@@ -95,6 +110,8 @@ class Run:
     began: float = field(default_factory=time.perf_counter)
     passes: int = 0
     parts: float = 0.0  # of the next pass
+    sweeps: float = 0.0  # over the rows, by coordinate ascent
+    residual: Float | None = None  # (N, C), that methods of the dual problem have come to
     factorisations: int = 0
     best: Any = None
     bound: float = -np.inf
@@ -120,6 +137,11 @@ class Run:
         return time.perf_counter() - self.began
 
     @property
+    def cost(self) -> float:
+        """What has been spent, in passes; a sweep over the rows is one."""
+        return self.passes + self.parts + self.sweeps
+
+    @property
     def out_of_time(self) -> bool:
         """Whether the time budget is used up."""
         return self.max_time is not None and self.seconds >= self.max_time
@@ -133,6 +155,12 @@ class Run:
     def free_gap(self) -> float:
         """The same, were the residuals' sums of the best evaluation already zero."""
         return min(self.gap, relative_gap(self.best.value, self.active.free_bound(self.best)))
+
+    def begin(self, point: Float, objective: Objective | None = None) -> Any:
+        """An evaluation at a point that a method starts from: the best one where that is there."""
+        if self.best is None or self.best.point is not point or not self.objective.smooth or objective is not None:
+            return self.evaluate(point, objective)
+        return self.current(self.best)
 
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
         """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
@@ -246,10 +274,30 @@ class Run:
 
     def go_exact(self) -> None:
         """From here on compute in float64, and forget what float32 made look better than it is."""
+        if self.exact and not self.coarse:
+            return
         self.exact, self.coarse, self.coarse_ahead = True, False, False
+        if self.best is None:
+            return
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
         self.best, self.bound = self.certified, self.certified_bound
+
+    def recover(self, pairs: deque[Any] | None = None) -> bool:
+        """After a step that led nowhere: whether there is something to try before the method is stuck.
+
+        Coarse passes end first, then what was learnt in ``pairs`` is forgotten, then passes in single precision end.
+        Evaluations so far are in another precision than those to come: `current`.
+        """
+        if self.coarse:
+            self.refine()
+        elif pairs:
+            pairs.clear()
+        elif not self.exact:
+            self.go_exact()
+        else:
+            return False
+        return True
 
     def _certified_gap(self) -> float:
         return np.inf if self.certified is None else relative_gap(self.certified.value, self.certified_bound)
@@ -317,7 +365,8 @@ def minimise_with(
     ``after`` is the result of a run whose work this one takes further: iterations, passes, seconds and history go on
     from there, passes are exact, and where that one was ended from outside, this one only certifies the starting point.
     """
-    exact = after is not None or objective.small or not objective.inexact_passes
+    check_needs(method, objective.facts)
+    exact = after is not None or small(objective.facts) or not objective.inexact_passes
     run = Run(objective, tol, max_time, exact=exact)
     history: list[Progress] = []
     iteration = 0

@@ -55,10 +55,6 @@ class Objective(Protocol):
     @property
     def smooth(self) -> bool: ...  # noqa: D102
     @property
-    def wide(self) -> bool: ...  # noqa: D102
-    @property
-    def small(self) -> bool: ...  # noqa: D102
-    @property
     def has_certificate(self) -> bool: ...  # noqa: D102
     @property
     def inexact_passes(self) -> bool: ...  # noqa: D102
@@ -106,7 +102,7 @@ class Progress:
 
     ``objective`` and ``gap`` are the best so far; ``gap`` is relative, (F − D)/|F|, and inf without a bound.
     ``seconds`` count from the start of the fit, ``passes`` are full passes over the data,
-    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.penalty_path`).
+    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.methods.penalty_path`).
     """
 
     iteration: int

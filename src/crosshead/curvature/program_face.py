@@ -1,0 +1,105 @@
+"""The optimum of a quadratic program on one face: where it is known which members hold their group's maximum.
+
+An interior-point method ends with duals that are quotients of small numbers, and with small α the bound keeps what
+rounding leaves of them. On the face the program has no inequalities left. With c the gradient of the pieces that hold
+alone, d that of ties m_k − m_l = 0 between members that hold together, and multipliers μ for these,
+
+    α(1 − ρ)θ + c + Bᵀμ = 0,    Bθ + d = 0    over the weights that are not zero,
+
+is one symmetric system, solved by a factorisation of it with a little added to its diagonal, and refined (as OSQP does
+at its end: Stellato and others, Mathematical Programming Computation 12, 2020).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from crosshead.curvature.quadratic_program import Program
+from crosshead.losses.protocol import Array, Float
+
+MOST_UNKNOWNS = 1500  # of the system: a tenth of a second
+ADDED, REFINEMENTS = 1e-8, 12  # to the diagonal, where the entries of B are about one
+
+
+def optimum_on_face(program: Program, slack: Float, dual: Float, theta: Float, zero: Array) -> Any:
+    """θ (K, D + 1) and the residuals (n, K − 1) on the face that slacks and duals (n, G, 1 + members) show.
+
+    ``zero`` (K, D) are the weights that stay zero. None where the system would be large, or has no solution.
+    """
+    margin, members = program.pieces.margin, dual.shape[2] - 1
+    lead = dual.argmax(axis=2)
+    tight = dual * margin > slack
+    np.put_along_axis(tight, lead[:, :, None], False, axis=2)
+    row, group, member = np.nonzero(tight)
+    free = np.ones(theta.shape, dtype=bool)
+    free[:, :-1] = ~zero
+    free = free.ravel()
+    free[np.setdiff1d(np.arange(free.size), program.kept)] = False
+    free = np.flatnonzero(free)
+    if len(row) + len(free) > MOST_UNKNOWNS or not len(free):
+        return None
+    first, second = _class_of(program, row, group, member), _class_of(program, row, group, lead[row, group])
+    ties = np.zeros((len(row), *theta.shape))
+    ties[np.arange(len(row)), first] += program.features[row]
+    ties[np.arange(len(row)), second] -= program.features[row]
+    offset = margin * ((member > 0).astype(float) - (lead[row, group] > 0))
+    residual = np.zeros((len(dual), dual.shape[1] * members))
+    alone, where = np.nonzero(lead > 0)
+    residual[alone, where * members + lead[alone, where] - 1] = 1.0
+    slope = program.collect(residual)
+    slope[:, :-1] += program.l1_weight * np.sign(theta[:, :-1])
+    curvature = np.zeros(theta.shape)
+    curvature[:, :-1] = program.l2_weight
+    scale = 1 / np.maximum(np.sqrt(np.einsum("ij,ij->j", program.features, program.features) / len(dual)), 1e-300)
+    scale = np.tile(scale, len(theta))[free]
+    B = ties.reshape(len(row), -1)[:, free] * scale
+    size = np.maximum(np.sqrt(np.einsum("ij,ij->i", B, B)), 1e-300)
+    B /= size[:, None]
+    found = _solved(
+        curvature.ravel()[free] * scale**2,
+        B,
+        -slope.ravel()[free] * scale,
+        -offset / size,
+        theta.ravel()[free] / scale,
+        program.row_weight[row] * dual[row, group, member] * size,
+    )
+    if found is None:
+        return None
+    point = np.zeros(theta.size)
+    point[free] = found[0] * scale
+    share = np.zeros(dual.shape)
+    share[row, group, member] = np.clip(found[1] / size / program.row_weight[row], 0.0, 1.0)
+    total = share.sum(axis=2, keepdims=True)
+    share /= np.maximum(total, 1.0)
+    np.put_along_axis(share, lead[:, :, None], 1 - np.minimum(total, 1.0), axis=2)
+    return point.reshape(theta.shape), share[:, :, 1:].reshape(len(dual), -1)
+
+
+def _class_of(program: Program, row: Array, group: Array, member: Array) -> Array:
+    """The class whose score a member of a group is about: the row's own for the zero that groups begin with."""
+    members = program.group_shape[1]
+    other = program.others[row, np.maximum(group * members + member - 1, 0)]
+    return np.where(member > 0, other, program.own[row])
+
+
+def _solved(diagonal: Float, B: Float, right: Float, ends: Float, theta: Float, multipliers: Float) -> Any:
+    """θ and μ of diag θ + Bᵀμ = right, Bθ = ends, nearest where they are not determined to those that are given."""
+    count = len(diagonal)
+    matrix = np.zeros((count + len(B), count + len(B)))
+    matrix[:count, count:], matrix[count:, :count] = B.T, B
+    np.einsum("ii->i", matrix)[:count] = diagonal + ADDED
+    np.einsum("ii->i", matrix)[count:] = -ADDED
+    try:
+        factor = linalg.lu_factor(matrix, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError:
+        return None
+    for _ in range(REFINEMENTS):
+        left = np.concatenate([right - diagonal * theta - B.T @ multipliers, ends - B @ theta])
+        step = linalg.lu_solve(factor, left, check_finite=False)
+        if not np.isfinite(step).all():
+            return None
+        theta, multipliers = theta + step[:count], multipliers + step[count:]
+    return theta, multipliers

@@ -1,0 +1,151 @@
+"""Preconditioned limited-memory BFGS for smooth objectives.
+
+The two-loop recursion of Nocedal (Mathematics of Computation 35, 1980) started from the curvature of a sample of rows
+in place of a multiple of the identity, with a line search that accepts the unit step in almost every iteration, so that
+an iteration costs one pass. The pairs correct what the sample does not know.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from crosshead.losses.protocol import Array
+from crosshead.objective.facts import Trait
+from crosshead.solvers.continuation import SETTLED_LOOKS, SETTLED_SHARE, Carried
+from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
+from crosshead.solvers.loop import Run
+from crosshead.solvers.numerics.line_search import search
+from crosshead.solvers.numerics.long_vectors import add_multiple, dot, remembered
+from crosshead.solvers.protocol import Float, Objective
+
+MOST_PAIRS, LEAST_PAIRS = 100, 8
+LEAST_CURVATURE = 1e-250  # of a pair, whose inverse and its products are still numbers
+PAIR_ELEMENTS = 1 << 23  # numbers that the pairs hold together, beyond LEAST_PAIRS of them
+CARRIED_PAIRS, CARRIED_ELEMENTS = 120, 1 << 24  # the same of those along a path: more than one fit collects
+
+
+def pairs_for(size: int) -> int:
+    """How many pairs to remember: fewer of long vectors, where reading them would cost more than a pass."""
+    return max(LEAST_PAIRS, min(MOST_PAIRS, PAIR_ELEMENTS // (2 * size)))
+
+
+@dataclass
+class Memory:
+    """The last steps s with the changes y of the gradient, and the curvature they correct."""
+
+    initial: InitialCurvature
+    pairs: deque[tuple[Array, Array, float]]
+
+    def add(self, objective: Objective, step: Float, change: Float) -> None:
+        """Remember a pair of positive curvature; others would make the model indefinite."""
+        curvature = float(step @ change)
+        if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
+            if len(self.pairs) == self.pairs.maxlen:
+                self.pairs.popleft()  # before there is one more: vectors may be as large as X
+            self.pairs.append((remembered(step), remembered(change), 1.0 / curvature))
+        del step, change
+        self.match(objective)
+
+    def renew(self, objective: Objective, here: Any, iteration: int, renewal: Renewal) -> None:
+        """Look at the curvature again; what was known of it makes room first."""
+        del self.initial
+        self.initial = look(objective, here, iteration, renewal)
+        self.match(objective)
+
+    def match(self, objective: Objective) -> None:
+        """Fit the initial curvature to the last pair."""
+        if self.pairs:
+            self.initial = self.initial.match(objective, *self.pairs[-1][:2])
+
+    def direction(self, objective: Objective, gradient: Float) -> Float:
+        """−H g."""
+        q = -gradient
+        factors = []
+        for step, change, inverse in reversed(self.pairs):
+            factor = inverse * dot(step, q)
+            factors.append(factor)
+            add_multiple(change, -factor, q)
+        q = self.initial.apply(objective, q)
+        for (step, change, inverse), factor in zip(self.pairs, reversed(factors), strict=True):
+            add_multiple(step, factor - inverse * dot(change, q), q)
+        return q
+
+
+@dataclass
+class LBFGSState:
+    """Where the method is, its memory, when that is renewed, and whether the last step failed."""
+
+    evaluation: Any
+    memory: Memory | None = None  # made by the first step
+    renewal: Renewal = field(default_factory=Renewal)
+    iteration: int = 0
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class LBFGS:
+    """Minimise a smooth objective. ``objective`` overrides the run's own, for smoothed stages.
+
+    With what is ``carried`` along a path it starts with the pairs and the curvature of the last alpha, and leaves its
+    own.
+    """
+
+    title: ClassVar[str] = "L-BFGS"
+    needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "no L1 part"})
+
+    objective: Objective | None = None
+    carried: Carried | None = None
+
+    def start(self, run: Run, point: Float) -> LBFGSState:
+        """Evaluate the start and take over what is carried."""
+        here = run.begin(point, self.objective)
+        carried = self.carried
+        if carried is None:
+            return LBFGSState(here)
+        share = SETTLED_SHARE if carried.pairs else FIRST_SHARE
+        known, leap = carried.prepare(
+            run.objective, lambda: look(run.objective, here, 0, Renewal(share, rough=carried.rough))
+        )
+        most = max(pairs_for(point.size), min(CARRIED_PAIRS, CARRIED_ELEMENTS // (2 * point.size)))
+        memory = Memory(known.at(run.objective.l2_weight), deque(maxlen=most))
+        for step, change in carried.pairs:
+            memory.add(run.objective, step, change)
+        renewal = Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS)
+        return LBFGSState(here, memory, replace(renewal, rough=carried.rough))
+
+    def step(self, run: Run, state: LBFGSState) -> LBFGSState:
+        """One quasi-Newton step."""
+        objective = self.objective or run.objective
+        here = run.current(state.evaluation, objective)
+        renewal = state.renewal
+        memory = state.memory
+        if memory is None:
+            known = look(objective, here, state.iteration, renewal)
+            memory = Memory(known, deque(maxlen=pairs_for(here.point.size)))
+        elif renewal.due(memory.initial.interval):
+            memory.renew(objective, here, state.iteration, renewal)
+        direction = memory.direction(objective, here.gradient)
+        if not float(direction @ here.gradient) < 0:
+            memory.pairs.clear()
+            direction = memory.direction(objective, here.gradient)
+        passes = run.passes
+        there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
+        del direction  # vectors may be as large as X
+        renewal.count(run.passes - passes)
+        after = replace(state, memory=memory, iteration=state.iteration + 1)
+        if there is None:
+            return replace(after, evaluation=here, stuck=not run.recover(memory.pairs))
+        memory.add(objective, there.point - here.point, there.gradient - here.gradient)
+        if self.carried is not None:
+            self.carried.pairs = [(step, change) for step, change, _ in memory.pairs]
+            self.carried.rough = renewal.rough
+        return replace(after, evaluation=there)
+
+    def stuck(self, state: LBFGSState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck

@@ -1,0 +1,95 @@
+"""Newton's method for smooth objectives with few curved rows, and the step that follows a path of smoothed problems.
+
+The gradient of a smoothed hinge is piecewise linear, so its Jacobian is taken on one side of each kink (semismooth
+Newton: Qi and Sun, Mathematical Programming 58, 1993). Few parameters are solved for by Cholesky's factorisation, many
+by conjugate gradients preconditioned with the Kronecker metric of the curved rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from crosshead.objective.facts import Trait
+from crosshead.solvers.loop import Run
+from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
+from crosshead.solvers.numerics.line_search import search
+from crosshead.solvers.protocol import Float, Objective
+
+DRIFT_FORCING = 0.05
+MOST_PRODUCTS = 150
+
+
+@dataclass
+class NewtonState:
+    """Where the method is, the share of the gradient its next step may leave, and whether the last step failed."""
+
+    evaluation: Any
+    forcing: float = 0.1
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Newton:
+    """Minimise a smooth objective. ``objective`` overrides the run's own, for smoothed stages."""
+
+    title: ClassVar[str] = "Newton, its Hessian factorised"
+    needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "no L1 part"})
+
+    objective: Objective | None = None
+
+    def start(self, run: Run, point: Float) -> NewtonState:
+        """Evaluate the start."""
+        return NewtonState(run.begin(point, self.objective))
+
+    def step(self, run: Run, state: NewtonState) -> NewtonState:
+        """One Newton step with a line search."""
+        objective = self.objective or run.objective
+        here = run.current(state.evaluation, objective)
+        newton = newton_step(objective, here, state.forcing)
+        if newton is None:
+            direction = -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
+        else:
+            direction = newton.step
+        there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
+        if there is not None:
+            return NewtonState(there, state.forcing)
+        return NewtonState(here, state.forcing, stuck=not run.recover())
+
+    def stuck(self, state: NewtonState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+
+@dataclass(frozen=True)
+class NewtonStep:
+    """−H⁻¹∇f at a point, ``step``, and the direction dw/dμ = −H⁻¹ ∂∇f/∂μ of the path of minimisers, ``along``."""
+
+    hessian: Any
+    step: Float
+    factored: Float | None
+
+    @property
+    def along(self) -> Float:
+        """Free of charge where H was factorised, else solved for."""
+        if self.factored is not None:
+            return self.factored
+        return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING, MOST_PRODUCTS)
+
+
+def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep | None:
+    """The step at a point; None where H is out of reach.
+
+    What cannot be factorised is solved iteratively, to a residual of ``forcing`` times the gradient's norm.
+    """
+    hessian = objective.hessian(here)
+    if hessian is None:
+        return None
+    steps = hessian.solve(np.column_stack([-here.gradient, -hessian.drift]))
+    if steps is None:
+        step = conjugate_gradients(hessian, -here.gradient, forcing, MOST_PRODUCTS)
+        return NewtonStep(hessian, objective.without_shift(step), None)
+    return NewtonStep(hessian, *(objective.without_shift(step) for step in steps.T))

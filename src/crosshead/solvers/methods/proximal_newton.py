@@ -1,0 +1,90 @@
+"""Proximal Newton over a working set, for objectives with an L1 part and more features than a model of all could hold.
+
+Every step minimises the second-order model of the smooth part plus the L1 norm (Lee, Sun and Saunders, SIAM Journal on
+Optimization 24, 2014) over the weights that are not zero and those nearest to leaving zero (Johnson and Guestrin,
+ICML 2015; Massias, Gramfort and Salmon, ICML 2018). The gradient of all weights comes with every pass, so a weight that
+was left out and should not have been is taken in by the next step, and the gap is that of the whole problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crosshead.engines.row_descent import row_descent
+from crosshead.objective.facts import Trait
+from crosshead.solvers.loop import Run
+from crosshead.solvers.methods.proximal import backtrack
+from crosshead.solvers.protocol import Float, Objective
+
+LEAST_SET, GROWTH = 200, 1.0  # weights at zero that are taken in: so many, and so many for each that is not zero
+NEAR = 0.7  # of αρ: weights at zero with a smaller gradient stay out
+MODEL_TOLERANCE, MOST_SWEEPS = 1e-3, 1000
+FIRST_SHARE, SHARE_FACTOR, LEAST_SHARE = 0.1, 10.0, 1e-6
+
+
+@dataclass(frozen=True)
+class NewtonState:
+    """Where the method is, and the share of the origin's curvature in its models."""
+
+    evaluation: Any
+    share: float = FIRST_SHARE
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class ProximalNewton:
+    """Minimise a smooth loss with an L1 part by proximal Newton steps over working sets."""
+
+    title: ClassVar[str] = "proximal Newton over a working set"
+    needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "an L1 part"})
+
+    def start(self, run: Run, point: Float) -> NewtonState:
+        """Evaluate the start."""
+        return NewtonState(run.begin(point))
+
+    def step(self, run: Run, state: NewtonState) -> NewtonState:
+        """One proximal Newton step."""
+        here = run.current(state.evaluation)
+        model = run.objective.active_model(here, working_set(run.objective, here), share=state.share)
+        if model is None:
+            return replace(state, stuck=True)
+        passes = run.passes
+        weight, _ = run.objective.unpack(here.point)
+        found = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS)
+        direction = run.objective.pack(*model.step(found, weight.shape))
+        there = backtrack(run, run.objective, here, direction)
+        if there is None:
+            most = _most_share(run.objective)
+            if run.recover():
+                return replace(state, evaluation=here)
+            # Then a model of shorter steps.
+            return replace(state, share=min(most, 100 * state.share), stuck=state.share >= most)
+        easy = run.passes == passes + 1
+        share = state.share / SHARE_FACTOR if easy else state.share * SHARE_FACTOR
+        return replace(state, evaluation=there, share=float(np.clip(share, LEAST_SHARE, _most_share(run.objective))))
+
+    def stuck(self, state: NewtonState) -> bool:
+        """Whether no point along the last direction was better."""
+        return state.stuck
+
+
+def working_set(objective: Objective, here: Any) -> NDArray[np.int64]:
+    """Positions in W, row by row: weights that are not zero, and those at zero whose gradients are largest."""
+    weight = objective.unpack(here.point)[0].ravel()
+    size = np.abs(objective.unpack(here.gradient)[0].ravel())
+    support = np.flatnonzero(weight)
+    outside = np.flatnonzero((weight == 0) & (size > NEAR * objective.l1_weight))
+    most = LEAST_SET + int(GROWTH * len(support))
+    if len(outside) > most:
+        outside = outside[np.argpartition(size[outside], len(outside) - most)[-most:]]
+    return np.sort(np.concatenate([support, outside]))
+
+
+def _most_share(objective: Objective) -> float:
+    """At which no loss is more curved than its model: softmax is, by C/2 times what it is at zero scores (Böhning)."""
+    return max(1.0, objective.unpack(np.empty(objective.size))[1].size / 2)

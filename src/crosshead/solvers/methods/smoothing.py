@@ -1,0 +1,258 @@
+"""The hinges: follow the solutions of smoothed problems as the smoothing narrows, until the hinge's own gap closes.
+
+A smoothed hinge's gradient is a feasible dual point of the hinge itself (Nesterov, Mathematical Programming 103, 2005),
+so every pass of every stage certifies the problem that was asked for. The smoothing only decides how fast.
+
+Wide stages, where many rows are curved, are solved roughly by quasi-Newton steps. Once the curved rows are few, the
+path w(μ) of minimisers is followed as in an interior-point method: with H the Hessian at (w, μ), one solve gives
+
+    w(μ′) ≈ w − H⁻¹(∇f + (μ′ − μ) ∂∇f/∂μ),
+
+and Newton steps at μ′ correct it. Where the same margins stay active the path is straight, so the first point of a
+narrower stage is nearly its solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from crosshead.objective.facts import Trait
+from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.methods.lbfgs import LBFGS
+from crosshead.solvers.methods.newton import NewtonStep, newton_step
+from crosshead.solvers.methods.proximal import Proximal
+from crosshead.solvers.numerics.line_search import search, stands_still
+from crosshead.solvers.protocol import Float, Objective
+
+FIRST_WIDTH = 2.0
+LAST_WIDTH = 1e-14
+LEAST_FIRST_WIDTH = 1e-6  # at which one begins
+FORCING = 0.05  # of a Newton equation's right side that an iterative solution may leave
+ROUGH = 0.01  # quasi-Newton stages end when five steps gain this share of what the smoothing hides
+ROUGH_STEPS, QUASI_STEPS = 5, 30
+CENTRED = 0.3  # a Newton stage is solved when its own gap is this share of the smoothing's
+NEAR = 0.01  # of the surrogate: what its next step may gain; far away the errors cannot be told apart
+AIM = 0.4  # the last stage's smoothing may take this share of tol
+STAGE_STEPS, RETREAT_STEPS = 30, 12
+FIRST_FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.3, 0.01, 0.7  # from one width to the next
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A solved stage: its width, its minimiser and the direction dw/dμ in which it moves."""
+
+    width: float
+    point: Float
+    along: Float
+
+    def predict(self, width: float) -> Float:
+        """The minimiser at another width, were the path straight."""
+        return np.asarray(self.point + (width - self.width) * self.along)
+
+
+@dataclass(frozen=True)
+class PathState:
+    """A stage: its width μ, where it is, its quasi-Newton method if it has one, and how far it has come."""
+
+    width: float
+    objective: Objective
+    evaluation: Any
+    quasi: Any = None
+    gains: tuple[float, ...] = ()
+    steps: int = 0
+    factor: float = FIRST_FACTOR
+    anchor: Anchor | None = None
+    widest: bool = True
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class PathFollowing:
+    """Smoothing for objectives without an L1 part: quasi-Newton while wide, Newton path following when narrow."""
+
+    title: ClassVar[str] = "smoothed losses by Newton steps along the path of their widths"
+    needs: ClassVar[frozenset[Trait]] = frozenset({"a loss with kinks", "no L1 part"})
+
+    def start(self, run: Run, point: Float) -> PathState:
+        """The widest stage; after another method, the one whose smoothing hides about as much as the gap."""
+        return self._begun(run, point, FIRST_WIDTH if run.best is None else width_for(run.gap))
+
+    def step(self, run: Run, state: PathState) -> PathState:
+        """A step within the stage, or the step to the next; where a narrow start has led nowhere, the widest stage."""
+        if state.stuck:
+            return self._begun(run, run.best.point, FIRST_WIDTH)
+        if state.quasi is not None and state.steps < QUASI_STEPS:
+            return _quasi_step(run, state)
+        newton = newton_step(state.objective, state.evaluation, FORCING)
+        if newton is None:
+            return _quasi_step(run, state)
+        if not run.exact:  # narrow margins are differences that single precision does not see
+            run.go_exact()
+            state = replace(state, evaluation=run.evaluate(state.evaluation.point, state.objective))
+        return _newton_step(run, state, newton)
+
+    def stuck(self, state: PathState) -> bool:
+        """Whether even the narrowest stage is done."""
+        return state.stuck and state.widest
+
+    def _begun(self, run: Run, point: Float, width: float) -> PathState:
+        objective = run.objective.smoothed(width)
+        return PathState(width, objective, run.evaluate(point, objective), widest=width >= FIRST_WIDTH)
+
+
+def width_for(gap: float) -> float:
+    """The width whose smoothing hides about as much as a relative gap; `FIRST_WIDTH` where there is none yet."""
+    return float(np.clip(np.sqrt(gap), LEAST_FIRST_WIDTH, FIRST_WIDTH)) if np.isfinite(gap) else FIRST_WIDTH
+
+
+def _quasi_step(run: Run, state: PathState) -> PathState:
+    method = LBFGS(state.objective)
+    quasi = method.start(run, state.evaluation.point) if state.quasi is None else state.quasi
+    before = quasi.evaluation
+    quasi = method.step(run, quasi)
+    here = quasi.evaluation
+    gains = (*state.gains, before.surrogate - here.surrogate)[-ROUGH_STEPS:]
+    rough = len(gains) == ROUGH_STEPS and sum(gains) <= ROUGH * (here.value - here.surrogate)
+    if rough or method.stuck(quasi) or state.steps >= STAGE_STEPS + QUASI_STEPS:
+        return _enter(run, state, 0.25 * state.width, here.point, here)
+    return replace(state, evaluation=here, quasi=quasi, gains=gains, steps=state.steps + 1)
+
+
+def _newton_step(run: Run, state: PathState, newton: NewtonStep) -> PathState:
+    """Correct the stage's point, or leave it along the path where it is solved."""
+    here, step = state.evaluation, newton.step
+    own, smoothing = _errors(state.objective, here)
+    gain = -0.5 * float(here.gradient @ step)
+    # The gain also sees the bias, on which the balanced errors do not depend.
+    error = max(own, 3 * gain)
+    if error <= CENTRED * smoothing and gain <= NEAR * abs(here.surrogate):
+        wanted = AIM * run.tol * abs(here.value) / max(smoothing, float(np.finfo(np.float64).tiny))
+        last = 2 * wanted > 1  # the smoothing is narrow enough: solve this stage to the end
+        if not last or error <= 1e-3 * smoothing or state.steps >= STAGE_STEPS:
+            factor = max(_factor(state), min(wanted, 0.5))
+            return _follow(run, state, factor, Anchor(state.width, here.point + step, newton.along))
+    there = None
+    may_retreat = state.anchor is not None and state.factor < MOST_FACTOR
+    if state.steps < (RETREAT_STEPS if may_retreat else STAGE_STEPS):
+        # No step can gain more than all there is: a longer one meets too little curvature to be believed.
+        step = step * min(1.0, abs(here.surrogate) / max(gain, 1e-300))
+        there = search(lambda point: run.evaluate(point, state.objective), here, step, exact=run.exact)
+        if there is not None and stands_still(here, there):
+            there = None
+    if there is None and may_retreat and state.anchor is not None:
+        return _follow(run, state, float(np.sqrt(state.factor)), state.anchor)
+    if there is None:
+        return _enter(run, replace(state, anchor=None), 0.5 * state.width, here.point, here)
+    return replace(state, evaluation=there, steps=state.steps + 1)
+
+
+def _errors(objective: Objective, here: Any) -> tuple[float, float]:
+    """The parts of the gap that an unsolved stage and that its smoothing cause, at balanced residuals.
+
+    Early on, where the bounds are cut off at the loss's infimum, the second is not positive.
+    """
+    _, bias = objective.unpack(here.point)
+    _, excess = objective.unpack(here.gradient)
+    own = max(here.surrogate - here.surrogate_bound - float(excess @ bias), 0.0)
+    return own, here.value - objective.free_bound(here) - own
+
+
+def _factor(state: PathState) -> float:
+    """By how much to narrow next: more where few steps were needed to correct the last prediction."""
+    if state.steps <= 1:
+        return max(0.3 * state.factor, LEAST_FACTOR)
+    return max(state.factor, FIRST_FACTOR) if state.steps <= 6 else min(1.5 * state.factor, MOST_FACTOR)
+
+
+def _follow(run: Run, state: PathState, factor: float, anchor: Anchor) -> PathState:
+    """The next stage, from the point that the path predicts."""
+    width = factor * anchor.width
+    return _enter(run, replace(state, factor=factor, anchor=anchor), width, anchor.predict(width), state.evaluation)
+
+
+def _enter(run: Run, state: PathState, width: float, point: Float, here: Any) -> PathState:
+    """A stage of another width; from where the last one ended if the prediction is worse."""
+    if width < LAST_WIDTH:
+        return replace(state, stuck=True)
+    objective = run.objective.smoothed(width)
+    there = run.evaluate(point, objective)
+    if point is not here.point and not there.surrogate <= here.value:
+        there = run.evaluate(here.point, objective)
+    return PathState(width, objective, there, factor=state.factor, anchor=state.anchor, widest=state.widest)
+
+
+NARROWING = 0.25
+SPARSE_LAST_WIDTH = 1e-9
+STAGE_SOLVED = 1.0  # a stage is done when its own gap is this multiple of what its smoothing hides
+STAGE_ITERATIONS = 60
+
+
+@dataclass
+class SmoothingState:
+    """The stage's width, objective, method and state."""
+
+    width: float
+    objective: Objective
+    method: Method[Any]
+    inner: Any
+    iterations: int = 0
+    stuck: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Smoothing:
+    """Continuation in the smoothing width. ``method`` makes the stage's solver for a smoothed objective."""
+
+    title: ClassVar[str] = "smoothed losses by proximal quasi-Newton steps"
+    needs: ClassVar[frozenset[Trait]] = frozenset({"a loss with kinks"})
+
+    method: Callable[[Objective], Method[Any]] = Proximal
+
+    def start(self, run: Run, point: Float) -> SmoothingState:
+        """The widest stage."""
+        return self._stage(run, point, FIRST_WIDTH)
+
+    def step(self, run: Run, state: SmoothingState) -> SmoothingState:
+        """A step of the stage, or the next stage."""
+        if self._stage_done(run, state):
+            if state.width <= SPARSE_LAST_WIDTH:
+                return replace(state, stuck=True)
+            return self._stage(run, state.inner.evaluation.point, state.width * self._narrowing(run, state))
+        inner = state.method.step(run, state.inner)
+        return replace(state, inner=inner, iterations=state.iterations + 1)
+
+    def stuck(self, state: SmoothingState) -> bool:
+        """Whether even the narrowest stage is done."""
+        return state.stuck
+
+    def _stage(self, run: Run, point: Float, width: float) -> SmoothingState:
+        objective: Objective = run.objective.smoothed(width)
+        method = self.method(objective)
+        return SmoothingState(width, objective, method, method.start(run, point))
+
+    def _narrowing(self, run: Run, state: SmoothingState) -> float:
+        """To the width at which the smoothing would take its share of tol, in steps that are not too long."""
+        here = state.inner.evaluation
+        smoothing = here.value - here.surrogate
+        if not smoothing > 0:
+            return NARROWING
+        return float(np.clip(AIM * run.tol * abs(here.value) / smoothing, NARROWING, 0.7))
+
+    def _stage_done(self, run: Run, state: SmoothingState) -> bool:
+        """Whether what the stage leaves unsolved is small beside what its smoothing hides, or beside tol.
+
+        What is unsolved counts the residuals' sums apart, as they may hide the rest by their sign.
+        """
+        if state.iterations >= STAGE_ITERATIONS or state.method.stuck(state.inner):
+            return True
+        here = state.inner.evaluation
+        _, bias = state.objective.unpack(here.point)
+        _, excess = state.objective.unpack(here.gradient)
+        own = max(here.surrogate - here.surrogate_bound, 0.0) + abs(float(excess @ bias))
+        return bool(own <= max(STAGE_SOLVED * (here.value - here.surrogate), 0.1 * run.tol * abs(here.value)))
