@@ -34,11 +34,9 @@ def optimum_on_face(program: Program, slack: Float, dual: Float, theta: Float, z
     tight = dual * margin > slack
     np.put_along_axis(tight, lead[:, :, None], False, axis=2)
     row, group, member = np.nonzero(tight)
-    free = np.ones(theta.shape, dtype=bool)
-    free[:, :-1] = ~zero
-    free = free.ravel()
-    free[np.setdiff1d(np.arange(free.size), program.kept)] = False
-    free = np.flatnonzero(free)
+    moves = np.ones(theta.shape, dtype=bool)
+    moves[:, :-1] = ~zero
+    free = program.kept[moves.ravel()[program.kept]]
     if len(row) + len(free) > MOST_UNKNOWNS or not len(free):
         return None
     first, second = _class_of(program, row, group, member), _class_of(program, row, group, lead[row, group])

@@ -76,10 +76,16 @@ SPARSE_SWEEPS = (Stage(DualAscent, worth=quasi_newton_passes, trial=10), *QUASI_
 
 TABLE = (
     Row(
+        when="kinks, while a Hessian is formed and factorised at once",
+        fits=lambda facts: not facts.smooth and programs(facts) and factorises(facts),
+        stages=(Stage(InteriorPoint), Stage(Smoothing)),
+        why="exact to the last digits, whatever the scale of the columns",
+    ),
+    Row(
         when="kinks and L1, while a Hessian is cheap",
         fits=lambda facts: not facts.smooth and facts.l1 and programs(facts),
         stages=(Stage(InteriorPoint), Stage(Smoothing)),
-        why="exact to the last digits, whatever the scale of the columns",
+        why="of all else nothing is certain",
     ),
     Row(
         when="kinks and L1",
@@ -124,9 +130,20 @@ TABLE = (
     ),
     Row(
         when="smooth, few parameters and rows",
-        fits=lambda facts: small(facts),
-        stages=(Stage(Newton), Stage(LBFGS)),
+        fits=small,
+        stages=(Stage(Newton, worth=interior_passes, trial=60), Stage(InteriorPoint, fits=programs), Stage(LBFGS)),
         why="a factorisation costs next to nothing",
+    ),
+    Row(
+        when="smooth, dense features, while a Hessian is formed and factorised at once",
+        fits=lambda facts: factorises(facts) and not facts.sparse,
+        stages=(
+            Stage(LBFGS, worth=interior_passes, trial=60),
+            Stage(InteriorPoint, fits=programs),
+            Stage(Newton),
+            *QUASI_NEWTON[1:],
+        ),
+        why="where few passes do not suffice, Newton's method costs little",
     ),
     Row(
         when="smooth, L2, sparse features",
