@@ -48,6 +48,20 @@ def test_no_bias_is_better(loss: Any) -> None:
     assert found.value == pytest.approx(again.value, rel=1e-13)
 
 
+@pytest.mark.parametrize("name", ["softmax", "binary"])
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
+def test_scores_and_biases_at_which_no_row_is_curved(name: str, scale: float) -> None:
+    """Newton's step is without bound there; rare classes need biases far from zero."""
+    random = np.random.default_rng(7)
+    X, y = random.normal(size=(40, 3)), np.arange(40, dtype=np.int32) % 5
+    weight = 10 ** random.uniform(-6, 0, 40)
+    objective = Objective(make_engine("auto", TrainingData(X, y, 5, weight)), get_loss(name), ElasticNet(1e-9))
+    point = scale * random.normal(size=objective.size)
+    found = objective.evaluate_balanced(point)
+    assert found.value <= objective.evaluate(point).value
+    assert np.abs(objective.unpack(found.gradient)[1]).max() <= 1e-9
+
+
 @pytest.mark.parametrize("loss", SMOOTH, ids=lambda loss: loss.name)
 def test_the_bound_is_that_of_residuals_which_sum_to_zero(loss: Any) -> None:
     objective = problem(loss)

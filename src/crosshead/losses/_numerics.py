@@ -69,3 +69,9 @@ def positive(name: str, number: float) -> float:
     if not (isfinite(number) and number > 0):
         raise ValueError(f"{name} must be positive and finite, not {number}")
     return float(number)
+
+
+def log_ratio(wanted: Array, found: Array) -> Array:
+    """log(wanted/found) of shares, at most the range of a number where rounding has left one of them nothing, (C,)."""
+    tiny = float(np.finfo(np.float64).tiny)
+    return np.asarray(np.log(np.maximum(wanted, tiny)) - np.log(np.maximum(found, tiny)))

@@ -159,6 +159,11 @@ class Binary:
         """−1 for columns without any, 1 for columns of nothing but ones."""
         return np.where(frequencies <= 0, -1.0, np.where(frequencies >= 1, 1.0, 0.0))
 
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """log-odds of the targets' means over those of p: it never leads to a higher loss, as softmax's of two."""
+        mean = frequencies + residual
+        return _numerics.log_ratio(frequencies, mean) - _numerics.log_ratio(1 - frequencies, 1 - mean)
+
     def predict_proba(self, scores: Array) -> Array:
         """Class probabilities (n, C), as one-against-rest classifiers usually give them.
 

@@ -184,6 +184,10 @@ class CrammerSinger:
         """Zeros: every bias has an optimum, (C,)."""
         return np.zeros_like(frequencies)
 
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """None: Newton's steps on a bias lead nowhere from which they would not return."""
+        return None
+
     def predict_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""
         raise _margins.no_probabilities(self.name)

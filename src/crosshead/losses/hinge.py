@@ -170,6 +170,10 @@ class Hinge:
         """Zeros: every bias has an optimum, (C,)."""
         return np.zeros_like(frequencies)
 
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """None: Newton's steps on a bias lead nowhere from which they would not return."""
+        return None
+
     def predict_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""
         raise _margins.no_probabilities(self.name)
@@ -311,6 +315,10 @@ class SquaredHinge:
     def bias_limits(self, frequencies: Float) -> Float:
         """Zeros: every bias has an optimum, (C,)."""
         return np.zeros_like(frequencies)
+
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """None: Newton's steps on a bias lead nowhere from which they would not return."""
+        return None
 
     def predict_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""

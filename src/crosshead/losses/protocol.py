@@ -223,6 +223,10 @@ class Loss(Protocol):
         """Where the best bias is infinite given the targets' means (C,): −1 below, 1 above, else 0, (C,)."""
         ...
 
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """A step on the bias after which no loss is higher, from the means of targets and residuals (C,), if known."""
+        ...
+
     def predict_proba(self, scores: Array) -> Array:
         """Class probabilities (n, C)."""
         ...

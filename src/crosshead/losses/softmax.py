@@ -197,6 +197,11 @@ class Softmax:
         absent = (frequencies <= 0) & (self.label_smoothing == 0)
         return np.where(absent & (frequencies.max(initial=0.0) > 0), -1.0, 0.0)
 
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """Log of the targets' means over those of p: it never leads to a higher loss (Darroch and Ratcliff, 1972)."""
+        wanted = (1 - self.label_smoothing) * frequencies + self.label_smoothing / max(1, len(frequencies))
+        return _numerics.log_ratio(wanted, wanted + residual)
+
     def predict_proba(self, scores: Array) -> Array:
         """softmax(z), (n, C)."""
         return _numerics.softmax(as_scores(scores))

@@ -142,6 +142,10 @@ class SquaredError:
         """Zeros: every bias has an optimum, (C,)."""
         return np.zeros_like(frequencies)
 
+    def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
+        """None: Newton's steps on a bias lead nowhere from which they would not return."""
+        return None
+
     def predict_proba(self, scores: Array) -> Array:
         """Not defined: raises ValueError."""
         raise ValueError("squared_error has no probability model; use softmax or binary for probabilities")

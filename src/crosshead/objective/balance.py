@@ -16,7 +16,7 @@ from scipy import linalg
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, Loss
 
-MOST_STEPS, MOST_STALLS = 20, 2
+MOST_STEPS, MOST_STALLS = 60, 12
 STALE, STALLED = 0.1, 0.5  # of the residuals' sums: a step that leaves more had a Hessian of another place; led nowhere
 SHORTER, SHORTEST = 0.25, 1e-3  # factor of a step that made F larger, and the least share of it that is tried
 LEAST_ROWS, ROWS_A_CLASS = 1024, 64  # that the Hessian is summed over
@@ -24,28 +24,56 @@ DENSE_CLASSES = 2048  # beyond, its diagonal alone
 ROUNDINGS = 4.0  # nearer zero a sum of residuals does not come
 NOISE = 10.0  # roundings of a value
 RIDGE = 1e-9
+UNSOLVED = 1e-6  # of the rows: residuals' sums that say that the steps have led nowhere
+NARROW, WIDENING = 4.0, 2.0  # the scores' range in the first stage, and from one to the next
+LEAST_REACH = 2.0  # of a step beyond the scores' own range: where no row is curved Newton's would be infinite
 FAR = 1000.0  # a score that much below all others has a probability of zero, in any precision
 
 
 def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencies: Float) -> Float:
     """The shift (C,) of scores (N, C), which include ``bias`` (C,), after which residuals sum to zero over the rows.
 
-    ``frequencies`` (C,) are the targets' means.
+    ``frequencies`` (C,) are the targets' means. Where steps from here lead nowhere, as no row is curved at scores that
+    lie far apart, the scores' range is widened from a small one in stages.
     """
-    total, precision = engine.data.total_weight, float(np.finfo(scores.dtype).eps)
     limits = loss.bias_limits(frequencies)
     free = limits == 0
-    shift = np.where(free, 0.0, _beyond(scores, limits))
-    best, least, curvature = shift, np.inf, None
-    value, step, length, stalls = np.inf, np.zeros_like(bias), 1.0, 0
+    spread = float(scores.max(initial=0.0) - scores.min(initial=0.0))
+    shift, left = _balanced(engine, loss, scores, np.where(free, 0.0, _beyond(scores, limits)), free, frequencies)
+    if left <= UNSOLVED or loss.bias_step(frequencies, np.zeros_like(bias)) is None:
+        return shift
+    stages = int(np.ceil(np.log(max(spread / NARROW, 1.0)) / np.log(WIDENING)))
+    other = np.where(free, 0.0, _beyond(scores, limits)) / WIDENING**stages
+    for stage in range(stages, -1, -1):
+        other, rest = _balanced(engine, loss, scores * WIDENING**-stage, other, free, frequencies)
+        other = other * (WIDENING if stage else 1.0)
+    return other if rest < left else shift
+
+
+def _balanced(
+    engine: Engine, loss: Loss, scores: Array, shift: Float, free: Array, frequencies: Float
+) -> tuple[Float, float]:
+    """The best shift from a first one on, and the largest sum of residuals that is left there."""
+    total, precision = engine.data.total_weight, float(np.finfo(scores.dtype).eps)
+    best, least = shift, np.inf
+    curvature: Any = None
+    last = np.zeros_like(shift)
+    value, step, length, stalls = np.inf, np.zeros_like(shift), 1.0, 0
+    reach = LEAST_REACH + float(scores.max(initial=0.0) - scores.min(initial=0.0))
     for _ in range(MOST_STEPS):
         sums = engine.sum_scores(scores, shift, loss)
         gradient = np.where(free, sums.bias_gradient / total, 0.0)
         here, size = sums.surrogate / total, float(np.abs(gradient).max(initial=0.0))
         if not here <= value + NOISE * precision * abs(value):  # too far
             shift, length = shift - (1 - SHORTER) * length * step, SHORTER * length
-            if length < SHORTEST:
+            if length >= SHORTEST:
+                continue
+            safe = None if curvature is None else loss.bias_step(frequencies, last)
+            if safe is None:
                 break
+            shift, length, curvature = shift - length * step, 1.0, None
+            step = np.where(free, safe, 0.0)
+            shift = shift + step
             continue
         stale = size > STALE * least
         stalls += int(size > STALLED * least)
@@ -55,9 +83,14 @@ def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencie
             break
         if curvature is None or stale:
             curvature = _curvature(engine, loss, scores, shift, free)
-        value, length, step = here, 1.0, -curvature(gradient)
+        value, length, last, step = here, 1.0, gradient, _within(-curvature(gradient), reach)
         shift = shift + step
-    return best
+    return best, least
+
+
+def _within(step: Float, reach: float) -> Float:
+    size = float(np.abs(step).max(initial=0.0))
+    return step * (reach / size) if size > reach else step
 
 
 def _beyond(scores: Array, limits: Float) -> Float:

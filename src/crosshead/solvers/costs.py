@@ -32,7 +32,7 @@ LAGRANGIAN_PASSES = 90.0  # that 30 Newton steps on the augmented Lagrangian cos
 LAGRANGIAN_FACTORS, FACTOR_RATE = 4.0, 0.1  # those among them, and their share of the time of a sweep's multiplication
 PATH_PASSES, PATH_FACTORS = 120.0, 10.0  # of a path of the penalty: passes, and factorisations among them
 QUASI_NEWTON_PASSES, LONG = 40.0, 1 << 18  # of text; of longer vectors than so many a quasi-Newton step is no pass
-SPARSE_NEWTON_PASSES, INTERIOR_PASSES = 80.0, 60.0  # where a factorisation costs next to nothing
+INTERIOR_PASSES = 60.0  # where a factorisation costs next to nothing
 
 
 def small(facts: Facts) -> bool:
@@ -109,11 +109,6 @@ def quasi_newton_passes(facts: Facts) -> float:
 def interior_passes(facts: Facts) -> float:
     """What an interior point is worth, which is a factorisation every pass; inf where these cost much more than one."""
     return INTERIOR_PASSES if programs(facts) or factorises(facts) else math.inf
-
-
-def sparse_newton_passes(facts: Facts) -> float:
-    """What Newton steps on the support cost, with the proximal ones between them."""
-    return SPARSE_NEWTON_PASSES
 
 
 def pass_operations(facts: Facts) -> float:

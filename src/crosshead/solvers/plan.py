@@ -25,7 +25,6 @@ from crosshead.solvers.costs import (
     programs,
     quasi_newton_passes,
     small,
-    sparse_newton_passes,
     wide,
 )
 from crosshead.solvers.loop import Method
@@ -111,7 +110,7 @@ TABLE = (
         stages=(
             Stage(SparseNewton, worth=interior_passes, trial=40),
             Stage(InteriorPoint, fits=programs),
-            Stage(SplitInteriorPoint, worth=sparse_newton_passes, trial=60),
+            Stage(SplitInteriorPoint),
             Stage(SparseNewton),
         ),
         why="an interior point does not change when columns are scaled",

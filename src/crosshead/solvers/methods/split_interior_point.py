@@ -119,7 +119,7 @@ class SplitInteriorPoint:
         length = min(_length(state.plus, plus_step), _length(state.minus, minus_step))
         dual_length = min(_length(state.plus_dual, plus_dual_step), _length(state.minus_dual, minus_dual_step))
         slope = float(plus_slope @ plus_step + minus_slope @ minus_step)
-        found = self._search(run, state, target, slope, length, plus_step, minus_step, moved[count:])
+        found = self._search(run, state, target, slope, length, plus_step, minus_step)
         if found is None:
             return replace(state, aim=1.0, short=state.short + 1, stuck=state.short >= MOST_SHORT)
         there, length = found
@@ -158,7 +158,6 @@ class SplitInteriorPoint:
         length: float,
         plus_step: Float,
         minus_step: Float,
-        bias_step: Float,
     ) -> tuple[Any, float] | None:
         """A point along the step at which φ + λ Σ (P + Q) − τ Σ (log P + log Q) is lower, and its share of the step."""
         objective, count = run.objective, run.objective.n_weights
@@ -171,8 +170,8 @@ class SplitInteriorPoint:
         before = barrier(state.evaluation, state.plus, state.minus)
         for _ in range(TRIALS):
             plus, minus = state.plus + length * plus_step, state.minus + length * minus_step
-            bias = state.evaluation.point[count:] + length * bias_step
-            there = run.evaluate_balanced(np.concatenate([plus - minus, bias]))
+            # The bias that is best from where it was: a step would be infinite where no row is curved.
+            there = run.evaluate_balanced(np.concatenate([plus - minus, state.evaluation.point[count:]]))
             allowed = DECREASE * length * min(slope, 0.0) + NOISE_DOUBLE * abs(before)
             if barrier(there, plus, minus) <= before + allowed:
                 return there, length
