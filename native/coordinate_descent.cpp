@@ -105,9 +105,9 @@ class Descent {
 
 }  // namespace
 
-int coordinate_descent(const QuadraticModel& model, double tolerance, int most_sweeps, double* step) {
+int coordinate_descent(const QuadraticModel& model, const Ending& ending, double* step) {
   Descent descent(model, step);
-  return sweep_until_still(descent, tolerance, most_sweeps);
+  return sweep_until_still(descent, ending);
 }
 
 }  // namespace crosshead

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "sweeps.hpp"
+
 namespace crosshead {
 
 // Minimises over steps S (classes, columns)
@@ -25,8 +27,8 @@ struct QuadraticModel {
   const double* low_rank_scaled = nullptr;
 };
 
-// Sweeps until one moves the model `tolerance` times less than the first (as sqrt of sum of curvature * move^2), at
-// most `most_sweeps`; writes S into `step`. Returns the number of sweeps.
-int coordinate_descent(const QuadraticModel& model, double tolerance, int most_sweeps, double* step);
+// Sweeps until one moves the model `tolerance` times less than the first (as sqrt of sum of curvature * move^2), or
+// `ending` ends them before; writes S into `step`. Returns the number of sweeps.
+int coordinate_descent(const QuadraticModel& model, const Ending& ending, double* step);
 
 }  // namespace crosshead

@@ -38,7 +38,7 @@ using OutBytes = crosshead::Array<std::uint8_t, 1>;
 using OutIndices = crosshead::Array<std::int64_t, 1>;
 
 int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feature_matrix, Vector l1, Vector l2,
-            Matrix low_rank, Matrix low_rank_scaled, double tolerance, int most_sweeps, OutMatrix step) {
+            Matrix low_rank, Matrix low_rank_scaled, double tolerance, int most_sweeps, double seconds, OutMatrix step) {
   const std::size_t classes = weight.shape(0), columns = weight.shape(1), rank = low_rank.shape(1);
   require(gradient.shape(0) == classes && gradient.shape(1) == columns && step.shape(0) == classes &&
               step.shape(1) == columns, "weight, gradient and step have different shapes");
@@ -69,7 +69,7 @@ int descend(Matrix weight, Matrix gradient, AnyArray class_matrix, AnyArray feat
   model.low_rank_scaled = low_rank_scaled.data();
   double* to = step.data();
   const nb::gil_scoped_release release;
-  return crosshead::coordinate_descent(model, tolerance, most_sweeps, to);
+  return crosshead::coordinate_descent(model, {tolerance, most_sweeps, seconds}, to);
 }
 
 crosshead::DescendRows descend_rows_of(const std::string& isa) {
@@ -86,7 +86,7 @@ crosshead::DescendRows descend_rows_of(const std::string& isa) {
 // Columns are dense (columns, rows), or the entries of a CSC matrix with its row indices and column starts.
 int descend_rows(const std::string& isa, AnyArray features, std::optional<Labels> indices, std::optional<RowNumbers> starts,
                  Factors factors, RowNumbers column, RowNumbers class_of, Vector weight, Vector gradient, Vector l1,
-                 Vector l2, double tolerance, int most_sweeps, OutVector step) {
+                 Vector l2, double tolerance, int most_sweeps, double seconds, OutVector step) {
   const std::size_t count = step.shape(0), classes = factors.shape(1), rows = factors.shape(2);
   const Element element = element_of(factors.dtype());
   require(factors.shape(0) >= 1 && factors.shape(0) <= 3, "a row's curvature has one to three factors");
@@ -144,7 +144,7 @@ int descend_rows(const std::string& isa, AnyArray features, std::optional<Labels
   const crosshead::DescendRows run = descend_rows_of(isa);
   double* to = step.data();
   const nb::gil_scoped_release release;
-  return run(model, tolerance, most_sweeps, to);
+  return run(model, {tolerance, most_sweeps, seconds}, to);
 }
 
 crosshead::Ascend ascend_of(const std::string& isa) {
@@ -226,11 +226,11 @@ double ascend(const std::string& isa, const FeatureHandle& features, std::option
 void bind_descents(nb::module_& module) {
   module.def("coordinate_descent", &descend, nb::arg("weight"), nb::arg("gradient"), nb::arg("class_matrix"),
              nb::arg("feature_matrix"), nb::arg("l1"), nb::arg("l2"), nb::arg("low_rank"), nb::arg("low_rank_scaled"),
-             nb::arg("tolerance"), nb::arg("most_sweeps"), nb::arg("step"));
+             nb::arg("tolerance"), nb::arg("most_sweeps"), nb::arg("seconds"), nb::arg("step"));
   module.def("descend_rows", &descend_rows, nb::arg("isa"), nb::arg("features"), nb::arg("indices").none(),
              nb::arg("starts").none(), nb::arg("factors"), nb::arg("column"), nb::arg("class_of"), nb::arg("weight"),
              nb::arg("gradient"), nb::arg("l1"), nb::arg("l2"), nb::arg("tolerance"), nb::arg("most_sweeps"),
-             nb::arg("step"));
+             nb::arg("seconds"), nb::arg("step"));
   module.def("ascend", &ascend, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("share"), nb::arg("squares"), nb::arg("loss"), nb::arg("margin"),
              nb::arg("label_smoothing"), nb::arg("l2"), nb::arg("bias_step"), nb::arg("weight"), nb::arg("bias"),

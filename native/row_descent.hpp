@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "sweeps.hpp"
+
 namespace crosshead {
 
 // Minimises over steps s of m coordinates, of which the k-th is the weight of column[k] in class class_of[k],
@@ -26,13 +28,13 @@ struct RowModel {
 };
 
 // Sweeps until one over all coordinates moves the model `tolerance` times less than the first did (as the root of the
-// sum of curvature * move^2), at most `most_sweeps`; in between coordinates at zero are left alone. Writes s into
-// `step` and returns the number of sweeps.
-using DescendRows = int (*)(const RowModel& model, double tolerance, int most_sweeps, double* step);
-int descend_rows_plain(const RowModel& model, double tolerance, int most_sweeps, double* step);
+// sum of curvature * move^2), or `ending` ends them before; in between coordinates at zero are left alone. Writes s
+// into `step` and returns the number of sweeps.
+using DescendRows = int (*)(const RowModel& model, const Ending& ending, double* step);
+int descend_rows_plain(const RowModel& model, const Ending& ending, double* step);
 #ifdef CROSSHEAD_X86
-int descend_rows_avx2(const RowModel& model, double tolerance, int most_sweeps, double* step);
-int descend_rows_avx512(const RowModel& model, double tolerance, int most_sweeps, double* step);
+int descend_rows_avx2(const RowModel& model, const Ending& ending, double* step);
+int descend_rows_avx512(const RowModel& model, const Ending& ending, double* step);
 #endif
 
 }  // namespace crosshead

@@ -2,7 +2,7 @@
 #include "row_descent_kernel.hpp"
 
 namespace crosshead {
-int descend_rows_avx2(const RowModel& model, double tolerance, int most_sweeps, double* step) {
-  return avx2::descend_rows(model, tolerance, most_sweeps, step);
+int descend_rows_avx2(const RowModel& model, const Ending& ending, double* step) {
+  return avx2::descend_rows(model, ending, step);
 }
 }  // namespace crosshead

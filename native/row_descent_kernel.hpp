@@ -164,21 +164,21 @@ class RowDescent {
 };
 
 template <class T, int rank>
-int descend_rows_by(const RowModel& model, double tolerance, int most_sweeps, double* step) {
+int descend_rows_by(const RowModel& model, const Ending& ending, double* step) {
   RowDescent<T, rank> descent(model, step);
-  return sweep_until_still(descent, tolerance, most_sweeps);
+  return sweep_until_still(descent, ending);
 }
 
 template <class T>
-int descend_rows_as(const RowModel& model, double tolerance, int most_sweeps, double* step) {
-  if (model.rank == 0) return descend_rows_by<T, 0>(model, tolerance, most_sweeps, step);
-  if (model.rank == 1) return descend_rows_by<T, 1>(model, tolerance, most_sweeps, step);
-  return descend_rows_by<T, 2>(model, tolerance, most_sweeps, step);
+int descend_rows_as(const RowModel& model, const Ending& ending, double* step) {
+  if (model.rank == 0) return descend_rows_by<T, 0>(model, ending, step);
+  if (model.rank == 1) return descend_rows_by<T, 1>(model, ending, step);
+  return descend_rows_by<T, 2>(model, ending, step);
 }
 
-inline int descend_rows(const RowModel& model, double tolerance, int most_sweeps, double* step) {
-  return model.single ? descend_rows_as<float>(model, tolerance, most_sweeps, step)
-                      : descend_rows_as<double>(model, tolerance, most_sweeps, step);
+inline int descend_rows(const RowModel& model, const Ending& ending, double* step) {
+  return model.single ? descend_rows_as<float>(model, ending, step)
+                      : descend_rows_as<double>(model, ending, step);
 }
 
 }  // namespace CROSSHEAD_ISA

@@ -97,9 +97,17 @@ def test_every_instruction_set_gives_the_step_of_the_twin() -> None:
             l2=model.l2,
             tolerance=1e-3,
             most_sweeps=7,
+            seconds=1e9,
             step=step,
         )
         np.testing.assert_allclose(step, expected, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("descend", [row_descent, descend_rows])
+def test_no_sweep_begins_after_the_time_is_up(descend: Any) -> None:
+    model, _ = problem(CentredQuadratic(), SHAPES[0], np.float64)
+    np.testing.assert_allclose(descend(model, 1e-9, 500, 0.0), descend(model, 1e-9, 1), atol=1e-12)
+    assert not np.allclose(descend(model, 1e-9, 500), descend(model, 1e-9, 1))
 
 
 def test_a_constant_column_loses_its_weight_or_is_left_alone() -> None:

@@ -148,3 +148,14 @@ def test_fits_without_a_penalty_end_on_every_instruction_set(instruction_set: st
     objective = Objective(engine, get_loss("softmax"), ElasticNet(0.0))
     result = minimise(objective, np.zeros(objective.size), tol=1e-6, max_iter=200)
     assert result.status == "no_certificate"
+
+
+def test_a_step_that_would_end_far_too_late_is_not_begun() -> None:
+    run = Run(objective_of(), 1e-4, max_time=100.0, exact=True)
+    assert not run.out_of_time
+    run.last_step = 99.0
+    assert not run.out_of_time
+    run.last_step = 110.0
+    assert run.out_of_time
+    run.last_step, run.max_time = 0.0, 0.0
+    assert run.out_of_time

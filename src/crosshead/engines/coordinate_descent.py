@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +34,16 @@ class QuadraticModel:
     low_rank_scaled: Float
 
 
-def coordinate_descent(model: QuadraticModel, tolerance: float, most_sweeps: int) -> Float:
+def coordinate_descent(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
     """The step S (C, D) that nearly minimises the model.
 
-    Sweeps end when one moves ``tolerance`` times less than the first did, measured as √Σ curvature·move², over all
-    coordinates; in between, coordinates at zero are left alone.
+    Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
+    √Σ curvature·move², or with the first one after so many ``seconds``; in between, coordinates at zero are left alone.
     """
     try:
         from crosshead import _native
     except ImportError:
-        return descend(model, tolerance, most_sweeps)
+        return descend(model, tolerance, most_sweeps, seconds)
     step = np.empty(model.weight.shape)
     _native.coordinate_descent(
         weight=np.ascontiguousarray(model.weight),
@@ -55,12 +56,13 @@ def coordinate_descent(model: QuadraticModel, tolerance: float, most_sweeps: int
         low_rank_scaled=np.ascontiguousarray(model.low_rank_scaled),
         tolerance=tolerance,
         most_sweeps=most_sweeps,
+        seconds=seconds,
         step=step,
     )
     return step
 
 
-def descend(model: QuadraticModel, tolerance: float, most_sweeps: int) -> Float:
+def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
     """`coordinate_descent` in NumPy."""
     B = model.class_matrix if model.class_matrix.ndim == 2 else np.diag(model.class_matrix)
     A = model.feature_matrix if model.feature_matrix.ndim == 2 else np.diag(model.feature_matrix)
@@ -88,5 +90,5 @@ def descend(model: QuadraticModel, tolerance: float, most_sweeps: int) -> Float:
                 total += curvature[c, d] * by * by
         return total
 
-    sweep_until_still(sweep, tolerance, most_sweeps)
+    sweep_until_still(sweep, tolerance, most_sweeps, seconds)
     return step

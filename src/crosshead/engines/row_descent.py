@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,17 @@ from crosshead.losses.protocol import Float
 LEAST_CURVATURE = 1e-5  # of that without q and r, which float32 does not tell apart
 
 
-def row_descent(model: Any, tolerance: float, most_sweeps: int) -> Float:
+def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
     """The step s (m,) that nearly minimises a model of rows (`crosshead.curvature.row_model`).
 
     Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
-    √Σ curvature·move²; in between, coordinates at zero are left alone.
+    √Σ curvature·move², or at the end of the first one after so many ``seconds``; in between, coordinates at zero are
+    left alone.
     """
     try:
         from crosshead import _native
     except ImportError:
-        return descend_rows(model, tolerance, most_sweeps)
+        return descend_rows(model, tolerance, most_sweeps, seconds)
     step = np.empty(len(model.weight))
     dense = isinstance(model.features, np.ndarray)
     _native.descend_rows(
@@ -38,12 +40,13 @@ def row_descent(model: Any, tolerance: float, most_sweeps: int) -> Float:
         l2=model.l2,
         tolerance=tolerance,
         most_sweeps=most_sweeps,
+        seconds=seconds,
         step=step,
     )
     return step
 
 
-def descend_rows(model: Any, tolerance: float, most_sweeps: int) -> Float:
+def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
     """`row_descent` in NumPy."""
     columns = model.features if isinstance(model.features, np.ndarray) else model.features.T.toarray()
     p, q, r = _three_factors(model)
@@ -66,7 +69,7 @@ def descend_rows(model: Any, tolerance: float, most_sweeps: int) -> Float:
             total += curvature[k] * (there - here) ** 2
         return total
 
-    sweep_until_still(sweep, tolerance, most_sweeps)
+    sweep_until_still(sweep, tolerance, most_sweeps, seconds)
     return step
 
 

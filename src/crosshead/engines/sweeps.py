@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -20,18 +21,19 @@ def minimum(here: float, slope: float, curvature: float, l1: float) -> float:
     return float(np.copysign(max(abs(target) - l1 / curvature, 0.0), target))
 
 
-def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int) -> None:
+def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int, seconds: float) -> None:
     """Sweeps, ``sweep(everywhere)`` = Σ curvature·move², until one moves ``tolerance`` times less than the first did.
 
-    That one is over all coordinates; in between, coordinates at zero are left alone.
+    That one is over all coordinates; in between, coordinates at zero are left alone. None begins after ``seconds``.
     """
+    until = time.perf_counter() + seconds
     first = sweep(True)
     enough, sweeps = tolerance**2 * first, 1
-    while sweeps < most_sweeps:
+    while sweeps < most_sweeps and time.perf_counter() < until:
         last = first
-        while sweeps < most_sweeps and last > enough:
+        while sweeps < most_sweeps and last > enough and time.perf_counter() < until:
             last = sweep(False)
             sweeps += 1
         sweeps += 1
-        if sweep(True) <= enough:
+        if time.perf_counter() >= until or sweep(True) <= enough:
             break

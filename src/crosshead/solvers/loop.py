@@ -35,6 +35,7 @@ SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after so many in turn that gained less tha
 SEEN_DECREASE, SEEN_GAP = 1e-6, 0.99  # of F, and the share of the gap: less is not progress in single precision
 MOST_IDLE = 10  # evaluations in turn without, after which passes are exact
 GAP_CHANGE, GRADIENT_CHANGE = 0.999, 0.5  # shares of the smallest so far that are a change
+LATE_SHARE, LATE_SECONDS = 0.03, 0.1  # of max_time, and seconds, by which a fit may end late
 MOST_UNCHANGED = 10  # steps in turn that change nothing, after which a fit has ended
 BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost where the scores are not kept
 FLAT_GRADIENT = (
@@ -130,6 +131,7 @@ class Run:
     last: tuple[float, float] = (np.inf, np.inf)  # value and largest slope of the last evaluation
     changes: Changes = field(default_factory=Changes)
     counted: int = 0
+    last_step: float = 0.0  # its seconds
 
     @property
     def seconds(self) -> float:
@@ -142,9 +144,17 @@ class Run:
         return self.passes + self.parts + self.sweeps
 
     @property
+    def seconds_left(self) -> float:
+        """Of the time budget; inf where there is none."""
+        return np.inf if self.max_time is None else max(0.0, self.max_time - self.seconds)
+
+    @property
     def out_of_time(self) -> bool:
-        """Whether the time budget is used up."""
-        return self.max_time is not None and self.seconds >= self.max_time
+        """Whether the time budget is used up, or one more step as long as the last would go far beyond it."""
+        if self.max_time is None:
+            return False
+        tolerated = LATE_SHARE * self.max_time + LATE_SECONDS
+        return self.seconds_left <= 0 or (self.last_step > tolerated and self.last_step > self.seconds_left + tolerated)
 
     @property
     def gap(self) -> float:
@@ -389,7 +399,9 @@ def minimise_with(
         while status is None:
             status = _ended(run, method.stuck(state) or run.changes.ended, iteration, max_iter)
             if status is None:
+                before = run.seconds
                 state = method.step(run, state)
+                run.last_step = run.seconds - before
                 run.count_changes()
                 iteration += 1
                 status = "stopped" if note() else None

@@ -55,7 +55,7 @@ class ProximalNewton:
             return replace(state, stuck=True)
         passes = run.passes
         weight, _ = run.objective.unpack(here.point)
-        found = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS)
+        found = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
         direction = run.objective.pack(*model.step(found, weight.shape))
         there = backtrack(run, run.objective, here, direction)
         if there is None:
