@@ -72,6 +72,7 @@ def coordinate_descent(
     low_rank_scaled: Float,
     tolerance: float,
     most_sweeps: int,
+    seconds: float,
     step: Float,
 ) -> int: ...
 def descend_rows(
@@ -89,6 +90,7 @@ def descend_rows(
     l2: Float,
     tolerance: float,
     most_sweeps: int,
+    seconds: float,
     step: Float,
 ) -> int: ...
 def ascend(

@@ -105,7 +105,7 @@ def test_every_instruction_set_gives_the_step_of_the_twin() -> None:
 
 @pytest.mark.parametrize("descend", [row_descent, descend_rows])
 def test_no_sweep_begins_after_the_time_is_up(descend: Any) -> None:
-    model, _ = problem(CentredQuadratic(), SHAPES[0], np.float64)
+    model, _ = problem(CentredQuadratic(), SHAPES[-1], np.float64, as_sparse=False)
     np.testing.assert_allclose(descend(model, 1e-9, 500, 0.0), descend(model, 1e-9, 1), atol=1e-12)
     assert not np.allclose(descend(model, 1e-9, 500), descend(model, 1e-9, 1))
 

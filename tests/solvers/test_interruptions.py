@@ -28,7 +28,11 @@ WIDE: dict[str, Any] = {"dtype": np.float32, "rows": 400, "columns": 90}  # not 
 
 def suited(method: Any) -> tuple[Any, str, float]:
     """A method with a loss and an l1_ratio that it can take."""
-    loss = "hinge" if method.needs & {"a loss with kinks", "a piecewise linear loss"} else "softmax"
+    loss = (
+        "hinge"
+        if method.needs & {"a loss with kinks", "a piecewise linear loss", "a loss of violations"}
+        else "softmax"
+    )
     return method(), loss, 0.5 if "an L1 part" in method.needs else 0.0
 
 

@@ -53,7 +53,7 @@ def optimum_on_face(program: Program, slack: Float, dual: Float, theta: Float, z
     curvature[:, :-1] = program.l2_weight
     scale = 1 / np.maximum(np.sqrt(np.einsum("ij,ij->j", program.features, program.features) / len(dual)), 1e-300)
     scale = np.tile(scale, len(theta))[free]
-    B = ties.reshape(len(row), -1)[:, free] * scale
+    B = ties.reshape(len(row), theta.size)[:, free] * scale
     size = np.maximum(np.sqrt(np.einsum("ij,ij->i", B, B)), 1e-300)
     B /= size[:, None]
     found = _solved(

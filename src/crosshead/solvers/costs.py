@@ -21,6 +21,8 @@ GRAM_PASSES = 3.0  # passes that all blocks' sums may cost together where more r
 BLOCK_BYTES, BLOCK_SHARE = 1 << 22, 0.25  # that blocks may hold: so many, or such a share of X
 SCORE_BYTES, SCORE_SHARE = 1 << 22, 1.0  # that a float64 for each score may: the same
 FACTORISATION = 3e8  # operations: some hundredths of a second on one thread
+INSTANT_FACTORISATION, INSTANT_VIOLATIONS = 3e7, 4000  # of an interior point that takes a tenth of a second in all
+QUICK_VIOLATIONS = 8000  # the same of one that takes some tenths
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000  # of a problem whose Hessian costs next to nothing, even at every step
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
 PROGRAM_UNKNOWNS, PROGRAM_WORK = 3000, 2e10  # of a quadratic program: of a factorisation; multiplications to form it
@@ -42,9 +44,24 @@ def small(facts: Facts) -> bool:
 
 def factorises(facts: Facts) -> bool:
     """Whether the Hessian of all parameters is formed and factorised in next to no time."""
+    return factorising(facts) <= FACTORISATION
+
+
+def factorising(facts: Facts) -> float:
+    """Operations to form the Hessian of all parameters and to factorise it."""
     parameters = float(facts.n_parameters)
-    forming = facts.n_rows * parameters**2 / 2
-    return forming + parameters**3 / 3 <= FACTORISATION
+    return facts.n_rows * parameters**2 / 2 + parameters**3 / 3
+
+
+def instant(facts: Facts) -> bool:
+    """Whether an interior point takes a tenth of a second, all its factorisations and rows together."""
+    few_rows = facts.n_rows * facts.n_classes <= INSTANT_VIOLATIONS
+    return programs(facts) and few_rows and factorising(facts) <= INSTANT_FACTORISATION
+
+
+def quick(facts: Facts) -> bool:
+    """Whether an interior point takes some tenths of a second."""
+    return programs(facts) and factorises(facts) and facts.n_rows * facts.n_classes <= QUICK_VIOLATIONS
 
 
 def wide(facts: Facts) -> bool:
@@ -56,7 +73,7 @@ def ascends(facts: Facts) -> bool:
     """Whether dual coordinate ascent is worth its while: dense rows have better ways if smooth, small problems too."""
     possible = facts.ascends and facts.fast_sweeps and facts.l2 and not facts.l1
     held = facts.n_rows * facts.n_classes <= MOST_RESIDUALS
-    return possible and held and not small(facts) and (facts.sparse or not facts.smooth)
+    return possible and held and (not facts.smooth or (facts.sparse and not small(facts)))
 
 
 def programs(facts: Facts) -> bool:
@@ -65,7 +82,7 @@ def programs(facts: Facts) -> bool:
     work = N * D * D * C * (C + 1) / 2
     held = N * max(D, C * C)
     few = facts.n_parameters <= PROGRAM_UNKNOWNS and work <= PROGRAM_WORK and held <= PROGRAM_ELEMENTS
-    return facts.violations and facts.labelled and few
+    return facts.violations and facts.labelled and few and (facts.l1 or facts.l2)
 
 
 def augments(facts: Facts) -> bool:

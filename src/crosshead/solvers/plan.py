@@ -19,11 +19,13 @@ from crosshead.solvers.costs import (
     augments,
     factored,
     factorises,
+    instant,
     interior_passes,
     lagrangian_passes,
     path_passes,
     programs,
     quasi_newton_passes,
+    quick,
     small,
     wide,
 )
@@ -63,6 +65,7 @@ SMOOTHED = (
 )
 HINGE_SWEEPS = (
     Stage(DualAscent, worth=lagrangian_passes, trial=15, slowing=3),
+    Stage(InteriorPoint, fits=quick),
     Stage(Multipliers, fits=augments),
     *SMOOTHED,
 )
@@ -75,16 +78,10 @@ SPARSE_SWEEPS = (Stage(DualAscent, worth=quasi_newton_passes, trial=10), *QUASI_
 
 TABLE = (
     Row(
-        when="kinks, while a Hessian is formed and factorised at once",
-        fits=lambda facts: not facts.smooth and programs(facts) and factorises(facts),
+        when="kinks, few parameters and rows; kinks and L1, while a Hessian is cheap",
+        fits=lambda facts: not facts.smooth and (instant(facts) or (facts.l1 and programs(facts))),
         stages=(Stage(InteriorPoint), Stage(Smoothing)),
         why="exact to the last digits, whatever the scale of the columns",
-    ),
-    Row(
-        when="kinks and L1, while a Hessian is cheap",
-        fits=lambda facts: not facts.smooth and facts.l1 and programs(facts),
-        stages=(Stage(InteriorPoint), Stage(Smoothing)),
-        why="of all else nothing is certain",
     ),
     Row(
         when="kinks and L1",

@@ -331,7 +331,8 @@ def _certify_face(run: Run, state: InteriorState) -> None:
     if weights.dual.shape[1]:
         sizes = np.maximum(np.sqrt(np.mean(program.features[:, :-1] ** 2, axis=0)), TINY)
         zero = weights.dual.min(axis=-1) * program.pieces.margin > weights.slack.max(axis=-1) * sizes
-    found = optimum_on_face(program, state.loss.slack, state.loss.dual, state.theta, zero)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # where this happens, it is none
+        found = optimum_on_face(program, state.loss.slack, state.loss.dual, state.theta, zero)
     if found is None:
         return
     theta, residual = found
