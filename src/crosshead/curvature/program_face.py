@@ -21,14 +21,22 @@ from crosshead.curvature.quadratic_program import Program
 from crosshead.losses.protocol import Array, Float
 
 MOST_UNKNOWNS = 1500  # of the system: a tenth of a second
+TINY = float(np.finfo(np.float64).tiny)
 ADDED, REFINEMENTS = 1e-8, 12  # to the diagonal, where the entries of B are about one
 
 
-def optimum_on_face(program: Program, slack: Float, dual: Float, theta: Float, zero: Array) -> Any:
+def optimum_on_face(
+    program: Program, slack: Float, dual: Float, weight_slack: Float, weight_dual: Float, theta: Float
+) -> Any:
     """θ (K, D + 1) and the residuals (n, K − 1) on the face that slacks and duals (n, G, 1 + members) show.
 
-    ``zero`` (K, D) are the weights that stay zero. None where the system would be large, or has no solution.
+    ``weight_slack`` and ``weight_dual`` are those of (w, −w), (K, D, 2), or (K, 0, 2) without an L1 part. None where
+    the system would be large, or has no solution.
     """
+    sizes = np.maximum(np.sqrt(np.mean(program.features[:, :-1] ** 2, axis=0)), TINY)
+    zero = np.zeros((len(theta), theta.shape[1] - 1), dtype=bool)
+    if weight_dual.shape[1]:
+        zero = weight_dual.min(axis=-1) * program.pieces.margin > weight_slack.max(axis=-1) * sizes
     margin, members = program.pieces.margin, dual.shape[2] - 1
     lead = dual.argmax(axis=2)
     tight = dual * margin > slack
@@ -51,10 +59,9 @@ def optimum_on_face(program: Program, slack: Float, dual: Float, theta: Float, z
     slope[:, :-1] += program.l1_weight * np.sign(theta[:, :-1])
     curvature = np.zeros(theta.shape)
     curvature[:, :-1] = program.l2_weight
-    scale = 1 / np.maximum(np.sqrt(np.einsum("ij,ij->j", program.features, program.features) / len(dual)), 1e-300)
-    scale = np.tile(scale, len(theta))[free]
+    scale = np.tile(np.append(1 / sizes, 1.0), len(theta))[free]
     B = ties.reshape(len(row), theta.size)[:, free] * scale
-    size = np.maximum(np.sqrt(np.einsum("ij,ij->i", B, B)), 1e-300)
+    size = np.maximum(np.sqrt(np.einsum("ij,ij->i", B, B)), TINY)
     B /= size[:, None]
     found = _solved(
         curvature.ravel()[free] * scale**2,

@@ -326,13 +326,9 @@ def _certify(run: Run, state: InteriorState) -> None:
 
 def _certify_face(run: Run, state: InteriorState) -> None:
     """A pass at the optimum on the face that the method has come to: its own duals end with their rounding."""
-    program, weights = state.program, state.weights
-    zero = np.zeros((len(state.theta), state.theta.shape[1] - 1), dtype=bool)
-    if weights.dual.shape[1]:
-        sizes = np.maximum(np.sqrt(np.mean(program.features[:, :-1] ** 2, axis=0)), TINY)
-        zero = weights.dual.min(axis=-1) * program.pieces.margin > weights.slack.max(axis=-1) * sizes
+    program, loss, weights = state.program, state.loss, state.weights
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # where this happens, it is none
-        found = optimum_on_face(program, state.loss.slack, state.loss.dual, state.theta, zero)
+        found = optimum_on_face(program, loss.slack, loss.dual, weights.slack, weights.dual, state.theta)
     if found is None:
         return
     theta, residual = found
