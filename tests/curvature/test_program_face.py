@@ -23,7 +23,7 @@ def state_at(name: str, l1_ratio: float, tol: float) -> tuple[Objective, Any]:
     random = np.random.default_rng(5)
     y = random.integers(0, 4, 120).astype(np.int32)
     X = (random.normal(size=(120, 6)) + np.eye(4, 6)[y]) * [1, 0.03, 20, 1, 1, 5]
-    objective = Objective(make_engine("auto", TrainingData(X, y, 4)), get_loss(name), ElasticNet(5e-3, l1_ratio))
+    objective = Objective(make_engine("auto", TrainingData(X, y, 4)), get_loss(name), ElasticNet(3e-3, l1_ratio))
     run, method = Run(objective, tol, None, exact=True), InteriorPoint()
     state = method.start(run, np.zeros(objective.size))
     while run.gap > tol:
@@ -32,7 +32,7 @@ def state_at(name: str, l1_ratio: float, tol: float) -> tuple[Objective, Any]:
 
 
 @pytest.mark.parametrize("name", KINKED)
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
 def test_it_closes_the_gap_that_the_method_has_left(name: str, l1_ratio: float) -> None:
     objective, state = state_at(name, l1_ratio, 1e-8)
     program = state.program
