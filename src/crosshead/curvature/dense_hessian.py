@@ -42,12 +42,19 @@ class DenseHessian:
         return np.concatenate([moved.ravel(), product[split:]])
 
     def solve(self, diagonal: Float, right: Float) -> Float | None:
-        """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids."""
+        """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids.
+
+        Where the loss does not see what all classes have in common, weights are told as differences to the last class
+        and that class itself: beside the loss's part, d would be rounded away there.
+        """
         split = self.n_classes * len(self.center)
         used = len(self.matrix) if self.fit_intercept else split
         matrix = self.matrix[:used, :used].copy()
         own = np.einsum("ii->i", matrix)  # a view
-        own[:split] += diagonal
+        if self.shift_invariant:
+            _in_differences(matrix, diagonal.reshape(self.n_classes, -1))
+        else:
+            own[:split] += diagonal
         weight, bias = right[:split].reshape(self.n_classes, -1), right[split:]
         if self.fit_intercept:
             if self.shift_invariant:  # its null vector; any curvature along it will do
@@ -55,6 +62,8 @@ class DenseHessian:
             floor = float(own[split:].max(initial=0.0))
             own[split:] = np.maximum(own[split:], RIDGES[0] * floor if floor > 0 else 1.0)
             weight = weight - np.outer(bias, self.center)
+        if self.shift_invariant:
+            weight = np.vstack([weight[:-1], weight.sum(axis=0)])
         scale = 1.0 / np.sqrt(own)
         matrix *= scale
         matrix *= scale[:, None]
@@ -67,12 +76,28 @@ class DenseHessian:
                 continue
             step = linalg.cho_solve(factor, vector, check_finite=False) * scale
             moved = step[:split].reshape(self.n_classes, -1)
+            if self.shift_invariant:
+                moved[:-1] += moved[-1]
             shift = np.zeros(self.n_classes)
             if self.fit_intercept:
                 shift = step[split:] - moved @ self.center
                 shift -= shift.mean() if self.shift_invariant else 0.0
             return np.concatenate([moved.ravel(), shift])
         return None
+
+
+def _in_differences(matrix: Float, diagonal: Float) -> None:
+    """Make a loss's Hessian one in differences of the weights to the last class, with d (C, D) added, in place."""
+    classes, columns = diagonal.shape
+    split = classes * columns
+    matrix[split - columns : split] = 0.0
+    matrix[:, split - columns : split] = 0.0
+    blocks = matrix[:split, :split].reshape(classes, columns, classes, columns)
+    for c in range(classes - 1):
+        np.einsum("ii->i", blocks[c, :, c])[:] += diagonal[c]
+        np.einsum("ii->i", blocks[c, :, -1])[:] = diagonal[c]
+        np.einsum("ii->i", blocks[-1, :, c])[:] = diagonal[c]
+    np.einsum("ii->i", blocks[-1, :, -1])[:] = diagonal.sum(axis=0)
 
 
 def dense_hessian(

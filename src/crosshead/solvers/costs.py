@@ -21,11 +21,12 @@ GRAM_PASSES = 3.0  # passes that all blocks' sums may cost together where more r
 BLOCK_BYTES, BLOCK_SHARE = 1 << 22, 0.25  # that blocks may hold: so many, or such a share of X
 SCORE_BYTES, SCORE_SHARE = 1 << 22, 1.0  # that a float64 for each score may: the same
 FACTORISATION = 3e8  # operations: some hundredths of a second on one thread
-INSTANT_FACTORISATION, INSTANT_VIOLATIONS = 3e7, 4000  # of an interior point that takes a tenth of a second in all
-QUICK_VIOLATIONS = 8000  # the same of one that takes some tenths
+INSTANT_FACTORISATION, INSTANT_SCORES = 3e7, 4000  # of an interior point that takes a tenth of a second in all
+QUICK_SCORES = 8000  # the same of one that takes some tenths
+INTERIOR_UNKNOWNS, INTERIOR_WORK = 3000, 2e10  # of an interior point: of a factorisation; operations to form it
+INTERIOR_STEPS, LEAST_INTERIOR = 40.0, 60.0  # of it; passes that it is worth at least
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000  # of a problem whose Hessian costs next to nothing, even at every step
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
-PROGRAM_UNKNOWNS, PROGRAM_WORK = 3000, 2e10  # of a quadratic program: of a factorisation; multiplications to form it
 PROGRAM_ELEMENTS = 1 << 24  # features, or violations times classes
 FACTORED_PARAMETERS = 8192  # of a Hessian that is factorised from time to time: 268 MB
 FACTORED_SCORES, LAGRANGIAN_SCORES = 1 << 24, 1 << 23  # of all rows, held once or several times over
@@ -34,7 +35,6 @@ LAGRANGIAN_PASSES = 90.0  # that 30 Newton steps on the augmented Lagrangian cos
 LAGRANGIAN_FACTORS, FACTOR_RATE = 4.0, 0.1  # those among them, and their share of the time of a sweep's multiplication
 PATH_PASSES, PATH_FACTORS = 120.0, 10.0  # of a path of the penalty: passes, and factorisations among them
 QUASI_NEWTON_PASSES, LONG = 40.0, 1 << 18  # of text; of longer vectors than so many a quasi-Newton step is no pass
-INTERIOR_PASSES = 60.0  # where a factorisation costs next to nothing
 
 
 def small(facts: Facts) -> bool:
@@ -53,15 +53,25 @@ def factorising(facts: Facts) -> float:
     return facts.n_rows * parameters**2 / 2 + parameters**3 / 3
 
 
+def factor_passes(facts: Facts) -> float:
+    """The same in passes."""
+    return PASS_RATE * factorising(facts) / pass_operations(facts)
+
+
 def instant(facts: Facts) -> bool:
     """Whether an interior point takes a tenth of a second, all its factorisations and rows together."""
-    few_rows = facts.n_rows * facts.n_classes <= INSTANT_VIOLATIONS
-    return programs(facts) and few_rows and factorising(facts) <= INSTANT_FACTORISATION
+    few_scores = facts.n_rows * facts.n_classes <= INSTANT_SCORES
+    return splits(facts) and few_scores and factorising(facts) <= INSTANT_FACTORISATION
+
+
+def splits(facts: Facts) -> bool:
+    """Whether the Hessian of all parameters may be formed and factorised at every step of an interior point."""
+    return facts.n_parameters <= INTERIOR_UNKNOWNS and factorising(facts) <= INTERIOR_WORK
 
 
 def quick(facts: Facts) -> bool:
     """Whether an interior point takes some tenths of a second."""
-    return programs(facts) and factorises(facts) and facts.n_rows * facts.n_classes <= QUICK_VIOLATIONS
+    return programs(facts) and factorises(facts) and facts.n_rows * facts.n_classes <= QUICK_SCORES
 
 
 def wide(facts: Facts) -> bool:
@@ -81,7 +91,7 @@ def programs(facts: Facts) -> bool:
     N, D, C = facts.n_rows, facts.n_features, facts.n_classes
     work = N * D * D * C * (C + 1) / 2
     held = N * max(D, C * C)
-    few = facts.n_parameters <= PROGRAM_UNKNOWNS and work <= PROGRAM_WORK and held <= PROGRAM_ELEMENTS
+    few = facts.n_parameters <= INTERIOR_UNKNOWNS and work <= INTERIOR_WORK and held <= PROGRAM_ELEMENTS
     return facts.violations and facts.labelled and few and (facts.l1 or facts.l2)
 
 
@@ -124,8 +134,10 @@ def quasi_newton_passes(facts: Facts) -> float:
 
 
 def interior_passes(facts: Facts) -> float:
-    """What an interior point is worth, which is a factorisation every pass; inf where these cost much more than one."""
-    return INTERIOR_PASSES if programs(facts) or factorises(facts) else math.inf
+    """What an interior point costs; inf where it is out of reach, or has nothing to offer."""
+    if not (programs(facts) or (facts.smooth and facts.l1 and splits(facts)) or (facts.smooth and factorises(facts))):
+        return math.inf
+    return max(LEAST_INTERIOR, INTERIOR_STEPS * factor_passes(facts))
 
 
 def pass_operations(facts: Facts) -> float:

@@ -112,6 +112,7 @@ class Run:
     passes: int = 0
     parts: float = 0.0  # of the next pass
     sweeps: float = 0.0  # over the rows, by coordinate ascent
+    between: float = 0.0  # passes' worth of products and factorisations between passes, as far as they are counted
     residual: Float | None = None  # (N, C), that methods of the dual problem have come to
     factorisations: int = 0
     best: Any = None
@@ -141,7 +142,7 @@ class Run:
     @property
     def cost(self) -> float:
         """What has been spent, in passes; a sweep over the rows is one."""
-        return self.passes + self.parts + self.sweeps
+        return self.passes + self.parts + self.sweeps + self.between
 
     @property
     def seconds_left(self) -> float:

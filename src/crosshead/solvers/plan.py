@@ -27,6 +27,7 @@ from crosshead.solvers.costs import (
     quasi_newton_passes,
     quick,
     small,
+    splits,
     wide,
 )
 from crosshead.solvers.loop import Method
@@ -71,6 +72,7 @@ HINGE_SWEEPS = (
 )
 QUASI_NEWTON = (
     Stage(LBFGS, worth=path_passes, trial=120, rests=True),
+    Stage(InteriorPoint, fits=programs),
     Stage(PenaltyPath, fits=factored),
     Stage(LBFGS, fits=factored),
 )
@@ -79,7 +81,7 @@ SPARSE_SWEEPS = (Stage(DualAscent, worth=quasi_newton_passes, trial=10), *QUASI_
 TABLE = (
     Row(
         when="kinks, few parameters and rows; kinks and L1, while a Hessian is cheap",
-        fits=lambda facts: not facts.smooth and (instant(facts) or (facts.l1 and programs(facts))),
+        fits=lambda facts: not facts.smooth and programs(facts) and (facts.l1 or instant(facts)),
         stages=(Stage(InteriorPoint), Stage(Smoothing)),
         why="exact to the last digits, whatever the scale of the columns",
     ),
@@ -102,26 +104,31 @@ TABLE = (
         why="few rows are curved, so that a Hessian is formed quickly",
     ),
     Row(
-        when="smooth, L1, while a Hessian is formed and factorised at once",
-        fits=lambda facts: facts.l1 and factorises(facts),
-        stages=(
-            Stage(SparseNewton, worth=interior_passes, trial=40),
-            Stage(InteriorPoint, fits=programs),
-            Stage(SplitInteriorPoint),
-            Stage(SparseNewton),
-        ),
+        when="smooth, L1, few parameters and rows",
+        fits=lambda facts: facts.l1 and instant(facts),
+        stages=(Stage(InteriorPoint, fits=programs), Stage(SplitInteriorPoint), Stage(SparseNewton)),
         why="an interior point does not change when columns are scaled",
     ),
     Row(
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",
         fits=lambda facts: facts.l1 and wide(facts),
-        stages=(Stage(ProximalNewton), Stage(SparseNewton)),
+        stages=(
+            Stage(ProximalNewton, worth=interior_passes, trial=60),
+            Stage(InteriorPoint, fits=programs),
+            Stage(SplitInteriorPoint, fits=splits),
+            Stage(SparseNewton),
+        ),
         why="nothing is formed for features that stay at zero",
     ),
     Row(
         when="smooth, L1",
         fits=lambda facts: facts.l1,
-        stages=(Stage(SparseNewton),),
+        stages=(
+            Stage(SparseNewton, worth=interior_passes, trial=60),
+            Stage(InteriorPoint, fits=programs),
+            Stage(SplitInteriorPoint, fits=splits),
+            Stage(SparseNewton, fits=splits),
+        ),
         why="proximal steps find the support, Newton's the weights on it",
     ),
     Row(
@@ -136,8 +143,9 @@ TABLE = (
         stages=(
             Stage(LBFGS, worth=interior_passes, trial=60),
             Stage(InteriorPoint, fits=programs),
-            Stage(Newton),
-            *QUASI_NEWTON[1:],
+            Stage(Newton, worth=path_passes, trial=60),
+            Stage(PenaltyPath, fits=factored),
+            Stage(LBFGS),
         ),
         why="where few passes do not suffice, Newton's method costs little",
     ),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from crosshead.objective.facts import Trait
+from crosshead.solvers.costs import factor_passes
 from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.numerics.line_search import search
@@ -50,6 +51,7 @@ class Newton:
         objective = self.objective or run.objective
         here = run.current(state.evaluation, objective)
         newton = newton_step(objective, here, state.forcing)
+        run.between += factor_passes(objective.facts)
         if newton is None:
             direction = -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
         else:

@@ -48,7 +48,7 @@ class SupportModel:
     """B₀ − Q K Qᵀ on the free parameters: the drawn rows' Hessian B₀ (``known``), corrected by the last steps."""
 
     def __init__(self, objective: Objective, known: Any, pairs: deque[tuple[Float, Float]], metric: Any = None) -> None:
-        self.objective, self.known = objective, known
+        self.objective, self.known, self.products = objective, known, 0
         self.metric = known.on_support()
         if metric is not None:
             metric.adopt(self.metric)
@@ -76,6 +76,7 @@ class SupportModel:
 
     def multiply(self, direction: Float) -> Float:
         """The free rows' product with a vector that is zero elsewhere."""
+        self.products += 1
         product = np.where(self._free, self.known.multiply(direction), 0.0)
         product -= self._scaled @ (direction @ self._low_rank)
         return product
@@ -202,7 +203,8 @@ def _newton_step(run: Run, state: SparseState, model: SupportModel) -> SparseSta
     model.restrict(free, np.abs(here.gradient) > NEAR * objective.l1_weight)
     slope = np.where(free, here.gradient + objective.l1_weight * signs, 0.0)
     direction = objective.without_shift(conjugate_gradients(model, -slope, FORCING, MOST_PRODUCTS))
-    passes = run.passes
+    run.between += model.products * min(1.0, model.known.n_rows / max(1, objective.facts.n_rows))
+    model.products, passes = 0, run.passes
     there = _search(run, here, direction, signs)
     state.renewal.count(run.passes - passes)
     if there is None:

@@ -127,7 +127,7 @@ class SplitInteriorPoint:
         plus_dual = state.plus_dual + dual_length * plus_dual_step
         minus_dual = state.minus_dual + dual_length * minus_dual_step
         whole = min(length, dual_length)
-        value, gap = run.best.value, run.gap
+        value, gap = there.value, run.gap  # of its own: what came before may have been lower
         idle = not (value < (1 - SEEN_DECREASE) * state.seen[0] or gap < SEEN_GAP * state.seen[1])
         idle_steps = state.idle + 1 if idle else 0
         state = SplitState(
