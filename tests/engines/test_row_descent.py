@@ -59,7 +59,7 @@ def test_the_step_is_the_minimum_of_the_explicit_quadratic(form: Any, shape: Any
     if how == "native" and not NATIVE:
         pytest.skip("the native engine is not built")
     model, H = problem(form, shape, np.float64, as_sparse=as_sparse)
-    step = row_descent(model, 1e-12, 20000) if how == "native" else descend_rows(model, 1e-9, 3000)
+    step, _ = row_descent(model, 1e-12, 20000) if how == "native" else descend_rows(model, 1e-9, 3000)
     after, slope = model.weight + step, model.gradient + H @ step
     distance = np.where(after == 0, np.maximum(np.abs(slope) - model.l1, 0), slope + model.l1 * np.sign(after))
     assert np.abs(distance).max() < (1e-9 if how == "native" else 1e-6)
@@ -71,7 +71,7 @@ def test_the_step_is_the_minimum_of_the_explicit_quadratic(form: Any, shape: Any
 def test_a_float32_model_gives_nearly_the_step_of_a_float64_one(form: Any, as_sparse: bool) -> None:
     single, _ = problem(form, (35, 5, 6), np.float32, as_sparse=as_sparse)
     double, _ = problem(form, (35, 5, 6), np.float64, as_sparse=as_sparse)
-    np.testing.assert_allclose(row_descent(single, 1e-5, 2000), row_descent(double, 1e-5, 2000), atol=2e-4)
+    np.testing.assert_allclose(row_descent(single, 1e-5, 2000)[0], row_descent(double, 1e-5, 2000)[0], atol=2e-4)
 
 
 @pytest.mark.skipif(not NATIVE, reason="the native engine is not built")
@@ -79,7 +79,7 @@ def test_every_instruction_set_gives_the_step_of_the_twin() -> None:
     from crosshead import _native
 
     model, _ = problem(CentredQuadratic(), (35, 5, 6), np.float64, as_sparse=False)
-    expected = descend_rows(model, 1e-3, 7)
+    expected, _ = descend_rows(model, 1e-3, 7)
     names = [n for n in ("plain", "avx2", "avx512") if n == "plain" or _native.has_instruction_set(n)]
     for name in names:
         step = np.empty(len(expected))
@@ -106,8 +106,10 @@ def test_every_instruction_set_gives_the_step_of_the_twin() -> None:
 @pytest.mark.parametrize("descend", [row_descent, descend_rows])
 def test_no_sweep_begins_after_the_time_is_up(descend: Any) -> None:
     model, _ = problem(CentredQuadratic(), SHAPES[-1], np.float64, as_sparse=False)
-    np.testing.assert_allclose(descend(model, 1e-9, 500, 0.0), descend(model, 1e-9, 1), atol=1e-12)
-    assert not np.allclose(descend(model, 1e-9, 500), descend(model, 1e-9, 1))
+    (late, sweeps), (once, _), (long, more) = (descend(model, 1e-9, *rest) for rest in ((500, 0.0), (1,), (500,)))
+    assert sweeps == 1 < more
+    np.testing.assert_allclose(late, once, atol=1e-12)
+    assert not np.allclose(long, once)
 
 
 def test_a_constant_column_loses_its_weight_or_is_left_alone() -> None:
@@ -122,8 +124,8 @@ def test_a_constant_column_loses_its_weight_or_is_left_alone() -> None:
         l1=np.full(2, 0.3),
         l2=np.zeros(2),
     )
-    assert row_descent(model, 1e-3, 9).tolist() == [-2.0, 0.0]
-    assert descend_rows(model, 1e-3, 9).tolist() == [-2.0, 0.0]
+    assert row_descent(model, 1e-3, 9)[0].tolist() == [-2.0, 0.0]
+    assert descend_rows(model, 1e-3, 9)[0].tolist() == [-2.0, 0.0]
 
 
 @pytest.mark.skipif(not NATIVE, reason="the native engine is not built")

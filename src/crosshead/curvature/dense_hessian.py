@@ -10,6 +10,7 @@ with a large mean cost no digits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -86,6 +87,42 @@ class DenseHessian:
         return None
 
 
+@final
+@dataclass(frozen=True)
+class ClasswiseHessian:
+    """∇²L of a loss that does not couple classes: one for each, on its own weights and bias."""
+
+    parts: list[DenseHessian]
+
+    def multiply(self, direction: Float) -> Float:
+        """∇²L v for a flat (W, b)."""
+        return self._by_class(lambda part, own, _: part.multiply(own), direction, np.zeros_like(direction))
+
+    def solve(self, diagonal: Float, right: Float) -> Float | None:
+        """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids."""
+        charge = np.concatenate([diagonal, np.zeros(len(self.parts))])
+        try:
+            return self._by_class(_solved, right, charge)
+        except linalg.LinAlgError:
+            return None
+
+    def _by_class(self, of: Callable[[DenseHessian, Float, Float], Float], vector: Float, charge: Float) -> Float:
+        classes = len(self.parts)
+        split = len(vector) - classes
+        out = np.empty_like(vector)
+        for c, part in enumerate(self.parts):
+            own = np.append(np.arange(c * (split // classes), (c + 1) * (split // classes)), split + c)
+            out[own] = of(part, vector[own], charge[own][:-1])
+        return out
+
+
+def _solved(part: DenseHessian, right: Float, diagonal: Float) -> Float:
+    step = part.solve(diagonal, right)
+    if step is None:
+        raise linalg.LinAlgError
+    return step
+
+
 def _in_differences(matrix: Float, diagonal: Float) -> None:
     """Make a loss's Hessian one in differences of the weights to the last class, with d (C, D) added, in place."""
     classes, columns = diagonal.shape
@@ -107,7 +144,7 @@ def dense_hessian(
     *,
     fit_intercept: bool,
     shift_invariant: bool,
-) -> DenseHessian:
+) -> DenseHessian | ClasswiseHessian:
     """The Hessian at second-order ``coefficients`` (N, C) of the rows."""
     classes, columns = data.n_classes, data.n_features
     features = data.features if isinstance(data.features, np.ndarray) else np.asarray(data.features[:].todense())
@@ -115,12 +152,18 @@ def dense_hessian(
     X = features.astype(np.float64)
     center = share @ X if fit_intercept else np.zeros(columns)
     X -= center
+    bonds = quadratic.bonds(np.asarray(coefficients, dtype=np.float64))
+    if not quadratic.couples:
+        found: dict[int, DenseHessian] = {}
+        for one, _, strength in bonds:
+            found[one] = _of_class(X, strength * share, center, fit_intercept)
+        return ClasswiseHessian([found[c] for c in range(classes)])
     split = classes * columns
     matrix = np.zeros((classes * (columns + 1),) * 2)
     inner = matrix[:split, :split].reshape(classes, columns, classes, columns)
     across = matrix[:split, split:].reshape(classes, columns, classes)
     biases = matrix[split:, split:]
-    for first, second, strength in quadratic.bonds(np.asarray(coefficients, dtype=np.float64)):
+    for first, second, strength in bonds:
         weight = strength * share
         gram, sums, total = (X * weight[:, None]).T @ X, weight @ X, float(weight.sum())
         ends = [(first, first, 1.0)]
@@ -132,3 +175,13 @@ def dense_hessian(
             biases[a, b] += sign * total
     matrix[split:, :split] = matrix[:split, split:].T
     return DenseHessian(matrix, center, classes, fit_intercept, shift_invariant)
+
+
+def _of_class(X: Float, weight: Float, center: Float, fit_intercept: bool) -> DenseHessian:
+    """Σ wᵢ x̃ᵢ x̃ᵢᵀ as the Hessian of one class."""
+    columns = X.shape[1]
+    matrix = np.empty((columns + 1, columns + 1))
+    matrix[:columns, :columns] = (X * weight[:, None]).T @ X
+    matrix[:columns, columns] = matrix[columns, :columns] = weight @ X
+    matrix[columns, columns] = weight.sum()
+    return DenseHessian(matrix, center, 1, fit_intercept, False)

@@ -33,10 +33,8 @@ def optimum_on_face(
     ``weight_slack`` and ``weight_dual`` are those of (w, −w), (K, D, 2), or (K, 0, 2) without an L1 part. None where
     the system would be large, or has no solution.
     """
-    sizes = np.maximum(np.sqrt(np.mean(program.features[:, :-1] ** 2, axis=0)), TINY)
-    zero = np.zeros((len(theta), theta.shape[1] - 1), dtype=bool)
-    if weight_dual.shape[1]:
-        zero = weight_dual.min(axis=-1) * program.pieces.margin > weight_slack.max(axis=-1) * sizes
+    sizes = _sizes(program)
+    zero = zero_weights(program, weight_slack, weight_dual)
     margin, members = program.pieces.margin, dual.shape[2] - 1
     lead = dual.argmax(axis=2)
     tight = dual * margin > slack
@@ -81,6 +79,18 @@ def optimum_on_face(
     share /= np.maximum(total, 1.0)
     np.put_along_axis(share, lead[:, :, None], 1 - np.minimum(total, 1.0), axis=2)
     return point.reshape(theta.shape), share[:, :, 1:].reshape(len(dual), -1)
+
+
+def zero_weights(program: Program, slack: Float, dual: Float) -> Array:
+    """The weights (K, D) that slacks and duals of (w, −w) show to be zero: more is left of a dual than of a score."""
+    if not dual.shape[1]:
+        return np.zeros((len(program.classes), len(program.center)), dtype=bool)
+    return np.asarray(dual.min(axis=-1) * program.pieces.margin > slack.max(axis=-1) * _sizes(program))
+
+
+def _sizes(program: Program) -> Float:
+    """The features' root mean squares about their means, (D,)."""
+    return np.asarray(np.maximum(np.sqrt(np.mean(program.features[:, :-1] ** 2, axis=0)), TINY))
 
 
 def _class_of(program: Program, row: Array, group: Array, member: Array) -> Array:

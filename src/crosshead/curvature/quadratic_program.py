@@ -24,6 +24,7 @@ from crosshead.losses.protocol import Array, DualPoint, Float, Loss, Pieces
 
 RIDGE = 1e-14  # of a matrix with ones on its diagonal
 REFINEMENTS = 2
+MANY_UNKNOWNS = 1500  # from which on a factorisation takes tenths of a second
 
 
 @final
@@ -96,8 +97,13 @@ class Program:
         Qᵢ has the blocks diag d − d dᵀ/Σd over groups, d = r/u: ``ratios`` are (n, G, 1 + members), the first of
         each group that of ξ ≥ 0, or the curvature of ξ²; ``diagonal`` (K, D + 1) has the curvature of the penalty.
 
+        It is factorised in the parameters, which is more exact, or in the violations (Woodbury's identity) where those
+        are fewer and the parameters many.
+
         Errors: LinAlgError where the matrix has no factorisation.
         """
+        if MANY_UNKNOWNS < len(self.kept) > self.others.size and (diagonal[:, :-1] > 0).all():
+            return self._solver_in_violations(ratios, diagonal)
         matrix = self._matrix(ratios, diagonal)
         size, kept = len(matrix), self.kept
         matrix = matrix[np.ix_(kept, kept)] if len(kept) < size else matrix
@@ -122,6 +128,68 @@ class Program:
             return theta
 
         return solve
+
+    def _solver_in_violations(self, ratios: Float, diagonal: Float) -> Callable[[Float], Float]:
+        """The same from y = sᵢ Qᵢ A θ: (Q⁻¹/s + A_W d⁻¹ A_Wᵀ) y − A_b b = A_W d⁻¹ g_W and A_bᵀ y = g_b."""
+        n, J = self.others.shape
+        X, charge = self.features[:, :-1], diagonal[:, :-1]
+        biases = self._incidence.reshape(n * J, -1)[:, :-1] if self.fit_intercept else np.zeros((n * J, 0))
+        blocks = np.zeros((n, J, n, J))
+        for c in range(len(self.classes)):
+            own = self._incidence[:, :, c]
+            blocks += own[:, :, None, None] * ((X / charge[c]) @ X.T)[:, None, :, None] * own
+        np.einsum("iaib->iab", blocks)[:] += self._inverse_hessians(ratios) / self.row_weight[:, None, None]
+        matrix = blocks.reshape(n * J, n * J)
+        scale = 1 / np.sqrt(np.diag(matrix))
+        matrix *= scale[:, None]
+        matrix *= scale
+        ridged = matrix.copy()
+        np.einsum("ii->i", ridged)[:] += RIDGE * len(matrix)
+        factor = linalg.cho_factor(ridged, lower=True, overwrite_a=True, check_finite=False)
+
+        def inner(right: Float) -> Float:
+            wanted = (right.T * scale).T
+            found = linalg.cho_solve(factor, wanted, check_finite=False)
+            for _ in range(REFINEMENTS):
+                found = found + linalg.cho_solve(factor, wanted - matrix @ found, check_finite=False)
+            return np.asarray((found.T * scale).T)
+
+        by_bias = inner(biases)
+        schur = biases.T @ by_bias
+
+        def solve(right: Float) -> Float:
+            step = np.zeros_like(right)
+            step[:, :-1] = right[:, :-1] / charge
+            moved = self.moved(step).ravel()
+            first = inner(moved)
+            if self.fit_intercept:
+                step[:-1, -1] = np.linalg.lstsq(schur, right[:-1, -1] - biases.T @ first, rcond=None)[0]
+                first = first + by_bias @ step[:-1, -1]
+            pulled = self._closed(first.reshape(n, J)).T @ self.features
+            step[:, :-1] -= pulled[:, :-1] / charge
+            return step
+
+        return solve
+
+    @cached_property
+    def _incidence(self) -> Float:
+        """What a violation has of each class's score, e_j − e_y, (n, K − 1, K)."""
+        rows, places = np.indices(self.others.shape)
+        found = np.zeros((*self.others.shape, len(self.classes)))
+        found[rows, places, self.others] = 1.0
+        found[rows, places, self.own[:, None]] = -1.0
+        return found
+
+    def _inverse_hessians(self, ratios: Float) -> Float:
+        """Qᵢ⁻¹ with respect to the violations, (n, K − 1, K − 1)."""
+        n, J = self.others.shape
+        if self.pieces.worst:
+            inverse = np.broadcast_to(1 / ratios[:, 0, :1, None], (n, J, J)).copy()
+            np.einsum("ijj->ij", inverse)[:] += 1 / ratios[:, 0, 1:]
+            return inverse
+        inverse = np.zeros((n, J, J))
+        np.einsum("ijj->ij", inverse)[:] = (1 / ratios).sum(axis=2)
+        return inverse
 
     def _matrix(self, ratios: Float, diagonal: Float) -> Float:
         """A* diag(sᵢ Qᵢ) A + diagonal, (K(D + 1), K(D + 1)), in differences to the last class and that class itself.

@@ -34,8 +34,10 @@ class QuadraticModel:
     low_rank_scaled: Float
 
 
-def coordinate_descent(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
-    """The step S (C, D) that nearly minimises the model.
+def coordinate_descent(
+    model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf
+) -> tuple[Float, int]:
+    """The step S (C, D) that nearly minimises the model, and how many sweeps that took.
 
     Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
     √Σ curvature·move², or with the first one after so many ``seconds``; in between, coordinates at zero are left alone.
@@ -45,7 +47,7 @@ def coordinate_descent(model: QuadraticModel, tolerance: float, most_sweeps: int
     except ImportError:
         return descend(model, tolerance, most_sweeps, seconds)
     step = np.empty(model.weight.shape)
-    _native.coordinate_descent(
+    sweeps = _native.coordinate_descent(
         weight=np.ascontiguousarray(model.weight),
         gradient=np.ascontiguousarray(model.gradient),
         class_matrix=np.ascontiguousarray(model.class_matrix),
@@ -59,10 +61,10 @@ def coordinate_descent(model: QuadraticModel, tolerance: float, most_sweeps: int
         seconds=seconds,
         step=step,
     )
-    return step
+    return step, sweeps
 
 
-def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
+def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
     """`coordinate_descent` in NumPy."""
     B = model.class_matrix if model.class_matrix.ndim == 2 else np.diag(model.class_matrix)
     A = model.feature_matrix if model.feature_matrix.ndim == 2 else np.diag(model.feature_matrix)
@@ -90,5 +92,5 @@ def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: 
                 total += curvature[c, d] * by * by
         return total
 
-    sweep_until_still(sweep, tolerance, most_sweeps, seconds)
-    return step
+    sweeps = sweep_until_still(sweep, tolerance, most_sweeps, seconds)
+    return step, sweeps

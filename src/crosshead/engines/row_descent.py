@@ -13,8 +13,8 @@ from crosshead.losses.protocol import Float
 LEAST_CURVATURE = 1e-5  # of that without q and r, which float32 does not tell apart
 
 
-def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
-    """The step s (m,) that nearly minimises a model of rows (`crosshead.curvature.row_model`).
+def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
+    """The step s (m,) that nearly minimises a model of rows (`crosshead.curvature.row_model`), after how many sweeps.
 
     Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
     √Σ curvature·move², or at the end of the first one after so many ``seconds``; in between, coordinates at zero are
@@ -26,7 +26,7 @@ def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float =
         return descend_rows(model, tolerance, most_sweeps, seconds)
     step = np.empty(len(model.weight))
     dense = isinstance(model.features, np.ndarray)
-    _native.descend_rows(
+    sweeps = _native.descend_rows(
         isa="",
         features=model.features if dense else model.features.data,
         indices=None if dense else model.features.indices.astype(np.int32, copy=False),
@@ -43,10 +43,10 @@ def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float =
         seconds=seconds,
         step=step,
     )
-    return step
+    return step, sweeps
 
 
-def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> Float:
+def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
     """`row_descent` in NumPy."""
     columns = model.features if isinstance(model.features, np.ndarray) else model.features.T.toarray()
     p, q, r = _three_factors(model)
@@ -69,8 +69,8 @@ def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float 
             total += curvature[k] * (there - here) ** 2
         return total
 
-    sweep_until_still(sweep, tolerance, most_sweeps, seconds)
-    return step
+    sweeps = sweep_until_still(sweep, tolerance, most_sweeps, seconds)
+    return step, sweeps
 
 
 def _three_factors(model: Any) -> tuple[Float, Float, Float]:

@@ -21,10 +21,11 @@ def minimum(here: float, slope: float, curvature: float, l1: float) -> float:
     return float(np.copysign(max(abs(target) - l1 / curvature, 0.0), target))
 
 
-def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int, seconds: float) -> None:
+def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int, seconds: float) -> int:
     """Sweeps, ``sweep(everywhere)`` = Σ curvature·move², until one moves ``tolerance`` times less than the first did.
 
     That one is over all coordinates; in between, coordinates at zero are left alone. None begins after ``seconds``.
+    Returns how many there were.
     """
     until = time.perf_counter() + seconds
     first = sweep(True)
@@ -37,3 +38,4 @@ def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_swe
         sweeps += 1
         if time.perf_counter() >= until or sweep(True) <= enough:
             break
+    return sweeps

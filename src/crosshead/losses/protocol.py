@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,8 @@ class PassLoss(Protocol):
 
 class QuadraticLoss(PassLoss, Protocol):
     """½ vᵀ H v with coefficients of H (n, C) in place of a target; see `crosshead.losses.quadratic`."""
+
+    couples: ClassVar[bool]
 
     def curvature(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102
     def diagonal(self, coefficients: Float, weight: Float) -> Curvature: ...  # noqa: D102

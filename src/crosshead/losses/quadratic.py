@@ -26,6 +26,7 @@ class _Quadratic:
     """Abstract: what the three forms of H have in common."""
 
     name: ClassVar[str]
+    couples: ClassVar[bool] = True  # whether a score's slope depends on other classes' scores
 
     @property
     def kernel(self) -> tuple[str, tuple[float, float, float]]:
@@ -122,6 +123,7 @@ class DiagonalQuadratic(_Quadratic):
     """
 
     name = "diagonal_quadratic"
+    couples = False
 
     def value_and_gradient(self, scores: Array, target: Array) -> tuple[Array, Array]:
         """½ vᵀ H v, (n,), and H v, (n, C)."""

@@ -27,6 +27,7 @@ class Facts:
     * ``sparse``: the features are CSR; ``labelled``: targets are classes, not probabilities
     * ``smooth``: the loss has a Lipschitz gradient; ``violations``: it is one of violations of
       margins, ``piecewise``: and piecewise linear
+    * ``couples``: a score's slope depends on other classes' scores
     * ``l1``, ``l2``: whether the penalty has either part
     * ``ascends``: the loss knows a row's best residuals, so that dual coordinate ascent can sweep over the rows;
       ``fast_sweeps``: whether the engine does so quickly
@@ -41,6 +42,7 @@ class Facts:
     smooth: bool
     violations: bool
     piecewise: bool
+    couples: bool
     l1: bool
     l2: bool
     ascends: bool

@@ -18,7 +18,7 @@ import numpy as np
 
 from crosshead.curvature.class_blocks import ClassBlocks, build_blocks
 from crosshead.curvature.curved_rows import Hessian, build_hessian
-from crosshead.curvature.dense_hessian import DenseHessian, dense_hessian
+from crosshead.curvature.dense_hessian import ClasswiseHessian, DenseHessian, dense_hessian
 from crosshead.curvature.kronecker import KroneckerMetric, build_metric
 from crosshead.curvature.row_model import ActiveModel, build_active_model
 from crosshead.curvature.sampling import CurvedSample, RowSampler
@@ -127,6 +127,7 @@ class Objective:
             smooth=self.smooth,
             violations=self.loss.pieces is not None,
             piecewise=self.loss.pieces is not None and not self.loss.pieces.squared,
+            couples=self.loss.shift_invariant,
             l1=self.penalty.l1_weight > 0,
             l2=self.penalty.l2_weight > 0,
             ascends=self.dual.ascends,
@@ -350,7 +351,7 @@ class Objective:
             variance = variance + self._sampler.center**2
         return np.tile(np.sqrt(variance), self.n_classes)
 
-    def dense_hessian(self, evaluation: Evaluation) -> DenseHessian:
+    def dense_hessian(self, evaluation: Evaluation) -> DenseHessian | ClasswiseHessian:
         """The loss's Hessian as a matrix, from the scores of all rows."""
         data = self.engine.data
         scores = self.engine.scores(*self.unpack(evaluation.point), 0, data.n_rows, exact=True)

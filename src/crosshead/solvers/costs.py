@@ -48,9 +48,14 @@ def factorises(facts: Facts) -> bool:
 
 
 def factorising(facts: Facts) -> float:
-    """Operations to form the Hessian of all parameters and to factorise it."""
-    parameters = float(facts.n_parameters)
-    return facts.n_rows * parameters**2 / 2 + parameters**3 / 3
+    """Operations to form the Hessian of all parameters and to factorise it; class by class where none are coupled."""
+    count, parameters = _blocks(facts)
+    return count * (facts.n_rows * parameters**2 / 2 + parameters**3 / 3)
+
+
+def _blocks(facts: Facts) -> tuple[int, float]:
+    """How many blocks the Hessian has, and the parameters of each."""
+    return (1, float(facts.n_parameters)) if facts.couples else (facts.n_classes, facts.n_features + 1.0)
 
 
 def factor_passes(facts: Facts) -> float:
@@ -66,7 +71,8 @@ def instant(facts: Facts) -> bool:
 
 def splits(facts: Facts) -> bool:
     """Whether the Hessian of all parameters may be formed and factorised at every step of an interior point."""
-    return facts.n_parameters <= INTERIOR_UNKNOWNS and factorising(facts) <= INTERIOR_WORK
+    count, parameters = _blocks(facts)
+    return count * parameters**2 <= INTERIOR_UNKNOWNS**2 and factorising(facts) <= INTERIOR_WORK
 
 
 def quick(facts: Facts) -> bool:
@@ -89,9 +95,12 @@ def ascends(facts: Facts) -> bool:
 def programs(facts: Facts) -> bool:
     """Whether a loss of violations is a quadratic program whose Hessian is quickly formed and factorised."""
     N, D, C = facts.n_rows, facts.n_features, facts.n_classes
-    work = N * D * D * C * (C + 1) / 2
-    held = N * max(D, C * C)
-    few = facts.n_parameters <= INTERIOR_UNKNOWNS and work <= INTERIOR_WORK and held <= PROGRAM_ELEMENTS
+    violations = N * max(1, C - 1)
+    if violations < facts.n_parameters:  # it is factorised in these
+        few = violations <= INTERIOR_UNKNOWNS and C * (N * N * D + violations**2) <= INTERIOR_WORK
+    else:
+        few = facts.n_parameters <= INTERIOR_UNKNOWNS and N * D * D * C * (C + 1) / 2 <= INTERIOR_WORK
+    few = few and N * max(D, C * C) <= PROGRAM_ELEMENTS
     return facts.violations and facts.labelled and few and (facts.l1 or facts.l2)
 
 
@@ -138,6 +147,11 @@ def interior_passes(facts: Facts) -> float:
     if not (programs(facts) or (facts.smooth and facts.l1 and splits(facts)) or (facts.smooth and factorises(facts))):
         return math.inf
     return max(LEAST_INTERIOR, INTERIOR_STEPS * factor_passes(facts))
+
+
+def descent_passes(facts: Facts, rank: int) -> float:
+    """A sweep of coordinate descent over the Kronecker model with a correction of so many columns."""
+    return facts.n_parameters * (facts.n_features + facts.n_classes + rank) / pass_operations(facts)
 
 
 def pass_operations(facts: Facts) -> float:

@@ -106,7 +106,12 @@ TABLE = (
     Row(
         when="smooth, L1, few parameters and rows",
         fits=lambda facts: facts.l1 and instant(facts),
-        stages=(Stage(InteriorPoint, fits=programs), Stage(SplitInteriorPoint), Stage(SparseNewton)),
+        stages=(
+            Stage(SplitInteriorPoint, fits=lambda facts: not facts.violations),
+            Stage(SparseNewton, worth=interior_passes, trial=40),
+            Stage(InteriorPoint, fits=programs),
+            Stage(SparseNewton, fits=programs),
+        ),
         why="an interior point does not change when columns are scaled",
     ),
     Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from crosshead.solvers import Result, minimise
 from crosshead.solvers.costs import programs
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods.interior_point import InteriorPoint, centred, centred_squares
+from crosshead.solvers.methods.smoothing import Smoothing
 
 KINKED = [name for name in LOSSES if not get_loss(name).smooth]
 WITH_VIOLATIONS = [name for name in LOSSES if get_loss(name).pieces is not None]
@@ -264,18 +266,35 @@ def test_only_losses_of_violations_have_a_program_and_only_small_ones() -> None:
     assert not programs(smoothed.facts)
     with pytest.raises(ValueError, match="not one of violations"):
         _ = smoothed.dual.program
-    wide = TrainingData(np.zeros((2, 4000)), np.array([0, 1], dtype=np.int32), 2)
-    assert not programs(objective_of(wide, "hinge", 0.1).facts)
+    for n_rows, n_features in ((4000, 4000), (200000, 80)):
+        assert not programs(replace(objective_of(rows(), "hinge", 0.1).facts, n_rows=n_rows, n_features=n_features))
+
+
+@pytest.mark.parametrize("name", WITH_VIOLATIONS)
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_in_the_violations_it_is_the_same_system(name: str, fit_intercept: bool) -> None:
+    """With few rows and many features it is factorised in the violations."""
+    random = np.random.default_rng(6)
+    data = TrainingData(random.normal(size=(12, 40)), (np.arange(12) % 4).astype(np.int32), 4)
+    program = objective_of(data, name, 0.1, fit_intercept=fit_intercept).dual.program
+    groups, members = program.group_shape
+    ratios, charge = random.uniform(0.1, 2, (12, groups, members + 1)), random.uniform(0.1, 2, (4, 41))
+    right = random.normal(size=(4, 41))
+    charge[:, -1] = 0.0
+    right[:, -1] -= right[:, -1].mean() if fit_intercept else right[:, -1]
+    one, other = program.solver(ratios, charge)(right), program._solver_in_violations(ratios, charge)(right)
+    np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", KINKED)
-def test_large_problems_still_have_the_smoothed_stages(name: str) -> None:
-    """With too many parameters for a factorisation; an alpha at which those stages do reach their certificate."""
+def test_more_features_than_could_be_factorised(name: str) -> None:
     random = np.random.default_rng(6)
     y = random.integers(0, 3, 60).astype(np.int32)
     X = 0.1 * random.normal(size=(60, 1100))
     X[:, :3] += np.eye(3)[y]
-    objective = Objective(make_engine("auto", TrainingData(X, y, 3)), get_loss(name), ElasticNet(0.05, 0.5))
-    assert not programs(objective.facts)
-    result = fit(objective, tol=1e-3, max_iter=500)
-    assert result.status == "converged"
+    objective = objective_of(TrainingData(X, y, 3), name, 0.01, 0.5)
+    found = fit(objective, tol=1e-7)
+    smoothed = minimise_with(Smoothing(), objective, np.zeros(objective.size), tol=1e-3, max_iter=500)
+    assert found.status == "converged"
+    assert found.bound <= smoothed.value
+    assert found.value == pytest.approx(smoothed.value, rel=2e-3)

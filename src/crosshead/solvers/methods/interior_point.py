@@ -19,13 +19,12 @@ from typing import Any, ClassVar, final
 import numpy as np
 from scipy.linalg import LinAlgError
 
-from crosshead.curvature.program_face import optimum_on_face
+from crosshead.curvature.program_face import optimum_on_face, zero_weights
 from crosshead.objective.facts import Trait
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float
 
 BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
-CERTAINLY_ZERO = 0.01  # a weight is zero whose two duals both exceed this: one of them vanishes elsewhere
 SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero are set to zero
 AIM = 0.05  # of tol: a smaller gap of the method's own would only cost digits of the duals' sums
 SHORT = 0.1  # a step that leads no further is of less use than one towards equal products
@@ -220,6 +219,7 @@ class InteriorPoint:
                 after = _step(state, AIM * 0.1**state.short * run.tol * abs(run.best.value))
         except LinAlgError:
             return replace(state, stuck=True)
+        run.factorisations += 1
         if not after.inside:
             return replace(state, stuck=True)
         if after.iteration >= MOST_ITERATIONS or after.short >= MOST_SHORT:
@@ -315,7 +315,7 @@ def _certify(run: Run, state: InteriorState) -> None:
     program, objective, theta = state.program, run.objective, state.theta
     if state.gap <= SPARSE_GAP * run.tol * abs(run.best.value):
         theta = theta.copy()
-        theta[:, : state.weights.dual.shape[1]][state.weights.dual.min(axis=-1) > CERTAINLY_ZERO] = 0.0
+        theta[:, :-1][zero_weights(program, state.weights.slack, state.weights.dual)] = 0.0
     smoothed = objective.smoothed(float(np.clip(state.width, LEAST_WIDTH, MOST_WIDTH)))
     evaluation = run.evaluate(objective.pack(*program.leave(theta)), smoothed)
     residual = state.loss.residual.reshape(len(state.loss.dual), -1)

@@ -17,6 +17,7 @@ import numpy as np
 
 from crosshead.engines.coordinate_descent import QuadraticModel, coordinate_descent
 from crosshead.objective.facts import Trait
+from crosshead.solvers.costs import descent_passes
 from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, NOISE_SINGLE
 from crosshead.solvers.protocol import Float, Objective
@@ -141,7 +142,7 @@ class Proximal:
             state.frame = Frame.of(objective.metric(here), objective.l1_weight)
         if state.framed is None or state.framed.frame is not state.frame:
             state.framed = FramedPairs.of(state.frame, objective, state.pairs)
-        direction = model_step(objective, here, state.framed)
+        direction = model_step(run, objective, here, state.framed)
         there = backtrack(run, objective, here, direction)
         if there is None:
             stuck = not run.recover(state.pairs)
@@ -159,7 +160,7 @@ class Proximal:
         return state.stuck
 
 
-def model_step(objective: Objective, here: Any, framed: FramedPairs) -> Float:
+def model_step(run: Run, objective: Objective, here: Any, framed: FramedPairs) -> Float:
     """The step that nearly minimises the model of a frame and its pairs, flat."""
     frame = framed.frame
     scale, low_rank, scaled = _corrections(framed)
@@ -173,7 +174,9 @@ def model_step(objective: Objective, here: Any, framed: FramedPairs) -> Float:
         low_rank=low_rank,
         low_rank_scaled=scaled,
     )
-    return objective.pack(*frame.leave(coordinate_descent(model, MODEL_TOLERANCE, MOST_SWEEPS)))
+    step, sweeps = coordinate_descent(model, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
+    run.between += sweeps * descent_passes(objective.facts, low_rank.shape[1])
+    return objective.pack(*frame.leave(step))
 
 
 def _corrections(framed: FramedPairs) -> tuple[float, Float, Float]:

@@ -55,7 +55,8 @@ class ProximalNewton:
             return replace(state, stuck=True)
         passes = run.passes
         weight, _ = run.objective.unpack(here.point)
-        found = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
+        found, sweeps = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
+        run.between += sweeps * len(found) / max(1, run.objective.size)  # of all columns it would be about a pass
         direction = run.objective.pack(*model.step(found, weight.shape))
         there = backtrack(run, run.objective, here, direction)
         if there is None:

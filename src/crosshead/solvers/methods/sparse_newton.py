@@ -186,7 +186,7 @@ def _proximal_step(run: Run, state: SparseState) -> SparseState:
         state.frame, state.framed = Frame.of(metric, objective.l1_weight), None
     if state.framed is None:
         state.framed = FramedPairs.of(state.frame, objective, state.pairs)
-    there = backtrack(run, objective, here, model_step(objective, here, state.framed))
+    there = backtrack(run, objective, here, model_step(run, objective, here, state.framed))
     if there is not None:
         return _arrived(objective, state, there)
     if not run.recover(state.pairs):

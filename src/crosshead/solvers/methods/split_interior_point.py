@@ -105,6 +105,7 @@ class SplitInteriorPoint:
         right[:count] = diagonal * (minus_ratio * minus_slope - plus_ratio * plus_slope)
         right[count:] = -here.gradient[count:]
         moved = hessian.solve(diagonal + objective.l2_weight, right)
+        run.factorisations += 1
         if moved is None or not np.isfinite(moved).all():
             return replace(state, stuck=True)
         bent = hessian.multiply(moved)[:count] + objective.l2_weight * moved[:count]
