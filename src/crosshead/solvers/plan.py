@@ -108,7 +108,7 @@ TABLE = (
         fits=lambda facts: facts.l1 and instant(facts),
         stages=(
             Stage(SplitInteriorPoint, fits=lambda facts: not facts.violations),
-            Stage(SparseNewton, worth=interior_passes, trial=40),
+            Stage(SparseNewton, worth=interior_passes, trial=200),
             Stage(InteriorPoint, fits=programs),
             Stage(SparseNewton, fits=programs),
         ),
@@ -129,7 +129,7 @@ TABLE = (
         when="smooth, L1",
         fits=lambda facts: facts.l1,
         stages=(
-            Stage(SparseNewton, worth=interior_passes, trial=60),
+            Stage(SparseNewton, worth=interior_passes, trial=200),
             Stage(InteriorPoint, fits=programs),
             Stage(SplitInteriorPoint, fits=splits),
             Stage(SparseNewton, fits=splits),

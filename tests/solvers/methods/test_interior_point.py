@@ -266,7 +266,7 @@ def test_only_losses_of_violations_have_a_program_and_only_small_ones() -> None:
     assert not programs(smoothed.facts)
     with pytest.raises(ValueError, match="not one of violations"):
         _ = smoothed.dual.program
-    for n_rows, n_features in ((4000, 4000), (200000, 80)):
+    for n_rows, n_features in ((4000, 4000), (400000, 80)):
         assert not programs(replace(objective_of(rows(), "hinge", 0.1).facts, n_rows=n_rows, n_features=n_features))
 
 
