@@ -99,13 +99,6 @@ def test_it_is_symmetric_and_positive(name: str, groups: int) -> None:
     assert np.vdot(left[0], G) + left[1] @ g > 0
 
 
-def test_what_all_classes_have_in_common_is_the_penaltys_alone() -> None:
-    blocks, hessian = blocks_of(data(3), get_loss("softmax"), l2=0.02)
-    G, g = np.tile(np.random.default_rng(3).normal(size=COLUMNS), (3, 1)), np.zeros(3)
-    step = flat(*blocks.precondition(G, g), True)
-    np.testing.assert_allclose(hessian @ step, flat(G, g, True), atol=1e-10)
-
-
 def test_classes_without_curvature_get_a_step_by_the_penalty_alone() -> None:
     rows = data(3)
     loss = get_loss("binary")

@@ -89,6 +89,14 @@ def test_the_last_one_never_gives_way() -> None:
     assert (result.status, result.iterations) == ("max_iter", 30)
 
 
+def test_the_last_that_fits_may_be_stuck() -> None:
+    """Once it could not: a stage after it that does not fit was waited for, and a stuck method stepped again."""
+    objective = objective_of()
+    stages = Stages((Stage(Stuck), Stage(LBFGS, fits=lambda facts: facts.sparse)))
+    result = minimise_with(stages, objective, np.zeros(objective.size), tol=1e-6, max_iter=30)
+    assert (result.status, result.iterations) == ("stalled", 0)
+
+
 def test_a_stage_that_does_not_fit_is_left_out() -> None:
     objective = objective_of()
     stages = Stages((Stage(Idle, fits=lambda facts: facts.sparse), Stage(LBFGS)))
@@ -106,6 +114,7 @@ def test_what_is_foretold() -> None:
     assert not falls_behind(falling, Stage(Idle, trial=101), 0.1, 1e-6)
     assert not falls_behind(falling, stage, np.inf, 1e-6)
     assert not falls_behind(falling, stage, 0.1, 1.0)
+    assert not falls_behind([Seen(1, np.inf), Seen(61, np.inf)], stage, 60.0, 1e-6)  # no certificate, no forecast
     rests = Stage(Idle, rests=True)
     assert not falls_behind(falling, rests, 101.0, 0.0)
     assert falls_behind([Seen(cost, 0.9) for cost in (10, 20, 40)], rests, 50.0, 1e-6)

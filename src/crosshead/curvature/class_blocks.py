@@ -7,8 +7,8 @@ weights sᵢ (Hᵢ)_cc, the block of class c is
 
 the bias being seen from x̄_c, where it does not interact with W. For a loss that does not change when one number is
 added to all scores of a row, ∇²F is these blocks less a coupling whose only weak direction is the step that all classes
-have in common. So the inverses are applied between two projections that subtract the mean over the classes; of what
-they subtract the penalty alone is the curvature. This is what quasi-Newton steps start from
+have in common, which no step has to take (`Objective.without_common`). So the inverses are applied between two
+projections that subtract the mean over the classes: what quasi-Newton steps start from
 (`crosshead.solvers.initial_curvature`). For losses without a coupling the blocks are ∇²F itself.
 
 The blocks are summed over rows that are drawn by their curvature in these classes and by their leverage. The inverse of
@@ -60,14 +60,11 @@ class ClassBlocks:
     total: Float
     fit_intercept: bool
     shift_invariant: bool
-    l2_weight: float
 
     def precondition(self, weight: Float, bias: Float) -> tuple[Float, Float]:
         """Nearly (∇²F)⁻¹ applied to a gradient (C, D), (C,)."""
-        common = np.zeros(weight.shape[1])
         if self.shift_invariant:
-            common = weight.mean(axis=0)
-            weight, bias = weight - common, bias - bias.mean()
+            weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
         right = weight - bias[:, None] * self.mean if self.fit_intercept else weight
         step = np.empty_like(right)
         for classes, inverse in self.groups:
@@ -80,8 +77,6 @@ class ClassBlocks:
         if self.shift_invariant:
             step -= step.mean(axis=0)
             shift -= shift.mean()
-            if self.l2_weight > 0:
-                step += common / self.l2_weight
         return step, shift
 
 
@@ -121,7 +116,7 @@ def build_blocks(
             found.append((classes[part], inverse))
             excess = 0.0 if inverse is None else min(inverse.freedom / drawn.count, MOST_EXCESS)
             size[classes[part]] = np.maximum(sums.size[part], TINY) / (middle * (1 - excess))
-    return ClassBlocks(found, size, mean, total, fit_intercept, shift_invariant, l2_weight)
+    return ClassBlocks(found, size, mean, total, fit_intercept, shift_invariant)
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,6 @@ def optimum_on_face(
     if len(row) + len(free) > MOST_UNKNOWNS or not len(free):
         return None
     first, second = _class_of(program, row, group, member), _class_of(program, row, group, lead[row, group])
-    ties = np.zeros((len(row), *theta.shape))
-    ties[np.arange(len(row)), first] += program.features[row]
-    ties[np.arange(len(row)), second] -= program.features[row]
     offset = margin * ((member > 0).astype(float) - (lead[row, group] > 0))
     residual = np.zeros((len(dual), dual.shape[1] * members))
     alone, where = np.nonzero(lead > 0)
@@ -58,7 +55,9 @@ def optimum_on_face(
     curvature = np.zeros(theta.shape)
     curvature[:, :-1] = program.l2_weight
     scale = np.tile(np.append(1 / sizes, 1.0), len(theta))[free]
-    B = ties.reshape(len(row), theta.size)[:, free] * scale
+    which, column = np.divmod(free, theta.shape[1])
+    sign = (first[:, None] == which).astype(np.float64) - (second[:, None] == which)
+    B = sign * program.features[row][:, column] * scale
     size = np.maximum(np.sqrt(np.einsum("ij,ij->i", B, B)), TINY)
     B /= size[:, None]
     found = _solved(

@@ -80,7 +80,9 @@ class Program:
 
     def collect(self, residual: Float) -> Float:
         """The adjoint of `moved` with the rows' weights: Σ sᵢ Σ_j r_ij (e_j − e_y) x̃ᵢᵀ, (K, D + 1)."""
-        return np.asarray(self._closed(residual * self.row_weight[:, None]).T @ self.features)
+        found = np.asarray(self._closed(residual * self.row_weight[:, None]).T @ self.features)
+        found -= found.mean(axis=0)  # zero but for rounding, which a weak penalty would make much of
+        return found
 
     def dual_point(self, residual: Float) -> DualPoint:
         """The dual point of residuals r_j, j ≠ y, (n, K − 1), of the whole objective."""
@@ -102,7 +104,7 @@ class Program:
 
         Errors: LinAlgError where the matrix has no factorisation.
         """
-        if MANY_UNKNOWNS < len(self.kept) > self.others.size and (diagonal[:, :-1] > 0).all():
+        if MANY_UNKNOWNS < len(self.kept) > self.others.size:
             return self._solver_in_violations(ratios, diagonal)
         matrix = self._matrix(ratios, diagonal)
         size, kept = len(matrix), self.kept
@@ -132,7 +134,7 @@ class Program:
     def _solver_in_violations(self, ratios: Float, diagonal: Float) -> Callable[[Float], Float]:
         """The same from y = sᵢ Qᵢ A θ: (Q⁻¹/s + A_W d⁻¹ A_Wᵀ) y − A_b b = A_W d⁻¹ g_W and A_bᵀ y = g_b."""
         n, J = self.others.shape
-        X, charge = self.features[:, :-1], diagonal[:, :-1]
+        X, charge = self.features[:, :-1], np.maximum(diagonal[:, :-1], np.finfo(np.float64).tiny)
         biases = self._incidence.reshape(n * J, -1)[:, :-1] if self.fit_intercept else np.zeros((n * J, 0))
         blocks = np.zeros((n, J, n, J))
         for c in range(len(self.classes)):

@@ -25,6 +25,7 @@ ROUNDINGS = 4.0  # nearer zero a sum of residuals does not come
 NOISE = 10.0  # roundings of a value
 RIDGE = 1e-9
 UNSOLVED = 1e-6  # of the rows: residuals' sums that say that the steps have led nowhere
+STAGED_SCORES = 1 << 17  # beyond, hundreds of sums over all scores would be many passes
 NARROW, WIDENING = 4.0, 2.0  # the scores' range in the first stage, and from one to the next
 LEAST_REACH = 2.0  # of a step beyond the scores' own range: where no row is curved Newton's would be infinite
 FAR = 1000.0  # a score that much below all others has a probability of zero, in any precision
@@ -40,7 +41,8 @@ def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencie
     free = limits == 0
     spread = float(scores.max(initial=0.0) - scores.min(initial=0.0))
     shift, left = _balanced(engine, loss, scores, np.where(free, 0.0, _beyond(scores, limits)), free, frequencies)
-    if left <= UNSOLVED or loss.bias_step(frequencies, np.zeros_like(bias)) is None:
+    few = scores.size <= STAGED_SCORES and np.isfinite(spread)
+    if left <= UNSOLVED or not few or loss.bias_step(frequencies, np.zeros_like(bias)) is None:
         return shift
     stages = int(np.ceil(np.log(max(spread / NARROW, 1.0)) / np.log(WIDENING)))
     other = np.where(free, 0.0, _beyond(scores, limits)) / WIDENING**stages

@@ -21,7 +21,6 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import DualPoint, Float, Loss, Moments
 from crosshead.penalties import ElasticNet
 
-PROBE_ROWS = 1024
 ROUNDINGS = 8  # and half of one for each class: so much may the sum over the classes lose at every addition
 
 
@@ -72,11 +71,9 @@ class Certificate:
 
     @cached_property
     def _sizes(self) -> Float:
-        """The features' root mean squares, from some of the rows, (D,): |W| times them bounds what a score adds up."""
+        """The features' root mean squares, (D,): |W| times them bounds what a score adds up, in the mean over rows."""
         data = self._engine.data
-        step = max(1, data.n_rows // PROBE_ROWS)
-        share = data.weights[::step]
-        total = float(share.sum())
-        if not total > 0:
-            share, total = np.ones(len(share)), max(1.0, float(len(share)))
-        return np.asarray(np.sqrt(column_sums(data.features[::step], share / total, squares)))
+        total = data.total_weight
+        share = data.weights / total if total > 0 else np.full(data.n_rows, 1.0 / max(1, data.n_rows))
+        with np.errstate(over="ignore"):  # infinite sizes make an infinite gap
+            return np.asarray(np.sqrt(column_sums(data.features, share, squares)))

@@ -16,6 +16,7 @@ Trait = Literal[
     "dense features",
     "sparse features",
     "sweeps over rows",
+    "a second-order model of rows",
 ]
 
 
@@ -27,6 +28,7 @@ class Facts:
     * ``sparse``: the features are CSR; ``labelled``: targets are classes, not probabilities
     * ``smooth``: the loss has a Lipschitz gradient; ``violations``: it is one of violations of
       margins, ``piecewise``: and piecewise linear
+    * ``quadratic``: the loss has a second-order model of rows
     * ``couples``: a score's slope depends on other classes' scores
     * ``l1``, ``l2``: whether the penalty has either part
     * ``ascends``: the loss knows a row's best residuals, so that dual coordinate ascent can sweep over the rows;
@@ -40,6 +42,7 @@ class Facts:
     sparse: bool
     labelled: bool
     smooth: bool
+    quadratic: bool
     violations: bool
     piecewise: bool
     couples: bool
@@ -70,6 +73,8 @@ class Facts:
             found.add("a loss of violations")
         if self.piecewise and self.labelled:
             found.add("a piecewise linear loss")
+        if self.quadratic:
+            found.add("a second-order model of rows")
         if self.ascends:
             found.add("sweeps over rows")
         return frozenset(found)

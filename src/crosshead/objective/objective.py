@@ -37,6 +37,7 @@ from crosshead.penalties import ElasticNet
 
 METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
 MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
+COMMON_ROUNDING = 1e-9  # of the largest weight: what all have in common and no step will take away
 MODEL_BLOCK = 1 << 16  # of which so many are computed at a time
 
 
@@ -125,6 +126,7 @@ class Objective:
             sparse=data.sparse,
             labelled=data.target.ndim == 1,
             smooth=self.smooth,
+            quadratic=self.smooth and self._has_rows_model,
             violations=self.loss.pieces is not None,
             piecewise=self.loss.pieces is not None and not self.loss.pieces.squared,
             couples=self.loss.shift_invariant,
@@ -133,6 +135,11 @@ class Objective:
             ascends=self.dual.ascends,
             fast_sweeps=self.engine.ascends,
         )
+
+    @property
+    def _has_rows_model(self) -> bool:
+        """Whether a smooth loss has a second-order model of each row."""
+        return self.loss.quadratic(np.zeros((0, self.n_classes)), self.engine.data.target[:0], 0.0) is not None
 
     @property
     def coarse_resolution(self) -> float | None:
@@ -156,6 +163,19 @@ class Objective:
         if self.penalty.alpha == 0:  # no curvature at all: any rounding of the gradient would be blown up
             weight = weight - weight.mean(axis=0)
         return self.pack(weight, bias - bias.mean())
+
+    def without_common(self, point: Float) -> Float:
+        """A point without what the weights of all classes have in common, where the loss does not see it: F is lower.
+
+        The point itself where they have nothing in common but rounding.
+        """
+        if not self.loss.shift_invariant or self.penalty.l2_weight == 0 or self.penalty.l1_weight > 0:
+            return point
+        weight, bias = self.unpack(point)
+        common = weight.mean(axis=0)
+        if np.abs(common).max(initial=0.0) <= COMMON_ROUNDING * np.abs(weight).max(initial=0.0):
+            return point
+        return self.pack(weight - common, bias)
 
     @property
     def moments(self) -> Moments:

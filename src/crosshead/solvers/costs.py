@@ -27,7 +27,7 @@ INTERIOR_UNKNOWNS, INTERIOR_WORK = 3000, 2e10  # of an interior point: of a fact
 INTERIOR_STEPS, LEAST_INTERIOR = 40.0, 60.0  # of it; passes that it is worth at least
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000  # of a problem whose Hessian costs next to nothing, even at every step
 MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
-PROGRAM_ELEMENTS = 1 << 24  # features, or violations times classes
+INTERIOR_ELEMENTS = 1 << 24  # features, scores, or violations times classes
 FACTORED_PARAMETERS = 8192  # of a Hessian that is factorised from time to time: 268 MB
 FACTORED_SCORES, LAGRANGIAN_SCORES = 1 << 24, 1 << 23  # of all rows, held once or several times over
 PASS_RATE = 0.4  # of the operations a second that products of large matrices reach, a pass reaches
@@ -66,13 +66,15 @@ def factor_passes(facts: Facts) -> float:
 def instant(facts: Facts) -> bool:
     """Whether an interior point takes a tenth of a second, all its factorisations and rows together."""
     few_scores = facts.n_rows * facts.n_classes <= INSTANT_SCORES
-    return splits(facts) and few_scores and factorising(facts) <= INSTANT_FACTORISATION
+    return (splits(facts) or programs(facts)) and few_scores and factorising(facts) <= INSTANT_FACTORISATION
 
 
 def splits(facts: Facts) -> bool:
     """Whether the Hessian of all parameters may be formed and factorised at every step of an interior point."""
     count, parameters = _blocks(facts)
-    return count * parameters**2 <= INTERIOR_UNKNOWNS**2 and factorising(facts) <= INTERIOR_WORK
+    held = facts.n_rows * max(facts.n_features, facts.n_classes) <= INTERIOR_ELEMENTS  # in double precision, dense
+    few = count * parameters**2 <= INTERIOR_UNKNOWNS**2 and factorising(facts) <= INTERIOR_WORK
+    return facts.quadratic and few and held
 
 
 def quick(facts: Facts) -> bool:
@@ -100,7 +102,7 @@ def programs(facts: Facts) -> bool:
         few = violations <= INTERIOR_UNKNOWNS and C * (N * N * D + violations**2) <= INTERIOR_WORK
     else:
         few = facts.n_parameters <= INTERIOR_UNKNOWNS and N * D * D * C * (C + 1) / 2 <= INTERIOR_WORK
-    few = few and N * max(D, C * C) <= PROGRAM_ELEMENTS
+    few = few and N * max(D, C * C) <= INTERIOR_ELEMENTS
     return facts.violations and facts.labelled and few and (facts.l1 or facts.l2)
 
 

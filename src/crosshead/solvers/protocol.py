@@ -91,6 +91,7 @@ class Objective(Protocol):
     def move_bias(self, evaluation: Any, curvature: Any = None) -> Float: ...  # noqa: D102
     def certified_by(self, evaluation: Any, point: Any) -> Any: ...  # noqa: D102
     def without_shift(self, step: Float) -> Float: ...  # noqa: D102
+    def without_common(self, point: Float) -> Float: ...  # noqa: D102
     def unpack(self, point: Float) -> tuple[Float, Float]: ...  # noqa: D102
     def pack(self, weight: Float, bias: Float) -> Float: ...  # noqa: D102
     def smoothed(self, smoothing: float) -> Objective: ...  # noqa: D102

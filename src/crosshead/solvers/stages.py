@@ -59,11 +59,15 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class StagesState:
-    """The method at work with its state and its number, what had been spent before it, and what was seen since."""
+    """The method at work with its state, the number of the one after it, and what had been spent before it.
+
+    ``seen`` is what came to pass since.
+    """
 
     method: Method[Any]
     inner: Any
-    number: int
+    stage: Stage
+    following: int
     before: float
     seen: list[Seen] = field(default_factory=list)
 
@@ -85,18 +89,18 @@ class Stages:
 
     def step(self, run: Run, state: StagesState) -> StagesState:
         """A step of the method at work, or the start of the next."""
-        stage, following = self.stages[state.number], self._next(run, state.number + 1)
-        if following < len(self.stages):
+        stage = state.stage
+        if state.following < len(self.stages):
             state.seen.append(Seen(run.cost - state.before, run.gap))
             still = run.changes.unchanged + 1 >= MOST_UNCHANGED  # one more, and the run would end
             behind = falls_behind(state.seen, stage, stage.worth(run.objective.facts), run.tol)
             if still or behind or state.method.stuck(state.inner):
-                return self._begun(run, following, run.best.point)
+                return self._begun(run, state.following, run.best.point)
         return replace(state, inner=state.method.step(run, state.inner))
 
     def stuck(self, state: StagesState) -> bool:
         """Whether the last one is."""
-        return state.number + 1 == len(self.stages) and state.method.stuck(state.inner)
+        return state.following == len(self.stages) and state.method.stuck(state.inner)
 
     def _next(self, run: Run, number: int) -> int:
         """The first stage from a number on that fits; their count where there is none."""
@@ -104,10 +108,11 @@ class Stages:
         return next((n for n in range(number, len(self.stages)) if self.stages[n].fits(facts)), len(self.stages))
 
     def _begun(self, run: Run, number: int, point: Float) -> StagesState:
-        method = made(self.stages[number].method, self.carried)
+        stage, following = self.stages[number], self._next(run, number + 1)
+        method = made(stage.method, self.carried)
         check_needs(method, run.objective.facts)
         run.changes, before = Changes(), run.cost
-        return StagesState(method, method.start(run, point), number, before)
+        return StagesState(method, method.start(run, point), stage, following, before)
 
 
 def made(method: type[Method[Any]], carried: Carried | None) -> Method[Any]:
@@ -126,7 +131,7 @@ def falls_behind(seen: list[Seen], stage: Stage, worth: float, tol: float) -> bo
         [True, False, False]
     """
     now = seen[-1]
-    if not now.gap > tol or now.cost < stage.trial or math.isinf(worth):
+    if not (now.gap > tol and math.isfinite(now.gap)) or now.cost < stage.trial or math.isinf(worth):
         return False
     if stage.rests and now.gap < WIDE_OPEN and now.cost < worth:
         return False

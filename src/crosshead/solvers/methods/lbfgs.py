@@ -103,7 +103,8 @@ class LBFGS:
 
     def start(self, run: Run, point: Float) -> LBFGSState:
         """Evaluate the start and take over what is carried."""
-        here = run.begin(point, self.objective)
+        # Blocks' inverses leave alone what all classes have in common: at the best weights it is nothing.
+        here = run.begin((self.objective or run.objective).without_common(point), self.objective)
         carried = self.carried
         if carried is None:
             return LBFGSState(here)

@@ -65,14 +65,14 @@ class SplitInteriorPoint:
     """Minimise a smooth loss with an L1 part and few parameters."""
 
     title: ClassVar[str] = "interior point"
-    needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "an L1 part"})
+    needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "an L1 part", "a second-order model of rows"})
 
     def start(self, run: Run, point: Float) -> SplitState:
         """Weights of zero, both halves as large as a small score makes them; the point given is only evaluated.
 
         From the boundary the way inside is longer.
         """
-        run.exact = True
+        run.go_exact()
         objective = run.objective
         if run.best is None:
             run.evaluate(point)
