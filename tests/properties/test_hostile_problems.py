@@ -21,7 +21,6 @@ from crosshead.penalties import ElasticNet
 from crosshead.solvers import costs, minimise, plan
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods.proximal import Proximal
-from crosshead.solvers.stages import Stages
 
 Long = np.longdouble
 VARIANTS: list[tuple[str, dict[str, float]]] = [
@@ -104,10 +103,9 @@ class Problem:
     @property
     def methods(self) -> list[Any]:
         facts = self.objective.facts
-        forced = [
+        return [
             method() for method in (*plan.METHODS, Proximal) if method.needs <= facts.traits and within(method, facts)
         ]
-        return [*forced, *(Stages(row.stages) for row in plan.TABLE if row.fits(facts))]
 
 
 def within(method: Any, facts: Any) -> bool:

@@ -20,6 +20,8 @@ def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float =
     √Σ curvature·move², or at the end of the first one after so many ``seconds``; in between, coordinates at zero are
     left alone.
     """
+    if not len(model.weight):
+        return np.zeros(0), 0
     try:
         from crosshead import _native
     except ImportError:

@@ -57,6 +57,9 @@ class DualAscent:
 
     def step(self, run: Run, state: AscentState) -> AscentState:
         """Some sweeps and a certificate."""
+        if state.ascent is None:
+            run.go_exact()  # alone it has nothing to add in any precision
+            return state
         ascent, before = state.ascent, run.gap
         sweeps = min(_foretold(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MOST_SWEEPS)
         for _ in range(sweeps):  # one by one: nothing interrupts one that is under way, nor looks at the clock
