@@ -1,4 +1,4 @@
-"""Coordinate descent on the quadratic model of an L1-penalised objective: the native kernel and its readable twin."""
+"""Coordinate descent on the quadratic model of an L1-penalised objective: the native kernel and the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dual coordinate ascent with an L2 penalty: its state, and its kernel's readable twin.
+"""Dual coordinate ascent with an L2 penalty: its state, and its kernel's reference implementation.
 
 With residuals rᵢ in the domain of the loss's conjugate and normalised row weights sᵢ,
 

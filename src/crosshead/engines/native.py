@@ -1,6 +1,6 @@
 """The fast engine: C++ kernels (native/) on the arrays as they are, without a copy.
 
-Its readable twin is `reference.py`; every test of engines runs on both.
+Its reference implementation is `reference.py`; every test of engines runs on both.
 """
 
 from __future__ import annotations

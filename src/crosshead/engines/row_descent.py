@@ -1,4 +1,4 @@
-"""Coordinate descent on a second-order model that is kept as rows: the native kernel and its readable twin."""
+"""Coordinate descent on a second-order model that is kept as rows: the native kernel and the reference."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.solvers.initial_curvature import FIRST_SHARE
 from crosshead.solvers.protocol import Float, Objective
 
 LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
@@ -42,8 +43,11 @@ class Carried:
     metric: Any = None
     metric_alpha: float = np.inf
 
-    def prepare(self, objective: Objective, look: Callable[[], Any]) -> tuple[Any, bool]:
-        """Correct the pairs; return what is known of the curvature, and whether alpha leapt too far for it to last."""
+    def prepare(self, objective: Objective, look: Callable[[float], Any]) -> tuple[Any, bool]:
+        """Correct the pairs; return what is known of the curvature, and whether alpha leapt too far for it to last.
+
+        ``look`` estimates the curvature with a share of the origin's.
+        """
         alpha, l2_weight = objective.alpha, objective.l2_weight
         if self.pairs:
             weight, bias = objective.unpack(np.zeros_like(self.pairs[0][0]))
@@ -53,7 +57,7 @@ class Carried:
         if alpha * LOOK_FACTOR < self.built:
             self.built = alpha
             if alpha not in self.looks:
-                self.looks[alpha] = look()
+                self.looks[alpha] = look(SETTLED_SHARE if self.pairs else FIRST_SHARE)
         self.alpha, self.l2_weight = alpha, l2_weight
         return self.looks[self.built], leap
 

@@ -53,14 +53,14 @@ def factorising(facts: Facts) -> float:
     return count * (facts.n_rows * parameters**2 / 2 + parameters**3 / 3)
 
 
+def factor_passes(facts: Facts) -> float:
+    """What forming and factorising the Hessian of all parameters costs, in passes."""
+    return PASS_RATE * factorising(facts) / pass_operations(facts)
+
+
 def _blocks(facts: Facts) -> tuple[int, float]:
     """How many blocks the Hessian has, and the parameters of each."""
     return (1, float(facts.n_parameters)) if facts.couples else (facts.n_classes, facts.n_features + 1.0)
-
-
-def factor_passes(facts: Facts) -> float:
-    """The same in passes."""
-    return PASS_RATE * factorising(facts) / pass_operations(facts)
 
 
 def instant(facts: Facts) -> bool:
@@ -134,9 +134,8 @@ def path_passes(facts: Facts) -> float:
         return math.inf
     parameters = float(facts.n_parameters)
     drawn = min(DRAWN_PER_PARAMETER * parameters, facts.n_rows * facts.n_classes**2 / 2)
-    one_pass = 4.0 * facts.n_rows * max(1, facts.n_features) * facts.n_classes
-    one_factor = PASS_RATE * (drawn * facts.n_features**2 + parameters**3 / 3) / one_pass
-    return PATH_PASSES + PATH_FACTORS * one_factor
+    operations = drawn * facts.n_features**2 + parameters**3 / 3
+    return PATH_PASSES + PATH_FACTORS * PASS_RATE * operations / pass_operations(facts)
 
 
 def quasi_newton_passes(facts: Facts) -> float:

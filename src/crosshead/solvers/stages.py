@@ -25,8 +25,8 @@ def always(facts: Facts) -> bool:
     return True
 
 
-def beyond_price(facts: Facts) -> float:
-    """What follows is worth no forecast: the method is left only where it is stuck."""
+def no_forecast(facts: Facts) -> float:
+    """The method is left only where it is stuck."""
     return math.inf
 
 
@@ -36,7 +36,7 @@ class Stage:
 
     * ``fits``: for which objectives the stage is one at all
     * ``worth``: what the methods after it cost together, in passes
-    * ``trial``: passes before anything is foretold
+    * ``trial``: what the method costs before anything is foretold, in passes
     * ``slowing``: how many times as long the rest usually takes as the fall of the gap so far says
     * ``rests``: whether a gap that has begun to close may rest long and then fall at once, so that nothing is foretold
       of it before the method has cost what the next ones do
@@ -44,7 +44,7 @@ class Stage:
 
     method: type[Method[Any]]
     fits: Callable[[Facts], bool] = always
-    worth: Callable[[Facts], float] = beyond_price
+    worth: Callable[[Facts], float] = no_forecast
     trial: float = 0.0
     slowing: float = 1.0
     rests: bool = False

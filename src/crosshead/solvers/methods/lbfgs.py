@@ -16,7 +16,7 @@ import numpy as np
 from crosshead.losses.protocol import Array
 from crosshead.objective.facts import Trait
 from crosshead.solvers.continuation import SETTLED_LOOKS, SETTLED_SHARE, Carried
-from crosshead.solvers.initial_curvature import FIRST_SHARE, InitialCurvature, Renewal, look
+from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, look
 from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.line_search import search
 from crosshead.solvers.numerics.long_vectors import add_multiple, dot, remembered
@@ -108,9 +108,8 @@ class LBFGS:
         carried = self.carried
         if carried is None:
             return LBFGSState(here)
-        share = SETTLED_SHARE if carried.pairs else FIRST_SHARE
         known, leap = carried.prepare(
-            run.objective, lambda: look(run.objective, here, 0, Renewal(share, rough=carried.rough))
+            run.objective, lambda share: look(run.objective, here, 0, Renewal(share, rough=carried.rough))
         )
         most = max(pairs_for(point.size), min(CARRIED_PAIRS, CARRIED_ELEMENTS // (2 * point.size)))
         memory = Memory(known.at(run.objective.l2_weight), deque(maxlen=most))

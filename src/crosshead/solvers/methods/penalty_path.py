@@ -53,7 +53,7 @@ def charged(objective: Objective, evaluation: Any, level: float) -> Charged:
 
 
 @dataclass
-class PathState:
+class PenaltyPathState:
     """Where the method is, the level it is at, the factor it uses, and whether the last step failed."""
 
     evaluation: Any
@@ -70,15 +70,15 @@ class PenaltyPath:
     title: ClassVar[str] = "Newton along the path of the penalty"
     needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "an L2 part", "no L1 part", "dense features"})
 
-    def start(self, run: Run, point: Float) -> PathState:
+    def start(self, run: Run, point: Float) -> PenaltyPathState:
         """Weights of zero, the path's strong end; a point that is given is only evaluated, where nothing was yet."""
         run.go_exact()  # values of different levels are compared to less than single precision
         if run.best is None and point.any():
             run.evaluate(point)
         evaluation = run.begin(np.zeros_like(point))
-        return PathState(evaluation, max(FIRST_LEVEL, run.objective.levels.last))
+        return PenaltyPathState(evaluation, max(FIRST_LEVEL, run.objective.levels.last))
 
-    def step(self, run: Run, state: PathState) -> PathState:
+    def step(self, run: Run, state: PenaltyPathState) -> PenaltyPathState:
         """One Newton step, to the same level or to the next."""
         objective, levels = run.objective, run.objective.levels
         evaluation, factor = run.current(state.evaluation), state.factor
@@ -98,15 +98,17 @@ class PenaltyPath:
         here = charged(objective, evaluation, level)
         there = search(lambda point: charged(objective, run.evaluate(point), level), here, direction, exact=run.exact)
         if there is None and state.factor is None and level != state.level:
-            return PathState(evaluation, level)  # the tangent led nowhere: Newton's steps go on at the next level
+            return PenaltyPathState(
+                evaluation, level
+            )  # the tangent led nowhere: Newton's steps go on at the next level
         if there is None:
             # At the same level with a new factor nothing is left to try.
             return replace(state, factor=None, stuck=state.factor is None)
         whole = np.array_equal(there.point, evaluation.point + direction)
         stale = not whole or level != state.level
-        return PathState(there.evaluation, level, None if stale else factor)
+        return PenaltyPathState(there.evaluation, level, None if stale else factor)
 
-    def stuck(self, state: PathState) -> bool:
+    def stuck(self, state: PenaltyPathState) -> bool:
         """Whether no point along the last direction was better."""
         return state.stuck
 

@@ -27,7 +27,7 @@ FIRST_SHARE, SHARE_FACTOR, LEAST_SHARE = 0.1, 10.0, 1e-6
 
 
 @dataclass(frozen=True)
-class NewtonState:
+class ProximalNewtonState:
     """Where the method is, and the share of the origin's curvature in its models."""
 
     evaluation: Any
@@ -43,11 +43,11 @@ class ProximalNewton:
     title: ClassVar[str] = "proximal Newton over a working set"
     needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "an L1 part"})
 
-    def start(self, run: Run, point: Float) -> NewtonState:
+    def start(self, run: Run, point: Float) -> ProximalNewtonState:
         """Evaluate the start."""
-        return NewtonState(run.begin(point))
+        return ProximalNewtonState(run.begin(point))
 
-    def step(self, run: Run, state: NewtonState) -> NewtonState:
+    def step(self, run: Run, state: ProximalNewtonState) -> ProximalNewtonState:
         """One proximal Newton step."""
         here = run.current(state.evaluation)
         model = run.objective.active_model(here, working_set(run.objective, here), share=state.share)
@@ -69,7 +69,7 @@ class ProximalNewton:
         share = state.share / SHARE_FACTOR if easy else state.share * SHARE_FACTOR
         return replace(state, evaluation=there, share=float(np.clip(share, LEAST_SHARE, _most_share(run.objective))))
 
-    def stuck(self, state: NewtonState) -> bool:
+    def stuck(self, state: ProximalNewtonState) -> bool:
         """Whether no point along the last direction was better."""
         return state.stuck
 

@@ -55,7 +55,7 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class PathState:
+class PathFollowingState:
     """A stage: its width μ, where it is, its quasi-Newton method if it has one, and how far it has come."""
 
     width: float
@@ -78,11 +78,11 @@ class PathFollowing:
     title: ClassVar[str] = "smoothed losses by Newton steps along the path of their widths"
     needs: ClassVar[frozenset[Trait]] = frozenset({"a loss with kinks", "no L1 part"})
 
-    def start(self, run: Run, point: Float) -> PathState:
+    def start(self, run: Run, point: Float) -> PathFollowingState:
         """The widest stage; after another method, the one whose smoothing hides about as much as the gap."""
         return self._begun(run, point, FIRST_WIDTH if run.best is None else width_for(run.gap))
 
-    def step(self, run: Run, state: PathState) -> PathState:
+    def step(self, run: Run, state: PathFollowingState) -> PathFollowingState:
         """A step within the stage, or the step to the next; where a narrow start has led nowhere, the widest stage."""
         if state.stuck:
             return self._begun(run, run.best.point, FIRST_WIDTH)
@@ -96,13 +96,13 @@ class PathFollowing:
             state = replace(state, evaluation=run.evaluate(state.evaluation.point, state.objective))
         return _newton_step(run, state, newton)
 
-    def stuck(self, state: PathState) -> bool:
+    def stuck(self, state: PathFollowingState) -> bool:
         """Whether even the narrowest stage is done."""
         return state.stuck and state.widest
 
-    def _begun(self, run: Run, point: Float, width: float) -> PathState:
+    def _begun(self, run: Run, point: Float, width: float) -> PathFollowingState:
         objective = run.objective.smoothed(width)
-        return PathState(width, objective, run.evaluate(point, objective), widest=width >= FIRST_WIDTH)
+        return PathFollowingState(width, objective, run.evaluate(point, objective), widest=width >= FIRST_WIDTH)
 
 
 def width_for(gap: float) -> float:
@@ -110,7 +110,7 @@ def width_for(gap: float) -> float:
     return float(np.clip(np.sqrt(gap), LEAST_FIRST_WIDTH, FIRST_WIDTH)) if np.isfinite(gap) else FIRST_WIDTH
 
 
-def _quasi_step(run: Run, state: PathState) -> PathState:
+def _quasi_step(run: Run, state: PathFollowingState) -> PathFollowingState:
     method = LBFGS(state.objective)
     quasi = method.start(run, state.evaluation.point) if state.quasi is None else state.quasi
     before = quasi.evaluation
@@ -123,7 +123,7 @@ def _quasi_step(run: Run, state: PathState) -> PathState:
     return replace(state, evaluation=here, quasi=quasi, gains=gains, steps=state.steps + 1)
 
 
-def _newton_step(run: Run, state: PathState, newton: NewtonStep) -> PathState:
+def _newton_step(run: Run, state: PathFollowingState, newton: NewtonStep) -> PathFollowingState:
     """Correct the stage's point, or leave it along the path where it is solved."""
     here, step = state.evaluation, newton.step
     own, smoothing = _errors(state.objective, here)
@@ -162,20 +162,20 @@ def _errors(objective: Objective, here: Any) -> tuple[float, float]:
     return own, here.value - objective.free_bound(here) - own
 
 
-def _factor(state: PathState) -> float:
+def _factor(state: PathFollowingState) -> float:
     """By how much to narrow next: more where few steps were needed to correct the last prediction."""
     if state.steps <= 1:
         return max(0.3 * state.factor, LEAST_FACTOR)
     return max(state.factor, FIRST_FACTOR) if state.steps <= 6 else min(1.5 * state.factor, MOST_FACTOR)
 
 
-def _follow(run: Run, state: PathState, factor: float, anchor: Anchor) -> PathState:
+def _follow(run: Run, state: PathFollowingState, factor: float, anchor: Anchor) -> PathFollowingState:
     """The next stage, from the point that the path predicts."""
     width = factor * anchor.width
     return _enter(run, replace(state, factor=factor, anchor=anchor), width, anchor.predict(width), state.evaluation)
 
 
-def _enter(run: Run, state: PathState, width: float, point: Float, here: Any) -> PathState:
+def _enter(run: Run, state: PathFollowingState, width: float, point: Float, here: Any) -> PathFollowingState:
     """A stage of another width; from where the last one ended if the prediction is worse."""
     if width < LAST_WIDTH:
         return replace(state, stuck=True)
@@ -183,7 +183,7 @@ def _enter(run: Run, state: PathState, width: float, point: Float, here: Any) ->
     there = run.evaluate(point, objective)
     if point is not here.point and not there.surrogate <= here.value:
         there = run.evaluate(here.point, objective)
-    return PathState(width, objective, there, factor=state.factor, anchor=state.anchor, widest=state.widest)
+    return PathFollowingState(width, objective, there, factor=state.factor, anchor=state.anchor, widest=state.widest)
 
 
 NARROWING = 0.25

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from crosshead.objective.facts import Trait
 from crosshead.solvers.continuation import SETTLED_SHARE, Carried
 from crosshead.solvers.initial_curvature import FEW_ROWS, Renewal
-from crosshead.solvers.initial_curvature import FIRST_SHARE as ORIGIN_SHARE
 from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.proximal import DECREASE, MEMORY, Frame, FramedPairs, backtrack, compact, model_step
 from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
@@ -124,8 +123,7 @@ class SparseNewton:
         if carried is None:
             return SparseState(here)
         objective = run.objective
-        share = SETTLED_SHARE if carried.pairs else ORIGIN_SHARE
-        known, leap = carried.prepare(objective, lambda: look(objective, here, share))
+        known, leap = carried.prepare(objective, lambda share: look(objective, here, share))
         state = SparseState(here, pairs=deque(carried.pairs, maxlen=MEMORY))
         if known is not None:
             if carried.metric is None or objective.alpha * METRIC_FACTOR < carried.metric_alpha:
