@@ -246,7 +246,8 @@ def test_what_all_classes_have_in_common_is_not_rounded_away(name: str) -> None:
     result = minimise_with(InteriorPoint(), objective, np.zeros(objective.size), tol=1e-8, max_iter=100)
     assert result.status == "converged"
     middle = np.sort(objective.unpack(result.point)[0], axis=0)[1]
-    assert (middle == 0).all() or name not in KINKED
+    if name in KINKED:  # squares end at a gap of 1e-8 with weights that are zero but for that
+        assert (middle == 0).all()
 
 
 @pytest.mark.parametrize("name", KINKED)

@@ -62,12 +62,14 @@ class DualAscent:
             return state
         ascent, before = state.ascent, run.gap
         sweeps = min(_foretold(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MOST_SWEEPS)
-        for _ in range(sweeps):  # one by one: nothing interrupts one that is under way, nor looks at the clock
-            run.sweeps += float(np.mean(ascent.waiting == 0))
-            run.objective.dual.ascend(ascent, 1)
-            if run.out_of_time:
-                break
-        _certify(run, ascent)
+        try:
+            for _ in range(sweeps):  # one by one: nothing interrupts one that is under way, nor looks at the clock
+                run.sweeps += float(np.mean(ascent.waiting == 0))
+                run.objective.dual.ascend(ascent, 1)
+                if run.out_of_time:
+                    break
+        finally:  # what interrupted sweeps came to is kept too
+            _certify(run, ascent)
         return replace(state, idle=0 if run.gap <= ENOUGH * before else state.idle + 1)
 
     def stuck(self, state: AscentState) -> bool:
