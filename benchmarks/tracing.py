@@ -14,7 +14,6 @@ from typing import Any
 
 from crosshead.solvers.costs import programs
 from crosshead.solvers.methods.interior_point import InteriorPoint
-from crosshead.solvers.methods.proximal import Proximal
 from crosshead.solvers.plan import METHODS
 
 ENTRY = "minimise_with"  # the function that every run goes through, called with its method and objective
@@ -60,7 +59,7 @@ class Trace:
 
 def method_classes() -> list[type]:
     """All methods there are."""
-    return [*METHODS, Proximal]
+    return list(METHODS)
 
 
 @contextmanager

@@ -221,6 +221,35 @@ std::tuple<double, double, double> evaluate(const std::string& isa, const Featur
   return {result.loss, result.surrogate, result.dual};
 }
 
+std::tuple<double, double, double> move_residuals(
+    const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
+    std::optional<SoftTarget> soft_target, std::optional<Vector> sample_weight, Matrix weight, Vector bias,
+    const std::string& loss, double margin, double smoothing, double label_smoothing, bool double_precision, int threads,
+    OutMatrix residual, std::optional<Matrix> anchor, double curvature, double share, OutMatrix weight_gradient,
+    OutVector bias_gradient) {
+  require_parameters(features, weight, bias);
+  require_threads(threads);
+  require_aligned(weight, bias, residual, anchor, weight_gradient, bias_gradient);
+  const std::size_t rows = static_cast<std::size_t>(features.view.rows), classes = bias.shape(0);
+  require(weight_gradient.shape(0) == weight.shape(0) && weight_gradient.shape(1) == weight.shape(1) &&
+              bias_gradient.shape(0) == classes, "gradients have another shape than the weights");
+  require(residual.shape(0) == rows && residual.shape(1) == classes, "residual has another shape");
+  require(!anchor || (anchor->shape(0) == rows && anchor->shape(1) == classes), "anchor has another shape");
+  require(!features.view.brief, "residuals are moved at scores of float features");
+  require(smoothing == 0, "residuals are those of a loss as it is");
+  require(curvature > 0, "the curvature must be positive");
+  require(!soft_target || element_of(soft_target->dtype()) == Element::float64, "soft targets must be float64");
+  PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss,
+                            {margin, smoothing, label_smoothing});
+  task.compute = double_precision ? Element::float64 : Element::float32;
+  task.moved = {residual.data(), anchor ? anchor->data() : nullptr, curvature, share};
+  const Kernels& kernels = kernels_of(isa);
+  const nb::gil_scoped_release release;
+  const crosshead::PassResult result = crosshead::run_pass(kernels, task, weight.data(), bias.data(), threads,
+                                                           weight_gradient.data(), bias_gradient.data());
+  return {result.loss, result.surrogate, result.dual};
+}
+
 std::tuple<double, double, double> sum_scores(const std::string& isa, const FeatureHandle& features,
                                               std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
                                               std::optional<Vector> sample_weight, GivenScores scores, Vector bias,
@@ -304,6 +333,11 @@ NB_MODULE(_native, module) {
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
              nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
              nb::arg("double_precision"), nb::arg("threads"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
+  module.def("move_residuals", &move_residuals, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
+             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
+             nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
+             nb::arg("double_precision"), nb::arg("threads"), nb::arg("residual"), nb::arg("anchor").none(),
+             nb::arg("curvature"), nb::arg("share"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
   module.def("sum_scores", &sum_scores, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
              nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("scores"), nb::arg("bias"),
              nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("threads"),

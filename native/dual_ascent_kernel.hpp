@@ -38,9 +38,9 @@ class Sweeper {
   explicit Sweeper(const AscentTask& task)
       : t_(task),
         rows_(task),
-        step_(task),
-        scores_(static_cast<std::size_t>((task.classes + kLanes - 1) / kLanes * kLanes)),
-        wanted_(scores_.size()) {}
+        memory_(static_cast<std::size_t>((2 + DualStep::kBuffers) * DualStep::padded(task.classes))),
+        step_({task.classes, task.labels, task.soft_target, task.loss, task.parameters},
+              memory_.data() + 2 * DualStep::padded(task.classes)) {}
 
   double sweep(Random& random) {
     const std::int64_t rows = t_.features.rows;
@@ -76,7 +76,7 @@ class Sweeper {
     const double curvature = t_.share[i] * (t_.squares[i] / t_.l2 + t_.bias_step);
     if (!(curvature > kLeastCurvature && curvature < kMostCurvature)) return false;
     double* residual = t_.residual + i * t_.classes;
-    double* scores = scores_.data();
+    double* scores = memory_.data();
     rows_.scores(i, scores);
     double size = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) {
@@ -84,7 +84,7 @@ class Sweeper {
       size += std::fabs(scores[c]);
     }
     if (!std::isfinite(size)) return false;  // what is no number has no order to be sorted in
-    double* wanted = wanted_.data();
+    double* wanted = scores + DualStep::padded(t_.classes);
     if (!step_.want(i, residual, scores, curvature, wanted)) return false;
     double moved = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) moved = std::max(moved, std::fabs(wanted[c] - residual[c]));
@@ -102,8 +102,8 @@ class Sweeper {
 
   const AscentTask& t_;
   Rows rows_;
+  std::vector<double> memory_;
   DualStep step_;
-  std::vector<double> scores_, wanted_;
   double largest_ = 0;
 };
 

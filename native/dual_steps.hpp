@@ -6,36 +6,47 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
-#include <vector>
 
-#include "dual_ascent.hpp"
 #include "lanes.hpp"
+#include "task.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr int kMostRoots = 60;
-constexpr double kRoot = 1e-13;   // relative, at the end of Newton's method on one unknown
+constexpr double kRoot = 1e-12;   // relative, at the end of Newton's method on one unknown
 constexpr int kMostSteps = 60;    // of Newton's method on all scores of a row
 constexpr double kNear = 0.01;    // squared error, and the share of that at its beginning: the other rows move as well
 constexpr double kUnseen = 1e-24; // a squared error that is rounding
 constexpr double kFarBelow = -1e30;  // a score that no class has
 
+// What a row's residuals depend on beside its scores.
+struct RowTargets {
+  std::int64_t classes = 0;
+  const std::int32_t* labels = nullptr;  // (rows,), negative where no class is; or null
+  const double* soft_target = nullptr;   // (rows, classes) or null
+  LossName loss = LossName::softmax;
+  LossParameters parameters;
+};
+
 class DualStep {
  public:
-  explicit DualStep(const AscentTask& task)
-      : t_(task),
-        padded_((task.classes + kLanes - 1) / kLanes * kLanes),
-        target_(size()),
-        before_(size()),
-        scores_(size()),
-        here_(size()),
-        last_(size()),
-        point_(size()),
-        error_(size()),
-        sorted_() {}
+  static constexpr std::int64_t kBuffers = 7;
+
+  static constexpr std::int64_t padded(std::int64_t classes) { return (classes + kLanes - 1) / kLanes * kLanes; }
+
+  // `memory` has room for kBuffers times as many numbers as the padded classes.
+  DualStep(const RowTargets& targets, double* memory)
+      : t_(targets),
+        padded_(padded(targets.classes)),
+        target_(memory),
+        before_(memory + padded_),
+        scores_(memory + 2 * padded_),
+        here_(memory + 3 * padded_),
+        last_(memory + 4 * padded_),
+        point_(memory + 5 * padded_),
+        error_(memory + 6 * padded_) {}
 
   // Whether there is a step: `wanted` has room for all classes.
   bool want(std::int64_t row, const double* residual, const double* scores, double curvature, double* wanted) {
@@ -53,33 +64,66 @@ class DualStep {
     }
   }
 
+  // -l*(r) at the residuals that `want` has given for the row.
+  double dual_value(std::int64_t row, const double* wanted) const {
+    const std::int64_t own = t_.labels == nullptr ? -1 : t_.labels[row];
+    double value = 0;
+    switch (t_.loss) {
+      case LossName::hinge:
+      case LossName::crammer_singer: return -t_.parameters.margin * wanted[own];
+      case LossName::squared_hinge:
+        for (std::int64_t c = 0; c < t_.classes; ++c) value -= c == own ? 0.0 : wanted[c] * wanted[c] / 4;
+        return value - t_.parameters.margin * wanted[own];
+      case LossName::squared_error:
+        for (std::int64_t c = 0; c < t_.classes; ++c) {
+          const double y = t_.soft_target == nullptr ? (c == own ? 1.0 : 0.0) : t_.soft_target[row * t_.classes + c];
+          value -= wanted[c] * (wanted[c] / 4 + y);
+        }
+        return value;
+      case LossName::binary:
+        for (std::int64_t c = 0; c < t_.classes; ++c) {
+          const double p = wanted[c] + target_[c];
+          value += entropy(p) + entropy(1 - p);
+        }
+        return value;
+      default:
+        for (std::int64_t c = 0; c < t_.classes; ++c) value += entropy(wanted[c] + target_[c]);
+        return value;
+    }
+  }
+
  private:
-  std::size_t size() const { return static_cast<std::size_t>(padded_); }
-  static std::size_t at(std::int64_t c) { return static_cast<std::size_t>(c); }
+  static double entropy(double p) { return p > 0 ? -p * std::log(p) : 0.0; }
 
   // r + e_y is the projection of (r + e_y) + (z + margin off y)/curvature on the simplex.
   bool want_worst(const double* residual, const double* scores, std::int64_t own, double curvature, double* wanted) {
     const double margin = t_.parameters.margin;
-    for (std::int64_t c = 0; c < t_.classes; ++c) {
-      const double bound = c == own ? 1.0 : 0.0;
-      wanted[c] = residual[c] + bound + (scores[c] + (1 - bound) * margin - scores[own]) / curvature;
-    }
+    for (std::int64_t c = 0; c < t_.classes; ++c)
+      point_[c] = residual[c] + (scores[c] + margin - scores[own]) / curvature;
+    point_[own] = residual[own] + 1;
     // A common shift changes nothing, and keeps the digits of the sums where the row's curvature is tiny.
-    const double top = *std::max_element(wanted, wanted + t_.classes);
-    for (std::int64_t c = 0; c < t_.classes; ++c) wanted[c] -= top;
-    sorted_.assign(wanted, wanted + t_.classes);
-    std::sort(sorted_.begin(), sorted_.end(), std::greater<double>());
-    double sum = 0, threshold = 0;
-    for (std::size_t k = 0; k < sorted_.size(); ++k) {
-      sum += sorted_[k];
-      const double candidate = (sum - 1) / static_cast<double>(k + 1);
-      if (sorted_[k] > candidate) threshold = candidate;
+    const double top = *std::max_element(point_, point_ + t_.classes);
+    for (std::int64_t c = 0; c < t_.classes; ++c) point_[c] -= top;
+    std::fill(point_ + t_.classes, point_ + padded_, -std::numeric_limits<double>::infinity());
+    // The threshold over which they sum to one, from below: over fewer and fewer of them, until none more falls below
+    // (Michelot, Journal of Optimization Theory and Applications 50, 1986).
+    const Lane<double> zero = fill(0.0), one = fill(1.0);
+    double threshold = std::numeric_limits<double>::lowest();
+    for (double over = 0, before = -1; over != before;) {
+      before = over;
+      Lane<double> sums = zero, counts = zero;
+      for (std::int64_t c = 0; c < padded_; c += kLanes) {
+        const Lane<double> value = load(point_ + c);
+        sums += where_less(fill(threshold), value, value, zero);
+        counts += where_less(fill(threshold), value, one, zero);
+      }
+      over = sum_of<double>(counts);
+      threshold = std::max(threshold, (sum_of<double>(sums) - 1) / over);  // it rises, but for rounding
     }
     double others = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) {
-      if (c == own) continue;
-      wanted[c] = std::max(wanted[c] - threshold, 0.0);
-      others += wanted[c];
+      wanted[c] = std::max(point_[c] - threshold, 0.0);
+      others += c == own ? 0.0 : wanted[c];
     }
     wanted[own] = -others;
     return true;
@@ -88,36 +132,37 @@ class DualStep {
   // r_j becomes clip((r_j + m_j/curvature - S) / divisor, 0, most), where S is what all r_j grow by together.
   bool want_each(const double* residual, const double* scores, std::int64_t own, double curvature, double most,
                  double divisor, double* wanted) {
-    const double rate = 1 / divisor;
-    double before = 0, positive = 0;
+    const double none = -std::numeric_limits<double>::infinity();  // the target's own, and what fills the last lanes
+    const Lane<double> zero = fill(0.0), rate = fill(1 / divisor), full = fill(most);
+    double before = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) {
-      if (c == own) continue;
-      wanted[c] = residual[c] + (scores[c] - scores[own] + t_.parameters.margin) / curvature;
-      before += residual[c];
+      point_[c] = residual[c] + (scores[c] - scores[own] + t_.parameters.margin) / curvature;
+      before += c == own ? 0.0 : residual[c];
     }
-    for (std::int64_t c = 0; c < t_.classes; ++c)
-      if (c != own) positive += std::max((wanted[c] + before) * rate, 0.0);
+    point_[own] = none;
+    std::fill(point_ + t_.classes, point_ + padded_, none);
+    Lane<double> positive = zero;
+    for (std::int64_t c = 0; c < padded_; c += kLanes) positive += maximum((load(point_ + c) + fill(before)) * rate, zero);
     // The sum of what they become lies between nothing and what it is where S is least.
-    const double classes = static_cast<double>(t_.classes);
-    double low = -before - 1, high = most < 1e300 ? classes : positive + 1, grown = 0;
-    const double enough = kRoot * std::max(1.0, std::min(high, before));
+    double low = -before - 1, grown = 0;
+    double high = most < 1e300 ? static_cast<double>(t_.classes) : sum_of<double>(positive) + 1;
+    const double enough = kRoot * std::max(1.0, before);
     for (int k = 0; k < kMostRoots; ++k) {  // Newton's method, kept inside a bracket, on a falling piecewise linear function
-      double excess = -grown - before, slope = -1;
-      for (std::int64_t c = 0; c < t_.classes; ++c) {
-        if (c == own) continue;
-        const double value = (wanted[c] - grown) * rate;
-        excess += std::min(std::max(value, 0.0), most);
-        if (value > 0 && value < most) slope -= rate;
+      Lane<double> sums = zero, inside = zero;
+      for (std::int64_t c = 0; c < padded_; c += kLanes) {
+        const Lane<double> value = (load(point_ + c) - fill(grown)) * rate;
+        sums += minimum(maximum(value, zero), full);
+        inside += where_less(zero, value, where_less(value, full, rate, zero), zero);
       }
+      const double excess = sum_of<double>(sums) - grown - before;
       if (std::fabs(excess) < enough) break;
       (excess > 0 ? low : high) = grown;
-      grown -= excess / slope;
+      grown += excess / (1 + sum_of<double>(inside));
       if (!(grown > low && grown < high)) grown = (low + high) / 2;
     }
     double others = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) {
-      if (c == own) continue;
-      wanted[c] = std::min(std::max((wanted[c] - grown) * rate, 0.0), most);
+      wanted[c] = std::min(std::max((point_[c] - grown) / divisor, 0.0), most);
       others += wanted[c];
     }
     wanted[own] = -others;
@@ -140,17 +185,17 @@ class DualStep {
     const double keep = 1 - t_.parameters.label_smoothing;
     for (std::int64_t c = 0; c < t_.classes; ++c) {
       const double y = t_.soft_target == nullptr ? 0.0 : t_.soft_target[row * t_.classes + c];
-      target_[at(c)] = keep * y + spread;
+      target_[c] = keep * y + spread;
     }
-    if (t_.soft_target == nullptr && own >= 0) target_[at(own)] += keep;
-    for (std::int64_t c = 0; c < t_.classes; ++c) before_[at(c)] = std::max(residual[c] + target_[at(c)], 0.0);
-    for (std::int64_t c = t_.classes; c < padded_; ++c) before_[at(c)] = target_[at(c)] = 0;
+    if (t_.soft_target == nullptr && own >= 0) target_[own] += keep;
+    for (std::int64_t c = 0; c < t_.classes; ++c) before_[c] = std::max(residual[c] + target_[c], 0.0);
+    for (std::int64_t c = t_.classes; c < padded_; ++c) before_[c] = target_[c] = 0;
   }
 
   void set_scores(const double* scores) {
-    std::copy(scores, scores + t_.classes, scores_.begin());
-    std::fill(scores_.begin() + t_.classes, scores_.end(), kFarBelow);
-    here_ = scores_;
+    std::copy(scores, scores + t_.classes, scores_);
+    std::fill(scores_ + t_.classes, scores_ + padded_, kFarBelow);
+    std::copy(scores_, scores_ + padded_, here_);
   }
 
   // p = softmax(u) at u - z + q (p - p0) = 0. Newton's matrix is I + q (diag p - p p^T): its inverse has rank one
@@ -168,21 +213,21 @@ class DualStep {
       }
       smallest = error;
       if (error <= kUnseen || (k > 0 && error <= kNear * first)) {
-        for (std::int64_t c = 0; c < t_.classes; ++c) wanted[c] = point_[at(c)] - target_[at(c)];
+        for (std::int64_t c = 0; c < t_.classes; ++c) wanted[c] = point_[c] - target_[c];
         return true;
       }
       const Lane<double> q = fill(curvature);
       Lane<double> taken = fill(0.0), left = fill(0.0);
       for (std::int64_t c = 0; c < padded_; c += kLanes) {
-        const Lane<double> p = load(&point_[at(c)]), inverse = 1 / (1 + q * p);
-        taken += p * inverse * load(&error_[at(c)]);
+        const Lane<double> p = load(&point_[c]), inverse = 1 / (1 + q * p);
+        taken += p * inverse * load(&error_[c]);
         left += p * inverse;
       }
       const Lane<double> common = fill(curvature * sum_of<double>(taken) / sum_of<double>(left));
       for (std::int64_t c = 0; c < padded_; c += kLanes) {
-        const Lane<double> p = load(&point_[at(c)]), u = load(&here_[at(c)]);
-        store(&last_[at(c)], u);
-        store(&here_[at(c)], u - (load(&error_[at(c)]) + p * common) / (1 + q * p));
+        const Lane<double> p = load(&point_[c]), u = load(&here_[c]);
+        store(&last_[c], u);
+        store(&here_[c], u - (load(&error_[c]) + p * common) / (1 + q * p));
       }
     }
     return part_of_the_way(curvature, wanted);
@@ -190,11 +235,11 @@ class DualStep {
 
   // Towards the gradient at the row's scores: never too far for a loss of curvature 1/2 (Shalev-Shwartz and Zhang, 2013).
   bool part_of_the_way(double curvature, double* wanted) {
-    here_ = scores_;
+    std::copy(scores_, scores_ + padded_, here_);
     softmax();
     const double share = 1 / (1 + curvature / 2);
     for (std::int64_t c = 0; c < t_.classes; ++c)
-      wanted[c] = (1 - share) * before_[at(c)] + share * point_[at(c)] - target_[at(c)];
+      wanted[c] = (1 - share) * before_[c] + share * point_[c] - target_[c];
     return true;
   }
 
@@ -203,7 +248,7 @@ class DualStep {
   bool want_sigmoids(const double* scores, double curvature, double* wanted) {
     set_scores(scores);
     for (std::int64_t c = 0; c < padded_; c += kLanes) {
-      const Lane<double> q = fill(curvature), z = load(&scores_[at(c)]), before = load(&before_[at(c)]);
+      const Lane<double> q = fill(curvature), z = load(&scores_[c]), before = load(&before_[c]);
       Lane<double> high = z + q * before, low = high - q, u = z, p = {}, last = fill(1e300);
       for (int k = 0; k < kMostSteps; ++k) {
         const Lane<double> small = exponential<double>(minimum(u, -u));
@@ -221,33 +266,33 @@ class DualStep {
         u = where_less(fill(0.0), left, inside, u);
       }
       for (std::int64_t e = c; e < std::min(t_.classes, c + kLanes); ++e)
-        wanted[e] = p[static_cast<int>(e - c)] - target_[at(e)];
+        wanted[e] = p[static_cast<int>(e - c)] - target_[e];
     }
     return true;
   }
 
   void softmax() {
-    Lane<double> tops = load(here_.data());
-    for (std::int64_t c = kLanes; c < padded_; c += kLanes) tops = maximum(tops, load(&here_[at(c)]));
+    Lane<double> tops = load(here_);
+    for (std::int64_t c = kLanes; c < padded_; c += kLanes) tops = maximum(tops, load(&here_[c]));
     double top = tops[0];
     for (int lane = 1; lane < kLanes; ++lane) top = std::max(top, tops[lane]);
     Lane<double> sums = fill(0.0);
     for (std::int64_t c = 0; c < padded_; c += kLanes) {
-      const Lane<double> power = exponential<double>(load(&here_[at(c)]) - fill(top));
+      const Lane<double> power = exponential<double>(load(&here_[c]) - fill(top));
       sums += power;
-      store(&point_[at(c)], power);
+      store(&point_[c], power);
     }
     const Lane<double> scale = fill(1 / sum_of<double>(sums));
-    for (std::int64_t c = 0; c < padded_; c += kLanes) store(&point_[at(c)], load(&point_[at(c)]) * scale);
+    for (std::int64_t c = 0; c < padded_; c += kLanes) store(&point_[c], load(&point_[c]) * scale);
   }
 
   double measure(double curvature) {
     const Lane<double> q = fill(curvature);
     Lane<double> sums = fill(0.0);
     for (std::int64_t c = 0; c < padded_; c += kLanes) {
-      const Lane<double> moved = load(&here_[at(c)]) - load(&scores_[at(c)]);
-      const Lane<double> error = moved + q * (load(&point_[at(c)]) - load(&before_[at(c)]));
-      store(&error_[at(c)], error);
+      const Lane<double> moved = load(&here_[c]) - load(&scores_[c]);
+      const Lane<double> error = moved + q * (load(&point_[c]) - load(&before_[c]));
+      store(&error_[c], error);
       sums += error * error;
     }
     return sum_of<double>(sums);
@@ -255,12 +300,12 @@ class DualStep {
 
   void retreat() {
     for (std::int64_t c = 0; c < padded_; c += kLanes)
-      store(&here_[at(c)], (load(&here_[at(c)]) + load(&last_[at(c)])) / 2);
+      store(&here_[c], (load(&here_[c]) + load(&last_[c])) / 2);
   }
 
-  const AscentTask& t_;
-  std::int64_t padded_;
-  std::vector<double> target_, before_, scores_, here_, last_, point_, error_, sorted_;
+  const RowTargets t_;
+  const std::int64_t padded_;
+  double *const target_, *const before_, *const scores_, *const here_, *const last_, *const point_, *const error_;
 };
 
 }  // namespace CROSSHEAD_ISA

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dots.hpp"
+#include "dual_steps.hpp"
 #include "epilogues.hpp"
 #include "task.hpp"
 
@@ -32,9 +33,15 @@ inline bool uses_dots(const PassTask& task) {
   return !task.features.sparse && few_classes<T>(task.classes);
 }
 
+// Instead of a loss: its scores move residuals that are kept.
+struct MovedTile {
+  static constexpr std::int64_t kBuffers = DualStep::kBuffers + 2;  // with scores and what is wanted
+};
+
 template <class T>
 struct Scratch {
   T *x, *z_rows, *z_tiles, *tail, *soft, *bias_lanes;
+  double* row;  // of moved residuals
   std::int64_t total;
 
   Scratch(const PassTask& task, void* memory) {
@@ -53,6 +60,8 @@ struct Scratch {
     tail = take(task.features.sparse ? 0 : block * feature_tile<T>());
     soft = take(task.classes * kLanes);
     bias_lanes = take(task.classes * kLanes);
+    const std::int64_t doubles = static_cast<std::int64_t>(sizeof(double) / sizeof(T)) * MovedTile::kBuffers;
+    row = reinterpret_cast<double*>(take(task.moved.residual == nullptr ? 0 : doubles * DualStep::padded(task.classes)));
     total = next - static_cast<T*>(memory);
   }
 };
@@ -163,6 +172,47 @@ inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t l
     sums.surrogate += w * static_cast<double>(tile.surrogate[i]);
     sums.dual += w * static_cast<double>(tile.dual[i]);
   }
+}
+
+// Scores of one tile become the weighted residuals that they move to.
+template <class T>
+inline void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch,
+                        ChunkSums& sums, MovedTile) {
+  const std::int64_t classes = task.classes;
+  const MovedResiduals& moved = task.moved;
+  double* const scores = scratch.row;
+  double* const wanted = scores + DualStep::padded(classes);
+  DualStep step({classes, task.labels, static_cast<const double*>(task.soft_target), task.loss, task.parameters},
+                wanted + DualStep::padded(classes));
+  for (int i = 0; i < kLanes; ++i) {
+    if (first + i >= last) {
+      for (std::int64_t c = 0; c < classes; ++c) z[c * kLanes + i] = 0;
+      continue;
+    }
+    double* residual = moved.residual + (first + i) * classes;
+    double size = 0;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      scores[c] = static_cast<double>(z[c * kLanes + i]);
+      size += std::fabs(scores[c]);
+    }
+    const bool found = std::isfinite(size) && step.want(first + i, residual, scores, moved.curvature, wanted);
+    const double w = task.sample_weight ? task.sample_weight[first + i] : 1.0;
+    double distance = 0, travelled = 0;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const double before = residual[c], after = found ? wanted[c] : before;
+      const double anchor = moved.anchor == nullptr ? before : moved.anchor[(first + i) * classes + c];
+      distance += (after - before) * (after - before);
+      travelled += (after - anchor) * (after - anchor);
+      residual[c] = moved.anchor == nullptr ? after : moved.share * (2 * after - before) + (1 - moved.share) * anchor;
+      wanted[c] = after;
+      z[c * kLanes + i] = static_cast<T>(w * after);
+    }
+    sums.loss += w * travelled;
+    sums.surrogate += w * distance;
+    sums.dual += found ? w * step.dual_value(first + i, wanted) : std::numeric_limits<double>::quiet_NaN();
+  }
+  for (std::int64_t c = 0; c < classes; ++c)
+    store(scratch.bias_lanes + c * kLanes, load(scratch.bias_lanes + c * kLanes) + load(z + c * kLanes));
 }
 
 template <class T>
@@ -317,7 +367,7 @@ template <class T>
 void pass_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, void* memory, ChunkSums& sums) {
   const Scratch<T> scratch(task, memory);
   for (std::int64_t k = 0; k < task.classes * kLanes; ++k) scratch.bias_lanes[k] = static_cast<T>(0);
-  visit_epilogue<T>(task.loss, [&](auto epilogue) {
+  const auto run = [&](auto epilogue) {
     if (task.scores != nullptr) {
       sums_chunk<T>(task, first, last, scratch, sums, epilogue);
       return;
@@ -329,7 +379,9 @@ void pass_chunk_as(const PassTask& task, std::int64_t first, std::int64_t last, 
     visit_csr(task.features, [&](auto value, auto index) {
       sparse_chunk<T, decltype(value), decltype(index)>(task, first, last, scratch, sums, epilogue);
     });
-  });
+  };
+  if (task.moved.residual != nullptr) run(MovedTile{});
+  else visit_epilogue<T>(task.loss, run);
   add_bias_lanes(task, scratch, sums);
 }
 

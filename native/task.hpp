@@ -42,6 +42,15 @@ struct PackedWeight {
   const double* bias = nullptr;
 };
 
+// Residuals that a pass moves: with r' the one that maximises -l*(r') + <r' - r, z> - q/2 |r' - r|^2 in a row, the sums
+// are those of r', and r becomes share (2 r' - r) + (1 - share) r0 where there is an anchor r0, else r'.
+struct MovedResiduals {
+  double* residual = nullptr;      // (rows, classes) r, or null for a pass that moves none
+  const double* anchor = nullptr;  // (rows, classes) r0, or null
+  double curvature = 1.0;          // q
+  double share = 1.0;
+};
+
 // One pass: what is read. What is written goes to a Worker and from there, in the order of the chunks, to the result.
 // With `scores` given no features are read: z = scores + b, and only sums over rows are computed, no gradient of W.
 struct PassTask {
@@ -55,10 +64,12 @@ struct PassTask {
   LossParameters parameters;
   Element compute = Element::float64;
   const void* scores = nullptr;  // (rows, classes) in the type `compute`, or null
+  MovedResiduals moved;          // soft targets are double where there are any
   PackedWeight packed;
 };
 
-// Sums of one chunk of rows. `gradient` is in the type of the computation and in the kernel's own layout.
+// Sums of one chunk of rows; where residuals are moved, `loss` is the sum of |r' - r0|^2 and `surrogate` that of
+// |r' - r|^2. `gradient` is in the type of the computation and in the kernel's own layout.
 struct ChunkSums {
   double loss = 0, surrogate = 0, dual = 0;
   double* bias_gradient = nullptr;  // (classes,)

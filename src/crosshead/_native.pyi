@@ -32,6 +32,28 @@ def evaluate(
     weight_gradient: Float,
     bias_gradient: Float,
 ) -> tuple[float, float, float]: ...
+def move_residuals(
+    *,
+    isa: str,
+    features: Features,
+    labels: Array | None,
+    soft_target: Array | None,
+    sample_weight: Float | None,
+    weight: Float,
+    bias: Float,
+    loss: str,
+    margin: float,
+    smoothing: float,
+    label_smoothing: float,
+    double_precision: bool,
+    threads: int,
+    residual: Float,
+    anchor: Float | None,
+    curvature: float,
+    share: float,
+    weight_gradient: Float,
+    bias_gradient: Float,
+) -> tuple[float, float, float]: ...
 def sum_scores(
     *,
     isa: str,

@@ -20,7 +20,6 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import costs, minimise, plan
 from crosshead.solvers.loop import minimise_with
-from crosshead.solvers.methods.proximal import Proximal
 
 Long = np.longdouble
 VARIANTS: list[tuple[str, dict[str, float]]] = [
@@ -103,9 +102,7 @@ class Problem:
     @property
     def methods(self) -> list[Any]:
         facts = self.objective.facts
-        return [
-            method() for method in (*plan.METHODS, Proximal) if method.needs <= facts.traits and within(method, facts)
-        ]
+        return [method() for method in plan.METHODS if method.needs <= facts.traits and within(method, facts)]
 
 
 def within(method: Any, facts: Any) -> bool:

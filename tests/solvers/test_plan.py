@@ -23,8 +23,8 @@ from crosshead.solvers.methods.dual_ascent import DualAscent
 from crosshead.solvers.methods.interior_point import InteriorPoint
 from crosshead.solvers.methods.lbfgs import LBFGS
 from crosshead.solvers.methods.newton import Newton
+from crosshead.solvers.methods.primal_dual import PrimalDual
 from crosshead.solvers.methods.proximal_newton import ProximalNewton
-from crosshead.solvers.methods.smoothing import Smoothing
 from crosshead.solvers.methods.sparse_newton import SparseNewton
 from crosshead.solvers.numerics.line_search import search
 from crosshead.solvers.plan import METHODS, TABLE, Row, choose, plan
@@ -54,7 +54,7 @@ SMALL, TALL, WIDE = (60, 5, 3), (600, 60, 8), (40, 90, 3)
     ("expected", "loss", "shape", "options"),
     [
         (InteriorPoint, "hinge", SMALL, {"l1_ratio": 0.5}),
-        (Smoothing, "hinge", (600, 1200, 8), {"l1_ratio": 0.5}),
+        (PrimalDual, "hinge", (600, 1200, 8), {"l1_ratio": 0.5}),
         (DualAscent, "hinge", TALL, {}),
         (InteriorPoint, "crammer_singer", SMALL, {}),
         (ProximalNewton, "softmax", (400, 900, 3), {"l1_ratio": 1.0}),

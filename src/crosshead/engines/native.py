@@ -17,10 +17,10 @@ from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_p
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
-from crosshead.engines.native_pass import native_pass, native_sums
-from crosshead.engines.protocol import PassSums
+from crosshead.engines.native_pass import native_move, native_pass, native_sums
+from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
 from crosshead.engines.threads import resolve_threads
-from crosshead.losses.protocol import Array, Float, PassLoss
+from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 
 @final
@@ -92,6 +92,16 @@ class NativeEngine:
     def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
         """The sums at given scores (N, C) + b, in the scores' type; no features are read."""
         return native_sums(self.data, self._features, self.instruction_set, self._threads, scores, bias, loss)
+
+    def move_residuals(
+        self, move: ResidualMove, weight: Float, bias: Float, loss: Loss, *, exact: bool = True
+    ) -> MovedSums:
+        """A pass that moves residuals, in place; without ``exact``, float32 features are multiplied in float32."""
+        double = exact or self.data.features.dtype == np.float64
+        return native_move(
+            self.data, self._features, self.instruction_set, self._threads, move, weight, bias, loss,
+            double_precision=double,
+        )  # fmt: skip
 
     def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1, in the features' own type unless they are to be ``exact``."""

@@ -9,7 +9,7 @@ import numpy as np
 from crosshead import _native
 from crosshead.data.mapped import check_mapped
 from crosshead.engines.data import TrainingData
-from crosshead.engines.protocol import PassSums
+from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
 from crosshead.losses.protocol import Array, Float, PassLoss
 
 
@@ -63,6 +63,42 @@ def native_sums(
         **_described(data, loss),
     )
     return PassSums(*sums, np.zeros((len(bias), 0)), bias_gradient)
+
+
+def native_move(
+    data: TrainingData,
+    features: Any,
+    instruction_set: str,
+    threads: int,
+    move: ResidualMove,
+    weight: Float,
+    bias: Float,
+    loss: PassLoss,
+    *,
+    double_precision: bool,
+) -> MovedSums:
+    """A pass that moves residuals, in place."""
+    weight_gradient, bias_gradient = np.empty(weight.shape), np.empty(bias.shape)
+    described = _described(data, loss)
+    if described["soft_target"] is not None:
+        described["soft_target"] = _in_order(described["soft_target"], np.float64)
+    travelled, distance, dual = _native.move_residuals(
+        isa=instruction_set,
+        features=features,
+        weight=np.ascontiguousarray(weight),
+        bias=np.ascontiguousarray(bias),
+        double_precision=double_precision,
+        threads=threads,
+        residual=move.residual,
+        anchor=move.anchor,
+        curvature=move.curvature,
+        share=move.share,
+        weight_gradient=weight_gradient,
+        bias_gradient=bias_gradient,
+        **described,
+    )
+    check_mapped(data.features)
+    return MovedSums(dual, distance, travelled, weight_gradient, bias_gradient)
 
 
 def _described(data: TrainingData, loss: PassLoss) -> dict[str, Any]:

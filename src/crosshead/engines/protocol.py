@@ -10,7 +10,7 @@ import numpy as np
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
-from crosshead.losses.protocol import Array, Float, PassLoss
+from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,36 @@ class PassSums:
         if whole is not None and whole is bias.base and whole.ndim == 1 and whole.size == weight.size + bias.size:
             return np.asarray(whole)
         return np.concatenate([weight.ravel(), bias])
+
+
+@dataclass(frozen=True)
+class ResidualMove:
+    """How a pass moves ``residual`` r (N, C), in place, at scores zᵢ.
+
+    rᵢ′ maximises −ℓ*(r′) + ⟨r′ − rᵢ, zᵢ⟩ − q/2·‖r′ − rᵢ‖² with q the ``curvature`` (`Loss.dual_step`). What is kept is
+    rᵢ′, with an ``anchor`` r₀ (N, C) and a ``share`` λ it is λ(2rᵢ′ − rᵢ) + (1 − λ)r₀ᵢ.
+    """
+
+    residual: Float
+    curvature: float
+    anchor: Float | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class MovedSums:
+    """The sums of a pass that moves residuals, with the r′ they move to (`Engine.move_residuals`) and row weights sᵢ.
+
+    * ``dual`` = −Σ sᵢ ℓ*(rᵢ′), NaN where a score is no number
+    * ``distance`` = Σ sᵢ ‖rᵢ′ − rᵢ‖², ``travelled`` = Σ sᵢ ‖rᵢ′ − r₀ᵢ‖² from the anchor (the same without one)
+    * ``weight_gradient`` = Σ sᵢ rᵢ′ xᵢᵀ, shape (C, D); ``bias_gradient`` = Σ sᵢ rᵢ′, shape (C,)
+    """
+
+    dual: float
+    distance: float
+    travelled: float
+    weight_gradient: Float
+    bias_gradient: Float
 
 
 class CoarsePasses(Protocol):
@@ -87,6 +117,12 @@ class Engine(Protocol):
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
         """One pass over the data; ``exact`` computes in float64, otherwise in the features' own type."""
+        ...
+
+    def move_residuals(
+        self, move: ResidualMove, weight: Float, bias: Float, loss: Loss, *, exact: bool = True
+    ) -> MovedSums:
+        """A pass that moves residuals at the scores of W (C, D) and b (C,), and sums up what they move to."""
         ...
 
     def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:

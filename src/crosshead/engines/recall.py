@@ -10,8 +10,8 @@ import numpy as np
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
-from crosshead.engines.protocol import Engine, PassSums
-from crosshead.losses.protocol import Array, Float, PassLoss
+from crosshead.engines.protocol import Engine, MovedSums, PassSums, ResidualMove
+from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 Key = tuple[Float, Float, PassLoss]
 
@@ -65,6 +65,13 @@ class RecallingEngine:
     def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
         """The sums at given scores; nothing of them is remembered."""
         return self._engine.sum_scores(scores, bias, loss)
+
+    def move_residuals(
+        self, move: ResidualMove, weight: Float, bias: Float, loss: Loss, *, exact: bool = True
+    ) -> MovedSums:
+        """A pass of the other engine's that moves residuals; nothing of it is remembered."""
+        self.passes += 1
+        return self._engine.move_residuals(move, weight, bias, loss, exact=exact)
 
     def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1."""

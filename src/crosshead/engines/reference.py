@@ -12,8 +12,8 @@ from crosshead.data.mapped import check_mapped
 from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent, ascend
-from crosshead.engines.protocol import PassSums
-from crosshead.losses.protocol import Array, Float, PassLoss
+from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
+from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 BLOCK_BYTES = 1 << 25  # scores of one block
 
@@ -68,6 +68,33 @@ class ReferenceEngine:
             sums = _add_block(sums, block, score(first, block), loss, sharp, gradient)
             check_mapped(self.data.features)
         return sums
+
+    def move_residuals(
+        self, move: ResidualMove, weight: Float, bias: Float, loss: Loss, *, exact: bool = True
+    ) -> MovedSums:
+        """A pass that moves residuals, in place."""
+        dual = distance = travelled = 0.0
+        gradient, total = np.zeros(weight.shape), np.zeros(len(bias))
+        step = max(1, BLOCK_BYTES // (8 * max(1, len(bias))))
+        for first in range(0, self.data.n_rows, step):
+            block, kept = self.data.block(first, first + step), move.residual[first : first + step]
+            before, s = kept.copy(), block.weights
+            origin = before if move.anchor is None else move.anchor[first : first + step]
+            scores = _scores(block.features, weight, bias)
+            check_mapped(self.data.features)
+            after = before.copy()
+            known = np.flatnonzero(np.isfinite(scores).all(axis=1))
+            target, q = block.target[known], np.full(len(known), move.curvature)
+            after[known] = loss.dual_step(before[known], scores[known], target, q)
+            kept[:] = after if move.anchor is None else move.share * (2 * after - before) + (1 - move.share) * origin
+            value = float(s @ loss.conjugate(after, block.target))
+            dual -= value if len(known) == len(scores) else np.nan
+            distance += float(s @ np.square(after - before).sum(axis=1))
+            travelled += float(s @ np.square(after - origin).sum(axis=1))
+            after *= s[:, None]
+            gradient += np.asarray(block.features.T @ after, dtype=np.float64).T
+            total += after.sum(axis=0)
+        return MovedSums(dual, distance, travelled, gradient, total)
 
     def scores(self, weight: Float, bias: Float, first: int, last: int, *, exact: bool = False) -> Array:
         """Scores of rows first … last − 1 in float64."""

@@ -17,6 +17,7 @@ from crosshead.losses.protocol import Array, Float
 
 NEAR, UNSEEN = 0.01, 1e-24  # squared errors: of the first, and what is rounding
 MOST_STEPS = 60
+ROOT = 1e-12  # relative, at the end of Newton's method on one unknown
 
 
 def worst(residual: Float, violation: Float, target: Array, curvature: Float) -> Float:
@@ -42,32 +43,32 @@ def each(
 ) -> Float:
     """Where every violation is charged for, clip((r_j + m_j/q − S)/(1 + e/q), 0, ``most``) for j ≠ y, (n, C).
 
-    S is what Σ_j r_j grows by, and e = ``extra`` the curvature of the conjugate.
+    S is what Σ_j r_j grows by, and e = ``extra`` the curvature of the conjugate: the zero of a falling function, linear
+    between its kinks, by Newton's method inside a bracket.
     """
-    after = np.zeros_like(residual)
-    for i, own in enumerate(target):
-        others = np.arange(residual.shape[1]) != own
-        if not others.any():
-            continue
-        rate, before = 1 / (1 + extra / curvature[i]), float(residual[i, others].sum())
-        point = (residual[i] + violation[i] / curvature[i])[others]
-        after[i, others] = np.clip((point - _level(point, rate, most, before)) * rate, 0, most)
-        after[i, own] = -after[i].sum()
-    return after
-
-
-def _level(point: Float, rate: float, most: float, before: float) -> float:
-    """The S at which Σ clip((point − S)·rate, 0, most) − before is S: a falling function, linear between its kinks."""
-    kinks = np.concatenate([point, point - most / rate]) if np.isfinite(most) else point.copy()
-    kinks = np.sort(kinks)
-    excess = np.clip((point[None, :] - kinks[:, None]) * rate, 0, most).sum(axis=1) - before - kinks
-    first = int((excess > 0).sum())
-    middle = (
-        kinks[0] - 1 if first == 0 else kinks[-1] + 1 if first == len(kinks) else kinks[first - 1 : first + 1].mean()
-    )
-    inside = (point > middle) & ((point - middle) * rate < most)
-    full = int(((point - middle) * rate >= most).sum())
-    return float((point[inside].sum() * rate + (most * full if full else 0.0) - before) / (1 + rate * inside.sum()))
+    rows = np.arange(len(target))
+    before = residual.sum(axis=1) - residual[rows, target]
+    rate = 1 / (1 + extra / curvature[:, None])
+    point = residual + violation / curvature[:, None]
+    point[rows, target] = -np.inf
+    low, grown = -before - 1, np.zeros(len(target))
+    most_grown = np.maximum((point + before[:, None]) * rate, 0).sum(axis=1) + 1
+    high = np.full(len(target), float(point.shape[1])) if np.isfinite(most) else most_grown
+    enough = ROOT * np.maximum(1.0, before)
+    for _ in range(MOST_STEPS):
+        value = (point - grown[:, None]) * rate
+        excess = np.clip(value, 0, most).sum(axis=1) - grown - before
+        left = ~(np.abs(excess) < enough)
+        if not left.any():
+            break
+        low, high = np.where(left & (excess > 0), grown, low), np.where(left & ~(excess > 0), grown, high)
+        slope = 1 + (rate * ((value > 0) & (value < most))).sum(axis=1)
+        step = grown + excess / slope
+        grown = np.where(left, np.where((step > low) & (step < high), step, (low + high) / 2), grown)
+    after = np.clip((point - grown[:, None]) * rate, 0, most)
+    after[rows, target] = 0.0
+    after[rows, target] = -after.sum(axis=1)
+    return np.asarray(after)
 
 
 def softmax(before: Float, scores: Float, curvature: Float) -> Float:

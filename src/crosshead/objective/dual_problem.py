@@ -21,6 +21,7 @@ from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective.certificate import Certificate
+from crosshead.objective.saddle_point import SaddlePoint
 from crosshead.penalties import ElasticNet
 
 WIDTHS = (1.0, 0.3, 0.1, 0.03, 0.01)  # over which kinks are rounded off at a start that is given
@@ -94,6 +95,14 @@ class DualProblem:
             return self.engine
         rows = TrainingData(np.ascontiguousarray(X), data.target, data.n_classes, data.sample_weight)
         return self.engine.over(rows)
+
+    @property
+    def saddle(self) -> SaddlePoint:
+        """F as a saddle point of weights and residuals."""
+        data, fit_intercept = self.engine.data, self.fit_intercept
+        center = self.sampler.center if fit_intercept else np.zeros(data.n_features)
+        variance = self.sampler.variance if fit_intercept else self.sampler.variance + self.sampler.center**2
+        return SaddlePoint(self.engine, self.loss, self.penalty, fit_intercept, center, np.sqrt(variance))
 
     @property
     def augmented(self) -> AugmentedLagrangian:

@@ -37,8 +37,9 @@ from crosshead.solvers.methods.lbfgs import LBFGS
 from crosshead.solvers.methods.multipliers import Multipliers
 from crosshead.solvers.methods.newton import Newton
 from crosshead.solvers.methods.penalty_path import PenaltyPath
+from crosshead.solvers.methods.primal_dual import PrimalDual
 from crosshead.solvers.methods.proximal_newton import ProximalNewton
-from crosshead.solvers.methods.smoothing import PathFollowing, Smoothing
+from crosshead.solvers.methods.smoothing import PathFollowing
 from crosshead.solvers.methods.sparse_newton import SparseNewton
 from crosshead.solvers.methods.split_interior_point import SplitInteriorPoint
 from crosshead.solvers.stages import Stage, Stages, always
@@ -82,14 +83,14 @@ TABLE = (
     Row(
         when="kinks, few parameters and rows; kinks and L1, while a Hessian is cheap",
         fits=lambda facts: not facts.smooth and programs(facts) and (facts.l1 or instant(facts)),
-        stages=(Stage(InteriorPoint), Stage(Smoothing)),
+        stages=(Stage(InteriorPoint), Stage(PrimalDual)),
         why="exact to the last digits, whatever the scale of the columns",
     ),
     Row(
         when="kinks and L1",
         fits=lambda facts: not facts.smooth and facts.l1,
-        stages=(Stage(Smoothing),),
-        why="no Hessian is formed",
+        stages=(Stage(PrimalDual),),
+        why="a step is one pass, and no Hessian is formed",
     ),
     Row(
         when="kinks, L2, many rows",

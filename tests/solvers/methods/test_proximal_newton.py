@@ -18,7 +18,7 @@ from crosshead.solvers import minimise
 from crosshead.solvers.costs import wide
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods import proximal_newton
-from crosshead.solvers.methods.proximal import Proximal
+from crosshead.solvers.methods.primal_dual import PrimalDual
 from crosshead.solvers.methods.proximal_newton import ProximalNewton, working_set
 
 SMOOTH = ["softmax", "binary", "squared_hinge", "squared_error"]
@@ -51,7 +51,7 @@ def test_with_a_working_set_the_optimum_is_that_of_all_weights(loss: str, l1_rat
     of = objective(rows(1, (37, 61, 3), as_sparse=as_sparse), loss, 0.03, l1_ratio, fit_intercept=not as_sparse)
     start = np.zeros(of.size)
     newton = minimise_with(ProximalNewton(), of, start, tol=1e-9, max_iter=500)
-    quasi = minimise_with(Proximal(), of, start, tol=1e-7, max_iter=5000)
+    quasi = minimise_with(PrimalDual(), of, start, tol=1e-7, max_iter=5000)
     assert newton.status == "converged"
     assert quasi.status == "converged"
     assert newton.bound <= quasi.value

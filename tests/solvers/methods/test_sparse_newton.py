@@ -16,7 +16,7 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
 from crosshead.solvers.loop import minimise_with
-from crosshead.solvers.methods.proximal import Proximal
+from crosshead.solvers.methods.primal_dual import PrimalDual
 from crosshead.solvers.methods.proximal_newton import ProximalNewton
 from crosshead.solvers.methods.sparse_newton import SparseNewton
 
@@ -75,7 +75,7 @@ def test_it_takes_a_fraction_of_the_passes(dtype: Any) -> None:
     of = objective(rows(3, (3001, 60, 6), dtype=dtype), "softmax", 1e-4, 1.0)
     start = np.zeros(of.size)
     ours = minimise_with(SparseNewton(), of, start, tol=1e-4, max_iter=500)
-    other = minimise_with(Proximal(), of, start, tol=1e-4, max_iter=2000)
+    other = minimise_with(PrimalDual(), of, start, tol=1e-4, max_iter=2000)
     assert ours.status == other.status == "converged"
     assert ours.passes < 0.6 * other.passes
 

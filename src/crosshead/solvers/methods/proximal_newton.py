@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crosshead.engines.row_descent import row_descent
 from crosshead.objective.facts import Trait
 from crosshead.solvers.loop import Run
-from crosshead.solvers.methods.proximal import backtrack
+from crosshead.solvers.methods.proximal_steps import backtrack
 from crosshead.solvers.protocol import Float, Objective
 
 LEAST_SET, GROWTH = 200, 1.0  # weights at zero that are taken in: so many, and so many for each that is not zero

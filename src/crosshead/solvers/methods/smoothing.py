@@ -14,17 +14,15 @@ narrower stage is nearly its solution.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
 
 from crosshead.objective.facts import Trait
-from crosshead.solvers.loop import Method, Run
+from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.lbfgs import LBFGS
 from crosshead.solvers.methods.newton import NewtonStep, newton_step
-from crosshead.solvers.methods.proximal import Proximal
 from crosshead.solvers.numerics.line_search import search, stands_still
 from crosshead.solvers.protocol import Float, Objective
 
@@ -184,75 +182,3 @@ def _enter(run: Run, state: PathFollowingState, width: float, point: Float, here
     if point is not here.point and not there.surrogate <= here.value:
         there = run.evaluate(here.point, objective)
     return PathFollowingState(width, objective, there, factor=state.factor, anchor=state.anchor, widest=state.widest)
-
-
-NARROWING = 0.25
-SPARSE_LAST_WIDTH = 1e-9
-STAGE_SOLVED = 1.0  # a stage is done when its own gap is this multiple of what its smoothing hides
-STAGE_ITERATIONS = 60
-
-
-@dataclass
-class SmoothingState:
-    """The stage's width, objective, method and state."""
-
-    width: float
-    objective: Objective
-    method: Method[Any]
-    inner: Any
-    iterations: int = 0
-    stuck: bool = False
-
-
-@final
-@dataclass(frozen=True)
-class Smoothing:
-    """Continuation in the smoothing width. ``method`` makes the stage's solver for a smoothed objective."""
-
-    title: ClassVar[str] = "smoothed losses by proximal quasi-Newton steps"
-    needs: ClassVar[frozenset[Trait]] = frozenset({"a loss with kinks"})
-
-    method: Callable[[Objective], Method[Any]] = Proximal
-
-    def start(self, run: Run, point: Float) -> SmoothingState:
-        """The widest stage."""
-        return self._stage(run, point, FIRST_WIDTH)
-
-    def step(self, run: Run, state: SmoothingState) -> SmoothingState:
-        """A step of the stage, or the next stage."""
-        if self._stage_done(run, state):
-            if state.width <= SPARSE_LAST_WIDTH:
-                return replace(state, stuck=True)
-            return self._stage(run, state.inner.evaluation.point, state.width * self._narrowing(run, state))
-        inner = state.method.step(run, state.inner)
-        return replace(state, inner=inner, iterations=state.iterations + 1)
-
-    def stuck(self, state: SmoothingState) -> bool:
-        """Whether even the narrowest stage is done."""
-        return state.stuck
-
-    def _stage(self, run: Run, point: Float, width: float) -> SmoothingState:
-        objective: Objective = run.objective.smoothed(width)
-        method = self.method(objective)
-        return SmoothingState(width, objective, method, method.start(run, point))
-
-    def _narrowing(self, run: Run, state: SmoothingState) -> float:
-        """To the width at which the smoothing would take its share of tol, in steps that are not too long."""
-        here = state.inner.evaluation
-        smoothing = here.value - here.surrogate
-        if not smoothing > 0:
-            return NARROWING
-        return float(np.clip(AIM * run.tol * abs(here.value) / smoothing, NARROWING, 0.7))
-
-    def _stage_done(self, run: Run, state: SmoothingState) -> bool:
-        """Whether what the stage leaves unsolved is small beside what its smoothing hides, or beside tol.
-
-        What is unsolved counts the residuals' sums apart, as they may hide the rest by their sign.
-        """
-        if state.iterations >= STAGE_ITERATIONS or state.method.stuck(state.inner):
-            return True
-        here = state.inner.evaluation
-        _, bias = state.objective.unpack(here.point)
-        _, excess = state.objective.unpack(here.gradient)
-        own = max(here.surrogate - here.surrogate_bound, 0.0) + abs(float(excess @ bias))
-        return bool(own <= max(STAGE_SOLVED * (here.value - here.surrogate), 0.1 * run.tol * abs(here.value)))

@@ -26,7 +26,15 @@ from crosshead.objective.facts import Trait
 from crosshead.solvers.continuation import SETTLED_SHARE, Carried
 from crosshead.solvers.initial_curvature import FEW_ROWS, Renewal
 from crosshead.solvers.loop import Run
-from crosshead.solvers.methods.proximal import DECREASE, MEMORY, Frame, FramedPairs, backtrack, compact, model_step
+from crosshead.solvers.methods.proximal_steps import (
+    DECREASE,
+    MEMORY,
+    Frame,
+    FramedPairs,
+    backtrack,
+    compact,
+    model_step,
+)
 from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, NOISE_SINGLE
 from crosshead.solvers.protocol import Float, Objective

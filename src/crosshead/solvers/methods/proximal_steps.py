@@ -1,6 +1,6 @@
-"""Proximal quasi-Newton for objectives with an L1 part.
+"""Proximal quasi-Newton steps for objectives with an L1 part.
 
-Each step minimises a quadratic model of the smooth part plus the L1 norm itself (Lee, Sun and Saunders, SIAM Journal on
+Each minimises a quadratic model of the smooth part plus the L1 norm itself (Lee, Sun and Saunders, SIAM Journal on
 Optimization 24, 2014). The model is the Kronecker metric corrected by the last steps in the compact form of Byrd,
 Nocedal and Schnabel (Mathematical Programming 63, 1994), and is minimised by coordinate descent without touching the
 data, so that an iteration costs one pass.
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, final
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from crosshead.engines.coordinate_descent import QuadraticModel, coordinate_descent
-from crosshead.objective.facts import Trait
 from crosshead.solvers.costs import descent_passes
 from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, NOISE_SINGLE
@@ -103,61 +102,6 @@ class FramedPairs:
         entered = self.frame.enter(*objective.unpack(step))
         gradient = self.frame.enter_gradient(*objective.unpack(change))
         self.pairs.append((entered.ravel(), gradient.ravel(), self.frame.multiply(entered).ravel()))
-
-
-@dataclass
-class ProximalState:
-    """Where the method is, its frame, and the pairs (s, y) as flat vectors of parameters and gradients."""
-
-    evaluation: Any
-    frame: Frame | None  # made by the first step
-    pairs: deque[tuple[Float, Float]] = field(default_factory=lambda: deque(maxlen=MEMORY))
-    iteration: int = 0
-    framed: FramedPairs | None = None
-    stuck: bool = False
-
-
-@final
-@dataclass(frozen=True)
-class Proximal:
-    """Minimise a smooth loss with an L1 part. ``objective`` overrides the run's own, for smoothed stages."""
-
-    title: ClassVar[str] = "proximal quasi-Newton steps"
-    needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss"})
-
-    objective: Objective | None = None
-
-    def start(self, run: Run, point: Float) -> ProximalState:
-        """Evaluate the start."""
-        return ProximalState(run.begin(point, self.objective), None)
-
-    def step(self, run: Run, state: ProximalState) -> ProximalState:
-        """One proximal quasi-Newton step."""
-        objective = self.objective or run.objective
-        here = run.current(state.evaluation, objective)
-        if here is not state.evaluation:
-            state = replace(state, evaluation=here)
-        if state.frame is None or state.iteration in REBUILD_AFTER:
-            state.frame = state.framed = None  # what was known makes room first
-            state.frame = Frame.of(objective.metric(here), objective.l1_weight)
-        if state.framed is None or state.framed.frame is not state.frame:
-            state.framed = FramedPairs.of(state.frame, objective, state.pairs)
-        direction = model_step(run, objective, here, state.framed)
-        there = backtrack(run, objective, here, direction)
-        if there is None:
-            stuck = not run.recover(state.pairs)
-            return replace(
-                state, iteration=state.iteration + 1, stuck=stuck, framed=state.framed if state.pairs else None
-            )
-        step, change = there.point - here.point, there.gradient - here.gradient
-        if float(step @ change) > 1e-12 * float(np.linalg.norm(step) * np.linalg.norm(change)):
-            state.pairs.append((step, change))
-            state.framed.add(objective, step, change)
-        return replace(state, evaluation=there, iteration=state.iteration + 1)
-
-    def stuck(self, state: ProximalState) -> bool:
-        """Whether no point along the last direction was better."""
-        return state.stuck
 
 
 def model_step(run: Run, objective: Objective, here: Any, framed: FramedPairs) -> Float:
