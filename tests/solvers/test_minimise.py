@@ -216,7 +216,7 @@ def test_hinges_without_a_penalty(name: str) -> None:
 @pytest.mark.parametrize("l1_ratio", [0.3, 1.0])
 def test_the_conditions_of_optimality_with_an_l1_part(name: str, alpha: float, l1_ratio: float) -> None:
     objective = problem(name, alpha=alpha, l1_ratio=l1_ratio, columns=12)
-    result = fit(objective, tol=1e-6)
+    result = fit(objective, tol=1e-8)
     assert result.status == "converged"
     W, _ = objective.unpack(result.point)
     plain = Objective(objective.engine, objective.loss, ElasticNet(0.0))  # the gradient of the loss alone

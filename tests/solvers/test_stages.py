@@ -115,6 +115,6 @@ def test_what_is_foretold() -> None:
     assert not falls_behind(falling, stage, np.inf, 1e-6)
     assert not falls_behind(falling, stage, 0.1, 1.0)
     assert not falls_behind([Seen(1, np.inf), Seen(61, np.inf)], stage, 60.0, 1e-6)  # no certificate, no forecast
-    rests = Stage(Idle, rests=True)
+    rests = Stage(Idle, rests=0.5)
     assert not falls_behind(falling, rests, 101.0, 0.0)
     assert falls_behind([Seen(cost, 0.9) for cost in (10, 20, 40)], rests, 50.0, 1e-6)

@@ -62,7 +62,7 @@ class SaddlePoint:
             if not square > 0:
                 break
             vector /= square
-        return MARGIN * max(float(np.sqrt(square)), float(self.fit_intercept), np.finfo(np.float64).tiny)
+        return MARGIN * max(float(np.sqrt(square)), float(self.fit_intercept)) or 1.0  # of no features
 
     def enter(self, weight: Float, bias: Float) -> Float:
         """θ of W (C, D) and b (C,)."""

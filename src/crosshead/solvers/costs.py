@@ -30,10 +30,12 @@ MOST_RESIDUALS = 1 << 25  # numbers in all rows' residuals
 INTERIOR_ELEMENTS = 1 << 24  # features, scores, or violations times classes
 FACTORED_PARAMETERS = 8192  # of a Hessian that is factorised from time to time: 268 MB
 FACTORED_SCORES, LAGRANGIAN_SCORES = 1 << 24, 1 << 23  # of all rows, held once or several times over
+DESCENT_RATE = 0.1  # of the operations a second that a pass reaches, coordinate descent reaches
 PASS_RATE = 0.4  # of the operations a second that products of large matrices reach, a pass reaches
 LAGRANGIAN_PASSES = 90.0  # that 30 Newton steps on the augmented Lagrangian cost without the factorisations
 LAGRANGIAN_FACTORS, FACTOR_RATE = 4.0, 0.1  # those among them, and their share of the time of a sweep's multiplication
 PATH_PASSES, PATH_FACTORS = 120.0, 10.0  # of a path of the penalty: passes, and factorisations among them
+PRIMAL_DUAL_PASSES = 2000.0  # of hybrid gradients, where they get there at all
 QUASI_NEWTON_PASSES, LONG = 40.0, 1 << 18  # of text; of longer vectors than so many a quasi-Newton step is no pass
 
 
@@ -150,9 +152,25 @@ def interior_passes(facts: Facts) -> float:
     return max(LEAST_INTERIOR, INTERIOR_STEPS * factor_passes(facts))
 
 
+def moves(facts: Facts) -> bool:
+    """Whether passes may move the residuals of all rows, which are held twice over."""
+    return facts.ascends and facts.fast_sweeps and 2 * facts.n_rows * facts.n_classes <= MOST_RESIDUALS
+
+
+def sparse_passes(facts: Facts) -> float:
+    """What follows on Newton steps on a support costs; inf where nothing does."""
+    return min(interior_passes(facts), PRIMAL_DUAL_PASSES if moves(facts) else math.inf)
+
+
+def support_passes(facts: Facts) -> float:
+    """What Newton steps on a support cost, where they get there at all."""
+    return PRIMAL_DUAL_PASSES
+
+
 def descent_passes(facts: Facts, rank: int) -> float:
     """A sweep of coordinate descent over the Kronecker model with a correction of so many columns."""
-    return facts.n_parameters * (facts.n_features + facts.n_classes + rank) / pass_operations(facts)
+    operations = facts.n_parameters * (facts.n_features + facts.n_classes + rank)
+    return operations / (DESCENT_RATE * pass_operations(facts))
 
 
 def pass_operations(facts: Facts) -> float:

@@ -8,6 +8,7 @@ A new method is a file in `crosshead.solvers.methods` and a row here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +23,15 @@ from crosshead.solvers.costs import (
     instant,
     interior_passes,
     lagrangian_passes,
+    moves,
     path_passes,
     programs,
     quasi_newton_passes,
     quick,
     small,
+    sparse_passes,
     splits,
+    support_passes,
     wide,
 )
 from crosshead.solvers.loop import Method
@@ -60,6 +64,8 @@ class Row:
         return ", then ".join(stage.method.title for stage in self.stages)
 
 
+WIDE_OPEN = 0.5  # a relative gap that has hardly begun to close
+
 SMOOTHED = (
     Stage(PathFollowing, worth=interior_passes, trial=60),
     Stage(InteriorPoint, fits=programs),
@@ -72,8 +78,9 @@ HINGE_SWEEPS = (
     *SMOOTHED,
 )
 QUASI_NEWTON = (
-    Stage(LBFGS, worth=path_passes, trial=120, rests=True),
+    Stage(LBFGS, worth=path_passes, trial=120, rests=WIDE_OPEN),
     Stage(InteriorPoint, fits=programs),
+    Stage(Newton, fits=factorises),
     Stage(PenaltyPath, fits=factored),
     Stage(LBFGS, fits=factored),
 )
@@ -109,9 +116,10 @@ TABLE = (
         fits=lambda facts: facts.l1 and instant(facts),
         stages=(
             Stage(SplitInteriorPoint, fits=lambda facts: not facts.violations),
-            Stage(SparseNewton, worth=interior_passes, trial=200),
+            Stage(SparseNewton, worth=sparse_passes, trial=200),
             Stage(InteriorPoint, fits=programs),
-            Stage(SparseNewton, fits=programs),
+            Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
+            Stage(SparseNewton),
         ),
         why="an interior point does not change when columns are scaled",
     ),
@@ -119,9 +127,11 @@ TABLE = (
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",
         fits=lambda facts: facts.l1 and wide(facts),
         stages=(
-            Stage(ProximalNewton, worth=interior_passes, trial=60),
+            Stage(ProximalNewton, worth=sparse_passes, trial=60, rests=math.inf),
             Stage(InteriorPoint, fits=programs),
             Stage(SplitInteriorPoint, fits=splits),
+            Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
+            Stage(ProximalNewton, fits=moves),
             Stage(SparseNewton),
         ),
         why="nothing is formed for features that stay at zero",
@@ -130,10 +140,11 @@ TABLE = (
         when="smooth, L1",
         fits=lambda facts: facts.l1,
         stages=(
-            Stage(SparseNewton, worth=interior_passes, trial=200),
+            Stage(SparseNewton, worth=sparse_passes, trial=200, rests=math.inf),
             Stage(InteriorPoint, fits=programs),
             Stage(SplitInteriorPoint, fits=splits),
-            Stage(SparseNewton, fits=splits),
+            Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
+            Stage(SparseNewton),
         ),
         why="proximal steps find the support, Newton's the weights on it",
     ),

@@ -16,7 +16,6 @@ from crosshead.solvers.continuation import Carried
 from crosshead.solvers.loop import MOST_UNCHANGED, Changes, Method, Run, check_needs
 from crosshead.solvers.protocol import Float
 
-WIDE_OPEN = 0.5  # a relative gap that has hardly begun to close
 LEAST_TOL = 1e-15  # of what is foretold
 
 
@@ -38,8 +37,8 @@ class Stage:
     * ``worth``: what the methods after it cost together, in passes
     * ``trial``: what the method costs before anything is foretold, in passes
     * ``slowing``: how many times as long the rest usually takes as the fall of the gap so far says
-    * ``rests``: whether a gap that has begun to close may rest long and then fall at once, so that nothing is foretold
-      of it before the method has cost what the next ones do
+    * ``rests``: below which gap it may rest long and then fall at once, so that nothing is foretold of it before the
+      method has cost what the next ones do
     """
 
     method: type[Method[Any]]
@@ -47,7 +46,7 @@ class Stage:
     worth: Callable[[Facts], float] = no_forecast
     trial: float = 0.0
     slowing: float = 1.0
-    rests: bool = False
+    rests: float = 0.0
 
 
 class Seen(NamedTuple):
@@ -133,7 +132,7 @@ def falls_behind(seen: list[Seen], stage: Stage, worth: float, tol: float) -> bo
     now = seen[-1]
     if not (now.gap > tol and math.isfinite(now.gap)) or now.cost < stage.trial or math.isinf(worth):
         return False
-    if stage.rests and now.gap < WIDE_OPEN and now.cost < worth:
+    if now.gap < stage.rests and now.cost < worth:
         return False
     half = max((one for one in seen if 2 * one.cost <= now.cost), default=seen[0])
     if half is now or not now.gap < half.gap:

@@ -93,7 +93,7 @@ def test_quasi_newton_takes_over_again_where_nothing_can_be_factorised(monkeypat
 def test_well_scaled_features_are_left_to_quasi_newton() -> None:
     X, y = digits(0, every=2)
     objective = objective_of(X, y, get_loss("softmax"), 1 / len(X))
-    stages = Stages((Stage(LBFGS, worth=path_passes, trial=15, rests=True), Stage(PenaltyPath, fits=factored)))
+    stages = Stages((Stage(LBFGS, worth=path_passes, trial=15, rests=0.5), Stage(PenaltyPath, fits=factored)))
     result = minimise_with(stages, objective, np.zeros(objective.size), tol=1e-4, max_iter=200)
     assert result.status == "converged"
     assert result.passes > 15

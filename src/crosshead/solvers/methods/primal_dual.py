@@ -34,6 +34,7 @@ FIRST_STEPS, MOST_STEPS, CERTIFIED_SHARE = 10, 100, 0.1  # between certificates:
 BALANCING = 0.5  # how far the steps' balance follows what weights and residuals have travelled, on a logarithmic scale
 UNSEEN = 1e-12  # of the largest weight
 SINGLE_GAP = 0.1  # below it passes are exact
+FIRST_CURVATURE = 1e-3  # of the residuals' first move, from zero: nearly the loss's gradient
 SHORTER = 1.5  # that ‖A‖ is taken larger where a step shows that it is
 
 
@@ -67,12 +68,19 @@ class PrimalDual:
     needs: ClassVar[frozenset[Trait]] = frozenset({"sweeps over rows"})
 
     def start(self, run: Run, point: Float) -> PrimalDualState:
-        """The point's weights, and residuals of zero."""
+        """The point's weights, and the residuals that are best for their scores."""
         saddle = run.objective.dual.saddle
         run.begin(point, None if run.objective.smooth else run.objective.smoothed(width_for(run.gap)))
         theta = saddle.enter(*run.objective.unpack(point))
-        residual, pulled = np.zeros((saddle.engine.data.n_rows, len(theta))), np.zeros_like(theta)
-        return PrimalDualState(saddle, theta, residual, pulled, (theta, residual.copy(), pulled), saddle.norm)
+        residual = np.zeros((saddle.engine.data.n_rows, len(theta)))
+        sums, pulled = saddle.move(ResidualMove(residual, FIRST_CURVATURE), theta, exact=run.exact)
+        run.count()
+        # Of zero weights: as large as scores of one would make them.
+        size = saddle.square(theta) or len(theta) / saddle.norm**2
+        balance = float(np.sqrt(size / sums.distance)) if sums.distance > 0 else 1.0
+        return PrimalDualState(
+            saddle, theta, residual, pulled, (theta, residual.copy(), pulled), saddle.norm, balance, moved=(theta, sums)
+        )
 
     def step(self, run: Run, state: PrimalDualState) -> PrimalDualState:
         """Some steps, and a certificate."""
