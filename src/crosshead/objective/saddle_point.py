@@ -16,11 +16,12 @@ from typing import final
 
 import numpy as np
 
+from crosshead.data.mapped import check_mapped
 from crosshead.engines.protocol import Engine, MovedSums, ResidualMove
 from crosshead.losses.protocol import DualPoint, Float, Loss
 from crosshead.penalties import ElasticNet
 
-POWER_STEPS = 30  # of the power method
+POWER_STEPS = 15  # of the power method, each of which reads the features twice
 MARGIN = 1.05  # that its largest singular value is taken larger
 
 
@@ -57,6 +58,7 @@ class SaddlePoint:
             scores = np.asarray(data.features @ vector.astype(data.features.dtype), dtype=np.float64)
             weighted = share * (scores - float(self.center @ vector))
             pulled = np.asarray(weighted.astype(data.features.dtype) @ data.features, dtype=np.float64)
+            check_mapped(data.features)
             vector = (pulled - weighted.sum() * self.center) * unit
             square = float(np.linalg.norm(vector))
             if not square > 0:

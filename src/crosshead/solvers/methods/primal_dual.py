@@ -113,7 +113,7 @@ def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
     crossed = 2 * float((moved * change).sum())
     error = saddle.square(moved) / tau + curvature * sums.distance
     norm = state.norm
-    if crossed > error:  # τσ‖A‖² is more than one
+    if crossed > error > UNSEEN**2 * saddle.square(theta) / tau:  # τσ‖A‖² is more than one
         norm, error = SHORTER * norm, np.inf
     else:
         error = float(np.sqrt(max(error - crossed, 0.0)))

@@ -22,7 +22,6 @@ from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, NOISE_SINGLE
 from crosshead.solvers.protocol import Float, Objective
 
 MEMORY = 12
-REBUILD_AFTER = (4, 12, 40)
 COUPLED_CLASSES = 128  # beyond, the model's class factor is taken as diagonal
 RIDGE = 1e-3  # of B's mean diagonal: B alone does not see what all classes have in common
 MODEL_TOLERANCE, MOST_SWEEPS = 5e-2, 60
