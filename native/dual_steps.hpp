@@ -144,9 +144,10 @@ class DualStep {
     Lane<double> positive = zero;
     for (std::int64_t c = 0; c < padded_; c += kLanes) positive += maximum((load(point_ + c) + fill(before)) * rate, zero);
     // The sum of what they become lies between nothing and what it is where S is least.
-    double low = -before - 1, grown = 0;
-    double high = most < 1e300 ? static_cast<double>(t_.classes) : sum_of<double>(positive) + 1;
-    const double enough = kRoot * std::max(1.0, before);
+    const double less = std::max(-before, 0.0);  // of residuals outside their domain
+    double low = -before - 1, grown = less;
+    double high = less + (most < 1e300 ? static_cast<double>(t_.classes) : sum_of<double>(positive) + 1);
+    const double enough = kRoot * std::max(1.0, std::fabs(before));
     for (int k = 0; k < kMostRoots; ++k) {  // Newton's method, kept inside a bracket, on a falling piecewise linear function
       Lane<double> sums = zero, inside = zero;
       for (std::int64_t c = 0; c < padded_; c += kLanes) {
@@ -179,7 +180,7 @@ class DualStep {
     return true;
   }
 
-  // The target y, smoothed, and p = r + y so far; no class lies beyond the last.
+  // The target y, smoothed, and p = r + y so far, which may lie outside the simplex; no class lies beyond the last.
   void set_target(std::int64_t row, std::int64_t own, const double* residual) {
     const double spread = t_.parameters.label_smoothing / static_cast<double>(t_.classes);
     const double keep = 1 - t_.parameters.label_smoothing;
@@ -188,7 +189,7 @@ class DualStep {
       target_[c] = keep * y + spread;
     }
     if (t_.soft_target == nullptr && own >= 0) target_[own] += keep;
-    for (std::int64_t c = 0; c < t_.classes; ++c) before_[c] = std::max(residual[c] + target_[c], 0.0);
+    for (std::int64_t c = 0; c < t_.classes; ++c) before_[c] = residual[c] + target_[c];
     for (std::int64_t c = t_.classes; c < padded_; ++c) before_[c] = target_[c] = 0;
   }
 
@@ -237,9 +238,11 @@ class DualStep {
   bool part_of_the_way(double curvature, double* wanted) {
     std::copy(scores_, scores_ + padded_, here_);
     softmax();
-    const double share = 1 / (1 + curvature / 2);
+    double total = 0;
+    for (std::int64_t c = 0; c < t_.classes; ++c) total += std::max(before_[c], 0.0);
+    const double share = total > 0 ? 1 / (1 + curvature / 2) : 1.0, kept = total > 0 ? (1 - share) / total : 0.0;
     for (std::int64_t c = 0; c < t_.classes; ++c)
-      wanted[c] = (1 - share) * before_[c] + share * point_[c] - target_[c];
+      wanted[c] = kept * std::max(before_[c], 0.0) + share * point_[c] - target_[c];
     return true;
   }
 

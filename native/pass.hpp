@@ -1,7 +1,7 @@
 // One pass over a chunk of rows: scores, losses, residuals and the gradient, without the scores of all rows at once.
 //
-// Compiled once for each instruction set (kernels_*.cpp). Nothing here allocates or throws, and nothing from the
-// standard library is instantiated here, so that no wide instruction can leak into code shared by all machines.
+// Compiled once for each instruction set (kernels_*.cpp). Nothing here allocates or throws, and of the standard library
+// only what compilers inline is used, so that no wide instruction can leak into code shared by all machines.
 #pragma once
 
 #include "dots.hpp"

@@ -44,6 +44,11 @@ def inside(loss: Any, data: TrainingData, seed: int) -> Any:
     return residual
 
 
+def beyond(loss: Any, data: TrainingData) -> Any:
+    """Residuals outside it, as reflections are."""
+    return 2 * inside(loss, data, 0) - inside(loss, data, 1)
+
+
 def parameters(classes: int) -> tuple[Any, Any]:
     random = np.random.default_rng(classes + 1)
     return random.normal(size=(classes, COLUMNS)), random.normal(size=classes)
@@ -58,7 +63,7 @@ def test_the_kernels_are_the_reference(name: str, classes: int, isa: str) -> Non
         for dtype in (np.float64, np.float32):
             for anchored in (False, True):
                 data = rows(classes, csr=csr, dtype=dtype, weighted=anchored)
-                before = inside(loss, data, 0)
+                before = beyond(loss, data) if anchored else inside(loss, data, 0)
                 anchor = inside(loss, data, 1) if anchored else None
                 moves = [ResidualMove(before.copy(), 0.7, anchor, 0.6 if anchored else 1.0) for _ in range(2)]
                 truth = ReferenceEngine(data).move_residuals(moves[0], W, b, loss)
@@ -80,7 +85,7 @@ def test_a_moved_residual_is_the_gradient_at_the_scores_it_leaves(name: str, sof
     if soft and not loss.accepts_probabilities:
         pytest.skip("this loss needs labels")
     data, (W, b), q = rows(classes, soft=soft), parameters(classes), 1.3
-    before = inside(loss, data, 0)
+    before = beyond(loss, data)
     move = ResidualMove(before.copy(), q)
     made = ReferenceEngine(data) if engine == "reference" else NativeEngine(data, 1, engine)
     sums = made.move_residuals(move, W, b, loss)
@@ -126,3 +131,37 @@ def test_scores_that_are_no_numbers_move_nothing_and_give_no_bound(engine: str) 
     assert lost.any()
     assert np.isnan(sums.dual)
     assert (move.residual[lost] == before[lost]).all()
+
+
+@pytest.mark.parametrize("engine", ["reference", *INSTRUCTION_SETS])
+@pytest.mark.parametrize("name", LOSSES)
+def test_moved_residuals_lie_in_the_domain_however_steep_rows_are(name: str, engine: str) -> None:
+    """Else their dual value would be no bound."""
+    loss = get_loss(name)
+    for classes in (3, 20):
+        data, (W, b) = rows(classes), parameters(classes)
+        for q in (1e-3, 1e3, 1e6):
+            move = ResidualMove(beyond(loss, data), q)
+            made = ReferenceEngine(data) if engine == "reference" else NativeEngine(data, 1, engine)
+            sums = made.move_residuals(move, 10 * W, 10 * b, loss)
+            value = -loss.conjugate(move.residual, data.target)
+            assert np.isfinite(value).all()
+            assert sums.dual == pytest.approx(float(data.weights @ value), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["reference", *INSTRUCTION_SETS])
+@pytest.mark.parametrize("name", ["hinge", "crammer_singer"])
+def test_moved_residuals_of_kinks_are_the_nearest_to_a_step_along_the_scores(name: str, engine: str) -> None:
+    """r′ is the projection of r + m/q, less of margins: no point of the domain lies in its direction from there."""
+    loss, classes, q = get_loss(name), 6, 0.4
+    data, (W, b) = rows(classes), parameters(classes)
+    before = beyond(loss, data)
+    move = ResidualMove(before.copy(), q)
+    made = ReferenceEngine(data) if engine == "reference" else NativeEngine(data, 1, engine)
+    made.move_residuals(move, W, b, loss)
+    margins = np.ones((data.n_rows, classes))
+    margins[np.arange(data.n_rows), data.target] = 0.0
+    slope = data.features @ W.T + b + margins - q * (move.residual - before)  # of what r′ maximises; ℓ* is linear
+    for seed in range(20):
+        other = inside(loss, data, seed)
+        assert ((slope * (other - move.residual)).sum(axis=1) <= 1e-9).all()

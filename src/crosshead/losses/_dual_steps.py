@@ -5,7 +5,7 @@ The dual objective as a function of one row's residual r alone is, up to a const
     −ℓ*(r) + ⟨r − r₀, z⟩ − q/2·‖r − r₀‖²
 
 with r₀ the residual so far, z the row's scores and q > 0 its curvature. Its maximum is the gradient of ℓ at the scores
-u = z − q(r − r₀) that the row has then.
+u = z − q(r − r₀) that the row has then. It lies in the domain of ℓ*; r₀ may lie outside.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def each(
     rate = 1 / (1 + extra / curvature[:, None])
     point = residual + violation / curvature[:, None]
     point[rows, target] = -np.inf
-    low, grown = -before - 1, np.zeros(len(target))
+    less = np.maximum(-before, 0)  # of residuals outside their domain
+    low, grown = -before - 1, less
     most_grown = np.maximum((point + before[:, None]) * rate, 0).sum(axis=1) + 1
-    high = np.full(len(target), float(point.shape[1])) if np.isfinite(most) else most_grown
-    enough = ROOT * np.maximum(1.0, before)
+    high = less + (float(point.shape[1]) if np.isfinite(most) else most_grown)
+    enough = ROOT * np.maximum(1.0, np.abs(before))
     for _ in range(MOST_STEPS):
         value = (point - grown[:, None]) * rate
         excess = np.clip(value, 0, most).sum(axis=1) - grown - before
@@ -99,8 +100,10 @@ def _softmax_row(before: Float, scores: Float, curvature: float) -> Float:
         inverse = 1 / (1 + curvature * p)
         common = curvature * float((p * inverse) @ error) / float((p * inverse).sum())
         here, last = here - inverse * (error + p * common), here
-    share = 1 / (1 + curvature / 2)
-    return np.asarray((1 - share) * before + share * _numerics.softmax(scores))
+    inside = np.maximum(before, 0)
+    total = float(inside.sum())
+    share = 1 / (1 + curvature / 2) if total > 0 else 1.0
+    return np.asarray((1 - share) * inside / (total or 1.0) + share * _numerics.softmax(scores))
 
 
 def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:

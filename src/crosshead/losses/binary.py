@@ -96,7 +96,7 @@ class Binary:
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
         """The residual p − y at p = sigmoid(z − q(p − p₀)) of each column, by Newton's method, (n, C)."""
         y = self._fractions(target, residual.shape, np.float64)
-        return _dual_steps.sigmoid(np.clip(residual + y, 0, 1), scores, curvature) - y
+        return _dual_steps.sigmoid(residual + y, scores, curvature) - y
 
     def contain(self, residual: Float, target: Array) -> None:
         """Put p = r + y into [0, 1]ᶜ, in place; what is no number becomes ½."""

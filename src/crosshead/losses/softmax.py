@@ -112,7 +112,7 @@ class Softmax:
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
         """The residual p − y at p = softmax(z − q(p − p₀)), by Newton's method on the scores, (n, C)."""
         y = self._distribution(target, residual.shape, np.float64)
-        return _dual_steps.softmax(np.maximum(residual + y, 0), scores, curvature) - y
+        return _dual_steps.softmax(residual + y, scores, curvature) - y
 
     def contain(self, residual: Float, target: Array) -> None:
         """Put p = r + y into the simplex, in place."""

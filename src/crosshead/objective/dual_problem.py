@@ -101,7 +101,8 @@ class DualProblem:
         """F as a saddle point of weights and residuals."""
         data, fit_intercept = self.engine.data, self.fit_intercept
         center = self.sampler.center if fit_intercept else np.zeros(data.n_features)
-        variance = self.sampler.variance if fit_intercept else self.sampler.variance + self.sampler.center**2
+        with np.errstate(over="ignore"):  # a column of infinite size has no unit to take steps in
+            variance = self.sampler.variance if fit_intercept else self.sampler.variance + self.sampler.center**2
         return SaddlePoint(self.engine, self.loss, self.penalty, fit_intercept, center, np.sqrt(variance))
 
     @property

@@ -22,6 +22,7 @@ from crosshead.losses.protocol import DualPoint, Float, Loss
 from crosshead.penalties import ElasticNet
 
 POWER_STEPS = 15  # of the power method, each of which reads the features twice
+SETTLED = 1e-3  # share of its square by which a step changes it in the end
 MARGIN = 1.05  # that its largest singular value is taken larger
 
 
@@ -60,8 +61,8 @@ class SaddlePoint:
             pulled = np.asarray(weighted.astype(data.features.dtype) @ data.features, dtype=np.float64)
             check_mapped(data.features)
             vector = (pulled - weighted.sum() * self.center) * unit
-            square = float(np.linalg.norm(vector))
-            if not square > 0:
+            before, square = square, float(np.linalg.norm(vector))
+            if not square > 0 or abs(square - before) <= SETTLED * square:
                 break
             vector /= square
         return MARGIN * max(float(np.sqrt(square)), float(self.fit_intercept)) or 1.0  # of no features

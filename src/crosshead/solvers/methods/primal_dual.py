@@ -33,6 +33,7 @@ LONGEST = 0.36  # of all steps so far: no restart lasts longer
 FIRST_STEPS, MOST_STEPS, CERTIFIED_SHARE = 10, 100, 0.1  # between certificates: that share of all steps so far
 BALANCING = 0.5  # how far the steps' balance follows what weights and residuals have travelled, on a logarithmic scale
 UNSEEN = 1e-12  # of the largest weight
+FALLING, LEAST_STEPS = 0.99, 4000  # of the gap: less is no fall; before so many steps none is missed
 SINGLE_GAP = 0.1  # below it passes are exact
 FIRST_CURVATURE = 1e-3  # of the residuals' first move, from zero: nearly the loss's gradient
 SHORTER = 1.5  # that ‖A‖ is taken larger where a step shows that it is
@@ -43,6 +44,8 @@ class PrimalDualState:
     """θ and r with A*r, where they began, and what the last step moved them to.
 
     ``balance`` is √(τ/σ); ``first`` and ``last`` are fixed-point errors since the restart ``since`` steps ago.
+    ``moved`` is θ′ with the sums of r′, and whether these are exact; ``fallen`` the gap when it last fell, after how
+    many steps.
     """
 
     saddle: SaddlePoint
@@ -56,7 +59,8 @@ class PrimalDualState:
     since: int = 0
     first: float = np.inf
     last: float = np.inf
-    moved: tuple[Float, MovedSums] | None = None
+    moved: tuple[Float, MovedSums, bool] | None = None
+    fallen: tuple[float, int] = (np.inf, 0)
 
 
 @final
@@ -79,7 +83,14 @@ class PrimalDual:
         size = saddle.square(theta) or len(theta) / saddle.norm**2
         balance = float(np.sqrt(size / sums.distance)) if sums.distance > 0 else 1.0
         return PrimalDualState(
-            saddle, theta, residual, pulled, (theta, residual.copy(), pulled), saddle.norm, balance, moved=(theta, sums)
+            saddle,
+            theta,
+            residual,
+            pulled,
+            (theta, residual.copy(), pulled),
+            saddle.norm,
+            balance,
+            moved=(theta, sums, run.exact),
         )
 
     def step(self, run: Run, state: PrimalDualState) -> PrimalDualState:
@@ -90,15 +101,16 @@ class PrimalDual:
         try:
             for _ in range(steps):
                 state = _step(run, state)
-                if run.out_of_time:
+                if run.seconds_left <= 0:
                     break
         finally:
             _certify(run, state)
-        return state
+        falls = run.gap <= FALLING * state.fallen[0]
+        return replace(state, fallen=(run.gap, state.steps)) if falls else state
 
     def stuck(self, state: PrimalDualState) -> bool:
-        """Never of itself: steps that change nothing end a fit."""
-        return False
+        """Whether half of all steps have gained next to nothing."""
+        return state.steps > max(LEAST_STEPS, 2 * state.fallen[1])
 
 
 def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
@@ -127,7 +139,7 @@ def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
         since=state.since + 1,
         first=error if state.since == 0 else state.first,
         last=error,
-        moved=(theta, sums),
+        moved=(theta, sums, run.exact),
     )
     fallen = error <= ENOUGH * after.first or (error <= LEAST_FALL * after.first and error > state.last)
     long = state.since > 0 and after.since >= LONGEST * after.steps
@@ -148,8 +160,9 @@ def _certify(run: Run, state: PrimalDualState) -> None:
     """A pass at the weights that the last step moved to, with the bound of its residuals."""
     if state.moved is None:
         return
-    theta, sums = state.moved
+    theta, sums, exact = state.moved
     objective = run.objective
     surrogate = objective if objective.smooth else objective.smoothed(width_for(run.gap))
     evaluation = run.evaluate(objective.pack(*state.saddle.leave(theta)), surrogate)
-    run.record(objective.certified_by(evaluation, dual_point(sums)))
+    if exact or not evaluation.exact:  # else the bound would pass for an exact one
+        run.record(objective.certified_by(evaluation, dual_point(sums)))

@@ -1,9 +1,9 @@
 """Newton steps on the weights that are not zero, between proximal steps that say which those are.
 
-A proximal quasi-Newton step (`crosshead.solvers.methods.proximal`) finds weights that should leave zero, but its model,
-one Kronecker product and a few pairs, needs hundreds of steps to get their values right: the gap follows the largest
-gradient, of which the value long says nothing. Where the signs stay as they are F is smooth, and Newton's equation on
-the weights that are not zero,
+A proximal quasi-Newton step (`crosshead.solvers.methods.proximal_steps`) finds weights that should leave zero, but its
+model, one Kronecker product and a few pairs, needs hundreds of steps to get their values right: the gap follows the
+largest gradient, of which the value long says nothing. Where the signs stay as they are F is smooth, and Newton's
+equation on the weights that are not zero,
 
     (∇²F)_SS d = −(∇F + αρ sign W)_S,
 
