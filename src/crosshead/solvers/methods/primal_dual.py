@@ -33,7 +33,6 @@ LONGEST = 0.36  # of all steps so far: no restart lasts longer
 FIRST_STEPS, MOST_STEPS, CERTIFIED_SHARE = 10, 100, 0.1  # between certificates: that share of all steps so far
 BALANCING = 0.5  # how far the steps' balance follows what weights and residuals have travelled, on a logarithmic scale
 UNSEEN = 1e-12  # of the largest weight
-FALLING, LEAST_STEPS = 0.99, 4000  # of the gap: less is no fall; before so many steps none is missed
 SINGLE_GAP = 0.1  # below it passes are exact
 FIRST_CURVATURE = 1e-3  # of the residuals' first move, from zero: nearly the loss's gradient
 SHORTER = 1.5  # that ‖A‖ is taken larger where a step shows that it is
@@ -44,8 +43,7 @@ class PrimalDualState:
     """θ and r with A*r, where they began, and what the last step moved them to.
 
     ``balance`` is √(τ/σ); ``first`` and ``last`` are fixed-point errors since the restart ``since`` steps ago.
-    ``moved`` is θ′ with the sums of r′, and whether these are exact; ``fallen`` the gap when it last fell, after how
-    many steps.
+    ``moved`` is θ′ with the sums of r′, and whether these are exact.
     """
 
     saddle: SaddlePoint
@@ -60,7 +58,6 @@ class PrimalDualState:
     first: float = np.inf
     last: float = np.inf
     moved: tuple[Float, MovedSums, bool] | None = None
-    fallen: tuple[float, int] = (np.inf, 0)
 
 
 @final
@@ -105,12 +102,11 @@ class PrimalDual:
                     break
         finally:
             _certify(run, state)
-        falls = run.gap <= FALLING * state.fallen[0]
-        return replace(state, fallen=(run.gap, state.steps)) if falls else state
+        return state
 
     def stuck(self, state: PrimalDualState) -> bool:
-        """Whether half of all steps have gained next to nothing."""
-        return state.steps > max(LEAST_STEPS, 2 * state.fallen[1])
+        """Never: slow is not stuck, and steps that change nothing at all end a fit."""
+        return False
 
 
 def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
