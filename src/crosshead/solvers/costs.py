@@ -35,7 +35,7 @@ PASS_RATE = 0.4  # of the operations a second that products of large matrices re
 LAGRANGIAN_PASSES = 90.0  # that 30 Newton steps on the augmented Lagrangian cost without the factorisations
 LAGRANGIAN_FACTORS, FACTOR_RATE = 4.0, 0.1  # those among them, and their share of the time of a sweep's multiplication
 PATH_PASSES, PATH_FACTORS = 120.0, 10.0  # of a path of the penalty: passes, and factorisations among them
-PRIMAL_DUAL_PASSES = 2000.0  # of hybrid gradients, where they get there at all
+PRIMAL_DUAL_PASSES, SUPPORT_PASSES = 2000.0, 2000.0  # of hybrid gradients, of Newton steps on a support, where they end
 QUASI_NEWTON_PASSES, LONG = 40.0, 1 << 18  # of text; of longer vectors than so many a quasi-Newton step is no pass
 
 
@@ -164,7 +164,7 @@ def sparse_passes(facts: Facts) -> float:
 
 def support_passes(facts: Facts) -> float:
     """What Newton steps on a support cost, where they get there at all."""
-    return PRIMAL_DUAL_PASSES
+    return SUPPORT_PASSES
 
 
 def descent_passes(facts: Facts, rank: int) -> float:
