@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import crosshead.backbones.embedding as embedding
-from crosshead.backbones import embed, embed_to_file, load_backbone, partial
+from crosshead.backbones import embed, embed_to_file, load_backbone, resumable_file
 from crosshead.backbones.embedding import Embedding, embed_cached
 from crosshead.data import DataError, load, open_images
 
@@ -80,7 +80,7 @@ KILLED = """
     from crosshead.data import open_images
 
     photos, network, output, batches, seconds = sys.argv[1:]
-    partial.SAVE_SECONDS = float(seconds)
+    resumable_file.SAVE_SECONDS = float(seconds)
     backbone = load_backbone(network, {"mean": 0.5, "std": 0.25})
     embed_batch = backbone.embed
     left = int(batches)
@@ -152,7 +152,7 @@ def test_a_run_that_ends_takes_its_lock_with_it(photos, backbone, tmp_path, monk
                 (folder / "lock").write_text("")
         flock(lock, operation)
 
-    monkeypatch.setattr(partial.fcntl, "flock", removed)
+    monkeypatch.setattr(resumable_file.fcntl, "flock", removed)
     embed_to_file(open_images(photos), backbone, tmp_path / "f.npz", Embedding(SIZE))
     assert len([lock for lock in calls if not isinstance(lock, int)]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "net.onnx", "photos"]
@@ -183,9 +183,9 @@ def test_what_is_no_file_of_its_own_is_not_opened(photos, backbone, tmp_path, na
 def test_progress_that_cannot_be_is_none(tmp_path, state):
     (tmp_path / "train.json").write_text(json.dumps(state))
     (tmp_path / "train.bin").write_bytes(bytes(4 * 5 * 2))
-    made = partial.PartialFeatures(tmp_path, "train", 5)
+    made = resumable_file.PartialFeatures(tmp_path, "train", 5)
     made.close()
-    assert made.progress == partial.Progress()
+    assert made.progress == resumable_file.Progress()
 
 
 def test_another_source_does_not_go_on(photos, backbone, tmp_path):
@@ -207,9 +207,9 @@ def test_another_source_does_not_go_on(photos, backbone, tmp_path):
 
 def test_progress_that_is_nested_deep_is_no_progress(tmp_path):
     (tmp_path / "train.json").write_text("[" * 100_000)
-    features = partial.PartialFeatures(tmp_path, "train", 3)
+    features = resumable_file.PartialFeatures(tmp_path, "train", 3)
     features.close()
-    assert features.progress == partial.Progress()
+    assert features.progress == resumable_file.Progress()
 
 
 def test_a_run_that_a_broken_image_ended_goes_on_without_it(photos, backbone, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crosshead.backbones import backbone_again, load_backbone
-from crosshead.backbones.known import remember
+from crosshead.backbones.locations import remember
 from crosshead.data import DataError
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from crosshead.curvature.sampling import RowSampler
+from crosshead.curvature.row_sampling import RowSampler
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
@@ -122,7 +122,7 @@ def test_rows_that_weigh_nothing_are_never_drawn() -> None:
 
 
 def test_rows_beyond_the_pool_are_drawn_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crosshead.curvature.sampling.POOL_SCORES", 3 * 400)
+    monkeypatch.setattr("crosshead.curvature.row_sampling.POOL_SCORES", 3 * 400)
     sampler = RowSampler(make_engine("auto", data(900)), 3, 0)
     assert sampler.pool.n_rows == 400
     drawn = sampler.draw(get_loss("softmax"), np.zeros((3, 6)), np.zeros(3), 100, 0.1)

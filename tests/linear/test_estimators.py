@@ -228,13 +228,13 @@ class TestPredictions:
         model = LinearClassifier().fit(X, y)
         methods = (model.predict, model.decision_function, model.predict_proba)
         whole = [method(X) for method in methods]
-        monkeypatch.setattr("crosshead.linear.predictor.BLOCK_SCORES", 20)
+        monkeypatch.setattr("crosshead.linear.prediction.BLOCK_SCORES", 20)
         for method, expected in zip(methods, whole, strict=True):
             np.testing.assert_array_equal(method(X), expected)
 
     @pytest.mark.skipif(not has_native(), reason="the reference engine converts blocks")
     def test_predictions_do_not_hold_all_scores(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("crosshead.linear.predictor.BLOCK_SCORES", 1 << 16)
+        monkeypatch.setattr("crosshead.linear.prediction.BLOCK_SCORES", 1 << 16)
         X = np.random.default_rng(0).normal(size=(40000, 4))
         model = LinearClassifier(max_iter=1)
         with warnings.catch_warnings():

@@ -11,9 +11,9 @@ from scipy import sparse
 from sklearn.datasets import load_digits, load_iris
 
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.recall import RecallingEngine
+from crosshead.engines.caching import RecallingEngine
 from crosshead.linear import ConvergenceWarning, LinearClassifier, regularisation_path
-from crosshead.linear.grid import best_bias
+from crosshead.linear.alphas import best_bias
 from crosshead.losses import get_loss
 from crosshead.solvers.continuation import extrapolate
 

@@ -1,4 +1,4 @@
-"""Replacing a model folder: only ours, and whole where it fails. What a kill leaves: tests/test_disk.py."""
+"""Replacing a model folder: only ours, and whole where it fails. What a kill leaves: tests/test_atomic_files.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosshead import disk
+from crosshead import atomic_files
 from crosshead.models import Model, ModelError
 
 
@@ -20,7 +20,7 @@ def make(loss: str) -> Model:
 @pytest.fixture(params=["exchange", "two renames"])
 def any_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "two renames":
-        monkeypatch.setattr(disk, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(atomic_files, "_exchange", lambda one, other: False)
 
 
 @pytest.mark.usefixtures("any_system")
@@ -55,7 +55,7 @@ def test_a_link_to_a_model_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_stale_backup_is_not_taken_for_a_removed_model(tmp_path: Path) -> None:
-    make("softmax").save(disk.backup_of(tmp_path / "m"))
+    make("softmax").save(atomic_files.backup_of(tmp_path / "m"))
     assert Model.load(tmp_path / "m").loss == "softmax"
     make("hinge").save(tmp_path / "m")
     assert os.listdir(tmp_path) == ["m"]

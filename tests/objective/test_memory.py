@@ -74,7 +74,7 @@ def test_of_many_classes_the_diagonal_alone_is_summed(monkeypatch: pytest.Monkey
     objective = objective_of(rows)
     here = objective.evaluate(np.random.default_rng(0).normal(size=objective.size))
     dense = objective.metric(here)
-    monkeypatch.setattr("crosshead.curvature.sampling.DENSE_CLASSES", 8)
+    monkeypatch.setattr("crosshead.curvature.row_sampling.DENSE_CLASSES", 8)
     monkeypatch.setattr(metric_module, "DENSE_CLASSES", 8)
     alone = objective.metric(here)
     np.testing.assert_allclose(alone.class_matrix, np.diag(dense.class_matrix), rtol=1e-6)

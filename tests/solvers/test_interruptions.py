@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crosshead.blas import one_blas_thread
 from crosshead.engines import TrainingData, make_engine
+from crosshead.engines.blas import one_blas_thread
 from crosshead.losses import get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.backbones.partial import PartialFeatures, partial_folder, remove_left_behind, text_of
+from crosshead.atomic_files import atomic_write, writing
 from crosshead.backbones.protocol import Backbone, Features
+from crosshead.backbones.resumable_file import PartialFeatures, partial_folder, remove_left_behind, text_of
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
 from crosshead.data.feature_files import (
@@ -24,7 +25,6 @@ from crosshead.data.feature_files import (
     write_table,
 )
 from crosshead.data.image_source import Broken, ImageBatch, ImageSource, refusal_of
-from crosshead.disk import atomic_write, writing
 from crosshead.models.document import package_version
 
 BATCH_SIZE = 32

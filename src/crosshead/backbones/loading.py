@@ -9,7 +9,7 @@ from typing import Any
 
 from crosshead.backbones.cnn_backbone import KIND as CNN_KIND
 from crosshead.backbones.cnn_backbone import CnnBackbone
-from crosshead.backbones.known import recalled
+from crosshead.backbones.locations import recalled
 from crosshead.backbones.onnx_backbone import OnnxBackbone, split_output
 from crosshead.backbones.onnx_files import NetworkFiles, read_content, read_network, regular_file
 from crosshead.backbones.preprocessing import Stated
@@ -18,7 +18,7 @@ from crosshead.data.described import described_backbone
 from crosshead.data.errors import DataError
 from crosshead.data.feature_files import BACKBONE
 from crosshead.models import Model
-from crosshead.models.content import NETWORK
+from crosshead.models.serialization import NETWORK
 
 MOST_SHOWN = 100
 """Letters of a name out of a model that a message repeats."""

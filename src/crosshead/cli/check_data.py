@@ -12,7 +12,7 @@ from scipy import sparse
 from crosshead.cli.check_finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.data import Dataset
 from crosshead.data.dataset import Array, row_blocks
-from crosshead.linear.preparation import LARGEST
+from crosshead.linear.validation import LARGEST
 
 LARGE, SMALL = 100.0, 1e-3
 """Typical sizes of features beyond which they deserve a look."""

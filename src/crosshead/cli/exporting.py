@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from crosshead.atomic_files import atomic_write
 from crosshead.cli.display import show_json, show_pairs
 from crosshead.cli.embedding import backbone_of
 from crosshead.cli.errors import DONE, FAILED, UsageError, tell
@@ -20,7 +21,6 @@ from crosshead.data.dataset import Array
 from crosshead.data.decoding import Pixels
 from crosshead.data.feature_files import KIND
 from crosshead.data.open_images import holds_images
-from crosshead.disk import atomic_write
 from crosshead.export import Check, build_onnx, check_export
 from crosshead.export.check import Runner
 from crosshead.export.graph import Exported

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from crosshead.cli.errors import UsageError
-from crosshead.models.content import DOCUMENT
+from crosshead.models.serialization import DOCUMENT
 
 
 def check_model_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from crosshead.data.mapped import check_mapped, release
 from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.outputs import log_probabilities
 from crosshead.evaluation.result import Evaluation
-from crosshead.linear.predictor import score_blocks
+from crosshead.linear.prediction import score_blocks
 from crosshead.losses import get_loss
 from crosshead.losses.functions import softmax
 from crosshead.losses.protocol import Loss

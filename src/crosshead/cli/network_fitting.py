@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosshead.atomic_files import is_temporary
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
 from crosshead.backbones.embedding import BATCH
 from crosshead.cli.errors import UsageError, WorkError, tell
@@ -23,9 +24,8 @@ from crosshead.data.dataset import Array, take
 from crosshead.data.decoding_pool import images_a_batch
 from crosshead.data.errors import load_package
 from crosshead.data.feature_files import BACKBONE, KIND
-from crosshead.disk import is_temporary
 from crosshead.models import Model
-from crosshead.models.content import NETWORK
+from crosshead.models.serialization import NETWORK
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crosshead.atomic_files import writing
 from crosshead.cli.errors import UsageError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.monitor import Monitor
@@ -16,7 +17,6 @@ from crosshead.data.dataset import Array
 from crosshead.data.decoding import COLOURS, Pixels
 from crosshead.data.errors import DataError
 from crosshead.data.image_source import Broken, skipped_note
-from crosshead.disk import writing
 
 MOST_IN_MEMORY = 1 << 29
 """Bytes of pixels; more lie in a file without a name, of which the system keeps in memory what there is room for."""

@@ -16,7 +16,7 @@ from crosshead.cli.writers import check_output
 if TYPE_CHECKING:
     from crosshead.cli.path_options import PathOptions
     from crosshead.linear import LinearClassifierCV, Path
-    from crosshead.linear.held_out import PathMeasures
+    from crosshead.linear.path_measures import PathMeasures
 
 Float = Any
 

@@ -24,7 +24,7 @@ from crosshead.cli.sources import show_notes
 from crosshead.data import Dataset, load
 from crosshead.engines import TrainingData
 from crosshead.linear import ConvergenceWarning, LinearClassifierCV, Path, regularisation_path
-from crosshead.linear.held_out import measure_path
+from crosshead.linear.path_measures import measure_path
 from crosshead.models import Model
 from crosshead.scaling import Scaler
 

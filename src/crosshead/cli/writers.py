@@ -14,12 +14,12 @@ from typing import IO, Any, Protocol, TextIO
 
 import numpy as np
 
+from crosshead.atomic_files import atomic_write
 from crosshead.cli.csv_rows import CsvRows
 from crosshead.cli.display import TextTarget, json_text
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
-from crosshead.disk import atomic_write
 from crosshead.escaping import for_utf8
 
 SUFFIXES = (".csv", ".parquet", ".npz")

@@ -28,11 +28,11 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.curvature.drawing import chances, parts
+from crosshead.curvature.inclusion_probabilities import chances, parts
 from crosshead.curvature.inverses import Inverse, alike
-from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
+from crosshead.engines.row_subset import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
 UNIFORM = 0.1  # of the chances to be drawn, whatever the curvature

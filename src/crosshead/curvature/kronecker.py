@@ -22,9 +22,9 @@ import numpy as np
 
 from crosshead.curvature.eigenvectors import eigenvectors
 from crosshead.curvature.inverses import LEAST_DENOMINATOR, Inverse, inverses
-from crosshead.engines.chosen_rows import ChosenRows, is_sparse
 from crosshead.engines.column_sums import column_sums, squares
 from crosshead.engines.protocol import Engine
+from crosshead.engines.row_subset import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Curvature, Float
 
 DENSE_FEATURES = 2048

@@ -17,8 +17,8 @@ from typing import Any, final
 import numpy as np
 from scipy import sparse
 
-from crosshead.curvature.sampling import CurvedSample
-from crosshead.engines.chosen_rows import ChosenRows, is_sparse
+from crosshead.curvature.row_sampling import CurvedSample
+from crosshead.engines.row_subset import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Float
 
 BLOCK_ROWS = 256  # that are copied at a time, where drawn rows are read where they lie

@@ -22,8 +22,8 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from crosshead.atomic_files import ASKED
 from crosshead.data.errors import DataError
-from crosshead.disk import ASKED
 
 _numbers = count()
 
@@ -159,7 +159,7 @@ def refuse_shortened() -> Iterator[None]:
 def refuse_output() -> None:
     """DataError where a mapped file became shorter within the outermost block of `refuse_shortened`, if there is one.
 
-    `crosshead.disk` calls it before an output gets its name: what was computed from missing pages is never saved.
+    `crosshead.atomic_files` calls it before an output gets its name: what was computed from missing pages is never saved.
 
     Examples
     --------

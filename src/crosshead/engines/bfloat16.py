@@ -17,10 +17,10 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
-from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.losses.protocol import Array, Float, PassLoss
 
 PADDING = 32  # features that one instruction takes

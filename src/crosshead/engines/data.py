@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.engines.chosen_rows import ChosenRows, is_sparse
+from crosshead.engines.row_subset import ChosenRows, is_sparse
 from crosshead.losses.protocol import Array, Float
 from crosshead.sparse_structure import require_structure
 

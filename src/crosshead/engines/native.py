@@ -14,11 +14,11 @@ import numpy as np
 from crosshead import _native
 from crosshead.data.mapped import check_mapped
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
-from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.native_pass import native_move, native_pass, native_sums
 from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.engines.threads import resolve_threads
 from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 

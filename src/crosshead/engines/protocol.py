@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 

@@ -9,10 +9,10 @@ from typing import final
 import numpy as np
 
 from crosshead.data.mapped import check_mapped
-from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent, ascend
 from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 BLOCK_BYTES = 1 << 25  # scores of one block

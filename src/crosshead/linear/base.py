@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from crosshead.linear.predictor import all_scores, predicted_indices
+from crosshead.linear.prediction import all_scores, predicted_indices
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.sparse_structure import require_structure
 

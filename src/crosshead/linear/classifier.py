@@ -11,8 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_random_state, validate_data
 
 from crosshead.linear.base import FEATURE_TYPES, LinearScores
-from crosshead.linear.preparation import normalised, prepare
 from crosshead.linear.training import train
+from crosshead.linear.validation import normalised, prepare
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Float, Loss
 from crosshead.penalties import ElasticNet

@@ -17,8 +17,8 @@ from crosshead.linear.base import LinearScores
 from crosshead.linear.classifier import check_budget, check_flags, checked_training_data, seed_of
 from crosshead.linear.folds import FoldOutcome, make_folds, measured_weight, run_fold
 from crosshead.linear.path import Walked, walk_path
-from crosshead.linear.preparation import normalised, prepare
-from crosshead.linear.walk import WalkOptions
+from crosshead.linear.path_solver import WalkOptions
+from crosshead.linear.validation import normalised, prepare
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss

@@ -10,10 +10,10 @@ import numpy as np
 from sklearn.model_selection import check_cv
 
 from crosshead.engines import TrainingData
-from crosshead.linear.held_out import PathMeasures, measure_path
 from crosshead.linear.path import Walked
-from crosshead.linear.preparation import Prepared, prepare
-from crosshead.linear.walk import Point, Walk
+from crosshead.linear.path_measures import PathMeasures, measure_path
+from crosshead.linear.path_solver import Point, Walk
+from crosshead.linear.validation import Prepared, prepare
 from crosshead.losses.protocol import Array, Float
 
 BATCH_BYTES = 1 << 26  # weights of a fold that wait to be measured together

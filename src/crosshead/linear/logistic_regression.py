@@ -10,8 +10,8 @@ from sklearn.utils.validation import _check_sample_weight
 from crosshead.engines import TrainingData
 from crosshead.linear.base import LinearScores
 from crosshead.linear.classifier import check_budget, check_flags, check_number, checked_training_data, seed_of
-from crosshead.linear.preparation import Prepared, prepare
 from crosshead.linear.training import train
+from crosshead.linear.validation import Prepared, prepare
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Float, Loss
 from crosshead.penalties import ElasticNet

@@ -12,8 +12,8 @@ from crosshead.engines import TrainingData
 from crosshead.linear.base import FEATURE_TYPES
 from crosshead.linear.classifier import check_budget, check_flags, check_number, seed_of
 from crosshead.linear.folds import Fold, make_folds
-from crosshead.linear.held_out import BLOCK_ELEMENTS
-from crosshead.linear.predictor import score_blocks
+from crosshead.linear.path_measures import BLOCK_ELEMENTS
+from crosshead.linear.prediction import score_blocks
 from crosshead.linear.training import train
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss

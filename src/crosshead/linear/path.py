@@ -12,11 +12,11 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, check_X_y
 
 from crosshead.engines import TrainingData
+from crosshead.linear.alphas import alpha_max, best_bias, count_of, given_alphas, grid
 from crosshead.linear.base import FEATURE_TYPES
 from crosshead.linear.classifier import check_budget, check_flags, seed_of
-from crosshead.linear.grid import alpha_max, best_bias, count_of, given_alphas, grid
-from crosshead.linear.preparation import normalised, prepare
-from crosshead.linear.walk import Point, Walk, WalkOptions
+from crosshead.linear.path_solver import Point, Walk, WalkOptions
+from crosshead.linear.validation import normalised, prepare
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from crosshead.data.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
 from crosshead.data.described import described_backbone
 from crosshead.models.document import ModelError
-from crosshead.models.shapes import (
+from crosshead.models.json_values import (
     Check,
     MisfitError,
     any_of,

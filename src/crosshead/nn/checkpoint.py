@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from crosshead.atomic_files import atomic_write, writing
 from crosshead.data.json_text import parse_json
-from crosshead.disk import atomic_write, writing
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 FORMAT = "crosshead training 1"

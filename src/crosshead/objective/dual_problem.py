@@ -14,11 +14,11 @@ import numpy as np
 
 from crosshead.curvature.augmented_lagrangian import AugmentedLagrangian
 from crosshead.curvature.quadratic_program import Program, build_program
-from crosshead.curvature.sampling import RowSampler
-from crosshead.engines.chosen_rows import ChosenRows
+from crosshead.curvature.row_sampling import RowSampler
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective.certificate import Certificate
 from crosshead.objective.saddle_point import SaddlePoint

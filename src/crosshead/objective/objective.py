@@ -21,16 +21,16 @@ from crosshead.curvature.curved_rows import Hessian, build_hessian
 from crosshead.curvature.dense_hessian import ClasswiseHessian, DenseHessian, dense_hessian
 from crosshead.curvature.kronecker import KroneckerMetric, build_metric
 from crosshead.curvature.row_model import ActiveModel, build_active_model
-from crosshead.curvature.sampling import CurvedSample, RowSampler
+from crosshead.curvature.row_sampling import CurvedSample, RowSampler
 from crosshead.curvature.subsampled import SampledHessian
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
-from crosshead.objective.balance import best_bias
 from crosshead.objective.bias import BiasCurvature
 from crosshead.objective.certificate import Certificate
 from crosshead.objective.dual_problem import DualProblem
 from crosshead.objective.evaluation import Evaluation
+from crosshead.objective.exact_bias import best_bias
 from crosshead.objective.facts import Facts
 from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.penalties import ElasticNet

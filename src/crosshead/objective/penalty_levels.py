@@ -12,7 +12,7 @@ from typing import final
 import numpy as np
 
 from crosshead.curvature.factored import AllRowsHessian, FactoredHessian, factorise
-from crosshead.curvature.sampling import RowSampler
+from crosshead.curvature.row_sampling import RowSampler
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, Loss, QuadraticLoss

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crosshead.disk import atomic_write
+from crosshead.atomic_files import atomic_write
 from crosshead.escaping import for_html, for_terminal
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b5628f"

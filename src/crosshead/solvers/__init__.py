@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from crosshead.blas import one_blas_thread
-from crosshead.fit_memory import fit_memory
+from crosshead.engines.blas import one_blas_thread
 from crosshead.solvers.continuation import Carried
+from crosshead.solvers.fit_memory import fit_memory
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.plan import choose
 from crosshead.solvers.protocol import Callback, Float, Objective, Progress, Result, relative_gap

@@ -10,7 +10,7 @@ from crosshead.models.document import ModelError
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:
-    from crosshead.models.folder import Model
+    from crosshead.models.model import Model
 
 
 def check_model(model: Model, name: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.curvature.drawing import chances
+from crosshead.curvature.inclusion_probabilities import chances
 from crosshead.curvature.kronecker import DENSE_CLASSES
 from crosshead.engines.column_sums import column_sums, squares
 from crosshead.engines.data import TrainingData

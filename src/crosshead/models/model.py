@@ -16,13 +16,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from crosshead.atomic_files import atomic_folder, backup_of
 from crosshead.data.files import read_regular
 from crosshead.data.json_text import parse_json
 from crosshead.data.limits import free_memory
-from crosshead.disk import atomic_folder, backup_of
 from crosshead.models.card import model_card
-from crosshead.models.checks import check_model
-from crosshead.models.content import (
+from crosshead.models.consistency import check_model
+from crosshead.models.document import ModelError, document_bytes, document_digest
+from crosshead.models.schema import check_document
+from crosshead.models.serialization import (
     CARD,
     DOCUMENT,
     FILES,
@@ -36,8 +38,6 @@ from crosshead.models.content import (
     tensors_of,
     weights_bytes,
 )
-from crosshead.models.document import ModelError, document_bytes, document_digest
-from crosshead.models.schema import check_document
 from crosshead.scaling import Scaler
 
 Array = NDArray[Any]

@@ -10,9 +10,9 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.blas import one_blas_thread
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.recall import RecallingEngine
+from crosshead.engines.blas import one_blas_thread
+from crosshead.engines.caching import RecallingEngine
 from crosshead.linear.training import REDUCED_SHARE
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective

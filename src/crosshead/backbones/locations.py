@@ -10,11 +10,11 @@ import json
 import os
 from pathlib import Path
 
+from crosshead.atomic_files import atomic_write
 from crosshead.backbones.embedding import cache_folder
 from crosshead.backbones.protocol import Backbone
 from crosshead.data.files import read_regular
 from crosshead.data.json_text import parse_json
-from crosshead.disk import atomic_write
 
 FILE = "backbones.json"
 MOST = 500

@@ -15,7 +15,7 @@ from crosshead.models.document import ModelError, document_digest, package_versi
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:
-    from crosshead.models.folder import Model
+    from crosshead.models.model import Model
 
 FORMAT = "crosshead model"
 SCHEMA_VERSION = 1

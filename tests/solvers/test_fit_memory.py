@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from crosshead.engines import has_native
-from crosshead.fit_memory import fit_memory
+from crosshead.solvers.fit_memory import fit_memory
 
 if not has_native():
     pytest.skip("the native module is not built", allow_module_level=True)
@@ -110,7 +110,7 @@ def test_arrays_from_many_threads() -> None:
 RESIDENT = """
 from pathlib import Path
 import numpy as np
-from crosshead.fit_memory import fit_memory
+from crosshead.solvers.fit_memory import fit_memory
 
 def pages(key):
     lines = Path("/proc/self/status").read_text().splitlines()

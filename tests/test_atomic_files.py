@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import crosshead
-from crosshead import disk
-from crosshead.disk import atomic_folder, atomic_write, backup_of, hidden_sibling, is_temporary
+from crosshead import atomic_files
+from crosshead.atomic_files import atomic_folder, atomic_write, backup_of, hidden_sibling, is_temporary
 
 TOKEN = "0123456789abcdef"
 
@@ -26,11 +26,11 @@ TOKEN = "0123456789abcdef"
 KILLED = """
     import os, pathlib, signal, sys
     from crosshead import disk
-    from crosshead.disk import atomic_folder, atomic_write
+    from crosshead.atomic_files import atomic_folder, atomic_write
 
     place, what, old, exchange = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "old", sys.argv[4] == "exchange"
     if not exchange:
-        disk._exchange = lambda one, other: False
+        atomic_files._exchange = lambda one, other: False
     os.fsync = lambda descriptor: None  # a killed process loses nothing that the system has; this saves seconds
     left = None
 
@@ -56,8 +56,8 @@ KILLED = """
 
     def found():
         seen = place
-        if not seen.exists() and disk.backup_of(place).exists():
-            seen = disk.backup_of(place)
+        if not seen.exists() and atomic_files.backup_of(place).exists():
+            seen = atomic_files.backup_of(place)
         if not seen.exists():
             return "none"
         files = [seen] if what == "file" else [seen / "one", seen / "two"]
@@ -67,7 +67,7 @@ KILLED = """
 
     names = ["open", "close", "mkdir", "replace", "rename", "unlink", "rmdir", "fsync", "fchmod", "chmod"]
     library = {name: getattr(os, name) for name in names}
-    flock = disk.fcntl.flock
+    flock = atomic_files.fcntl.flock
     for step in range(1000):
         if old:
             write(b"older")
@@ -76,7 +76,7 @@ KILLED = """
             left = step
             for name in names:
                 setattr(os, name, counted(library[name]))
-            disk.fcntl.flock = counted(flock)
+            atomic_files.fcntl.flock = counted(flock)
             write(b"newer")
             os._exit(0)
         killed = os.waitpid(child, 0)[1] == signal.SIGKILL
@@ -88,7 +88,7 @@ KILLED = """
         if not killed:
             break
         if not old:
-            place.unlink() if what == "file" else disk._remove(place)
+            place.unlink() if what == "file" else atomic_files._remove(place)
 """
 
 
@@ -383,15 +383,17 @@ def test_a_folder_that_cannot_be_listed_is_no_failure(tmp_path: Path, monkeypatc
 
 
 def test_the_module_is_the_only_one_that_moves_files_into_place() -> None:
-    home = Path(disk.__file__).parent
+    home = Path(atomic_files.__file__).parent
     for path in home.rglob("*.py"):
-        if path != Path(disk.__file__):
+        if path != Path(atomic_files.__file__):
             text = path.read_text()
             for word in ("os.replace(", "os.rename(", ".tmp", "token_hex", "mkstemp", "mkdtemp", "NamedTemporaryFile"):
-                assert word not in text, f"{path}: {word}; write through crosshead.disk"
+                assert word not in text, f"{path}: {word}; write through crosshead.atomic_files"
 
 
 def test_it_imports_nothing_that_writes_through_it() -> None:
-    program = "import crosshead.disk, sys; print([name for name in sys.modules if name.startswith('crosshead.')])"
+    program = (
+        "import crosshead.atomic_files, sys; print([name for name in sys.modules if name.startswith('crosshead.')])"
+    )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout == "['crosshead.disk']\n"
+    assert found.stdout == "['crosshead.atomic_files']\n"

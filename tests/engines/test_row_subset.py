@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from crosshead.engines import TrainingData, has_native, make_engine
-from crosshead.engines.chosen_rows import ChosenRows
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.losses import get_loss
 from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, StarQuadratic
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.engines import TrainingData
-from crosshead.linear.predictor import BLOCK_SCORES, score_blocks
+from crosshead.linear.prediction import BLOCK_SCORES, score_blocks
 from crosshead.losses.protocol import Array, Float, Loss
 
 BLOCK_ELEMENTS = 1 << 22  # features that are gathered at a time

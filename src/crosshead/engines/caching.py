@@ -7,10 +7,10 @@ from typing import final
 
 import numpy as np
 
-from crosshead.engines.chosen_rows import ChosenRows
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine, MovedSums, PassSums, ResidualMove
+from crosshead.engines.row_subset import ChosenRows
 from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 Key = tuple[Float, Float, PassLoss]

@@ -1,0 +1,1 @@
+"""The methods, one file each; `solvers/plan.py` says which one runs when."""
