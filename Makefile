@@ -31,7 +31,7 @@ PINNED := --constraint constraints.txt --build-constraint constraints.txt
 # interpreter never gives back is no leak; and a test of SIGBUS is no fault. Left out is what measures memory, and a test
 # whose outcome hangs on the last bits, which differ without optimisation.
 SANITIZED_TESTS := tests/engines tests/solvers tests/nn/test_native_tiles.py tests/nn/test_native_scores.py \
-  tests/nn/test_functions.py tests/solvers/test_fit_memory.py tests/data/test_mapped.py \
+  tests/nn/test_functions.py tests/solvers/test_fit_memory.py tests/data/test_memmap.py \
   --deselect tests/solvers/test_fit_memory.py::test_a_fit_holds_few_vectors_as_long_as_its_weights \
   --deselect tests/nn/test_functions.py::test_rounding_errors_are_no_larger_than_those_of_stored_scores
 SANITIZER_OPTIONS = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CXX) -print-file-name=lib$(name).so))" \

@@ -563,7 +563,7 @@ def _description() -> dict[str, Any]:
 
 
 def _features(kind: str, name: str) -> Seed:
-    from crosshead.data.feature_files import FeatureRows, write_archive, write_table
+    from crosshead.data.formats.feature_files import FeatureRows, write_archive, write_table
 
     generator = np.random.default_rng(5)
     features = generator.normal(size=(8, 5)).astype(np.float32)
@@ -745,7 +745,7 @@ def _model_cnn() -> Seed:
 
     from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
     from crosshead.data.dataset import Dataset
-    from crosshead.data.feature_files import BACKBONE, KIND
+    from crosshead.data.formats.feature_files import BACKBONE, KIND
     from crosshead.nn.network import CNN
 
     torch.manual_seed(0)

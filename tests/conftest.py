@@ -129,15 +129,15 @@ class Cutter:
 
     def when_mapped(self, path: Path, size: int) -> None:
         """As soon as it is mapped: before anything of it is read."""
-        from crosshead.data import mapped
+        from crosshead.data import memmap
 
-        class Cutting(WeakValueDictionary[int, mapped.MappedFile]):
-            def __setitem__(self, number: int, pages: mapped.MappedFile) -> None:
+        class Cutting(WeakValueDictionary[int, memmap.MappedFile]):
+            def __setitem__(self, number: int, pages: memmap.MappedFile) -> None:
                 super().__setitem__(number, pages)
                 if pages.path == str(path):
                     os.truncate(path, size)
 
-        self.monkeypatch.setattr(mapped, "_live", Cutting())
+        self.monkeypatch.setattr(memmap, "_live", Cutting())
 
     def at_call(self, where: Any, name: str, path: Path, size: int) -> None:
         """Right before a function runs for the first time."""

@@ -63,7 +63,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     Raises
     ------
     DataError
-        Where what was written may come from the missing pages of a mapped file, see `crosshead.data.mapped`.
+        Where what was written may come from the missing pages of a mapped file, see `crosshead.data.memmap`.
     OSError
         It names ``path``. Where that is write-protected, a folder, a pipe or a device, before the block begins.
 

@@ -17,7 +17,8 @@ import pytest
 import crosshead.backbones.embedding as embedding
 from crosshead.backbones import embed, embed_to_file, load_backbone, resumable_file
 from crosshead.backbones.embedding import Embedding, embed_cached
-from crosshead.data import DataError, load, open_images
+from crosshead.data import DataError, load
+from crosshead.data.images import open_images
 
 STATED = {"mean": 0.5, "std": 0.25}
 SIZE = 4
@@ -233,7 +234,7 @@ def test_what_was_skipped_is_not_taken_for_whole(photos, backbone, tmp_path):
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_memory_does_not_grow_with_the_images(make_network, tmp_path, monkeypatch, suffix):
     monkeypatch.setattr("crosshead.data.dataset.BLOCK_BYTES", 1 << 18)
-    monkeypatch.setattr("crosshead.data.feature_files.GROUP_BYTES", 1 << 18)
+    monkeypatch.setattr("crosshead.data.formats.feature_files.GROUP_BYTES", 1 << 18)
     network = make_network(side=5, channels=1, n_features=1500)
     backbone = load_backbone(str(network.path), STATED)
     np.savez(tmp_path / "x.npz", X=np.random.default_rng(0).integers(0, 256, (2001, 5, 5), dtype=np.uint8))

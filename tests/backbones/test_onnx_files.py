@@ -11,7 +11,8 @@ import pytest
 from crosshead.backbones import backbone_again, load_backbone
 from crosshead.backbones.embedding import Embedding, embed_cached
 from crosshead.backbones.onnx_files import _FIELDS, external_elements, read_network
-from crosshead.data import DataError, load, open_images
+from crosshead.data import DataError, load
+from crosshead.data.images import open_images
 
 onnx = pytest.importorskip("onnx")
 

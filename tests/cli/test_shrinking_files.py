@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from crosshead.cli import evaluating, fitting, measures, predicting_rows
-from crosshead.data.feature_files import FeatureRows, write_archive
+from crosshead.data.formats.feature_files import FeatureRows, write_archive
 
 pytestmark = pytest.mark.skipif(find_spec("crosshead._native") is None, reason="the guard is in the native module")
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from crosshead.data import DataError, load, read_predictions
-from crosshead.data.archives import open_archive
+from crosshead.data.formats.npz_archive import open_archive
 from crosshead.data.limits import FREE_BYTES, RATIO, allowance, check_width, in_words
 
 MEGABYTE = 1 << 20
@@ -162,7 +162,7 @@ def test_postscript_is_no_picture(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_among_images_is_not_waited_for(tmp_path: Path) -> None:
-    from crosshead.data.decoding import BrokenImageError, read_header
+    from crosshead.data.images.decoding import BrokenImageError, read_header
 
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(BrokenImageError, match="pipe or device"):

@@ -11,8 +11,8 @@ import numpy as np
 
 from crosshead.backbones.preprocessing import Stated, preprocessing_of
 from crosshead.backbones.protocol import Features, as_rows, check_independence
-from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.images.decoding import Pixels
 
 if TYPE_CHECKING:
     from crosshead.nn.network import CNN

@@ -16,7 +16,7 @@ from crosshead.backbones.protocol import Backbone, Features
 from crosshead.backbones.resumable_file import PartialFeatures, partial_folder, remove_left_behind, text_of
 from crosshead.data.dataset import Dataset
 from crosshead.data.errors import DataError
-from crosshead.data.feature_files import (
+from crosshead.data.formats.feature_files import (
     BACKBONE,
     KIND,
     FeatureRows,
@@ -24,7 +24,7 @@ from crosshead.data.feature_files import (
     write_archive,
     write_table,
 )
-from crosshead.data.image_source import Broken, ImageBatch, ImageSource, refusal_of
+from crosshead.data.images.source import Broken, ImageBatch, ImageSource, refusal_of
 from crosshead.models.document import package_version
 
 BATCH_SIZE = 32

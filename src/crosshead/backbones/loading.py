@@ -14,9 +14,9 @@ from crosshead.backbones.onnx_backbone import OnnxBackbone, split_output
 from crosshead.backbones.onnx_files import NetworkFiles, read_content, read_network, regular_file
 from crosshead.backbones.preprocessing import Stated
 from crosshead.backbones.torch_backbone import PREFIX, TorchBackbone
-from crosshead.data.described import described_backbone
+from crosshead.data.backbone_record import described_backbone
 from crosshead.data.errors import DataError
-from crosshead.data.feature_files import BACKBONE
+from crosshead.data.formats.feature_files import BACKBONE
 from crosshead.models import Model
 from crosshead.models.serialization import NETWORK
 

@@ -14,7 +14,7 @@ from crosshead.atomic_files import atomic_write
 from crosshead.backbones.embedding import cache_folder
 from crosshead.backbones.protocol import Backbone
 from crosshead.data.files import read_regular
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
 
 FILE = "backbones.json"
 MOST = 500

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from crosshead.backbones.onnx_files import NetworkFiles, read_network
 from crosshead.backbones.preprocessing import LAYOUTS, Preprocessing, Stated, preprocessing_of, stated_beside
 from crosshead.backbones.protocol import Features, as_rows, check_independence
-from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.images.decoding import Pixels
 
 INPUT_DTYPES = {
     "tensor(float)": np.float32,

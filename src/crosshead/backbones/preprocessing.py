@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.data.decoding import COLOURS, ImageForm, Pixels, Size
 from crosshead.data.errors import DataError
 from crosshead.data.files import read_regular
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
+from crosshead.data.images.decoding import COLOURS, ImageForm, Pixels, Size
 
 LAYOUTS = ("nchw", "nhwc")
 MOST_BYTES = 1 << 20  # of a file that states it

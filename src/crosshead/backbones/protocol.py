@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.backbones.preprocessing import Preprocessing
-from crosshead.data.decoding import Pixels
 from crosshead.data.errors import DataError
+from crosshead.data.images.decoding import Pixels
 
 Features = NDArray[np.float32]
 

@@ -19,9 +19,9 @@ from crosshead.atomic_files import atomic_write, hidden_sibling
 from crosshead.backbones.protocol import Features
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
-from crosshead.data.image_source import Broken
-from crosshead.data.json_text import parse_json
-from crosshead.data.mapped import map_array
+from crosshead.data.formats.json_text import parse_json
+from crosshead.data.images.source import Broken
+from crosshead.data.memmap import map_array
 
 LOCK, KEY = "lock", "key"
 SAVE_SECONDS = 1.0

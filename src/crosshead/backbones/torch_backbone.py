@@ -15,9 +15,9 @@ import numpy as np
 
 from crosshead.backbones.preprocessing import Stated, preprocessing_of
 from crosshead.backbones.protocol import Features, as_rows, check_independence
-from crosshead.data.decoding import Pixels
-from crosshead.data.described import base_name
+from crosshead.data.backbone_record import base_name
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.images.decoding import Pixels
 
 PREFIX = "torch:"
 

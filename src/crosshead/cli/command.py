@@ -58,7 +58,7 @@ def command(function: Callable[..., int]) -> Callable[..., int]:
     @wraps(function)
     def flat(**given: Any) -> int:
         # Loading this takes time, which `--help` need not wait for.
-        from crosshead.data.mapped import refuse_shortened
+        from crosshead.data.memmap import refuse_shortened
 
         with refuse_shortened():
             return function(**_gathered(taken, given))

@@ -23,7 +23,7 @@ from crosshead.cli.prediction_options import PredictionOptions
 from crosshead.cli.sources import load_for_model
 from crosshead.data import Dataset, Predictions
 from crosshead.data.checks import class_positions
-from crosshead.data.feature_files import KIND
+from crosshead.data.formats.feature_files import KIND
 from crosshead.evaluation import Comparer, Comparison, compare
 from crosshead.models import Model
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from crosshead.cli.display import show_json, show_table
 from crosshead.cli.embedding import backbone_title
 from crosshead.cli.errors import DONE
-from crosshead.data.feature_files import BACKBONE
+from crosshead.data.formats.feature_files import BACKBONE
 from crosshead.models import Model
 
 

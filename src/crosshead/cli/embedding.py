@@ -15,10 +15,11 @@ from crosshead.cli.errors import DONE, FAILED, tell
 from crosshead.cli.image_options import BATCH_SIZE, ImageOptions, OwnImages
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.writers import check_output
-from crosshead.data import Dataset, ImageSource, load, open_images
-from crosshead.data.feature_files import BACKBONE, KIND
-from crosshead.data.image_source import skipped_note
-from crosshead.data.open_images import holds_images
+from crosshead.data import Dataset, ImageSource, load
+from crosshead.data.formats.feature_files import BACKBONE, KIND
+from crosshead.data.images import open_images
+from crosshead.data.images.open_images import holds_images
+from crosshead.data.images.source import skipped_note
 
 Encoding = Mapping[str, Any]
 

@@ -16,11 +16,11 @@ from crosshead.cli.measures import Computing, has_probabilities, probabilities_o
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import load_for_model
 from crosshead.cli.writers import check_output
-from crosshead.data import open_images
 from crosshead.data.dataset import Array
-from crosshead.data.decoding import Pixels
-from crosshead.data.feature_files import KIND
-from crosshead.data.open_images import holds_images
+from crosshead.data.formats.feature_files import KIND
+from crosshead.data.images import open_images
+from crosshead.data.images.decoding import Pixels
+from crosshead.data.images.open_images import holds_images
 from crosshead.export import Check, build_onnx, check_export
 from crosshead.export.check import Runner
 from crosshead.export.graph import Exported

@@ -12,7 +12,7 @@ from crosshead.cli.errors import tell
 from crosshead.cli.evaluating import loss_values
 from crosshead.cli.fitted import Fitted, seconds
 from crosshead.cli.measures import Measures, model_loss
-from crosshead.data.feature_files import BACKBONE
+from crosshead.data.formats.feature_files import BACKBONE
 
 ADVICE = {
     "max_iter": "raise --max-iter, scale the features (--scale), or accept the gap by a larger --tol",

@@ -17,7 +17,8 @@ from crosshead.cli.losses import chosen_loss
 from crosshead.cli.measures import Computing, fitted_scaler, measure
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.sources import show_notes
-from crosshead.data import Dataset, load, open_images, split
+from crosshead.data import Dataset, load, split
+from crosshead.data.images import open_images
 from crosshead.scaling import Scaler
 
 

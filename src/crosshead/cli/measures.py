@@ -12,7 +12,7 @@ from scipy import sparse
 
 from crosshead.cli.errors import UsageError
 from crosshead.data.dataset import Array
-from crosshead.data.mapped import check_mapped, release
+from crosshead.data.memmap import check_mapped, release
 from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.outputs import log_probabilities
 from crosshead.evaluation.result import Evaluation

@@ -21,9 +21,9 @@ from crosshead.cli.monitor import Monitor
 from crosshead.cli.network_images import Images, check_images, read_images
 from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
-from crosshead.data.decoding_pool import images_a_batch
 from crosshead.data.errors import load_package
-from crosshead.data.feature_files import BACKBONE, KIND
+from crosshead.data.formats.feature_files import BACKBONE, KIND
+from crosshead.data.images.decoding_pool import images_a_batch
 from crosshead.models import Model
 from crosshead.models.serialization import NETWORK
 from crosshead.scaling import Scaler

@@ -12,11 +12,12 @@ from crosshead.atomic_files import writing
 from crosshead.cli.errors import UsageError, tell
 from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.monitor import Monitor
-from crosshead.data import ImageForm, ImageSource, open_images
+from crosshead.data import ImageForm, ImageSource
 from crosshead.data.dataset import Array
-from crosshead.data.decoding import COLOURS, Pixels
 from crosshead.data.errors import DataError
-from crosshead.data.image_source import Broken, skipped_note
+from crosshead.data.images import open_images
+from crosshead.data.images.decoding import COLOURS, Pixels
+from crosshead.data.images.source import Broken, skipped_note
 
 MOST_IN_MEMORY = 1 << 29
 """Bytes of pixels; more lie in a file without a name, of which the system keeps in memory what there is room for."""

@@ -9,9 +9,9 @@ from crosshead.cli.errors import UsageError
 from crosshead.cli.prediction_options import PredictionOptions
 from crosshead.cli.sources import show_notes
 from crosshead.data import DataError, Dataset, Predictions, load, read_predictions
-from crosshead.data.arrays import split_pair
 from crosshead.data.checks import Place
-from crosshead.data.predictions import target_of
+from crosshead.data.formats.numpy_arrays import split_pair
+from crosshead.data.predictions.predictions import target_of
 
 SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".feather", ".arrow", ".npz", ".npy", ".jsonl", ".ndjson", ".json"})
 

@@ -16,14 +16,15 @@ from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.monitor import Monitor
 from crosshead.cli.prediction_output import Request, block_of, columns_for, open_writer, shown_progress
 from crosshead.cli.writers import Block, JsonWriter
-from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource, open_images
+from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource
 from crosshead.data.dataset import Array
-from crosshead.data.feature_files import KIND
-from crosshead.data.image_files import readable
-from crosshead.data.image_source import Broken, skipped_note
-from crosshead.data.images import learned_form
-from crosshead.data.kinds import recognise
-from crosshead.data.open_images import holds_images, table_of_images
+from crosshead.data.detect import recognise
+from crosshead.data.formats.feature_files import KIND
+from crosshead.data.images import open_images
+from crosshead.data.images.image_folder import readable
+from crosshead.data.images.open_images import holds_images, table_of_images
+from crosshead.data.images.pixels import learned_form
+from crosshead.data.images.source import Broken, skipped_note
 from crosshead.models import Model
 
 

@@ -1,13 +1,13 @@
 """Readers: anything a person has → features, labels, names."""
 
 from crosshead.data.dataset import Dataset, fingerprint, split, take
-from crosshead.data.decoding import ImageForm
 from crosshead.data.errors import DataError
-from crosshead.data.image_source import ImageBatch, ImageSource
+from crosshead.data.images.decoding import ImageForm
+from crosshead.data.images.open_images import open_images
+from crosshead.data.images.source import ImageBatch, ImageSource
 from crosshead.data.load import load
-from crosshead.data.open_images import open_images
-from crosshead.data.prediction_files import read_predictions
-from crosshead.data.predictions import Predictions
+from crosshead.data.predictions.files import read_predictions
+from crosshead.data.predictions.predictions import Predictions
 
 __all__ = [
     "DataError",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from crosshead.data.errors import DataError
-from crosshead.data.mapped import release
+from crosshead.data.memmap import release
 from crosshead.sparse_structure import structure_fault
 
 Array = NDArray[Any]

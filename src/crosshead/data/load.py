@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crosshead.data import arrays, builtin, feature_files, idx, images, svmlight, tables
+from crosshead.data import builtin
 from crosshead.data.dataset import Dataset
+from crosshead.data.detect import recognise
 from crosshead.data.errors import DataError
-from crosshead.data.kinds import recognise
-from crosshead.data.mapped import refuse_shortened
-from crosshead.data.open_images import open_images, table_of_images
+from crosshead.data.formats import feature_files, idx, numpy_arrays, svmlight, tables
+from crosshead.data.images import pixels
+from crosshead.data.images.open_images import open_images, table_of_images
+from crosshead.data.memmap import refuse_shortened
 
 Options = Mapping[str, Any]
 
@@ -83,20 +85,20 @@ def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
     required, encoding = options["target_required"], options["encoding"]
     if kind == "images":
         opened = open_images(source, target=options["target"], labels_required=required)
-        return images.read_images(opened, size=options["size"], encoding=encoding, skip_broken=options["skip_broken"])
+        return pixels.read_images(opened, size=options["size"], encoding=encoding, skip_broken=options["skip_broken"])
     if kind == "builtin":
         return builtin.read_builtin(source)
     if kind == "pair":
-        features_path, labels_path = arrays.split_pair(source) or (path, path)
-        return arrays.read_pair(features_path, labels_path, target_required=required)
+        features_path, labels_path = numpy_arrays.split_pair(source) or (path, path)
+        return numpy_arrays.read_pair(features_path, labels_path, target_required=required)
     if kind == "npy":
-        return arrays.read_pair(path, arrays.sibling_labels(path), target_required=required)
+        return numpy_arrays.read_pair(path, numpy_arrays.sibling_labels(path), target_required=required)
     if kind == "npz" and feature_files.is_feature_archive(path):
         return _features(feature_files.read_feature_archive(path), options)
     if kind == "parquet" and feature_files.is_feature_table(path):
         return _features(feature_files.read_feature_table(path), options)
     if kind == "npz":
-        return arrays.read_npz(path, target=options["target"], target_required=required)
+        return numpy_arrays.read_npz(path, target=options["target"], target_required=required)
     if kind == "idx":
         return idx.read_idx(path, target_required=required)
     if kind == "svmlight":

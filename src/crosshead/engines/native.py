@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead import _native
-from crosshead.data.mapped import check_mapped
+from crosshead.data.memmap import check_mapped
 from crosshead.engines.bfloat16 import BFloat16Passes, bfloat16_passes, sample_passes
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent

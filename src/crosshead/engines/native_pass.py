@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from crosshead import _native
-from crosshead.data.mapped import check_mapped
+from crosshead.data.memmap import check_mapped
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
 from crosshead.losses.protocol import Array, Float, PassLoss

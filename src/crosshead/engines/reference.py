@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from crosshead.data.mapped import check_mapped
+from crosshead.data.memmap import check_mapped
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent, ascend
 from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.data.checks import class_positions
-from crosshead.data.probabilities import first_fault
+from crosshead.data.predictions.probabilities import first_fault
 from crosshead.losses._targets import probability_tolerance
 from crosshead.losses.protocol import Array, Float
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.predictions import Predictions
+from crosshead.data.predictions.predictions import Predictions
 from crosshead.evaluation import _checks
 from crosshead.evaluation.calibration import Reliability, Strategy
 from crosshead.evaluation.evaluator import Evaluator

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crosshead.data.checks import class_positions
 from crosshead.data.errors import DataError
-from crosshead.data.predictions import Predictions
+from crosshead.data.predictions.predictions import Predictions
 from crosshead.evaluation import _checks
 from crosshead.evaluation.api import predictions_evaluator
 from crosshead.evaluation.bootstrap import Interval, percentile_interval

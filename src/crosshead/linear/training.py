@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.mapped import check_mapped
+from crosshead.data.memmap import check_mapped
 from crosshead.engines import TrainingData, make_engine
 from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses.protocol import Float, Loss

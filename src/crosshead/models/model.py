@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crosshead.atomic_files import atomic_folder, backup_of
 from crosshead.data.files import read_regular
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
 from crosshead.data.limits import free_memory
 from crosshead.models.card import model_card
 from crosshead.models.consistency import check_model

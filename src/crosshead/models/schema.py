@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from crosshead.data.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
-from crosshead.data.described import described_backbone
+from crosshead.data.backbone_record import described_backbone
+from crosshead.data.images.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
 from crosshead.models.document import ModelError
 from crosshead.models.json_values import (
     Check,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.data.described import described_encoding
+from crosshead.data.backbone_record import described_encoding
 from crosshead.models.document import ModelError, document_digest, package_version, plain
 from crosshead.scaling import Scaler
 

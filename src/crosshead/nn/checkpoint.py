@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crosshead.atomic_files import atomic_write, writing
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 FORMAT = "crosshead training 1"

@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
 from crosshead.nn.head import ClassificationHead
 from crosshead.nn.head_losses import HEAD_LOSSES
 from crosshead.nn.margin_head import MarginHead

@@ -16,7 +16,7 @@ from typing import final
 
 import numpy as np
 
-from crosshead.data.mapped import check_mapped
+from crosshead.data.memmap import check_mapped
 from crosshead.engines.protocol import Engine, MovedSums, ResidualMove
 from crosshead.losses.protocol import DualPoint, Float, Loss
 from crosshead.penalties import ElasticNet

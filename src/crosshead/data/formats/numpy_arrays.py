@@ -9,12 +9,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from crosshead.data.archives import Archive, check_letters, member, open_archive, pickled, read_header
 from crosshead.data.checks import Place, as_features, as_labels, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
-from crosshead.data.mapped import TruncatedError, map_array
-from crosshead.data.sparse_files import is_sparse_archive, read_sparse
+from crosshead.data.formats.npz_archive import Archive, check_letters, member, open_archive, pickled, read_header
+from crosshead.data.formats.sparse_npz import is_sparse_archive, read_sparse
+from crosshead.data.memmap import TruncatedError, map_array
 
 FEATURE_NAMES = ("X", "x", "features", "data", "images", "embeddings", "X_train", "x_train", "Xtrain")
 LABEL_NAMES = ("y", "Y", "labels", "label", "target", "targets", "y_train", "ytrain", "train_labels")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from crosshead.data.archives import Archive, member, open_archive
 from crosshead.data.checks import feature_dtype
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
+from crosshead.data.formats.npz_archive import Archive, member, open_archive
 from crosshead.data.limits import check_unpacked, check_width
 from crosshead.sparse_structure import block_fault, compressed_fault, coordinate_fault, diagonal_fault, shape_fault
 

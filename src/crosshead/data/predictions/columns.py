@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from crosshead.data.checks import Place
-from crosshead.data.columns import cells_of, is_number_type
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
-from crosshead.data.tables import check_table, table_labels, target_name_of, usable_names
+from crosshead.data.formats.tables import check_table, table_labels, target_name_of, usable_names
+from crosshead.data.predictions.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
+from crosshead.data.table_encoder import cells_of, is_number_type
 from crosshead.escaping import from_csv
 
 PREFIXES: dict[str, Kind] = {

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from crosshead.data.checks import Place, class_positions
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
-from crosshead.data.mapped import check_mapped, release
-from crosshead.data.probabilities import first_fault
+from crosshead.data.memmap import check_mapped, release
+from crosshead.data.predictions.probabilities import first_fault
 
 Kind = Literal["probabilities", "scores"]
 

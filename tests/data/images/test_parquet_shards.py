@@ -11,8 +11,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, load, open_images, pictures
-from crosshead.data.pictures import TablePictures
+from crosshead.data import DataError, ImageForm, load
+from crosshead.data.images import open_images, storage
+from crosshead.data.images.storage import TablePictures
 
 PIXELS = np.random.default_rng(8).integers(0, 256, (17, 5, 3, 3), dtype=np.uint8)
 FORM = ImageForm((5, 3), 3)
@@ -119,8 +120,8 @@ def test_one_row_group_is_held(tmp_path, monkeypatch):
 
 def test_an_image_that_a_dictionary_repeats_is_not_held_again_and_again(tmp_path, monkeypatch):
     """200 rows of one image of 10 kB: at most as many at a time as fit in twice a piece."""
-    monkeypatch.setattr(pictures, "PIECE_BYTES", 1 << 15)
-    monkeypatch.setattr(pictures, "HELD_BYTES", 1 << 16)
+    monkeypatch.setattr(storage, "PIECE_BYTES", 1 << 15)
+    monkeypatch.setattr(storage, "HELD_BYTES", 1 << 16)
     large = np.random.default_rng(2).bytes(10_000)
     write(tmp_path / "0.parquet", range(200), group=200, images=[{"bytes": large, "path": "a.png"}] * 200)
     assert (tmp_path / "0.parquet").stat().st_size < 20_000

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from crosshead.data import DataError, ImageForm
-from crosshead.data.decoding import BrokenImageError, decode, read_header
+from crosshead.data.images.decoding import BrokenImageError, decode, read_header
 
 COLOUR = np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 

@@ -15,7 +15,7 @@ from crosshead.data.checks import Place, as_labels, repeated
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.files import leads_outside
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.decoding import BrokenImageError, ImageForm, Picture, Pixels, decode
+from crosshead.data.images.decoding import BrokenImageError, ImageForm, Picture, Pixels, decode
 
 FEWEST_PIXELS = 1 << 28
 """Below so many pixels in all, the processes take longer to start than the decoding."""

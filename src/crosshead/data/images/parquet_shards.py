@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.decoding import Picture
 from crosshead.data.errors import DataError
-from crosshead.data.image_files import TEST_FOLDERS, is_image_name
-from crosshead.data.parquet_sizes import check_sizes
-from crosshead.data.pictures import TablePictures
+from crosshead.data.formats.parquet_sizes import check_sizes
+from crosshead.data.images.decoding import Picture
+from crosshead.data.images.image_folder import TEST_FOLDERS, is_image_name
+from crosshead.data.images.storage import TablePictures
 
 SUFFIX = ".parquet"
 DATA_FOLDER = "data"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crosshead.data import DataError
-from crosshead.data.parquet_sizes import check_sizes
+from crosshead.data.formats.parquet_sizes import check_sizes
 
 LIST_OF_ONE_LIST = b"\x19"
 """A head of a field, 1 further on and of type list; and of a list, of one element of type list."""

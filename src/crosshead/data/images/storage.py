@@ -12,11 +12,11 @@ import numpy as np
 
 from crosshead.data.checks import Place
 from crosshead.data.dataset import Array
-from crosshead.data.decoding import Picture, Pixels
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import leads_outside, open_regular
-from crosshead.data.json_text import parse_json
-from crosshead.data.parquet_sizes import check_sizes
+from crosshead.data.formats.json_text import parse_json
+from crosshead.data.formats.parquet_sizes import check_sizes
+from crosshead.data.images.decoding import Picture, Pixels
 
 IMAGE_COLUMNS = ("image", "img", "picture")
 _PIECE = 1 << 20

@@ -8,8 +8,8 @@ from typing import Any
 
 from crosshead.data.checks import repeated
 from crosshead.data.errors import load_package
+from crosshead.data.formats.parquet_sizes import check_sizes
 from crosshead.data.limits import check_unpacked
-from crosshead.data.parquet_sizes import check_sizes
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:

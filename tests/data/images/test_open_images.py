@@ -12,8 +12,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, decoding_pool, load, open_images
-from crosshead.data.open_images import holds_images
+from crosshead.data import DataError, ImageForm, load
+from crosshead.data.images import decoding_pool, open_images
+from crosshead.data.images.open_images import holds_images
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (23, 4, 5, 3), dtype=np.uint8)
 FORM = ImageForm((4, 5), 3)
@@ -312,9 +313,9 @@ def test_large_photos_are_decoded_by_processes(tmp_path, monkeypatch):
     """How many is told by the headers alone; small images stay, however many there are."""
     asked = []
     monkeypatch.setattr(
-        "crosshead.data.image_source.decode_all", lambda tasks, workers: asked.append(workers) or iter([])
+        "crosshead.data.images.source.decode_all", lambda tasks, workers: asked.append(workers) or iter([])
     )
-    monkeypatch.setattr("crosshead.data.decoding_pool._cpus", lambda: 3)
+    monkeypatch.setattr("crosshead.data.images.decoding_pool._cpus", lambda: 3)
     for side, expected in ((1000, 3), (20, 0)):
         Image.new("L", (side, side)).save(tmp_path / "x.png")
         source = open_images(tmp_path / "x.png").take(np.zeros(500, dtype=np.int64))

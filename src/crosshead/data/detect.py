@@ -7,10 +7,11 @@ import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosshead.data import arrays, builtin, idx, svmlight
+from crosshead.data import builtin
 from crosshead.data.errors import DataError
 from crosshead.data.files import UNPACKING_ERRORS
-from crosshead.data.image_files import is_image_name
+from crosshead.data.formats import idx, numpy_arrays, svmlight
+from crosshead.data.images.image_folder import is_image_name
 
 SUPPORTED = (
     ".npz, .npy, .csv, .tsv, .csv.gz, .parquet, .feather, .arrow, .svm, .libsvm, .svmlight, "
@@ -45,7 +46,7 @@ def recognise(source: str) -> tuple[str, Path]:
         return "images", path
     if path.is_file():
         return kind_of_file(path), path
-    if arrays.split_pair(source) is not None:
+    if numpy_arrays.split_pair(source) is not None:
         return "pair", path
     if source in builtin.NAMES:
         return "builtin", path

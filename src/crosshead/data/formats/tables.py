@@ -11,15 +11,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from crosshead.data.arrow_sizes import check_buffers
 from crosshead.data.checks import Place, as_labels, check_finite, check_names
-from crosshead.data.columns import column_features, encode_columns, learn_columns
-from crosshead.data.csv_tables import first_line, read_csv
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError, load_package
+from crosshead.data.formats.arrow_sizes import check_buffers
+from crosshead.data.formats.csv import first_line, read_csv
+from crosshead.data.formats.parquet import check_words, read_parquet
 from crosshead.data.label_text import TARGET_NAMES, labels_of_text
-from crosshead.data.mapped import MappedFile
-from crosshead.data.parquet_files import check_words, read_parquet
+from crosshead.data.memmap import MappedFile
+from crosshead.data.table_encoder import column_features, encode_columns, learn_columns
 
 
 def read_table(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.data.dataset import Dataset
-from crosshead.data.decoding import ImageForm, Size
 from crosshead.data.errors import DataError
-from crosshead.data.image_source import Broken, ImageSource, skipped_note
+from crosshead.data.images.decoding import ImageForm, Size
+from crosshead.data.images.source import Broken, ImageSource, skipped_note
 
 BATCH_SIZE = 256
 

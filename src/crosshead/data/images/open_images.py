@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data import arrays, builtin, idx
-from crosshead.data.archives import Archive, member, open_archive
+from crosshead.data import builtin
 from crosshead.data.checks import Place, as_labels, check_lengths, check_names
-from crosshead.data.columns import cells_of
 from crosshead.data.dataset import Array
-from crosshead.data.decoding import MODES
+from crosshead.data.detect import recognise
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.image_files import LABEL_COLUMNS, LISTS, ImageFiles, find_images, parts_of
-from crosshead.data.image_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
-from crosshead.data.image_source import ImageSource
-from crosshead.data.kinds import recognise
-from crosshead.data.parquet_files import read_parquet
-from crosshead.data.pictures import (
+from crosshead.data.formats import idx, numpy_arrays
+from crosshead.data.formats.npz_archive import Archive, member, open_archive
+from crosshead.data.formats.parquet import read_parquet
+from crosshead.data.formats.tables import table_labels, target_name_of
+from crosshead.data.images.decoding import MODES
+from crosshead.data.images.image_folder import LABEL_COLUMNS, LISTS, ImageFiles, find_images, parts_of
+from crosshead.data.images.parquet_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
+from crosshead.data.images.source import ImageSource
+from crosshead.data.images.storage import (
     ArrayPictures,
     FilePictures,
     Pictures,
@@ -30,7 +31,7 @@ from crosshead.data.pictures import (
     named_labels,
     undamaged,
 )
-from crosshead.data.tables import table_labels, target_name_of
+from crosshead.data.table_encoder import cells_of
 
 ROW_NAME_COLUMNS = ("file_name", "file", "name", "id")
 
@@ -170,15 +171,15 @@ def _open_archive(path: Path, target: str | None) -> ImageSource:
     source = str(path)
     with open_archive(path) as archive:
         names = list(archive.files)
-        image_name = arrays.choose_name(names, arrays.FEATURE_NAMES, "images", "X", source)
+        image_name = numpy_arrays.choose_name(names, numpy_arrays.FEATURE_NAMES, "images", "X", source)
         if image_name is None:
-            raise DataError(f"{source}: no array of images; found {arrays.listed(names)}, expected one named 'X'")
-        label_name = arrays.label_name_of(names, target, source)
+            raise DataError(f"{source}: no array of images; found {numpy_arrays.listed(names)}, expected one named 'X'")
+        label_name = numpy_arrays.label_name_of(names, target, source)
         opened = _of_members(archive, image_name, label_name, source)
-        test_name = arrays.choose_name(names, arrays.TEST_FEATURE_NAMES, "test images", "Xt", source)
+        test_name = numpy_arrays.choose_name(names, numpy_arrays.TEST_FEATURE_NAMES, "test images", "Xt", source)
         if test_name is None:
             return opened
-        test_label_name = arrays.choose_name(names, arrays.TEST_LABEL_NAMES, "test labels", "yt", source)
+        test_label_name = numpy_arrays.choose_name(names, numpy_arrays.TEST_LABEL_NAMES, "test labels", "yt", source)
         return _with(opened, _of_members(archive, test_name, test_label_name, source))
 
 
@@ -208,7 +209,7 @@ def _check_pixels(pixels: Array, name: str, source: str) -> None:
 def _archive_of_images(path: Path) -> bool:
     """Whether the features of an archive have the shape of images; reads their header alone."""
     with open_archive(path) as archive:
-        name = arrays.choose_name(list(archive.files), arrays.FEATURE_NAMES, "images", "X", str(path))
+        name = numpy_arrays.choose_name(list(archive.files), numpy_arrays.FEATURE_NAMES, "images", "X", str(path))
         if name is None:
             return False
         try:

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data import arrays, tables
-from crosshead.data.archives import member, open_archive
 from crosshead.data.checks import Place, as_labels, as_names, check_lengths
-from crosshead.data.csv_tables import read_csv
 from crosshead.data.dataset import Array
+from crosshead.data.detect import kind_of_file
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.json_text import parse_json
-from crosshead.data.kinds import kind_of_file
-from crosshead.data.mapped import refuse_shortened
-from crosshead.data.prediction_columns import ROW_NAMES, Wanted, predictions_of_table
-from crosshead.data.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
+from crosshead.data.formats import numpy_arrays, tables
+from crosshead.data.formats.csv import read_csv
+from crosshead.data.formats.json_text import parse_json
+from crosshead.data.formats.npz_archive import member, open_archive
+from crosshead.data.memmap import refuse_shortened
+from crosshead.data.predictions.columns import ROW_NAMES, Wanted, predictions_of_table
+from crosshead.data.predictions.predictions import TEXT_TOLERANCE, Kind, Predictions, target_of
 
 PROBABILITY_ARRAYS = ("proba", "probabilities", "probability", "probs", "p", "P")
 SCORE_ARRAYS = ("scores", "logits", "z", "Z")
@@ -65,7 +65,7 @@ def read_predictions(
 
 def _read(source: Any, wanted: Wanted) -> Predictions:
     name, path = str(source), Path(source)
-    pair = None if path.exists() else arrays.split_pair(name)
+    pair = None if path.exists() else numpy_arrays.split_pair(name)
     if pair is not None:
         return _read_pair(*pair, name, wanted)
     if not path.is_file():
@@ -76,7 +76,7 @@ def _read(source: Any, wanted: Wanted) -> Predictions:
     if kind == "npz":
         return _read_npz(path, wanted)
     if kind == "npy":
-        siblings = arrays.sibling_labels(path)
+        siblings = numpy_arrays.sibling_labels(path)
         if siblings is None and wanted.target_required:
             raise DataError(f"{name}: no labels; name both files, as {path.name},y.npy")
         return _read_pair(path, siblings, name, wanted)
@@ -87,12 +87,12 @@ def _read(source: Any, wanted: Wanted) -> Predictions:
 
 
 def _read_pair(outputs_path: Path, labels_path: Path | None, source: str, wanted: Wanted) -> Predictions:
-    outputs = arrays.load_npy(outputs_path)
+    outputs = numpy_arrays.load_npy(outputs_path)
     _check_matrix(outputs, outputs_path.name, source)
     classes, target = np.arange(outputs.shape[1]), None
     if labels_path is not None:
         place = Place(str(labels_path))
-        labels = as_labels(np.array(arrays.load_npy(labels_path)), labels_path.stem, place)
+        labels = as_labels(np.array(numpy_arrays.load_npy(labels_path)), labels_path.stem, place)
         check_lengths(len(outputs), labels.size, (outputs_path.name, labels_path.name), source)
         target = target_of(labels, classes, place)
     return Predictions(outputs, classes, target, kind="scores" if wanted.scores else "probabilities", source=source)
@@ -104,16 +104,16 @@ def _read_npz(path: Path, wanted: Wanted) -> Predictions:
         names = list(archive.files)
         held = [name for name in names if name in PROBABILITY_ARRAYS + SCORE_ARRAYS]
         if len(held) != 1:
-            found = arrays.listed(held or names)
+            found = numpy_arrays.listed(held or names)
             raise DataError(f"{source}: which array holds the predictions? found {found}; name one 'proba' or 'scores'")
         outputs = member(archive, held[0], source)
         _check_matrix(outputs, held[0], source)
         place = Place(source)
         given = as_labels(member(archive, "classes", source), "classes", place) if "classes" in names else None
         classes = np.arange(outputs.shape[1]) if given is None else given
-        label_name = arrays.label_name_of(names, wanted.target, source)
+        label_name = numpy_arrays.label_name_of(names, wanted.target, source)
         if label_name is None and wanted.target_required:
-            raise DataError(f"{source}: no array of labels; found {arrays.listed(names)}; say --target NAME")
+            raise DataError(f"{source}: no array of labels; found {numpy_arrays.listed(names)}; say --target NAME")
         target = None
         if label_name is not None:
             labels = as_labels(member(archive, label_name, source), label_name, place)
@@ -121,7 +121,7 @@ def _read_npz(path: Path, wanted: Wanted) -> Predictions:
             target = target_of(labels, classes, place)
         row_id = wanted.row_id or next((name for name in names if name in ROW_NAMES), None)
         if row_id is not None and row_id not in names:
-            raise DataError(f"{source}: no array {row_id!r}; found {arrays.listed(names)}")
+            raise DataError(f"{source}: no array {row_id!r}; found {numpy_arrays.listed(names)}")
         row_names = None if row_id is None else as_names(member(archive, row_id, source), row_id, place)
     kind: Kind = "scores" if wanted.scores or held[0] in SCORE_ARRAYS else "probabilities"
     return Predictions(outputs, classes, target, kind=kind, row_names=row_names, source=source)

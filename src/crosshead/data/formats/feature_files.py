@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.archives import Archive, member, open_archive, pickled
-from crosshead.data.arrays import map_npy
+from crosshead.data.backbone_record import BACKBONE as BACKBONE
+from crosshead.data.backbone_record import EMBEDDING, described_backbone
 from crosshead.data.checks import Place, as_labels, as_names, check_finite, check_lengths
 from crosshead.data.dataset import Array, Dataset, row_blocks
-from crosshead.data.described import BACKBONE as BACKBONE
-from crosshead.data.described import EMBEDDING, described_backbone
 from crosshead.data.errors import DataError, load_package
-from crosshead.data.json_text import parse_json
+from crosshead.data.formats.json_text import parse_json
+from crosshead.data.formats.npz_archive import Archive, member, open_archive, pickled
+from crosshead.data.formats.numpy_arrays import map_npy
 
 KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"
@@ -79,8 +79,8 @@ def read_feature_archive(path: Path) -> Dataset:
 
 def read_feature_table(path: Path) -> Dataset:
     """The features with names and labels."""
-    from crosshead.data.columns import cells_of
-    from crosshead.data.tables import read_binary, table_labels
+    from crosshead.data.formats.tables import read_binary, table_labels
+    from crosshead.data.table_encoder import cells_of
 
     table = read_binary(path, "parquet")
     description = _parsed((table.schema.metadata or {}).get(METADATA_KEY, b""), path)

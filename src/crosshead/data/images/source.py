@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.data.dataset import Array
-from crosshead.data.decoding import BrokenImageError, ImageForm, Pixels, Size, read_header
-from crosshead.data.decoding_pool import Decoded, Task, decode_all, images_a_batch, images_a_task, usual_workers
 from crosshead.data.errors import DataError
-from crosshead.data.pictures import Pictures, digest_picture
+from crosshead.data.images.decoding import BrokenImageError, ImageForm, Pixels, Size, read_header
+from crosshead.data.images.decoding_pool import Decoded, Task, decode_all, images_a_batch, images_a_task, usual_workers
+from crosshead.data.images.storage import Pictures, digest_picture
 
 MOST_LISTED = 10
 """So many broken images are looked for and listed before reading is given up."""
@@ -50,7 +50,7 @@ class ImageBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Images that are decoded as they are asked for; made by `crosshead.data.open_images`.
+    """Images that are decoded as they are asked for; made by `crosshead.data.images.open_images`.
 
     * ``names`` (N,): files by their names below the folder, rows of tables and arrays by number or path
     * ``labels`` (N,): int64, bool or str; None where the source has none

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 
-from crosshead.data import DataError, load, mapped, read_predictions
+from crosshead.data import DataError, load, memmap, read_predictions
 from crosshead.data.dataset import row_blocks
-from crosshead.data.feature_files import FeatureRows, read_feature_archive, write_archive
-from crosshead.data.mapped import check_mapped, map_array, refuse_output, refuse_shortened, release
+from crosshead.data.formats.feature_files import FeatureRows, read_feature_archive, write_archive
+from crosshead.data.memmap import check_mapped, map_array, refuse_output, refuse_shortened, release
 from crosshead.engines import TrainingData, make_engine
 from crosshead.linear import LinearClassifier
 from crosshead.losses import get_loss
@@ -92,7 +92,7 @@ def mapped_numbers(path: Path, count: int = 1 << 16) -> Any:
 def test_arrays_are_mapped_as_numpy_reads_them(tmp_path: Path, dtype: str, shape: tuple[int, ...], order: Any) -> None:
     values = np.arange(int(np.prod(shape))).reshape(shape).astype(dtype).copy(order)
     np.save(tmp_path / "a.npy", values)
-    from crosshead.data.arrays import load_npy
+    from crosshead.data.formats.numpy_arrays import load_npy
 
     found = load_npy(tmp_path / "a.npy")
     np.testing.assert_array_equal(found, np.load(tmp_path / "a.npy"))
@@ -127,7 +127,7 @@ def test_a_file_that_grows_is_fine(tmp_path: Path) -> None:
 
 
 def test_sizes_alone_are_compared_without_the_native_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapped, "_native", lambda: None)
+    monkeypatch.setattr(memmap, "_native", lambda: None)
     numbers = mapped_numbers(tmp_path / "a")
     check_mapped(numbers)
     with pytest.raises(DataError, match=SHORTER), refuse_shortened():
@@ -272,7 +272,7 @@ def test_an_estimator_refuses_a_file_that_is_cut(rows_on_disk: tuple[Path, Path]
 def test_labels_of_a_table_do_not_hold_the_file(tmp_path: Path) -> None:
     data = load(save_table(tmp_path))
     gc.collect()
-    assert not mapped._live
+    assert not memmap._live
     assert data.target[:4].tolist() == [0, 1, 2, 0]
 
 
@@ -302,7 +302,7 @@ def run(*lines: str) -> subprocess.CompletedProcess[str]:
     first = (
         "import faulthandler, os, resource, signal, tempfile",
         "import numpy as np",
-        "from crosshead.data.mapped import map_array",
+        "from crosshead.data.memmap import map_array",
         "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
         "os.chdir(tempfile.mkdtemp())",
         "for name in 'ab': np.ones(10_000).tofile(name)",
@@ -364,10 +364,10 @@ class TestOthersSignals:
 
 
 def test_files_are_mapped_in_one_place() -> None:
-    package = Path(mapped.__file__).parents[1]
+    package = Path(memmap.__file__).parents[1]
     found = {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
         if re.search(r"np\.memmap\(|\(mmap\.mmap\)|mmap_mode|memory_map\(|mmap\.mmap\(", path.read_text())
     }
-    assert found == {"cli/network_images.py", "data/mapped.py"}  # the former a file without a name, of its own
+    assert found == {"cli/network_images.py", "data/memmap.py"}  # the former a file without a name, of its own

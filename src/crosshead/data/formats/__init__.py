@@ -1,0 +1,1 @@
+"""File formats, one file each: how bytes become arrays or tables."""

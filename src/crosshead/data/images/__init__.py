@@ -1,0 +1,1 @@
+"""Images: finding them, decoding them, and turning pixels into features."""

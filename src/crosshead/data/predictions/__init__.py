@@ -1,0 +1,1 @@
+"""Predictions of any tool: probabilities or scores of rows, read from files."""
