@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from crosshead.explain import LESSONS, MEASURES, explain, explain_linear, explain_probabilities
-from crosshead.explain.softmax_squared_error import SoftmaxSquaredError
+from crosshead.explain.losses.softmax_squared_error import SoftmaxSquaredError
 from crosshead.losses import LOSSES, functions, get_loss
 from crosshead.penalties import ElasticNet
 

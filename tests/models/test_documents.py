@@ -21,7 +21,7 @@ import pytest
 from crosshead.cli.main import main
 from crosshead.cli.report_words import commands_for, training_of
 from crosshead.data.formats.json_text import DEEPEST, too_deep
-from crosshead.explain.heads import head_of
+from crosshead.explain.linear_heads import head_of
 from crosshead.models import Model, ModelError
 from crosshead.models.card import model_card
 from crosshead.models.document import document_digest

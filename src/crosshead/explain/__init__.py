@@ -11,10 +11,10 @@ from crosshead.explain.api import (
     explain_probability_samples,
     explain_samples,
 )
-from crosshead.explain.html import EXPLANATION_CSS, page
 from crosshead.explain.inputs import LESSONS
+from crosshead.explain.losses.probabilities import MEASURES
 from crosshead.explain.probabilities import explain_probabilities
-from crosshead.explain.probability_lessons import MEASURES
+from crosshead.explain.render.html import EXPLANATION_CSS, page
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.assembling import explanation_from_features, explanation_of
-from crosshead.explain.case import class_names
-from crosshead.explain.heads import head_of, is_model
+from crosshead.explain.build import explanation_from_features, explanation_of
 from crosshead.explain.inputs import class_of, make_case, one_sample, weights_of
 from crosshead.explain.linear import (
     Head,
     flatten_step,
 )
+from crosshead.explain.linear_heads import head_of, is_model
 from crosshead.explain.probabilities import explain_probabilities
 from crosshead.explain.result import Explanation, SampleExplanations
+from crosshead.explain.sample import class_names
 from crosshead.losses._samples import as_samples
 from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler

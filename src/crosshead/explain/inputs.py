@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.case import Case, class_names
-from crosshead.explain.columns import BINARY, SQUARED_ERROR
-from crosshead.explain.hinges import CRAMMER_SINGER, HINGE, SQUARED_HINGE
-from crosshead.explain.lesson import Lesson
-from crosshead.explain.softmax import SOFTMAX
-from crosshead.explain.softmax_squared_error import SOFTMAX_SQUARED_ERROR, SoftmaxSquaredError
+from crosshead.explain.loss_steps import Lesson
+from crosshead.explain.losses.elementwise import BINARY, SQUARED_ERROR
+from crosshead.explain.losses.hinges import CRAMMER_SINGER, HINGE, SQUARED_HINGE
+from crosshead.explain.losses.softmax import SOFTMAX
+from crosshead.explain.losses.softmax_squared_error import SOFTMAX_SQUARED_ERROR, SoftmaxSquaredError
+from crosshead.explain.sample import Case, class_names
 from crosshead.losses import get_loss
 from crosshead.losses._samples import nats_to
 from crosshead.losses.protocol import Float

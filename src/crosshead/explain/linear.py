@@ -8,9 +8,9 @@ from math import prod
 
 import numpy as np
 
-from crosshead.explain.case import chosen
 from crosshead.explain.expression import Number
-from crosshead.explain.lesson import as_tuple
+from crosshead.explain.loss_steps import as_tuple
+from crosshead.explain.sample import chosen
 from crosshead.explain.steps import Line, Step
 from crosshead.losses.protocol import Float
 from crosshead.penalties import ElasticNet

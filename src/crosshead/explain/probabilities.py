@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.case import class_names
 from crosshead.explain.inputs import as_weight, target_of
-from crosshead.explain.lesson import unit_of, weight_steps
-from crosshead.explain.probability_lessons import MEASURES, Given, Measure, gradient_of
+from crosshead.explain.loss_steps import unit_of, weight_steps
+from crosshead.explain.losses.probabilities import MEASURES, Given, Measure, gradient_of
 from crosshead.explain.result import Explanation
+from crosshead.explain.sample import class_names
 from crosshead.losses._samples import as_fractions, as_probabilities, nats_to
 from crosshead.losses.protocol import Float
 

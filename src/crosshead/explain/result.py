@@ -98,13 +98,13 @@ class Explanation:
 
     def to_text(self) -> str:
         """All steps as text, for a terminal."""
-        from crosshead.explain.text import explanation_text
+        from crosshead.explain.render.text import explanation_text
 
         return explanation_text(self)
 
     def to_html(self, *, style: bool = True) -> str:
         """All steps as a fragment of HTML that needs nothing from elsewhere; ``style`` False leaves out its CSS."""
-        from crosshead.explain.html import explanation_html
+        from crosshead.explain.render.html import explanation_html
 
         return explanation_html(self, style=style)
 
@@ -176,13 +176,13 @@ class SampleExplanations:
 
     def to_text(self) -> str:
         """Every sample's steps and the summary as text, for a terminal."""
-        from crosshead.explain.text import samples_text
+        from crosshead.explain.render.text import samples_text
 
         return samples_text(self)
 
     def to_html(self, *, style: bool = True) -> str:
         """Every sample's steps and the summary as a fragment of HTML that needs nothing from elsewhere."""
-        from crosshead.explain.html import samples_html
+        from crosshead.explain.render.html import samples_html
 
         return samples_html(self, style=style)
 

@@ -119,7 +119,7 @@ def _markup(text: str) -> Any:
 def _explanation_css(contents: Contents) -> Any:
     if not contents.samples:
         return ""
-    from crosshead.explain.html import EXPLANATION_CSS
+    from crosshead.explain.render.html import EXPLANATION_CSS
 
     return _markup(EXPLANATION_CSS)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.case import Case
-from crosshead.explain.lesson import Lesson, as_tuple, class_lines
-from crosshead.explain.softmax import probability_steps
+from crosshead.explain.loss_steps import Lesson, as_tuple, class_lines
+from crosshead.explain.losses.softmax import probability_steps
+from crosshead.explain.sample import Case
 from crosshead.explain.steps import Line, Step
 from crosshead.losses import functions
 from crosshead.losses.protocol import Array

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.case import Case
 from crosshead.explain.expression import shown
 from crosshead.explain.inputs import LESSONS, make_case, weights_of
-from crosshead.explain.lesson import Lesson, converted, in_base, unit_of, weight_steps
 from crosshead.explain.linear import (
     Head,
     flatten_step,
@@ -21,8 +19,10 @@ from crosshead.explain.linear import (
     scaling_step,
     score_steps,
 )
+from crosshead.explain.loss_steps import Lesson, converted, in_base, unit_of, weight_steps
+from crosshead.explain.losses.softmax import jacobian_step
 from crosshead.explain.result import Explanation
-from crosshead.explain.softmax import jacobian_step
+from crosshead.explain.sample import Case
 from crosshead.explain.steps import Step
 from crosshead.losses._samples import nats_to
 from crosshead.losses.protocol import Float

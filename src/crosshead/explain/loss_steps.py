@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import e
 
-from crosshead.explain.case import Case
 from crosshead.explain.expression import shown
+from crosshead.explain.sample import Case
 from crosshead.explain.steps import Line, Step
 
 

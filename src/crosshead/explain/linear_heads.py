@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.case import class_names
 from crosshead.explain.linear import Head
+from crosshead.explain.sample import class_names
 from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler
 

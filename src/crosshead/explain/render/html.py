@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from crosshead.escaping import CONTENT_SECURITY_POLICY, for_html
+from crosshead.explain.render.text import line_cells, summary_rows
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Step
-from crosshead.explain.text import line_cells, summary_rows
 
 EXPLANATION_CSS = """
 .crosshead-explanation {

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.case import chosen
-from crosshead.explain.lesson import as_tuple, logarithm
+from crosshead.explain.loss_steps import as_tuple, logarithm
+from crosshead.explain.sample import chosen
 from crosshead.explain.steps import Line, Step
 from crosshead.losses import functions
 from crosshead.losses.protocol import Float

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from crosshead.explain.case import Case
-from crosshead.explain.lesson import Lesson, as_tuple, class_lines, selection
+from crosshead.explain.loss_steps import Lesson, as_tuple, class_lines, selection
+from crosshead.explain.sample import Case
 from crosshead.explain.steps import Line, Step
 
 YES, NO, BETWEEN = "softplus(-z)", "softplus(z)", "softplus(z) - y * z"

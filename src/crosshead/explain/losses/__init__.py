@@ -1,0 +1,1 @@
+"""The arithmetic of each loss, step by step; one file a family."""
