@@ -38,8 +38,8 @@ ALLOWED = {
     "rich.table": (),
     "html": ("escaping.py",),
     "xml": (),
-    "markupsafe": ("report/page.py",),  # marks what `for_html` and matplotlib escaped
-    "jinja2.Environment": ("report/page.py",),  # whose finalize escapes
+    "markupsafe": ("report/page/render.py",),  # marks what `for_html` and matplotlib escaped
+    "jinja2.Environment": ("report/page/render.py",),  # whose finalize escapes
     "csv.writer": (CSV_FILE,),
     "csv.DictWriter": (),
     "traceback.print_exception": (),

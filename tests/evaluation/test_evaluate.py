@@ -21,7 +21,7 @@ from crosshead.evaluation import (
     per_class,
     top_k_error,
 )
-from crosshead.evaluation.samples import outcomes_of_scores
+from crosshead.evaluation.metrics.row_outcomes import outcomes_of_scores
 from crosshead.losses import LOSSES, get_loss
 
 
@@ -252,7 +252,7 @@ def test_the_document_has_everything(sample):
 
 def test_memory_does_not_grow_with_the_rows(tmp_path, predicted, monkeypatch):
     monkeypatch.setattr("crosshead.evaluation._checks.BLOCK_ELEMENTS", 1 << 13)
-    monkeypatch.setattr("crosshead.evaluation.calibration.EXACT_ROWS", 1 << 10)
+    monkeypatch.setattr("crosshead.evaluation.calibration.reliability.EXACT_ROWS", 1 << 10)
     monkeypatch.setattr("crosshead.evaluation.bootstrap.GROUPS", 1 << 10)
     monkeypatch.setattr("crosshead.evaluation.bootstrap.BATCH_ELEMENTS", 1 << 14)
     p, y = predicted(60_000, 20)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from crosshead.report.confusion_plot import ConfusionDisplay
+from crosshead.report.displays.confusion import ConfusionDisplay
+from crosshead.report.displays.loss_functions import LossFunctionDisplay
 from crosshead.report.figures import BLUE, GREEN, INK, PURPLE, VERMILLION, draw, inline_svg, panels, save_figure
-from crosshead.report.loss_functions import LossFunctionDisplay
 
 
 def luminance(colour: str) -> float:

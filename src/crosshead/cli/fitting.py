@@ -102,7 +102,7 @@ def report_page_for(options: FitOptions, folder: Path) -> Path | None:
 def _write_report(fitted: Fitted, page: Path) -> None:
     from crosshead.cli.report_run import TRAINED_ON_THESE, Judged, contents_of, write_page
     from crosshead.cli.report_words import commands_for
-    from crosshead.report.building import Settings
+    from crosshead.report.page.build import Settings
 
     options, training_only = fitted.options, fitted.test is None
     caution = TRAINED_ON_THESE if training_only else None

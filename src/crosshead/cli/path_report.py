@@ -167,7 +167,7 @@ def check_picture(file: str) -> None:
 
 def draw(outcome: PathOutcome, file: str) -> None:
     """Draw the path into a file."""
-    from crosshead.report.path_plot import Curve, PathDisplay, draw_path
+    from crosshead.report.displays.path import Curve, PathDisplay, draw_path
 
     path, options = outcome.path, outcome.options
     assert path.coef is not None

@@ -25,9 +25,9 @@ from crosshead.cli.writers import check_output, text_file
 from crosshead.data import Dataset
 from crosshead.data.errors import DataError
 from crosshead.models import Model
-from crosshead.report.building import Settings, Wording, report_on_model, report_on_predictions
-from crosshead.report.contents import Contents
-from crosshead.report.page import check_packages, render
+from crosshead.report.page.build import Settings, Wording, report_on_model, report_on_predictions
+from crosshead.report.page.contents import Contents
+from crosshead.report.page.render import check_packages, render
 
 PAGES = (".html", ".htm")
 TRAINED_ON_THESE = "These are the very rows that the model was trained on. How it does on new rows, they do not tell."

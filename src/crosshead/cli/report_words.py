@@ -12,7 +12,7 @@ from crosshead.cli.display import loss_words
 from crosshead.data import Dataset
 from crosshead.models import Model
 from crosshead.models.document import package_version
-from crosshead.report.contents import Training
+from crosshead.report.page.contents import Training
 from crosshead.solvers.protocol import MEANING
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from crosshead.evaluation.api import calibration_error, evaluate, evaluate_predictions, reliability
 from crosshead.evaluation.bootstrap import Interval, bootstrap_mean
-from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability
-from crosshead.evaluation.classes import PerClass, confusion_matrix, per_class
-from crosshead.evaluation.comparison import Comparer, Comparison, Difference, Pair, check_same_rows, compare
-from crosshead.evaluation.differences import RowDifference
+from crosshead.evaluation.calibration.reliability import ClasswiseCalibration, Reliability
+from crosshead.evaluation.comparison.compare import Comparer, Comparison, Difference, Pair, check_same_rows, compare
+from crosshead.evaluation.comparison.mcnemar import McNemar, mcnemar
+from crosshead.evaluation.comparison.row_differences import RowDifference
 from crosshead.evaluation.doubtful_labels import DoubtfulLabels, doubtful_labels
+from crosshead.evaluation.evaluate import calibration_error, evaluate, evaluate_predictions, reliability
 from crosshead.evaluation.evaluator import Evaluator
-from crosshead.evaluation.measures import (
+from crosshead.evaluation.metrics.confusion import PerClass, confusion_matrix, per_class
+from crosshead.evaluation.metrics.functions import (
     brier_score,
     classification_error,
     log_likelihood,
@@ -24,15 +25,14 @@ from crosshead.evaluation.measures import (
     mean_loss,
     top_k_error,
 )
-from crosshead.evaluation.paired_tests import McNemar, mcnemar
-from crosshead.evaluation.pairs import Pairs, pair_similarity, pairs_by_fold, roc_of_embeddings
 from crosshead.evaluation.result import Evaluation
 from crosshead.evaluation.top_losses import TopLosses, top_losses
-from crosshead.evaluation.verification import FoldedAccuracy, OperatingPoint, Roc, folded_accuracy, roc
+from crosshead.evaluation.verification.pairs import Pairs, pair_similarity, pairs_by_fold, roc_of_embeddings
+from crosshead.evaluation.verification.roc import FoldedAccuracy, OperatingPoint, Roc, folded_accuracy, roc
 
 if TYPE_CHECKING:
-    from crosshead.evaluation.cross_fitting import CrossFitted, cross_fit
-    from crosshead.evaluation.temperature import TemperatureScaler
+    from crosshead.evaluation.calibration.cross_fitting import CrossFitted, cross_fit
+    from crosshead.evaluation.calibration.temperature import TemperatureScaler
 
 __all__ = [
     "ClasswiseCalibration",
@@ -82,9 +82,9 @@ __all__ = [
 ]
 
 _ESTIMATORS = {  # loaded when they are used: they import scikit-learn, which takes a while
-    "CrossFitted": "crosshead.evaluation.cross_fitting",
-    "TemperatureScaler": "crosshead.evaluation.temperature",
-    "cross_fit": "crosshead.evaluation.cross_fitting",
+    "CrossFitted": "crosshead.evaluation.calibration.cross_fitting",
+    "TemperatureScaler": "crosshead.evaluation.calibration.temperature",
+    "cross_fit": "crosshead.evaluation.calibration.cross_fitting",
 }
 
 

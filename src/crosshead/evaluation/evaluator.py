@@ -16,11 +16,11 @@ from crosshead.evaluation.bootstrap import (
     percentile_interval,
     pivotal_interval,
 )
-from crosshead.evaluation.calibration import Reliability, RunningCalibration
-from crosshead.evaluation.classes import ConfusionCounts
+from crosshead.evaluation.calibration.reliability import Reliability, RunningCalibration
+from crosshead.evaluation.metrics.confusion import ConfusionCounts
+from crosshead.evaluation.metrics.row_outcomes import Outcomes
 from crosshead.evaluation.outputs import Outputs
 from crosshead.evaluation.result import Evaluation
-from crosshead.evaluation.samples import Outcomes
 from crosshead.losses.protocol import Float, Loss
 
 MEANS = ("error", "top_k_error", "mean_loss", "cross_entropy", "brier")

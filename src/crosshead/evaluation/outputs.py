@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.evaluation import _checks
-from crosshead.evaluation.samples import Outcomes, outcomes_of_probabilities, outcomes_of_scores
+from crosshead.evaluation.metrics.row_outcomes import Outcomes, outcomes_of_probabilities, outcomes_of_scores
 from crosshead.losses.protocol import Array, Float, Loss
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crosshead.evaluation.bootstrap import Interval
-from crosshead.evaluation.calibration import ClasswiseCalibration, Reliability
-from crosshead.evaluation.classes import PerClass, per_class
+from crosshead.evaluation.calibration.reliability import ClasswiseCalibration, Reliability
+from crosshead.evaluation.metrics.confusion import PerClass, per_class
 from crosshead.losses.protocol import Array, Float
 
 

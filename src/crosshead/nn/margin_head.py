@@ -30,7 +30,7 @@ class MarginHead(nn.Module):
 
     ``head(features, target)`` is `linear_margin_cross_entropy` of features (..., D) and class numbers (...); features
     and ``head.weight`` (C × sub_centers, D) are normalised inside. At test time embeddings are compared with one
-    another (`crosshead.evaluation.verification`), and the head is dropped; or `predict` names the class.
+    another (`crosshead.evaluation.verification.roc`), and the head is dropped; or `predict` names the class.
 
     Parameters
     ----------

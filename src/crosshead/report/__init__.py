@@ -3,18 +3,18 @@
 `report_on_model` and `report_on_predictions` gather what a page shows, `render` makes the page.
 """
 
-from crosshead.report.building import Settings, Wording, report_on_model, report_on_predictions
-from crosshead.report.confusion_plot import ConfusionDisplay
-from crosshead.report.contents import Contents, Training
-from crosshead.report.decision_regions import DecisionRegionsDisplay
-from crosshead.report.loss_curves import LossCurveDisplay
-from crosshead.report.loss_functions import LossFunctionDisplay
-from crosshead.report.loss_surface import LossSurfaceDisplay
-from crosshead.report.page import render
-from crosshead.report.path_plot import PathDisplay
-from crosshead.report.reliability_plot import ReliabilityDisplay
-from crosshead.report.roc_plot import RocDisplay
-from crosshead.report.template_plot import ClassTemplateDisplay
+from crosshead.report.displays.confusion import ConfusionDisplay
+from crosshead.report.displays.decision_regions import DecisionRegionsDisplay
+from crosshead.report.displays.loss_curves import LossCurveDisplay
+from crosshead.report.displays.loss_functions import LossFunctionDisplay
+from crosshead.report.displays.loss_surface import LossSurfaceDisplay
+from crosshead.report.displays.path import PathDisplay
+from crosshead.report.displays.reliability import ReliabilityDisplay
+from crosshead.report.displays.roc import RocDisplay
+from crosshead.report.displays.templates import ClassTemplateDisplay
+from crosshead.report.page.build import Settings, Wording, report_on_model, report_on_predictions
+from crosshead.report.page.contents import Contents, Training
+from crosshead.report.page.render import render
 
 __all__ = [
     "ClassTemplateDisplay",

@@ -8,7 +8,7 @@ import numpy as np
 
 from crosshead.data.predictions.predictions import Predictions
 from crosshead.evaluation import _checks
-from crosshead.evaluation.calibration import Reliability, Strategy
+from crosshead.evaluation.calibration.reliability import Reliability, Strategy
 from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.result import Evaluation
 from crosshead.losses.protocol import Loss

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.evaluation.samples import Outcomes
+from crosshead.evaluation.metrics.row_outcomes import Outcomes
 from crosshead.losses.protocol import Array, Float
 
 Strategy = Literal["uniform", "quantile"]

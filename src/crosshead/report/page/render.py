@@ -10,14 +10,14 @@ import numpy as np
 from scipy import sparse
 
 from crosshead.escaping import CONTENT_SECURITY_POLICY, for_terminal
-from crosshead.report.confusion_plot import ConfusionDisplay
-from crosshead.report.contents import Contents
+from crosshead.report.displays.confusion import ConfusionDisplay
+from crosshead.report.displays.loss_curves import LossCurveDisplay
+from crosshead.report.displays.reliability import ReliabilityDisplay
+from crosshead.report.displays.templates import ClassTemplateDisplay
 from crosshead.report.figures import draw, inline_svg
-from crosshead.report.loss_curves import LossCurveDisplay
-from crosshead.report.reliability_plot import ReliabilityDisplay
-from crosshead.report.template_plot import ClassTemplateDisplay
-from crosshead.report.thumbnails import thumbnails
-from crosshead.report.verdict import headline, measures, number, percent, sentences
+from crosshead.report.page.contents import Contents
+from crosshead.report.page.thumbnails import thumbnails
+from crosshead.report.page.verdict import headline, measures, number, percent, sentences
 
 MOST_IN_MATRIX = 120
 """Classes up to which the confusion matrix is drawn; above, the most frequent errors are listed alone."""

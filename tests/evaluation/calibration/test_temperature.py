@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
 from crosshead.evaluation import TemperatureScaler, cross_fit, evaluate, log_loss
-from crosshead.evaluation.cross_fitting import fold_of_rows
+from crosshead.evaluation.calibration.cross_fitting import fold_of_rows
 
 
 def slope(scores, target, sharpness, weight=None):

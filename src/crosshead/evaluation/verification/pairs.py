@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.evaluation.verification import Roc, curve_of
+from crosshead.evaluation.verification.roc import Roc, curve_of
 from crosshead.losses.protocol import Float
 
 CELLS = 1 << 20

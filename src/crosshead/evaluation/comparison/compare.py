@@ -14,11 +14,11 @@ from crosshead.data.checks import class_positions
 from crosshead.data.errors import DataError
 from crosshead.data.predictions.predictions import Predictions
 from crosshead.evaluation import _checks
-from crosshead.evaluation.api import predictions_evaluator
 from crosshead.evaluation.bootstrap import Interval, percentile_interval
-from crosshead.evaluation.differences import MostDifferent, RowDifference
+from crosshead.evaluation.comparison.mcnemar import McNemar, mcnemar
+from crosshead.evaluation.comparison.row_differences import MostDifferent, RowDifference
+from crosshead.evaluation.evaluate import predictions_evaluator
 from crosshead.evaluation.evaluator import Evaluator
-from crosshead.evaluation.paired_tests import McNemar, mcnemar
 from crosshead.evaluation.result import Evaluation
 from crosshead.losses.protocol import Array, Float
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from crosshead.evaluation import Evaluation, Interval
-from crosshead.report.contents import Contents, Training
+from crosshead.report.page.contents import Contents, Training
 
 THIN = "\u202f"  # a narrow space that no line ends at
 PERCENT = f"{THIN}%"

@@ -27,9 +27,9 @@ from crosshead.report import (
     ReliabilityDisplay,
     RocDisplay,
 )
-from crosshead.report.confusion_plot import STRONGEST
-from crosshead.report.loss_functions import margins_of
-from crosshead.report.roc_plot import visible
+from crosshead.report.displays.confusion import STRONGEST
+from crosshead.report.displays.loss_functions import margins_of
+from crosshead.report.displays.roc import visible
 from crosshead.solvers import Progress
 
 

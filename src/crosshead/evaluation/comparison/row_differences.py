@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.evaluation.samples import Outcomes
+from crosshead.evaluation.metrics.row_outcomes import Outcomes
 from crosshead.losses.protocol import Float
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crosshead.evaluation import _checks
 from crosshead.evaluation.bootstrap import checked_weights
-from crosshead.evaluation.samples import outcomes_of_probabilities, outcomes_of_scores
+from crosshead.evaluation.metrics.row_outcomes import outcomes_of_probabilities, outcomes_of_scores
 from crosshead.losses import as_loss
 from crosshead.losses._samples import nats_to
 from crosshead.losses.protocol import Array, Float, Loss

@@ -12,9 +12,9 @@ from sklearn.datasets import load_digits
 from crosshead.data import Dataset, Predictions
 from crosshead.linear import LinearClassifier
 from crosshead.models import Model
-from crosshead.report.building import Settings, Wording, report_on_model, report_on_predictions
-from crosshead.report.contents import Contents, Training
-from crosshead.report.page import check_packages, frequent_errors, render
+from crosshead.report.page.build import Settings, Wording, report_on_model, report_on_predictions
+from crosshead.report.page.contents import Contents, Training
+from crosshead.report.page.render import check_packages, frequent_errors, render
 from crosshead.scaling import Scaler
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

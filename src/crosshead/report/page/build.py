@@ -17,8 +17,8 @@ from crosshead.explain import Explanation, explain, explain_probabilities
 from crosshead.losses import get_loss
 from crosshead.losses.protocol import Array
 from crosshead.models import Model
-from crosshead.report.contents import Contents, Training
-from crosshead.report.thumbnails import picture_shape
+from crosshead.report.page.contents import Contents, Training
+from crosshead.report.page.thumbnails import picture_shape
 
 COSTLIEST = 24
 """Costliest rows that a page lists unless told otherwise."""

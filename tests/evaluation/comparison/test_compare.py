@@ -8,7 +8,7 @@ from scipy import stats
 
 from crosshead.data import DataError, Predictions
 from crosshead.evaluation import Evaluator, bootstrap_mean, compare, evaluate, mcnemar
-from crosshead.evaluation.comparison import Comparer, holm
+from crosshead.evaluation.comparison.compare import Comparer, holm
 
 
 @pytest.fixture

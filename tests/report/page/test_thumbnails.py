@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosshead.report.thumbnails import LONGEST_SIDE, picture_shape, thumbnails
+from crosshead.report.page.thumbnails import LONGEST_SIDE, picture_shape, thumbnails
 
 
 def opened(address: str) -> Image.Image:

@@ -16,7 +16,7 @@ from crosshead.evaluation import (
     roc,
     roc_of_embeddings,
 )
-from crosshead.evaluation.pairs import CELLS
+from crosshead.evaluation.verification.pairs import CELLS
 
 
 def drawn(genuine, impostors, distance=1.5, *, seed=0, digits=None):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from crosshead.evaluation import calibration as module
 from crosshead.evaluation import calibration_error, evaluate, reliability
+from crosshead.evaluation.calibration import reliability as module
 
 
 def two(confidence, hit):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crosshead.evaluation.calibration.temperature import TemperatureScaler
 from crosshead.evaluation.evaluator import Evaluator
 from crosshead.evaluation.result import Evaluation
-from crosshead.evaluation.temperature import TemperatureScaler
 from crosshead.losses.protocol import Array, Loss
 
 

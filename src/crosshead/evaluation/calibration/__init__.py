@@ -1,0 +1,1 @@
+"""Calibration: reliability tables, calibration errors, temperature scaling."""

@@ -1,0 +1,1 @@
+"""Comparing models on the same rows: paired differences, McNemar's test."""

@@ -1,0 +1,1 @@
+"""Metrics of a classifier: losses of rows, errors, the confusion matrix."""

@@ -1,0 +1,1 @@
+"""Verification: do two samples show the same class? Pairs of embeddings, ROC, accuracy over folds."""

@@ -1,0 +1,1 @@
+"""Plots as scikit-learn displays, one file each."""
