@@ -30,7 +30,7 @@ PINNED := --constraint constraints.txt --build-constraint constraints.txt
 # What a sanitizer finds ends the test run. Python's own memory comes from malloc, so that it is watched too; what an
 # interpreter never gives back is no leak; and a test of SIGBUS is no fault. Left out is what measures memory, and a test
 # whose outcome hangs on the last bits, which differ without optimisation.
-SANITIZED_TESTS := tests/engines tests/solvers tests/nn/test_native_tiles.py tests/nn/test_native_scores.py \
+SANITIZED_TESTS := tests/engines tests/solvers tests/nn/backends/test_native_tiles.py tests/nn/backends/test_native_scores.py \
   tests/nn/test_functions.py tests/solvers/test_fit_memory.py tests/data/test_memmap.py \
   --deselect tests/solvers/test_fit_memory.py::test_a_fit_holds_few_vectors_as_long_as_its_weights \
   --deselect tests/nn/test_functions.py::test_rounding_errors_are_no_larger_than_those_of_stored_scores

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tools"))
 _NEEDS = {
     "torch": ("src/crosshead/nn/*",),
     "onnx": ("src/crosshead/export/*",),
-    "triton": tuple(f"src/crosshead/nn/triton_{name}.py" for name in ("kernels", "losses", "tiles")),
+    "triton": tuple(f"src/crosshead/nn/backends/triton_{name}.py" for name in ("kernels", "losses", "tiles")),
 }
 
 collect_ignore_glob = [

@@ -80,7 +80,7 @@ def head(case: dict[str, Any]) -> dict[str, Any]:
 
 def scores(case: dict[str, Any]) -> dict[str, list[float]]:
     """Seconds of a copy, of our loss and gradient, of PyTorch's."""
-    from crosshead.nn import native_scores
+    from crosshead.nn.backends import native_scores
     from crosshead.nn.row_losses import Softmax, Targets
 
     dtype = getattr(torch, case["dtype"])

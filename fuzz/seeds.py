@@ -746,7 +746,7 @@ def _model_cnn() -> Seed:
     from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
     from crosshead.data.dataset import Dataset
     from crosshead.data.formats.feature_files import BACKBONE, KIND
-    from crosshead.nn.network import CNN
+    from crosshead.nn.training.network import CNN
 
     torch.manual_seed(0)
     content = CNN((3, 8, 8), 2, widths=(4, 4)).to_bytes()

@@ -1,7 +1,7 @@
 // A fused head: linear layer and loss for very many classes, of which only tiles of scores ever exist.
 //
 // The plain data that travels between Python's side, the scheduler and the kernels of each instruction set. The
-// readable twin is src/crosshead/nn/tiles.py; states of rows are those of nn/row_losses.
+// readable twin is src/crosshead/nn/backends/tiles.py; states of rows are those of nn/row_losses.
 #pragma once
 
 #include <cstdint>

@@ -214,7 +214,7 @@ def test_patience_and_history(crosshead, photos):
 
 def test_the_live_line_is_the_history(crosshead, photos, monkeypatch):
     from crosshead.cli.monitor import Monitor
-    from crosshead.nn.trainer import Moment
+    from crosshead.nn.training.trainer import Moment
 
     shown = []
     monkeypatch.setattr(Monitor, "detail", lambda monitor, text: shown.append(text))
@@ -267,11 +267,11 @@ def threads():
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.filterwarnings("default::crosshead.nn.trainer.ResumeWarning")
+@pytest.mark.filterwarnings("default::crosshead.nn.training.trainer.ResumeWarning")
 def test_a_run_resumed_with_other_threads_ends_alike(crosshead, photos, tmp_path, monkeypatch):
-    from crosshead.nn import training_state
+    from crosshead.nn.training import state
 
-    keep = training_state.write_checkpoint
+    keep = state.write_checkpoint
 
     def keep_one(folder, checkpoint):
         keep(folder, checkpoint)
@@ -280,7 +280,7 @@ def test_a_run_resumed_with_other_threads_ends_alike(crosshead, photos, tmp_path
     command = ["fit", "photos", *SMALL, "--widths", "32,64", "--epochs", "3", "--alpha", "0.01"]
     assert crosshead(*command, "--output", "whole").code == 0
     with monkeypatch.context() as patched:
-        patched.setattr(training_state, "write_checkpoint", keep_one)
+        patched.setattr(state, "write_checkpoint", keep_one)
         stopped = crosshead(*command, "--output", "m")
     assert (stopped.code, "--resume goes on after it" in stopped.err) == (1, True)
     resumed = crosshead(*command, "--output", "m", "--threads", "2", "--resume")
@@ -411,6 +411,6 @@ def test_a_model_without_a_network_is_no_backbone(crosshead, photos, flowers):
 
 def test_the_checkpoints_are_called_the_same():
     from crosshead.cli import network_fitting
-    from crosshead.nn import checkpoint
+    from crosshead.nn.training import checkpoint
 
     assert (network_fitting.CHECKPOINT, network_fitting.HISTORY) == (checkpoint.CHECKPOINT, checkpoint.HISTORY)

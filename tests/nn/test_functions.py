@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from crosshead.nn import functional as fused
-from crosshead.nn import operators, score_operators, tiles
-from crosshead.nn import scores as given
+from crosshead.nn.backends import scores as given
+from crosshead.nn.backends import tiles
+from crosshead.nn.fused import operators, score_operators
 
 ROWS, FEATURES, CLASSES = 7, 4, 5
 

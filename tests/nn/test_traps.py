@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from crosshead.nn import functional as fused
-from crosshead.nn import tiles
-from crosshead.nn.projections import Linear
+from crosshead.nn.backends import tiles
+from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.fused.projections import Linear
 from crosshead.nn.row_losses import Softmax, Targets
-from crosshead.nn.tiles import Problem
 
 
 def problem(rows=12, features=3, classes=7):

@@ -121,7 +121,7 @@ def whole_svg(path: Path) -> bool:
 
 
 def whole_training(path: Path) -> bool:
-    from crosshead.nn.checkpoint import read_checkpoint
+    from crosshead.nn.training.checkpoint import read_checkpoint
 
     read_checkpoint(path)
     return True

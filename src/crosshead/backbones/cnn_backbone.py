@@ -15,7 +15,7 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.data.images.decoding import Pixels
 
 if TYPE_CHECKING:
-    from crosshead.nn.network import CNN
+    from crosshead.nn.training.network import CNN
 
 KIND = "cnn"
 
@@ -75,7 +75,7 @@ class CnnBackbone:
 def network_of(content: bytes, source: str) -> CNN:
     """The network in the bytes of a file; DataError naming ``source`` where they are something else."""
     # Only here do backbones need crosshead.nn, and only once such a network is asked for.
-    from crosshead.nn.network import CNN
+    from crosshead.nn.training.network import CNN
 
     try:
         return CNN.from_bytes(content)

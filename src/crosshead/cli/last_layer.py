@@ -22,7 +22,7 @@ from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:
-    from crosshead.nn.trainer import Trained
+    from crosshead.nn.training.trainer import Trained
 
 N_ALPHAS = 13
 PATH_TOL = 1e-3

@@ -30,9 +30,9 @@ from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:
     from crosshead.nn import CNN
-    from crosshead.nn.trainer import Moment, Trained
+    from crosshead.nn.training.trainer import Moment, Trained
 
-# As in crosshead.nn.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
+# As in crosshead.nn.training.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 
 
@@ -101,8 +101,8 @@ def _train_network(
     import torch
 
     from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
-    from crosshead.nn.checkpoint import CheckpointError
-    from crosshead.nn.trainer import DivergedError
+    from crosshead.nn.training.checkpoint import CheckpointError
+    from crosshead.nn.training.trainer import DivergedError
 
     chosen = options.network
     assert chosen is not None
@@ -209,8 +209,8 @@ def own_last_layer(network: CNN) -> tuple[Array, Array]:
     """The network's own last layer as W (C, D) and b (C,) of its embedding, float64."""
     import torch
 
-    from crosshead.nn.margin_head import MarginHead
-    from crosshead.nn.margin_loss import directions
+    from crosshead.nn.heads.margin import MarginHead
+    from crosshead.nn.losses.margin import directions
 
     head = network.head
     with torch.no_grad():

@@ -15,9 +15,9 @@ except ModuleNotFoundError as error:
     ) from None
 
 from crosshead.nn import functional
-from crosshead.nn.augmentation import Augmentation
-from crosshead.nn.head import ClassificationHead
-from crosshead.nn.margin_head import MarginHead
+from crosshead.nn.heads.classification import ClassificationHead
+from crosshead.nn.heads.margin import MarginHead
+from crosshead.nn.heads.prediction import Prediction
 from crosshead.nn.modules import (
     LinearBCEWithLogitsLoss,
     LinearCrammerSingerLoss,
@@ -26,11 +26,11 @@ from crosshead.nn.modules import (
     LinearMultiMarginLoss,
     LinearWestonWatkinsLoss,
 )
-from crosshead.nn.network import CNN
-from crosshead.nn.optim import RowSparseAdam, RowSparseSGD
-from crosshead.nn.prediction import Prediction
-from crosshead.nn.trainer import Trainer
-from crosshead.nn.training_options import TrainingOptions
+from crosshead.nn.optim.row_sparse import RowSparseAdam, RowSparseSGD
+from crosshead.nn.training.augmentation import Augmentation
+from crosshead.nn.training.network import CNN
+from crosshead.nn.training.options import TrainingOptions
+from crosshead.nn.training.trainer import Trainer
 
 __all__ = [
     "CNN",

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from crosshead.nn.adaptive import alone
-from crosshead.nn.head import ClassificationHead
-from crosshead.nn.margin_head import ClassesOfStep, MarginHead, classes_of_step
+from crosshead.nn.heads.classification import ClassificationHead
+from crosshead.nn.heads.margin import ClassesOfStep, MarginHead, classes_of_step
+from crosshead.nn.heads.prediction import Prediction
+from crosshead.nn.losses.adaptive_margin import alone
 from crosshead.nn.parallel.agreement import accept, one_step
 from crosshead.nn.parallel.processes import Processes
 from crosshead.nn.parallel.selection import classes_of_sharded_step
 from crosshead.nn.parallel.shards import spread
-from crosshead.nn.prediction import Prediction
 
 
 @final

@@ -17,20 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosshead.nn import tiles
-from crosshead.nn.arguments import Rows
-from crosshead.nn.autograd import refuse_second_derivatives
-from crosshead.nn.dispatch import Engine, engine_for
-from crosshead.nn.fused import finished
-from crosshead.nn.operators import recipe_of
+from crosshead.nn.backends import tiles
+from crosshead.nn.backends.select import Engine, engine_for
+from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.fused.autograd import refuse_second_derivatives
+from crosshead.nn.fused.inputs import Rows
+from crosshead.nn.fused.operators import recipe_of
+from crosshead.nn.fused.products import working
+from crosshead.nn.fused.projections import Projection
+from crosshead.nn.fused.reduced_loss import finished
+from crosshead.nn.fused.reduction import Share, share_of_rows
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.processes import Processes, starts
 from crosshead.nn.parallel.shards import local_rows, processes_of, sharded_matrix
-from crosshead.nn.products import working
-from crosshead.nn.projections import Projection
-from crosshead.nn.reduction import Share, share_of_rows
 from crosshead.nn.row_losses import RowLoss, Targets, merged
-from crosshead.nn.tiles import Problem
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def sharded_loss(
     reduction: str,
     all_ignored: str,
 ) -> tuple[Tensor, Tensor]:
-    """`crosshead.nn.fused.reduced_loss` for W (and b) of `Shard(0)` DTensors, called by all processes of their mesh.
+    """`crosshead.nn.fused.reduced_loss.reduced_loss` for W (and b) of `Shard(0)` DTensors, called by all processes of their mesh.
 
     Rows, targets and ``share`` are those of this process. A mean or a sum is that of all rows of all processes, the
     same number everywhere; rows that are not reduced are those of this process. The gradients are those of the sum

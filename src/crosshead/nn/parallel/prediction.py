@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from crosshead.nn.fused.projections import Projection
+from crosshead.nn.heads.prediction import Best, best_classes
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.loss import Layout
 from crosshead.nn.parallel.shards import local_rows, processes_of, sharded_matrix
-from crosshead.nn.prediction import Best, best_classes
-from crosshead.nn.projections import Projection
 
 
 @torch.no_grad()

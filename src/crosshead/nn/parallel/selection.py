@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crosshead.nn.margin_head import MarginHead
+from crosshead.nn.heads.class_sampling import gather_rows, sample_classes
+from crosshead.nn.heads.margin import MarginHead
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.processes import starts
 from crosshead.nn.parallel.shards import as_matrix, local_rows, processes_of, sharded_rows, sparse_local_rows
-from crosshead.nn.sampling import gather_rows, sample_classes
 from crosshead.nn.targets import IGNORED
 
 

@@ -1,0 +1,1 @@
+"""A linear layer and its loss as one operator: inputs, projection, reduction, gradients."""

@@ -1,0 +1,192 @@
+"""The operators that PyTorch sees: a linear layer and a loss as one, with fake implementations and autograd.
+
+To torch.compile each is a single opaque node, so a graph never breaks; what happens inside is an engine's affair.
+``recipe`` says which loss and which projection; ``targets`` are index, dense, class_weight, positive_weight and
+row parameters, each a tensor or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from crosshead.nn import row_losses
+from crosshead.nn.backends.select import Engine, engine_for
+from crosshead.nn.backends.tiles import Gradients, Problem
+from crosshead.nn.fused import projections
+from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.fused.projections import Projection
+from crosshead.nn.row_losses import RowLoss, Targets
+
+
+def recipe_of(loss: RowLoss, projection: Projection | None = None) -> str:
+    """The loss and the projection (none where scores are given) as a string, which an operator can take.
+
+    Numbers are written exactly; of all ways to write one, torch.compile knows ``hex`` where they vary between calls.
+
+    >>> recipe_of(row_losses.WestonWatkins(0.75, 2), projections.Linear())
+    'hinge 0x1.8000000000000p-1 0x1.0000000000000p+1|linear'
+    """
+    parts = [loss.kernel] if projection is None else [loss.kernel, projection.key]
+    return "|".join(" ".join([name, *[float(number).hex() for number in numbers]]) for name, numbers in parts)
+
+
+@lru_cache(maxsize=256)
+def read_loss(recipe: str) -> RowLoss:
+    """The loss of a recipe."""
+    name, *numbers = recipe.split("|")[0].split()
+    return row_losses.build(name, [float.fromhex(number) for number in numbers])
+
+
+@lru_cache(maxsize=256)
+def read_projection(recipe: str) -> Projection:
+    """The projection of a recipe."""
+    name, *numbers = recipe.split("|")[1].split()
+    return projections.build(name, [float.fromhex(number) for number in numbers])
+
+
+class _Opened(NamedTuple):
+    """What an operator's arguments stand for, and the engine that computes it."""
+
+    loss: RowLoss
+    projection: Projection
+    problem: Problem
+    engine: Engine
+
+    def target_score(self) -> Tensor | None:
+        """The score of each row for its own class, (N,), where the loss needs it."""
+        return self.engine.target_scores(self.projection, self.problem) if self.loss.needs_target_score else None
+
+
+def _opened(recipe: str, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]) -> _Opened:
+    loss, projection = read_loss(recipe), read_projection(recipe)
+    problem = Problem(input, weight, bias, Targets(len(weight) // projection.rows_per_class, *targets))
+    return _Opened(loss, projection, problem, engine_for(loss, projection, problem))
+
+
+@torch.library.custom_op("crosshead::linear_loss", mutates_args=())
+def linear_loss(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    row_weight: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Σᵢ row_weightᵢ ℓᵢ, and already its gradients with respect to input, weight and bias (where wanted, else empty).
+
+    The scores are at hand when the loss is computed; later they would have to be computed again.
+    """
+    opened = _opened(recipe, input, weight, bias, targets)
+    loss, projection, problem, engine = opened
+    own = opened.target_score()
+    gradients = Gradients(None, None, None)
+    if any(wanted):
+        state, gradients = engine.states_and_gradients(loss, projection, problem, own, row_weight[None], wanted)
+    else:
+        state = engine.states(loss, projection, problem, own)
+    rows = loss.value(state, problem.targets, own)[0]
+    total = torch.where(row_weight == 0, 0, rows * row_weight).sum()
+    return total, *_filled(gradients, input)
+
+
+@linear_loss.register_fake
+def _(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    row_weight: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    total = input.new_empty((), dtype=accumulation_type(input.dtype))
+    return total, *_fake_gradients(input, weight, bias, wanted)
+
+
+@torch.library.custom_op("crosshead::linear_loss_rows", mutates_args=())
+def linear_loss_rows(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs of each row (outputs, N), the state (fields, N) and target scores (N,) that the gradient needs."""
+    opened = _opened(recipe, input, weight, bias, targets)
+    loss, projection, problem, engine = opened
+    own = opened.target_score()
+    state = engine.states(loss, projection, problem, own)
+    outputs = loss.value(state, problem.targets, own).clone()  # an operator may not return views of one another
+    return outputs, state, state.new_empty(0) if own is None else own
+
+
+@linear_loss_rows.register_fake
+def _(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+) -> tuple[Tensor, Tensor, Tensor]:
+    loss = read_loss(recipe)
+    rows, dtype = input.shape[0], accumulation_type(input.dtype)
+    outputs = input.new_empty((loss.outputs, rows), dtype=dtype)
+    state = input.new_empty((len(loss.fields), rows), dtype=dtype)
+    return outputs, state, input.new_empty(rows if loss.needs_target_score else 0, dtype=dtype)
+
+
+@torch.library.custom_op("crosshead::linear_loss_gradients", mutates_args=())
+def linear_loss_gradients(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    target_score: Tensor | None,
+    state: Tensor,
+    upstream: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients from those of the rows' outputs (outputs, N), scores computed again."""
+    loss, projection, problem, engine = _opened(recipe, input, weight, bias, targets)
+    own = target_score if loss.needs_target_score else None
+    return _filled(engine.gradients(loss, projection, problem, own, state, upstream, wanted), input)
+
+
+@linear_loss_gradients.register_fake
+def _(
+    recipe: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Sequence[Tensor | None],
+    target_score: Tensor | None,
+    state: Tensor,
+    upstream: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _fake_gradients(input, weight, bias, wanted)
+
+
+def _filled(gradients: Gradients, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Empty tensors where there is no gradient: an operator cannot return None."""
+    input, weight, bias = (like.new_empty(0) if g is None else g for g in gradients)
+    return input, weight, bias
+
+
+def _fake_gradients(
+    input: Tensor, weight: Tensor, bias: Tensor | None, wanted: Sequence[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    a, b, c = (
+        torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        if want and tensor is not None
+        else input.new_empty(0)
+        for tensor, want in zip((input, weight, bias), wanted, strict=True)
+    )
+    return a, b, c

@@ -1,0 +1,229 @@
+"""The last layer of a classifier as one module: scores, loss, predictions, and exchange with other forms of it."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from crosshead.nn.fused.inputs import data_device
+from crosshead.nn.fused.projections import Linear
+from crosshead.nn.heads.losses import head_loss
+from crosshead.nn.heads.prediction import Prediction, best_classes
+
+if TYPE_CHECKING:
+    from crosshead.linear import LinearClassifier
+
+START = 0.1
+"""Standard deviation of the first scores, for features of unit variance: the first softmax loss is ln C + 0.005."""
+
+
+@final
+class ClassificationHead(nn.Module):
+    """W and b of the last layer with their loss: ``head(features, target)`` is the loss, with no stored scores.
+
+    Weights start as normal numbers of deviation 0.1/√D and biases as 0, so that for features of unit variance all
+    classes begin nearly equal: the first loss of "softmax" is within 5 % of ln C.
+
+    Parameters
+    ----------
+    in_features, num_classes : int
+        D and C.
+    loss : str
+        "softmax", "binary", "hinge", "squared_hinge", "crammer_singer" or "squared_error", which mean the same as in
+        `crosshead.LinearClassifier`: the loss of a row is a sum over classes.
+    bias : bool
+    reduction : {"mean", "sum", "none"}
+        Over rows.
+    device, dtype : optional
+    **options
+        Those of the loss's function in `crosshead.nn.functional`: ``label_smoothing``, ``softcap``, ``z_loss`` for
+        "softmax", ``margin`` for the hinges, ``pos_weight`` for "binary"; ``weight``, ``ignore_index`` and
+        ``all_ignored`` for all.
+
+    Attributes
+    ----------
+    weight, bias : Parameter (C, D), Parameter (C,) or None
+    labels : ndarray (C,) or None
+        The labels of the classes, where the head comes from a `LinearClassifier`.
+
+    Raises
+    ------
+    ValueError
+        An unknown loss, or an option that it does not have.
+
+    Examples
+    --------
+    >>> import torch
+    >>> head = ClassificationHead(8, 1000, label_smoothing=0.1)
+    >>> features, target = torch.randn(4, 8), torch.tensor([1, 10, 100, 999])
+    >>> head(features, target).backward()
+    >>> head.weight.grad.shape, head.predict(features, k=3).classes.shape
+    (torch.Size([1000, 8]), torch.Size([4, 3]))
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        loss: str = "softmax",
+        bias: bool = True,
+        *,
+        reduction: str = "mean",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.loss, self.reduction = loss, reduction
+        self._head_loss = head_loss(loss, options)
+        if reduction not in self._head_loss.reductions:
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+        self.weight = nn.Parameter(torch.empty((num_classes, in_features), device=device, dtype=dtype))
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(num_classes, device=device, dtype=dtype)) if bias else None
+        )
+        self.options = {name: value for name, value in options.items() if not isinstance(value, Tensor)}
+        self._vectors = [name for name, value in options.items() if isinstance(value, Tensor)]
+        for name in self._vectors:
+            self.register_buffer(_buffer(name), options[name].to(data_device(device)))
+        self.labels: Any = None
+        self.reset_parameters()
+
+    @property
+    def in_features(self) -> int:
+        """D."""
+        return self.weight.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.weight.shape[0]
+
+    @property
+    def start_deviation(self) -> float:
+        """Standard deviation of the first weights."""
+        return START / sqrt(max(1, self.in_features))
+
+    def reset_parameters(self) -> None:
+        """Start again: nearly equal scores for all classes."""
+        nn.init.normal_(self.weight, std=self.start_deviation)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor, target: Tensor) -> Tensor:
+        """The loss of features (..., D); target: class numbers (...), or (..., C) where the loss takes such."""
+        vectors = {name: getattr(self, _buffer(name)) for name in self._vectors}
+        value: Tensor = self._head_loss.function(
+            features,
+            self.weight,
+            target,
+            linear_bias=self.bias,
+            reduction=self._head_loss.reductions[self.reduction],
+            **vectors,
+            **self.options,
+        )
+        return value
+
+    def scores(self, features: Tensor) -> Tensor:
+        """All scores (..., C) of features (..., D), for callers who want them all; soft-capped where the loss is."""
+        z = linear(features, self.weight, self.bias)
+        return torch.tanh(z / self._softcap) * self._softcap if self._softcap else z
+
+    def predict(self, features: Tensor, k: int = 5) -> Prediction:
+        """The k best classes of features (..., D), best first, never holding all scores; without gradient.
+
+        >>> head = ClassificationHead.from_linear(nn.Linear(3, 3))
+        >>> with torch.no_grad():
+        ...     _ = head.weight.copy_(torch.eye(3)), head.bias.zero_()
+        >>> head.predict(torch.tensor([0.0, 2.0, 1.0]), k=2).classes
+        tensor([1, 2])
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k!r}")
+        if features.dim() == 0 or features.shape[-1] != self.in_features:
+            raise ValueError(f"features must have shape (..., {self.in_features}), not {tuple(features.shape)}")
+        best = best_classes(
+            Linear(), features.reshape(-1, self.in_features), self.weight, self.bias, k, self._softcap or 0.0
+        )
+        shape = (*features.shape[:-1], best.scores.shape[1])
+        confidence = self._head_loss.confidence
+        return Prediction(
+            best.classes.reshape(shape),
+            best.scores.reshape(shape),
+            None if confidence is None else confidence(best.scores, best.lse[:, None]).reshape(shape),
+        )
+
+    @classmethod
+    def from_linear(cls, layer: nn.Linear, loss: str = "softmax", **options: Any) -> ClassificationHead:
+        """A head with the very parameters of ``layer``, which are not copied: training one trains the other.
+
+        >>> layer = nn.Linear(3, 7)
+        >>> ClassificationHead.from_linear(layer).weight is layer.weight
+        True
+        """
+        head = cls(layer.in_features, layer.out_features, loss, layer.bias is not None, device="meta", **options)
+        head.weight, head.bias = cast(nn.Parameter, layer.weight), cast("nn.Parameter | None", layer.bias)
+        for name in head._vectors:
+            setattr(head, _buffer(name), options[name].to(layer.weight.device))
+        return head
+
+    def to_linear(self) -> nn.Linear:
+        """A `torch.nn.Linear` with the very parameters of this head, which are not copied."""
+        layer = nn.Linear(self.in_features, self.num_classes, bias=self.bias is not None, device="meta")
+        layer.weight = self.weight
+        if self.bias is not None:
+            layer.bias = self.bias
+        return layer
+
+    @classmethod
+    def from_classifier(
+        cls,
+        classifier: LinearClassifier,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> ClassificationHead:
+        """A head with the weights, loss and labels of a fitted `crosshead.LinearClassifier`.
+
+        Target k stands for the label ``classifier.classes_[k]``. The loss is that of the rows, without the penalty.
+
+        >>> from crosshead import LinearClassifier
+        >>> fitted = LinearClassifier("hinge").fit([[0.0], [1.0], [2.0]], ["a", "b", "c"])
+        >>> head = ClassificationHead.from_classifier(fitted)
+        >>> head.labels[head.predict(torch.tensor([[2.0]]), k=1).classes.numpy()]
+        array([['c']], dtype='<U1')
+        """
+        from crosshead.nn.heads.convert import head_from_classifier
+
+        return head_from_classifier(classifier, device, dtype)
+
+    def to_classifier(self, labels: Any = None) -> LinearClassifier:
+        """A `crosshead.LinearClassifier` with this head's weights and loss, which predicts without PyTorch.
+
+        ``labels`` (C,) defaults to those that the head came with, or 0 … C − 1. Raises ValueError for options that a
+        LinearClassifier does not have.
+        """
+        from crosshead.nn.heads.convert import classifier_from_head
+
+        return classifier_from_head(self, labels)
+
+    def extra_repr(self) -> str:
+        """Sizes, loss and options."""
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"{self.in_features}, {self.num_classes}, loss={self.loss!r}, bias={self.bias is not None}{options}"
+
+    @property
+    def _softcap(self) -> float | None:
+        return self.options.get("softcap")
+
+
+def _buffer(option: str) -> str:
+    """The buffer of a class vector; ``weight`` itself is the name of W."""
+    return f"class_{option}"

@@ -1,0 +1,1 @@
+"""The fused losses as functions, one file a family."""

@@ -1,0 +1,1 @@
+"""Optimizers for gradients that touch some rows of a weight only."""
