@@ -13,7 +13,7 @@ import crosshead
 assert crosshead.__file__ is not None
 SOURCE = Path(crosshead.__file__).parent
 
-STDOUT, STDERR, CSV_FILE = "cli/display.py", "cli/errors.py", "cli/csv_rows.py"
+STDOUT, STDERR, CSV_FILE = "cli/output.py", "cli/errors.py", "cli/csv_rows.py"
 NUMBERS_ONLY = ("linear/training.py", "linear/classifier_cv.py")  # verbose=1 prints counts and objectives to stderr
 
 ALLOWED = {
@@ -22,7 +22,7 @@ ALLOWED = {
     "sys.stderr": (
         STDERR,
         "cli/start.py",
-        "cli/monitor.py",
+        "cli/progress.py",
         *NUMBERS_ONLY,
     ),  # the monitor asks whether it is a terminal
     "sys.__stdout__": (),
@@ -31,8 +31,8 @@ ALLOWED = {
     "typer.echo": (),
     "typer.secho": (),
     "click": (),
-    "rich.console": ("cli/monitor.py",),  # draws one line of `for_terminal`
-    "rich.live": ("cli/monitor.py",),
+    "rich.console": ("cli/progress.py",),  # draws one line of `for_terminal`
+    "rich.live": ("cli/progress.py",),
     "rich.markup": (),
     "rich.print": (),
     "rich.table": (),
@@ -76,7 +76,7 @@ def test_all_output_passes_the_fence():
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
         found += ways_around(path.read_text(encoding="utf-8"), path.relative_to(SOURCE).as_posix())
-    assert not found, "escape this by crosshead.escaping, or print it by crosshead.cli.display: " + "; ".join(found)
+    assert not found, "escape this by crosshead.escaping, or print it by crosshead.cli.output: " + "; ".join(found)
 
 
 @pytest.mark.parametrize(

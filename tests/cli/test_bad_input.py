@@ -195,7 +195,7 @@ def test_an_unexpected_failure_is_one_line_with_a_hint(crosshead, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("the flux\ncapacitor")
 
-    monkeypatch.setattr("crosshead.cli.fitting.load", fail)
+    monkeypatch.setattr("crosshead.cli.commands.fit.run.load", fail)
     result = crosshead("fit", "digits")
     assert result.code == 1
     assert "unexpected RuntimeError: the flux capacitor; set CROSSHEAD_DEBUG=1" in result.line
@@ -231,7 +231,7 @@ def test_outputs_that_cannot_be_replaced_are_refused_before_the_work(crosshead, 
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and os.stat(path).st_mode & 0o200 != 0)
     monkeypatch.setattr("crosshead.models.Model.load", None)
-    monkeypatch.setattr("crosshead.cli.path_run.load", None)
+    monkeypatch.setattr("crosshead.cli.commands.path.run.load", None)
     for name, lines in WRITING.items():
         for words in lines:
             path = tmp_path / name

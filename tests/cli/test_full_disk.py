@@ -83,7 +83,7 @@ def test_pixels_on_the_disk_have_their_room_before_they_are_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A mapped page that finds no room ends the process; a file that finds none is an error."""
-    from crosshead.cli import network_images
+    from crosshead.cli.commands.fit import network_images
 
     asked = []
 

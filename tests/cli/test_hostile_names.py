@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosshead.cli.monitor import Monitor
+from crosshead.cli.progress import Monitor
 from crosshead.models import Model
 
 NAMES = [

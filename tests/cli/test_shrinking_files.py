@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crosshead.cli import evaluating, fitting, measures, predicting_rows
+from crosshead.cli import measures
+from crosshead.cli.commands.evaluate import run as evaluating
+from crosshead.cli.commands.fit import run as fitting
+from crosshead.cli.commands.predict import rows as predicting_rows
 from crosshead.data.formats.feature_files import FeatureRows, write_archive
 
 pytestmark = pytest.mark.skipif(find_spec("crosshead._native") is None, reason="the guard is in the native module")

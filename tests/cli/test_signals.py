@@ -28,7 +28,7 @@ from crosshead.cli import fitting
 fitting.load = lambda *_, **__: os.kill(os.getpid(), number)
 """
 IN_A_FIT = """
-from crosshead.cli.monitor import Monitor
+from crosshead.cli.progress import Monitor
 Monitor.__call__ = lambda self, progress: progress.iteration == 3 and os.kill(os.getpid(), number)
 """
 IN_THE_REPORT = """

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crosshead.cli.display import TextTarget
 from crosshead.cli.errors import tell
+from crosshead.cli.output import TextTarget
 from crosshead.escaping import for_csv, for_utf8
 
 

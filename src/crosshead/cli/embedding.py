@@ -10,10 +10,10 @@ from typing import Any
 from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
 from crosshead.backbones.embedding import BATCH, WRITERS, Embedded, Embedding, cache_folder, described, embed_cached
 from crosshead.backbones.locations import remember
-from crosshead.cli.display import show_json, show_pairs
 from crosshead.cli.errors import DONE, FAILED, tell
-from crosshead.cli.image_options import BATCH_SIZE, ImageOptions, OwnImages
-from crosshead.cli.monitor import Monitor
+from crosshead.cli.options.images import BATCH_SIZE, ImageOptions, OwnImages
+from crosshead.cli.output import show_json, show_pairs
+from crosshead.cli.progress import Monitor
 from crosshead.cli.writers import check_output
 from crosshead.data import Dataset, ImageSource, load
 from crosshead.data.formats.feature_files import BACKBONE, KIND

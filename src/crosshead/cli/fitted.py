@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crosshead.cli.commands.fit import FitOptions
+from crosshead.cli.commands.path import PathOptions
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError
-from crosshead.cli.fit_options import FitOptions
-from crosshead.cli.losses import chosen_loss
 from crosshead.cli.measures import Measures
-from crosshead.cli.monitor import Monitor
-from crosshead.cli.path_options import PathOptions
+from crosshead.cli.options.loss import chosen_loss
+from crosshead.cli.progress import Monitor
 from crosshead.data import Dataset
 from crosshead.data.dataset import Array
 from crosshead.linear import ConvergenceWarning, LinearClassifier, LinearClassifierCV

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosshead.cli.display import percent
+from crosshead.cli.commands.fit import FitOptions
 from crosshead.cli.errors import UsageError
-from crosshead.cli.fit_options import FitOptions
 from crosshead.cli.labels import class_indices
-from crosshead.cli.losses import chosen_loss
 from crosshead.cli.measures import Computing, measure, model_loss, scores_of
+from crosshead.cli.options.loss import chosen_loss
+from crosshead.cli.output import percent
 from crosshead.data import Dataset
 from crosshead.linear import ConvergenceWarning
 from crosshead.linear.path import regularisation_path

@@ -9,21 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from crosshead.cli.calibrate import calibrate
-from crosshead.cli.check import check
-from crosshead.cli.compare import compare
-from crosshead.cli.describe import describe
-from crosshead.cli.display import show_text
-from crosshead.cli.embed import embed
+from crosshead.cli.commands.calibrate import calibrate
+from crosshead.cli.commands.check import check
+from crosshead.cli.commands.compare import compare
+from crosshead.cli.commands.describe import describe
+from crosshead.cli.commands.embed import embed
+from crosshead.cli.commands.evaluate import evaluate
+from crosshead.cli.commands.explain import explain
+from crosshead.cli.commands.export import export
+from crosshead.cli.commands.fit import fit
+from crosshead.cli.commands.path import path
+from crosshead.cli.commands.predict import predict
+from crosshead.cli.commands.report import report
+from crosshead.cli.commands.top_losses import top_losses
 from crosshead.cli.errors import DEBUG_VARIABLE, DONE, FAILED, answer_to, show_traceback, tell
-from crosshead.cli.evaluate import evaluate
-from crosshead.cli.explain import explain
-from crosshead.cli.export import export
-from crosshead.cli.fit import fit
-from crosshead.cli.path import path
-from crosshead.cli.predict import predict
-from crosshead.cli.report import report
-from crosshead.cli.top_losses import top_losses
+from crosshead.cli.output import show_text
 
 INTERRUPTED = 130  # what typer returns for Ctrl-C
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from crosshead.cli.errors import UsageError
-from crosshead.cli.prediction_options import PredictionOptions
+from crosshead.cli.options.predictions import PredictionOptions
 from crosshead.cli.sources import show_notes
 from crosshead.data import DataError, Dataset, Predictions, load, read_predictions
 from crosshead.data.checks import Place

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from crosshead.cli.embedding import load_again
 from crosshead.cli.errors import UsageError, tell
-from crosshead.cli.image_options import OwnImages
-from crosshead.cli.monitor import Monitor
+from crosshead.cli.options.images import OwnImages
+from crosshead.cli.progress import Monitor
 from crosshead.data import Dataset
 from crosshead.models import Model
 

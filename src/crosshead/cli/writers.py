@@ -16,8 +16,8 @@ import numpy as np
 
 from crosshead.atomic_files import atomic_write
 from crosshead.cli.csv_rows import CsvRows
-from crosshead.cli.display import TextTarget, json_text
 from crosshead.cli.errors import UsageError
+from crosshead.cli.output import TextTarget, json_text
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
 from crosshead.escaping import for_utf8
