@@ -159,7 +159,7 @@ def refuse_shortened() -> Iterator[None]:
 def refuse_output() -> None:
     """DataError where a mapped file became shorter within the outermost block of `refuse_shortened`, if there is one.
 
-    `crosshead.atomic_files` calls it before an output gets its name: what was computed from missing pages is never saved.
+    `crosshead.atomic_files` calls it before an output gets its name: a result of missing pages is never saved.
 
     Examples
     --------

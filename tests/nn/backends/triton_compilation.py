@@ -1,6 +1,6 @@
 """Launches the Triton engine as on a GPU that need not be there, up to its machine code; prints one line a kernel.
 
-`python tests/nn/backends/triton_compilation.py 90`: compute capability 9.0. The tensors lie on the CPU; nothing is computed.
+`python tests/nn/backends/triton_compilation.py 90`: compute capability 9.0. The tensors lie on the CPU.
 """
 
 import sys

@@ -54,7 +54,7 @@ def gradient(loss: RowLoss, scores: Tensor, targets: Targets, state: Tensor, ups
 def states_and_gradient(
     loss: RowLoss, scores: Tensor, targets: Targets, upstream: Tensor, *, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """As `crosshead.nn.backends.scores.states_and_gradient`; the gradient goes to ``out`` if given, which may be the scores."""
+    """As `scores.states_and_gradient`; the gradient goes to ``out`` if given, which may be the scores."""
     state = _empty_state(scores)
     out = torch.empty(scores.shape, dtype=scores.dtype) if out is None else out
     _run(loss, scores, targets, state, known=False, upstream=upstream, out=out)

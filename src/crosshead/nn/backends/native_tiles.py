@@ -1,8 +1,8 @@
 """Loss and gradients of a linear layer over tiles of classes by the native kernels, for tensors on the CPU.
 
-The same four functions as `crosshead.nn.backends.tiles`, its readable twin, which computes what `supports` refuses. Features
-and weight are read where they lie. What the kernels take beside the result does not grow with rows × classes: a packed
-copy of the features, `ROOM` for scores and their gradients, a few numbers a row.
+The same four functions as `crosshead.nn.backends.tiles`, the reference implementation, which computes what `supports`
+refuses. Features and weight are read where they lie. What the kernels take beside the result does not grow with rows
+× classes: a packed copy of the features, `ROOM` for scores and their gradients, a few numbers a row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each row loss does to a tile of scores, in Triton: the state that it leaves, and the gradient of its scores.
 
-The formulas are those of `crosshead.nn.row_losses`, the readable twins. What can be known of a row before its first
-tile comes as numbers of that row (`crosshead.nn.backends.triton_rows`), so that a tile takes no more than its scores need.
+The formulas are those of `crosshead.nn.row_losses`, the reference implementation. What can be known of a row before its
+first tile comes as numbers of that row (`triton_rows`), so that a tile takes no more than its scores need.
 
 A tile is (rows, classes); ``inside`` (classes,) says which of its classes exist.
 """

@@ -1,8 +1,9 @@
 """Loss and gradients of a linear layer over tiles of classes by Triton kernels, for tensors on an NVIDIA GPU.
 
-The same four functions as `crosshead.nn.backends.tiles`, its readable twin, which computes what `supports` refuses. Scores never
-leave the registers. What the kernels take beside the result does not grow with rows × classes: `SCRATCH_NUMBERS` for
-sums in parts, float32 sums of the features' gradient, a few numbers a row for each of at most `PROGRAMS` parts.
+The same four functions as `crosshead.nn.backends.tiles`, the reference implementation, which computes what `supports`
+refuses. Scores never leave the registers. What the kernels take beside the result does not grow with rows × classes:
+`SCRATCH_NUMBERS` for sums in parts, float32 sums of the features' gradient, a few numbers a row for each of at most
+`PROGRAMS` parts.
 
 The kernels have only been run by Triton's interpreter, and through its compiler for the H100 (sm_90): not on a GPU.
 CROSSHEAD_TRITON=0 in the environment leaves CUDA tensors to the twin.

@@ -69,7 +69,7 @@ def sharded_loss(
     reduction: str,
     all_ignored: str,
 ) -> tuple[Tensor, Tensor]:
-    """`crosshead.nn.fused.reduced_loss.reduced_loss` for W (and b) of `Shard(0)` DTensors, called by all processes of their mesh.
+    """`reduced_loss` for W (and b) of `Shard(0)` DTensors, called by all processes of their mesh.
 
     Rows, targets and ``share`` are those of this process. A mean or a sum is that of all rows of all processes, the
     same number everywhere; rows that are not reduced are those of this process. The gradients are those of the sum

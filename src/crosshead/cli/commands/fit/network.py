@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from crosshead.nn import CNN
     from crosshead.nn.training.trainer import Moment, Trained
 
-# As in crosshead.nn.training.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
+# As in nn.training.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 
 
