@@ -22,7 +22,7 @@ LOWEST := .venv-lowest
 SANITIZE := .venv-sanitize
 DEMO_MODEL := build/demo/digits-model
 
-BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
+BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*/*.cpp native/*/*.hpp)
 PACKAGE_FILES := $(shell find src/crosshead -name '*.py' -o -name '*.pyi')
 PIP_OPTIONS := --quiet --disable-pip-version-check
 PINNED := --constraint constraints.txt --build-constraint constraints.txt

@@ -1,4 +1,4 @@
-"""What coordinate descents share: one coordinate's minimum, and when sweeps end (`native/sweeps.hpp`)."""
+"""What coordinate descents share: one coordinate's minimum, and when sweeps end (`native/descent/sweeps.hpp`)."""
 
 from __future__ import annotations
 
