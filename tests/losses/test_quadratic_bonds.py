@@ -27,3 +27,15 @@ def test_bonds_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
             along[second] = -1.0
         product += (weight * (direction @ along))[:, None] * along
     np.testing.assert_allclose(product, quadratic.value_and_gradient(direction, coefficients)[1], atol=1e-14)
+
+
+def test_bonds_are_products_of_factors() -> None:
+    coefficients = np.random.default_rng(0).uniform(size=(7, 4))
+    factors = CentredQuadratic().bond_factors(coefficients)
+    for first, second, weight in CentredQuadratic().bonds(coefficients):
+        assert second is not None
+        np.testing.assert_allclose(
+            weight, coefficients[:, first] * coefficients[:, second] / coefficients.sum(axis=1), rtol=1e-14
+        )
+        np.testing.assert_allclose(weight, factors[:, first] * factors[:, second], rtol=1e-14)
+    assert DiagonalQuadratic().bond_factors(coefficients) is None

@@ -4,13 +4,13 @@ Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so 
 
     ∇²L = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ,
 
-one product of N·D² for every pair of classes. The bias is seen from the mean feature x̄, b′ = b + W x̄, so that columns
-with a large mean cost no digits.
+one product of N·D² for every pair of classes, or one of N·(C·D)² for all pairs where w_iab = q_ia q_ib. The bias is
+seen from the mean feature x̄, b′ = b + W x̄, so that columns with a large mean cost no digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -19,14 +19,20 @@ from scipy import linalg
 
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
+from crosshead.losses.quadratic import Bond
 
+BLOCK_ELEMENTS = 1 << 22  # of rows times parameters that are multiplied at a stretch
 RIDGES = (1e-15, 1e-13, 1e-11, 1e-9, 1e-6)  # of the scaled matrix's diagonal, tried in turn
 
 
 @final
 @dataclass(frozen=True)
 class DenseHessian:
-    """∇²L on (W, b′), W row by row and then b′, as ``matrix`` (P, P); ``center`` is x̄, zeros without an intercept."""
+    """∇²L on (W, b′), W row by row and then b′, as ``matrix`` (P, P); ``center`` is x̄, zeros without an intercept.
+
+    Where the loss does not see what all classes have in common (``shift_invariant``), it is the matrix in differences
+    to the last class, (C − 1)(D + 1): beside the loss's part, a penalty on what they share would be rounded away.
+    """
 
     matrix: Float
     center: Float
@@ -36,55 +42,59 @@ class DenseHessian:
 
     def multiply(self, direction: Float) -> Float:
         """∇²L v for a flat (W, b)."""
-        split = self.n_classes * len(self.center)
-        weight, bias = direction[:split].reshape(self.n_classes, -1), direction[split:]
-        product = self.matrix @ np.concatenate([weight.ravel(), bias + weight @ self.center])
-        moved = product[:split].reshape(self.n_classes, -1) + np.outer(product[split:], self.center)
-        return np.concatenate([moved.ravel(), product[split:]])
+        weight, bias = self._unpack(direction)
+        bias = bias + weight @ self.center
+        if self.shift_invariant:
+            weight, bias = weight[:-1] - weight[-1], bias[:-1] - bias[-1]
+        product = self.matrix @ np.concatenate([weight.ravel(), bias])
+        weight, bias = product[: weight.size].reshape(weight.shape), product[weight.size :]
+        if self.shift_invariant:
+            weight, bias = np.vstack([weight, -weight.sum(axis=0)]), np.append(bias, -bias.sum())
+        return np.concatenate([(weight + np.outer(bias, self.center)).ravel(), bias])
 
     def solve(self, diagonal: Float, right: Float) -> Float | None:
-        """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids.
-
-        Where the loss does not see what all classes have in common, weights are told as differences to the last class
-        and that class itself: beside the loss's part, d would be rounded away there.
-        """
-        split = self.n_classes * len(self.center)
+        """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids."""
+        strength = diagonal.reshape(self.n_classes, -1)
+        weight, bias = self._unpack(right)
+        if self.fit_intercept:
+            weight = weight - np.outer(bias, self.center)
+        common = weight.sum(axis=0)
+        split = weight.size
+        if self.shift_invariant:
+            weight, bias = weight[:-1] - strength[:-1] * (common / strength.sum(axis=0)), bias[:-1]
+            split = weight.size
         used = len(self.matrix) if self.fit_intercept else split
         matrix = self.matrix[:used, :used].copy()
         own = np.einsum("ii->i", matrix)  # a view
         if self.shift_invariant:
-            _in_differences(matrix, diagonal.reshape(self.n_classes, -1))
+            _add_in_differences(matrix[:split, :split], strength)
         else:
             own[:split] += diagonal
-        weight, bias = right[:split].reshape(self.n_classes, -1), right[split:]
         if self.fit_intercept:
-            if self.shift_invariant:  # its null vector; any curvature along it will do
-                matrix[split:, split:] += float(own[split:].mean()) / self.n_classes
             floor = float(own[split:].max(initial=0.0))
             own[split:] = np.maximum(own[split:], RIDGES[0] * floor if floor > 0 else 1.0)
-            weight = weight - np.outer(bias, self.center)
-        if self.shift_invariant:
-            weight = np.vstack([weight[:-1], weight.sum(axis=0)])
         scale = 1.0 / np.sqrt(own)
         matrix *= scale
         matrix *= scale[:, None]
-        vector = np.concatenate([weight.ravel(), bias])[:used] * scale
-        for ridge in RIDGES:
-            own[:] = 1 + ridge
-            try:
-                factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
-            except linalg.LinAlgError:
-                continue
-            step = linalg.cho_solve(factor, vector, check_finite=False) * scale
-            moved = step[:split].reshape(self.n_classes, -1)
-            if self.shift_invariant:
-                moved[:-1] += moved[-1]
-            shift = np.zeros(self.n_classes)
-            if self.fit_intercept:
-                shift = step[split:] - moved @ self.center
-                shift -= shift.mean() if self.shift_invariant else 0.0
-            return np.concatenate([moved.ravel(), shift])
-        return None
+        step = _solve_scaled(matrix, np.concatenate([weight.ravel(), bias])[:used] * scale)
+        return None if step is None else self._unfold(step * scale, strength, common)
+
+    def _unfold(self, step: Float, strength: Float, common: Float) -> Float:
+        """A solution, maybe in differences to the last class, as a flat (W, b)."""
+        classes = self.n_classes - self.shift_invariant
+        weight = step[: classes * len(self.center)].reshape(classes, -1)
+        bias = step[weight.size :] if self.fit_intercept else np.zeros(classes)
+        if self.shift_invariant:
+            last = (common - (strength[:-1] * weight).sum(axis=0)) / strength.sum(axis=0)
+            weight, bias = np.vstack([weight + last, last]), np.append(bias, 0.0)
+        if self.fit_intercept:
+            bias = bias - weight @ self.center
+            bias -= bias.mean() if self.shift_invariant else 0.0
+        return np.concatenate([weight.ravel(), bias])
+
+    def _unpack(self, flat: Float) -> tuple[Float, Float]:
+        split = self.n_classes * len(self.center)
+        return flat[:split].reshape(self.n_classes, -1), flat[split:]
 
 
 @final
@@ -123,18 +133,31 @@ def _solved(part: DenseHessian, right: Float, diagonal: Float) -> Float:
     return step
 
 
-def _in_differences(matrix: Float, diagonal: Float) -> None:
-    """Make a loss's Hessian one in differences of the weights to the last class, with d (C, D) added, in place."""
-    classes, columns = diagonal.shape
-    split = classes * columns
-    matrix[split - columns : split] = 0.0
-    matrix[:, split - columns : split] = 0.0
-    blocks = matrix[:split, :split].reshape(classes, columns, classes, columns)
-    for c in range(classes - 1):
-        np.einsum("ii->i", blocks[c, :, c])[:] += diagonal[c]
-        np.einsum("ii->i", blocks[c, :, -1])[:] = diagonal[c]
-        np.einsum("ii->i", blocks[-1, :, c])[:] = diagonal[c]
-    np.einsum("ii->i", blocks[-1, :, -1])[:] = diagonal.sum(axis=0)
+def _solve_scaled(matrix: Float, right: Float) -> Float | None:
+    """The solution for a matrix with a diagonal of ones, to which it adds as small a ridge as it can."""
+    own = np.einsum("ii->i", matrix)  # a view
+    for ridge in RIDGES:
+        own[:] = 1 + ridge
+        try:
+            factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+        return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
+    return None
+
+
+def _add_in_differences(matrix: Float, strength: Float) -> None:
+    """Add ½ Σ d W² for d (C, D), its minimum over what all classes have in common, in differences to the last class.
+
+    That is d_a (δ_ab − d_b/Σd); with sums over the other classes, as 1 − d_a/Σd would lose its digits.
+    """
+    classes, columns = strength.shape
+    share = strength / strength.sum(axis=0)
+    blocks = matrix.reshape(classes - 1, columns, classes - 1, columns)
+    for a in range(classes - 1):
+        for b in range(classes - 1):
+            held = np.delete(share, a, axis=0).sum(axis=0) if a == b else -share[b]
+            np.einsum("ii->i", blocks[a, :, b])[:] += strength[a] * held
 
 
 def dense_hessian(
@@ -152,29 +175,56 @@ def dense_hessian(
     X = features.astype(np.float64)
     center = share @ X if fit_intercept else np.zeros(columns)
     X -= center
-    bonds = quadratic.bonds(np.asarray(coefficients, dtype=np.float64))
+    coefficients = np.asarray(coefficients, dtype=np.float64)
     if not quadratic.couples:
         found: dict[int, DenseHessian] = {}
-        for one, _, strength in bonds:
+        for one, _, strength in quadratic.bonds(coefficients):
             found[one] = _of_class(X, strength * share, center, fit_intercept)
         return ClasswiseHessian([found[c] for c in range(classes)])
-    split = classes * columns
-    matrix = np.zeros((classes * (columns + 1),) * 2)
-    inner = matrix[:split, :split].reshape(classes, columns, classes, columns)
-    across = matrix[:split, split:].reshape(classes, columns, classes)
-    biases = matrix[split:, split:]
+    X = np.column_stack([X, np.ones(len(X))])
+    told = classes - shift_invariant  # the classes whose parameters the matrix is about
+    matrix = np.zeros((told, columns + 1) * 2)
+    factors = quadratic.bond_factors(coefficients)
+    if factors is not None:
+        _add_factored_bonds(matrix, X, factors, share)
+    else:
+        _add_bonds(matrix, X, quadratic.bonds(coefficients), share)
+    # From class by class, each with its bias, to all weights and then all biases.
+    order = np.arange(told * (columns + 1)).reshape(told, columns + 1)
+    order = np.concatenate([order[:, :-1].ravel(), order[:, -1]])
+    matrix = matrix.reshape(len(order), len(order))[np.ix_(order, order)]
+    return DenseHessian(matrix, center, classes, fit_intercept, shift_invariant)
+
+
+def _add_bonds(matrix: Float, X: Float, bonds: Iterable[Bond], share: Float) -> None:
+    """Add each bond's Gram matrix of the rows to the blocks (C, D + 1, C, D + 1) of its ends that the matrix has."""
+    told = len(matrix)
     for first, second, strength in bonds:
-        weight = strength * share
-        gram, sums, total = (X * weight[:, None]).T @ X, weight @ X, float(weight.sum())
+        gram = (X * (strength * share)[:, None]).T @ X
         ends = [(first, first, 1.0)]
         if second is not None:
             ends += [(second, second, 1.0), (first, second, -1.0), (second, first, -1.0)]
         for a, b, sign in ends:
-            inner[a, :, b, :] += sign * gram
-            across[a, :, b] += sign * sums
-            biases[a, b] += sign * total
-    matrix[split:, :split] = matrix[:split, split:].T
-    return DenseHessian(matrix, center, classes, fit_intercept, shift_invariant)
+            if max(a, b) < told:
+                matrix[a, :, b, :] += sign * gram
+
+
+def _add_factored_bonds(matrix: Float, X: Float, factors: Float, share: Float) -> None:
+    """The same where a bond's weight is q_a q_b, from ``factors`` q (N, C).
+
+    Sums over the other classes, and not over all less the own, give the diagonal its digits where q is nearly one.
+    """
+    told, columns = matrix.shape[:2]
+    flat = matrix.reshape(told * columns, told * columns)
+    step = max(1, BLOCK_ELEMENTS // len(flat))
+    for first in range(0, len(X) if told > 1 else 0, step):  # what two classes share follows from one of them
+        part = slice(first, first + step)
+        scaled = factors[part, :told] * np.sqrt(share[part])[:, None]
+        scaled = (scaled[:, :, None] * X[part, None, :]).reshape(len(scaled), -1)
+        flat -= scaled.T @ scaled
+    for c in range(told):
+        others = np.delete(factors, c, axis=1).sum(axis=1)
+        matrix[c, :, c, :] = (X * (share * factors[:, c] * others)[:, None]).T @ X
 
 
 def _of_class(X: Float, weight: Float, center: Float, fit_intercept: bool) -> DenseHessian:

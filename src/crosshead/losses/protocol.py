@@ -96,6 +96,7 @@ class QuadraticLoss(PassLoss, Protocol):
     def factors(self, coefficients: Float, weight: Float) -> tuple[Float, ...]: ...  # noqa: D102
     def row_totals(self, coefficients: Array) -> Array: ...  # noqa: D102
     def own_curvature(self, coefficients: Array, totals: Array) -> Array: ...  # noqa: D102
+    def bond_factors(self, coefficients: Float) -> Float | None: ...  # noqa: D102
     def bonds(self, coefficients: Float) -> Iterator[tuple[int, int | None, Float]]: ...  # noqa: D102
 
 

@@ -49,6 +49,10 @@ class _Quadratic:
         """Itself."""
         return self
 
+    def bond_factors(self, coefficients: Float) -> Float | None:
+        """Factors q (n, C) where each pair of classes has the weight q_a q_b and no class has one of its own, else None."""
+        return None
+
 
 @final
 @dataclass(frozen=True)
@@ -101,13 +105,17 @@ class CentredQuadratic(_Quadratic):
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
         return coefficients * weight[:, None], coefficients * np.sqrt(weight / total)[:, None]
 
+    def bond_factors(self, coefficients: Float) -> Float:
+        """a/√Σa, (n, C)."""
+        root = np.sqrt(np.maximum(coefficients.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
+        return coefficients / root
+
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every pair of classes, with a_a a_b/Σa."""
-        root = np.sqrt(np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny))
+        factors = self.bond_factors(coefficients)
         for first in range(coefficients.shape[1]):
-            scaled = coefficients[:, first] / root
             for second in range(first):
-                yield first, second, scaled * (coefficients[:, second] / root)
+                yield first, second, factors[:, first] * factors[:, second]
 
 
 @final

@@ -55,9 +55,23 @@ def factorising(facts: Facts) -> float:
     return count * (facts.n_rows * parameters**2 / 2 + parameters**3 / 3)
 
 
+def forms_hessian(facts: Facts) -> bool:
+    """Whether a step of Newton's method forms the Hessian of all parameters: where rows are many beside them.
+
+    Fewer rows are factorised in their own space (`crosshead.curvature.row_factors`).
+    """
+    _, parameters = _blocks(facts)
+    return facts.quadratic and facts.l2 and _widens(facts) and factorises(facts) and parameters <= facts.n_rows
+
+
 def factor_passes(facts: Facts) -> float:
     """What forming and factorising the Hessian of all parameters costs, in passes."""
     return PASS_RATE * factorising(facts) / pass_operations(facts)
+
+
+def _widens(facts: Facts) -> bool:
+    """Whether features and scores may be held in double precision, dense."""
+    return facts.n_rows * max(facts.n_features, facts.n_classes) <= INTERIOR_ELEMENTS
 
 
 def _blocks(facts: Facts) -> tuple[int, float]:
@@ -74,9 +88,8 @@ def instant(facts: Facts) -> bool:
 def splits(facts: Facts) -> bool:
     """Whether the Hessian of all parameters may be formed and factorised at every step of an interior point."""
     count, parameters = _blocks(facts)
-    held = facts.n_rows * max(facts.n_features, facts.n_classes) <= INTERIOR_ELEMENTS  # in double precision, dense
     few = count * parameters**2 <= INTERIOR_UNKNOWNS**2 and factorising(facts) <= INTERIOR_WORK
-    return facts.quadratic and few and held
+    return facts.quadratic and few and _widens(facts)
 
 
 def quick(facts: Facts) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from crosshead.objective.facts import Trait
-from crosshead.solvers.costs import factor_passes
+from crosshead.solvers.costs import factor_passes, forms_hessian
 from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.numerics.line_search import search
@@ -50,12 +50,8 @@ class Newton:
         """One Newton step with a line search."""
         objective = self.objective or run.objective
         here = run.current(state.evaluation, objective)
-        newton = newton_step(objective, here, state.forcing)
+        direction = _direction(objective, here, state.forcing)
         run.between += factor_passes(objective.facts)
-        if newton is None:
-            direction = -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
-        else:
-            direction = newton.step
         there = search(lambda point: run.evaluate(point, objective), here, direction, exact=run.exact)
         if there is not None:
             return NewtonState(there, state.forcing)
@@ -64,6 +60,19 @@ class Newton:
     def stuck(self, state: NewtonState) -> bool:
         """Whether no point along the last direction was better."""
         return state.stuck
+
+
+def _direction(objective: Objective, here: Any, forcing: float) -> Float:
+    """−H⁻¹∇f; by the matrix of all parameters where that costs least, else by what rows are curved."""
+    if forms_hessian(objective.facts):
+        diagonal = np.full(objective.n_weights, objective.l2_weight)
+        step = objective.dense_hessian(here).solve(diagonal, -here.gradient)
+        if step is not None:
+            return objective.without_shift(step)
+    newton = newton_step(objective, here, forcing)
+    if newton is not None:
+        return newton.step
+    return -objective.pack(*objective.metric(here).solve(*objective.unpack(here.gradient)))
 
 
 @dataclass(frozen=True)
