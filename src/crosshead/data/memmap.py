@@ -1,7 +1,7 @@
 """Mapped files: held in memory no longer than a block of rows is read, and refused where they become shorter meanwhile.
 
 A page of a mapped file that lies beyond the file's end raises SIGBUS in whichever thread reads it, which ends the
-process. The native module's handler (`native/bindings/mapped_files.cpp`) puts zeros there instead and remembers the mapping;
+process. The native module's handler (`native/bindings/mapped_files.cpp`) puts zeros there and remembers the mapping;
 `check_mapped` and `refuse_shortened` then raise `DataError` before anything that was computed from them is shown or
 saved. Without the native module they compare sizes alone: a file that is cut within the block that is being read then
 still ends the process. A file whose content changes at the same size is not noticed.

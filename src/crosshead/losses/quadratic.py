@@ -50,7 +50,7 @@ class _Quadratic:
         return self
 
     def bond_factors(self, coefficients: Float) -> Float | None:
-        """Factors q (n, C) where each pair of classes has the weight q_a q_b and no class has one of its own, else None."""
+        """Q (n, C) where each pair of classes has the weight Q_a Q_b and no class has one of its own, else None."""
         return None
 
 
