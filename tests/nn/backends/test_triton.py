@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import crosshead.nn
+from crosshead.nn import backends
 from crosshead.nn.backends import select, tiles
 
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ def test_nothing_of_the_kernels_is_imported_for_tensors_on_the_cpu():
         "import sys, torch; from crosshead.nn import functional as fused;"
         "x = torch.ones(2, 3, requires_grad=True);"
         "fused.linear_cross_entropy(x, torch.ones(4, 3), torch.tensor([0, 1])).backward();"
-        "print([name for name in sys.modules if name.startswith('crosshead.nn.triton')])"
+        "print([name for name in sys.modules if name.startswith('crosshead.nn.backends.triton')])"
     )
     assert run("-c", code).stdout == "[]\n"
 
@@ -62,7 +62,7 @@ def asked(monkeypatch):
     fake = SimpleNamespace(supported=True, calls=[])
     fake.supports = lambda *arguments: fake.calls.append(arguments) or fake.supported
     monkeypatch.setitem(sys.modules, "crosshead.nn.backends.triton_tiles", fake)
-    monkeypatch.setattr(crosshead.nn, "triton_tiles", fake, raising=False)
+    monkeypatch.setattr(backends, "triton_tiles", fake, raising=False)
     monkeypatch.setattr(select, "find_spec", lambda name: name)
     monkeypatch.setattr(select.native_tiles, "supports", lambda *arguments: False)  # it takes tensors on the CPU
     select.has_triton.cache_clear()
