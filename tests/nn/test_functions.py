@@ -188,12 +188,12 @@ def truth_of(case: Case, parts, target, reduction, dtype=torch.float64):
 @pytest.fixture
 def twin(monkeypatch):
     """The tiling in torch operations, also where the native kernels would compute."""
-    monkeypatch.setattr(operators, "engine_for", lambda *_: tiles)
-    monkeypatch.setattr(score_operators, "score_engine_for", lambda *_: given)
+    monkeypatch.setattr(operators, "backend_for", lambda *_: tiles)
+    monkeypatch.setattr(score_operators, "score_backend_for", lambda *_: given)
 
 
 @pytest.fixture(params=["twin", "default"])
-def engine(request):
+def backend(request):
     return request.getfixturevalue("twin") if request.param == "twin" else None
 
 
@@ -205,7 +205,7 @@ def test_gradcheck(case, reduction):
 
 @pytest.mark.parametrize("sizes", [(7, 4, 5), (1, 1, 1), (3, 2, 1), (1, 3, 17), (13, 252, 37)])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_value_and_gradients_are_those_of_stored_scores(case, sizes, engine):
+def test_value_and_gradients_are_those_of_stored_scores(case, sizes, backend):
     for reduction in case.reductions:
         parts, target = problem(*sizes), target_of(case.target, sizes[0], sizes[2], torch.float64)
         if sizes[2] == 1 and case.name == "multi_margin":
@@ -243,7 +243,7 @@ def error(result: torch.Tensor, truth: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_rounding_errors_are_no_larger_than_those_of_stored_scores(case, dtype, engine):
+def test_rounding_errors_are_no_larger_than_those_of_stored_scores(case, dtype, backend):
     sizes, reduction = (48, 65, 129), case.reductions[-1]  # one loss a row: nothing averages out
     long = problem(*sizes)
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from crosshead.nn.backends import native_tiles, tiles
-from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.fused.projections import Cosine, Linear
 from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, Targets, WestonWatkins, merged
 
@@ -85,24 +85,24 @@ def upstream_of(case, problem):
     return up.to(torch.float64 if problem.input.dtype == torch.float64 else torch.float32)
 
 
-def target_score(engine, case, projection, problem):
-    return engine.target_scores(projection, problem) if case.loss.needs_target_score else None
+def target_score(backend, case, projection, problem):
+    return backend.target_scores(projection, problem) if case.loss.needs_target_score else None
 
 
-def both(engine, case, problem, projection=None, wanted=(True, True, True)):
+def both(backend, case, problem, projection=None, wanted=(True, True, True)):
     """Losses and gradients, computed together."""
     projection = projection or Linear()
-    own = target_score(engine, case, projection, problem)
-    state, found = engine.states_and_gradients(case.loss, projection, problem, own, upstream_of(case, problem), wanted)
+    own = target_score(backend, case, projection, problem)
+    state, found = backend.states_and_gradients(case.loss, projection, problem, own, upstream_of(case, problem), wanted)
     return [case.loss.value(state, problem.targets, own), *found]
 
 
-def apart(engine, case, problem, projection=None, wanted=(True, True, True)):
+def apart(backend, case, problem, projection=None, wanted=(True, True, True)):
     """The same, states first and then gradients."""
     projection = projection or Linear()
-    own = target_score(engine, case, projection, problem)
-    state = engine.states(case.loss, projection, problem, own)
-    found = engine.gradients(case.loss, projection, problem, own, state, upstream_of(case, problem), wanted)
+    own = target_score(backend, case, projection, problem)
+    state = backend.states(case.loss, projection, problem, own)
+    found = backend.gradients(case.loss, projection, problem, own, state, upstream_of(case, problem), wanted)
     return [case.loss.value(state, problem.targets, own), *found]
 
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn import functional as fused
 from crosshead.nn.backends import tiles
-from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.fused import operators
 from crosshead.nn.fused.projections import Cosine, Linear
 from crosshead.nn.row_losses import (
@@ -114,14 +114,14 @@ def double(problem):
     return replace(problem, targets=targets, **{name: None if t is None else t.double() for name, t in wide.items()})
 
 
-def both(engine, case, problem, projection=None, wanted=ALL):
+def both(backend, case, problem, projection=None, wanted=ALL):
     """Losses and gradients."""
     projection = projection or Linear()
-    own = engine.target_scores(projection, problem) if case.loss.needs_target_score else None
-    up = upstream_of(case, problem).to(problem.input.dtype if engine is tiles else torch.float32)
-    if engine is triton_tiles:
+    own = backend.target_scores(projection, problem) if case.loss.needs_target_score else None
+    up = upstream_of(case, problem).to(problem.input.dtype if backend is tiles else torch.float32)
+    if backend is triton_tiles:
         assert triton_tiles.supports(case.loss, projection, problem)
-    state, found = engine.states_and_gradients(case.loss, projection, problem, own, up, wanted)
+    state, found = backend.states_and_gradients(case.loss, projection, problem, own, up, wanted)
     value = case.loss.value(state, problem.targets, own)
     return [torch.where(up == 0, 0, value), *found]
 
@@ -356,11 +356,11 @@ def test_rows_of_the_weight_further_apart_than_32_bits():
 def used(monkeypatch):
     """Public functions compute with the Triton kernels, or fail."""
 
-    def engine_for(loss, projection, problem):
+    def backend_for(loss, projection, problem):
         assert triton_tiles.supports(loss, projection, problem)
         return triton_tiles
 
-    monkeypatch.setattr(operators, "engine_for", engine_for)
+    monkeypatch.setattr(operators, "backend_for", backend_for)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

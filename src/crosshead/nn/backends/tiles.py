@@ -1,24 +1,20 @@
 """Loss and gradients of a linear layer over tiles of classes and rows, in torch operations, on any device.
 
-The readable twin of the native kernels. No more than `TILE_SCORES` scores exist at a time, or `STORED_SCORES` where
-keeping those of a block of rows saves computing them again.
-
-The four functions are an interface: other engines have the same four, and heads whose classes are spread over
-processes call them one after the other, merging target scores (by sum) and states (`merged`) in between.
+The reference implementation of `crosshead.nn.backends.protocol.Backend`. No more than `TILE_SCORES` scores exist at a
+time, or `STORED_SCORES` where keeping the scores of a block of rows saves computing them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.fused.products import accumulation_type, without_autocast, working
 from crosshead.nn.fused.projections import Projection, TileGradients
-from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state, merged
+from crosshead.nn.row_losses.protocol import RowLoss, Tile, empty_state, merged
 
 TILE_SCORES = 1 << 21
 """Scores in a tile: 8 MB of float32, of which a few copies live at a time."""
@@ -27,33 +23,6 @@ STORED_SCORES = 5 << 21
 LEAST_STORED_ROWS = 64
 """Fewer rows a block make the products so slim that computing the scores again is cheaper."""
 LEAST_TILE_CLASSES = 512
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Features, the rows of W of the classes here, and what the rows should have been.
-
-    ``input`` (N, D); ``weight`` (classes here × rows per class, D); ``bias`` (classes here,) or None; all of one type
-    and device. ``first_class`` is the number of the first class here, in the numbering of ``targets.index``.
-    """
-
-    input: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    targets: Targets
-    first_class: int = 0
-
-    def rows(self, start: int, stop: int) -> Problem:
-        """The same for the rows start ≤ i < stop."""
-        return replace(self, input=self.input[start:stop], targets=self.targets.rows(start, stop))
-
-
-class Gradients(NamedTuple):
-    """Gradients of input (N, D), weight and bias, in their own types; None where not wanted."""
-
-    input: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
 
 
 @without_autocast
@@ -141,9 +110,9 @@ def states_and_gradients(
 
 
 class _Total:
-    """Sums the tiles' gradients in float32 at least.
+    """Sums of the tiles' gradients, in float32 or float64.
 
-    Where all rows come at once (``whole``), each row of W gets its gradient at one stroke and needs no longer type.
+    If all rows are in one block (``whole``), the gradient of each row of W is one summand and is kept in W's own type.
     """
 
     def __init__(self, projection: Projection, problem: Problem, wanted: Sequence[bool], *, whole: bool) -> None:
@@ -157,7 +126,7 @@ class _Total:
         self.bias = torch.zeros_like(bias, dtype=once) if wanted[2] and bias is not None else None
 
     def add(self, slope: Tensor, saved: Tensor | None, start: int, stop: int, first: int, last: int) -> None:
-        """The tile of rows start … stop and classes first … last (local), from its scores' gradient."""
+        """Add the gradients of the tile with rows start … stop − 1 and local classes first … last − 1."""
         each = self.projection.rows_per_class
         weight = self.problem.weight[first * each : last * each]
         part: TileGradients = self.projection.gradients(

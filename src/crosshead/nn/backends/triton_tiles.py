@@ -22,7 +22,7 @@ from torch import Tensor
 
 from crosshead.nn.backends import tiles
 from crosshead.nn.backends import triton_kernels as kernels
-from crosshead.nn.backends.tiles import Gradients, Problem
+from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.backends.triton_rows import Kernel, kernel_of
 from crosshead.nn.fused.products import without_autocast
 from crosshead.nn.fused.projections import Cosine, Linear, Projection, norms_of_many

@@ -1,6 +1,6 @@
 """The operators that PyTorch sees: a linear layer and a loss as one, with fake implementations and autograd.
 
-To torch.compile each is a single opaque node, so a graph never breaks; what happens inside is an engine's affair.
+To torch.compile each is a single opaque node, so a graph never breaks; what happens inside is a backend's affair.
 ``recipe`` says which loss and which projection; ``targets`` are index, dense, class_weight, positive_weight and
 row parameters, each a tensor or None.
 """
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from crosshead.nn import row_losses
-from crosshead.nn.backends.select import Engine, engine_for
-from crosshead.nn.backends.tiles import Gradients, Problem
+from crosshead.nn.backends import Backend, backend_for
+from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.fused import projections
 from crosshead.nn.fused.products import accumulation_type
 from crosshead.nn.fused.projections import Projection
@@ -50,22 +50,22 @@ def read_projection(recipe: str) -> Projection:
 
 
 class _Opened(NamedTuple):
-    """What an operator's arguments stand for, and the engine that computes it."""
+    """What an operator's arguments stand for, and the backend that computes it."""
 
     loss: RowLoss
     projection: Projection
     problem: Problem
-    engine: Engine
+    backend: Backend
 
     def target_score(self) -> Tensor | None:
         """The score of each row for its own class, (N,), where the loss needs it."""
-        return self.engine.target_scores(self.projection, self.problem) if self.loss.needs_target_score else None
+        return self.backend.target_scores(self.projection, self.problem) if self.loss.needs_target_score else None
 
 
 def _opened(recipe: str, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]) -> _Opened:
     loss, projection = read_loss(recipe), read_projection(recipe)
     problem = Problem(input, weight, bias, Targets(len(weight) // projection.rows_per_class, *targets))
-    return _Opened(loss, projection, problem, engine_for(loss, projection, problem))
+    return _Opened(loss, projection, problem, backend_for(loss, projection, problem))
 
 
 @torch.library.custom_op("crosshead::linear_loss", mutates_args=())
@@ -83,13 +83,13 @@ def linear_loss(
     The scores are at hand when the loss is computed; later they would have to be computed again.
     """
     opened = _opened(recipe, input, weight, bias, targets)
-    loss, projection, problem, engine = opened
+    loss, projection, problem, backend = opened
     own = opened.target_score()
     gradients = Gradients(None, None, None)
     if any(wanted):
-        state, gradients = engine.states_and_gradients(loss, projection, problem, own, row_weight[None], wanted)
+        state, gradients = backend.states_and_gradients(loss, projection, problem, own, row_weight[None], wanted)
     else:
-        state = engine.states(loss, projection, problem, own)
+        state = backend.states(loss, projection, problem, own)
     rows = loss.value(state, problem.targets, own)[0]
     total = torch.where(row_weight == 0, 0, rows * row_weight).sum()
     return total, *_filled(gradients, input)
@@ -119,9 +119,9 @@ def linear_loss_rows(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs of each row (outputs, N), the state (fields, N) and target scores (N,) that the gradient needs."""
     opened = _opened(recipe, input, weight, bias, targets)
-    loss, projection, problem, engine = opened
+    loss, projection, problem, backend = opened
     own = opened.target_score()
-    state = engine.states(loss, projection, problem, own)
+    state = backend.states(loss, projection, problem, own)
     outputs = loss.value(state, problem.targets, own).clone()  # an operator may not return views of one another
     return outputs, state, state.new_empty(0) if own is None else own
 
@@ -154,9 +154,9 @@ def linear_loss_gradients(
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients from those of the rows' outputs (outputs, N), scores computed again."""
-    loss, projection, problem, engine = _opened(recipe, input, weight, bias, targets)
+    loss, projection, problem, backend = _opened(recipe, input, weight, bias, targets)
     own = target_score if loss.needs_target_score else None
-    return _filled(engine.gradients(loss, projection, problem, own, state, upstream, wanted), input)
+    return _filled(backend.gradients(loss, projection, problem, own, state, upstream, wanted), input)
 
 
 @linear_loss_gradients.register_fake

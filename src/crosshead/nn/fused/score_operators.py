@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from crosshead.nn.backends.select import score_engine_for
+from crosshead.nn.backends import score_backend_for
 from crosshead.nn.fused.operators import read_loss
 from crosshead.nn.fused.products import accumulation_type
 from crosshead.nn.row_losses import Targets
@@ -19,11 +19,11 @@ def score_loss(
 ) -> tuple[Tensor, Tensor]:
     """Σᵢ row_weightᵢ ℓᵢ, and its gradient with respect to the scores (where wanted, else empty)."""
     loss, where = read_loss(recipe), Targets(scores.shape[1], *targets)
-    engine = score_engine_for(loss, scores, where)
+    backend = score_backend_for(loss, scores, where)
     if wanted:
-        state, gradient = engine.states_and_gradient(loss, scores, where, row_weight[None])
+        state, gradient = backend.states_and_gradient(loss, scores, where, row_weight[None])
     else:
-        state, gradient = engine.states(loss, scores, where), scores.new_empty(0)
+        state, gradient = backend.states(loss, scores, where), scores.new_empty(0)
     rows = loss.value(state, where, None)[0]
     return torch.where(row_weight == 0, 0, rows * row_weight).sum(), gradient
 
@@ -40,7 +40,7 @@ def _(
 def score_loss_rows(recipe: str, scores: Tensor, targets: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
     """The outputs of each row (outputs, N), and the state (fields, N) that the gradient needs."""
     loss, where = read_loss(recipe), Targets(scores.shape[1], *targets)
-    state = score_engine_for(loss, scores, where).states(loss, scores, where)
+    state = score_backend_for(loss, scores, where).states(loss, scores, where)
     return loss.value(state, where, None).clone(), state
 
 
@@ -57,7 +57,7 @@ def score_loss_gradient(
 ) -> Tensor:
     """The gradient with respect to the scores from those of the rows' outputs (outputs, N)."""
     loss, where = read_loss(recipe), Targets(scores.shape[1], *targets)
-    return score_engine_for(loss, scores, where).gradient(loss, scores, where, state, upstream)
+    return score_backend_for(loss, scores, where).gradient(loss, scores, where, state, upstream)
 
 
 @score_loss_gradient.register_fake

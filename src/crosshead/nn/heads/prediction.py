@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crosshead.nn.backends.tiles import Problem, class_tiles, row_blocks, tile_scores
+from crosshead.nn.backends.protocol import Problem
+from crosshead.nn.backends.tiles import class_tiles, row_blocks, tile_scores
 from crosshead.nn.fused.inputs import is_sharded
 from crosshead.nn.fused.products import working
 from crosshead.nn.fused.projections import Projection

@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosshead.nn.backends import tiles
-from crosshead.nn.backends.select import Engine, engine_for
-from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.backends import Backend, backend_for, tiles
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.fused.autograd import refuse_second_derivatives
 from crosshead.nn.fused.inputs import Rows
 from crosshead.nn.fused.operators import recipe_of
@@ -159,8 +158,8 @@ class _Step:
     loss: RowLoss
     projection: Projection
 
-    def engine(self, problem: Problem) -> Engine:
-        return engine_for(self.loss, self.projection, problem) if len(problem.weight) else tiles
+    def backend(self, problem: Problem) -> Backend:
+        return backend_for(self.loss, self.projection, problem) if len(problem.weight) else tiles
 
 
 class _Rows(torch.autograd.Function):
@@ -171,9 +170,9 @@ class _Rows(torch.autograd.Function):
         layout, loss, projection = step.layout, step.loss, step.projection
         features = layout.processes.rows(input, layout.counts)
         problem = Problem(features, weight, bias, targets, layout.first_class)
-        engine = step.engine(problem)
-        own = layout.processes.total(engine.target_scores(projection, problem)) if loss.needs_target_score else None
-        state = merged_over_processes(loss, engine.states(loss, projection, problem, own), layout.processes)
+        backend = step.backend(problem)
+        own = layout.processes.total(backend.target_scores(projection, problem)) if loss.needs_target_score else None
+        state = merged_over_processes(loss, backend.states(loss, projection, problem, own), layout.processes)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(features, weight, bias, own, state)
         ctx.step, ctx.targets = step, targets
@@ -190,7 +189,7 @@ class _Rows(torch.autograd.Function):
         upstreams = layout.processes.rows(upstream.t(), layout.counts).t()
         _, _, input_here, weight_here, bias_here = ctx.needs_input_grad
         wanted: Sequence[bool] = (layout.input_wanted, weight_here, bias_here)
-        found = step.engine(problem).gradients(step.loss, step.projection, problem, own, state, upstreams, wanted)
+        found = step.backend(problem).gradients(step.loss, step.projection, problem, own, state, upstreams, wanted)
         input = None
         if found.input is not None:
             total = layout.processes.own_rows_of_total(working(found.input), layout.counts).to(features.dtype)

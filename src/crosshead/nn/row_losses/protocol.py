@@ -159,7 +159,7 @@ def one_hot(scores: Tensor, tile: Tile) -> Tensor:
 
 
 def known(target_score: Tensor | None) -> Tensor:
-    """The target score, which an engine owes to a loss that `needs_target_score`."""
+    """The target score, which a backend owes to a loss that `needs_target_score`."""
     if target_score is None:
         raise ValueError("this row loss needs the target scores: compute them first, with target_scores")
     return target_score
