@@ -9,11 +9,11 @@ everything is summed in float32 (float64 for float64). Under autocast input and 
 
 from __future__ import annotations
 
-from crosshead.nn.losses.angular_margin import margin_cosine
 from crosshead.nn.losses.elementwise import linear_binary_cross_entropy_with_logits, linear_mse_loss
 from crosshead.nn.losses.hinge import linear_crammer_singer_loss, linear_multi_margin_loss, linear_weston_watkins_loss
 from crosshead.nn.losses.margin import linear_margin_cross_entropy
 from crosshead.nn.losses.softmax import cross_entropy, linear_cross_entropy
+from crosshead.nn.row_losses.angular_margin import margin_cosine
 
 __all__ = [
     "cross_entropy",

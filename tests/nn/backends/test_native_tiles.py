@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from crosshead.nn.backends import native_tiles, tiles
+from crosshead.nn.backends.projections import Cosine, Linear
 from crosshead.nn.backends.protocol import Problem
-from crosshead.nn.fused.projections import Cosine, Linear
 from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, Targets, WestonWatkins, merged
 
 _native = pytest.importorskip("crosshead._native")

@@ -12,10 +12,10 @@ from torch.utils._pytree import tree_leaves
 
 from crosshead.nn import functional as fused
 from crosshead.nn import row_losses
-from crosshead.nn.backends import tiles
+from crosshead.nn.backends import projections, tiles
+from crosshead.nn.backends.projections import Cosine, Linear
 from crosshead.nn.backends.protocol import Problem
-from crosshead.nn.fused import operators, projections
-from crosshead.nn.fused.projections import Cosine, Linear
+from crosshead.nn.fused import operators
 from crosshead.nn.heads import prediction
 from crosshead.nn.row_losses import ROW_LOSSES, Softmax, Targets, empty_state, merged
 

@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn import functional as fused
 from crosshead.nn.backends import tiles
+from crosshead.nn.backends.projections import Cosine, Linear
 from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.fused import operators
-from crosshead.nn.fused.projections import Cosine, Linear
 from crosshead.nn.row_losses import (
     ROW_LOSSES,
     Binary,

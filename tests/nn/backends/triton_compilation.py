@@ -10,8 +10,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
 from crosshead.nn.backends import triton_tiles
+from crosshead.nn.backends.projections import Cosine, Linear
 from crosshead.nn.backends.protocol import Problem
-from crosshead.nn.fused.projections import Cosine, Linear
 from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, Targets, WestonWatkins
 
 CASES = [

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn.backends import tiles
+from crosshead.nn.backends.projections import Cosine, SubCentreCosine
 from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.functional import linear_margin_cross_entropy
 from crosshead.nn.fused import operators
-from crosshead.nn.fused.projections import Cosine, SubCentreCosine
 from crosshead.nn.row_losses import MarginSoftmax, Targets
 
 MARGINS = {

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from torch import Tensor
 
 from crosshead.nn.backends import native_scores, native_tiles, scores, tiles
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.backends.protocol import Backend, Problem, ScoreBackend
-from crosshead.nn.fused.projections import Projection
 from crosshead.nn.row_losses.protocol import RowLoss, Targets
 
 

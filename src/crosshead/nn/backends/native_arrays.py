@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.backends.products import accumulation_type
 
 NUMBERS = {
     torch.float64: "float64",

@@ -18,7 +18,7 @@ from crosshead.nn.backends.native_arrays import (
     view,
 )
 from crosshead.nn.backends.native_kernels import kernel_of
-from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.backends.products import accumulation_type
 from crosshead.nn.row_losses import RowLoss, Targets
 
 try:

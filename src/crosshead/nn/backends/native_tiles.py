@@ -24,9 +24,9 @@ from crosshead.nn.backends.native_arrays import (
     view,
 )
 from crosshead.nn.backends.native_kernels import Kernel, kernel_of
+from crosshead.nn.backends.products import accumulation_type
+from crosshead.nn.backends.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.backends.protocol import Gradients, Problem
-from crosshead.nn.fused.products import accumulation_type
-from crosshead.nn.fused.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.row_losses import RowLoss
 
 try:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from crosshead.nn.fused.projections import Projection
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.row_losses.protocol import RowLoss, Targets
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import without_autocast, working
+from crosshead.nn.backends.products import without_autocast, working
 from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state
 
 BLOCK_SCORES = 1 << 21

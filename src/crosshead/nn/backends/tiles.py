@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from crosshead.nn.backends.products import accumulation_type, without_autocast, working
+from crosshead.nn.backends.projections import Projection, TileGradients
 from crosshead.nn.backends.protocol import Gradients, Problem
-from crosshead.nn.fused.products import accumulation_type, without_autocast, working
-from crosshead.nn.fused.projections import Projection, TileGradients
 from crosshead.nn.row_losses.protocol import RowLoss, Tile, empty_state, merged
 
 TILE_SCORES = 1 << 21

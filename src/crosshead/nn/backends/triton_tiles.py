@@ -22,10 +22,10 @@ from torch import Tensor
 
 from crosshead.nn.backends import tiles
 from crosshead.nn.backends import triton_kernels as kernels
+from crosshead.nn.backends.products import without_autocast
+from crosshead.nn.backends.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.backends.triton_rows import Kernel, kernel_of
-from crosshead.nn.fused.products import without_autocast
-from crosshead.nn.fused.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.row_losses import RowLoss, merged
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)

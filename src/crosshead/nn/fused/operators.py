@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from crosshead.nn import row_losses
-from crosshead.nn.backends import Backend, backend_for
+from crosshead.nn.backends import Backend, backend_for, projections
+from crosshead.nn.backends.products import accumulation_type
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.backends.protocol import Gradients, Problem
-from crosshead.nn.fused import projections
-from crosshead.nn.fused.products import accumulation_type
-from crosshead.nn.fused.projections import Projection
 from crosshead.nn.row_losses import RowLoss, Targets
 
 

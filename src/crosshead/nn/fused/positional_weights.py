@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.backends.products import accumulation_type
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor | None, str], tuple[Tensor, Tensor | None]]
 """``loss(input, linear_weight, target, linear_bias, reduction)`` of one position: value and log-sum-exp or None."""

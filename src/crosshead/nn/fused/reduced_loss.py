@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import crosshead.nn.fused.autograd  # noqa: F401  (gives the operators their gradients)
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.fused.inputs import Rows, ScoreRows, is_sharded
 from crosshead.nn.fused.operators import linear_loss, linear_loss_rows, recipe_of
-from crosshead.nn.fused.projections import Projection
 from crosshead.nn.fused.reduction import Share, settle
 from crosshead.nn.fused.score_operators import score_loss, score_loss_rows
 from crosshead.nn.row_losses import RowLoss, Targets

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.backends import score_backend_for
+from crosshead.nn.backends.products import accumulation_type
 from crosshead.nn.fused.operators import read_loss
-from crosshead.nn.fused.products import accumulation_type
 from crosshead.nn.row_losses import Targets
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from crosshead.nn.backends.products import accumulation_type
 from crosshead.nn.fused.inputs import Rows, ScoreRows, class_vector, dense_target, index_target, is_dense
-from crosshead.nn.fused.products import accumulation_type
 from crosshead.nn.fused.reduction import Share, share_of_rows
 from crosshead.nn.row_losses import Targets
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from crosshead.nn.backends.projections import Linear
 from crosshead.nn.fused.inputs import data_device
-from crosshead.nn.fused.projections import Linear
 from crosshead.nn.heads.losses import head_loss
 from crosshead.nn.heads.prediction import Prediction, best_classes
 

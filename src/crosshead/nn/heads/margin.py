@@ -14,8 +14,8 @@ from crosshead.nn.fused.reduction import check_reduction
 from crosshead.nn.heads.class_sampling import gather_rows, sample_classes
 from crosshead.nn.heads.prediction import Prediction, best_classes
 from crosshead.nn.losses.adaptive_margin import NormMargins
-from crosshead.nn.losses.angular_margin import Amount, MarginGradient
 from crosshead.nn.losses.margin import cosine_projection, directions, linear_margin_cross_entropy, margin_softmax
+from crosshead.nn.row_losses.angular_margin import Amount, MarginGradient
 from crosshead.nn.targets import IGNORED
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crosshead.nn.backends.products import working
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.backends.tiles import class_tiles, row_blocks, tile_scores
 from crosshead.nn.fused.inputs import is_sharded
-from crosshead.nn.fused.products import working
-from crosshead.nn.fused.projections import Projection
 from crosshead.nn.row_losses import Targets
 from crosshead.nn.row_losses.protocol import finite_shift
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from crosshead.nn.backends.projections import Linear
 from crosshead.nn.fused.inputs import as_rows, number_between
-from crosshead.nn.fused.projections import Linear
 from crosshead.nn.fused.reduced_loss import reduced_loss
 from crosshead.nn.fused.reduction import check_reduction
 from crosshead.nn.fused.targets import index_targets

@@ -7,14 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from crosshead.nn.backends.products import accumulation_type, working
+from crosshead.nn.backends.projections import Cosine, Projection, SubCentreCosine
 from crosshead.nn.fused.inputs import Rows, as_rows, number_between, positive_number
-from crosshead.nn.fused.products import accumulation_type, working
-from crosshead.nn.fused.projections import Cosine, Projection, SubCentreCosine
 from crosshead.nn.fused.reduced_loss import reduced_loss
 from crosshead.nn.fused.reduction import check_reduction
 from crosshead.nn.fused.targets import softmax_targets
-from crosshead.nn.losses.angular_margin import Amount, AngularMargin, MarginGradient
 from crosshead.nn.row_losses import MarginSoftmax
+from crosshead.nn.row_losses.angular_margin import Amount, AngularMargin, MarginGradient
 
 
 def linear_margin_cross_entropy(

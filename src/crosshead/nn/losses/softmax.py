@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from crosshead.nn.backends.projections import Linear
 from crosshead.nn.fused.inputs import as_rows, as_score_rows, number_between, positive_number
 from crosshead.nn.fused.positional_weights import loss_at_every_position
-from crosshead.nn.fused.projections import Linear
 from crosshead.nn.fused.reduced_loss import reduced_loss, reduced_score_loss
 from crosshead.nn.fused.reduction import check_reduction
 from crosshead.nn.fused.targets import softmax_targets

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.backends import Backend, backend_for, tiles
+from crosshead.nn.backends.products import working
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.fused.autograd import refuse_second_derivatives
 from crosshead.nn.fused.inputs import Rows
 from crosshead.nn.fused.operators import recipe_of
-from crosshead.nn.fused.products import working
-from crosshead.nn.fused.projections import Projection
 from crosshead.nn.fused.reduced_loss import finished
 from crosshead.nn.fused.reduction import Share, share_of_rows
 from crosshead.nn.parallel.agreement import accept

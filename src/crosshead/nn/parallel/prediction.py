@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.projections import Projection
+from crosshead.nn.backends.projections import Projection
 from crosshead.nn.heads.prediction import Best, best_classes
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.loss import Layout

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from crosshead.nn.losses.angular_margin import AngularMargin, MarginGradient
+from crosshead.nn.row_losses.angular_margin import AngularMargin, MarginGradient
 from crosshead.nn.row_losses.protocol import Merge, Targets, Tile
 from crosshead.nn.row_losses.softmax import Softmax
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, final
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import times, transposed_times, working
+from crosshead.nn.backends.products import times, transposed_times, working
 
 
 class TileGradients(NamedTuple):
