@@ -15,8 +15,7 @@ from crosshead.nn import row_losses
 from crosshead.nn.backends import projections, tiles
 from crosshead.nn.backends.projections import Cosine, Linear
 from crosshead.nn.backends.protocol import Problem
-from crosshead.nn.fused import operators
-from crosshead.nn.heads import prediction
+from crosshead.nn.fused import operators, prediction
 from crosshead.nn.row_losses import ROW_LOSSES, Softmax, Targets, empty_state, merged
 
 ROWS, FEATURES, CLASSES = 9, 4, 11

@@ -189,3 +189,77 @@ def _fake_gradients(
         for tensor, want in zip((input, weight, bias), wanted, strict=True)
     )
     return a, b, c
+
+
+# Gradients
+
+
+def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, input, weight, bias, targets, row_weight, wanted = inputs
+    ctx.set_materialize_grads(False)  # else zeros of the size of W stand for the gradients of the gradients
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(input, weight, bias, row_weight, *targets)
+    ctx.recipe, ctx.wanted = recipe, wanted
+    ctx.gradients = output[1:]
+
+
+def _reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
+    refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 7
+    if ctx.gradients is None:
+        gradients = _again(ctx, upstream)
+    else:
+        gradients, ctx.gradients = ctx.gradients, None  # handed out once
+        gradients = [scaled_by(gradient, upstream) for gradient in gradients]
+    return None, *_where_wanted(gradients, ctx.wanted), None, None, None
+
+
+def _again(ctx: Any, upstream: Tensor) -> Any:
+    """The gradients for a second backward through the same graph, from the beginning."""
+    input, weight, bias, row_weight, *targets = ctx.saved_tensors
+    _, state, own = linear_loss_rows(ctx.recipe, input, weight, bias, targets)
+    rows = (row_weight * upstream)[None]
+    return linear_loss_gradients(ctx.recipe, input, weight, bias, targets, own, state, rows, ctx.wanted)
+
+
+def _keep_rows(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, input, weight, bias, targets = inputs
+    _, state, target_score = output
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(state, target_score)
+    ctx.save_for_backward(input, weight, bias, state, target_score, *targets)
+    ctx.recipe = recipe
+
+
+def _rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
+    refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 5
+    input, weight, bias, state, target_score, *targets = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[1:4])
+    gradients = linear_loss_gradients(ctx.recipe, input, weight, bias, targets, target_score, state, upstream, wanted)
+    return None, *_where_wanted(gradients, wanted), None
+
+
+def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
+    return [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
+
+
+def scaled_by(gradient: Tensor, upstream: Tensor) -> Tensor:
+    """In place, for a second copy of W's gradient is a lot; but not where a compiler only traces what happens."""
+    factor = upstream.to(gradient.dtype)
+    return gradient.mul_(factor) if type(gradient) is Tensor else gradient * factor
+
+
+def refuse_second_derivatives() -> None:
+    """NotImplementedError in a backward pass that is recorded itself."""
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "crosshead's fused losses have first derivatives only: for create_graph=True or a Hessian, use "
+            "torch.nn.functional on the scores, F.linear(input, weight, bias)"
+        )
+
+
+linear_loss.register_autograd(_reduced_backward, setup_context=_keep_reduced)
+linear_loss_rows.register_autograd(_rows_backward, setup_context=_keep_rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from crosshead.nn.backends import score_backend_for
 from crosshead.nn.backends.products import accumulation_type
-from crosshead.nn.fused.operators import read_loss
+from crosshead.nn.fused.operators import read_loss, refuse_second_derivatives, scaled_by
 from crosshead.nn.row_losses import Targets
 
 
@@ -67,3 +68,48 @@ def _(recipe: str, scores: Tensor, targets: Sequence[Tensor | None], state: Tens
 
 def _fake_gradient(scores: Tensor) -> Tensor:
     return torch.empty_like(scores, memory_format=torch.contiguous_format)
+
+
+# Gradients
+
+
+def _keep_score_reduced(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, scores, targets, row_weight, _ = inputs
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(scores, row_weight, *targets)
+    ctx.recipe, ctx.gradient = recipe, output[1]
+
+
+def _score_reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
+    refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 5
+    if ctx.gradient is None:
+        scores, row_weight, *targets = ctx.saved_tensors
+        _, state = score_loss_rows(ctx.recipe, scores, targets)
+        gradient = score_loss_gradient(ctx.recipe, scores, targets, state, (row_weight * upstream)[None])
+    else:
+        gradient, ctx.gradient = ctx.gradient, None
+        gradient = scaled_by(gradient, upstream)
+    return None, gradient, None, None, None
+
+
+def _keep_score_rows(ctx: Any, inputs: Any, output: Any) -> None:
+    recipe, scores, targets = inputs
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(scores, output[1], *targets)
+    ctx.recipe = recipe
+
+
+def _score_rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
+    refuse_second_derivatives()
+    if upstream is None:
+        return (None,) * 3
+    scores, state, *targets = ctx.saved_tensors
+    return None, score_loss_gradient(ctx.recipe, scores, targets, state, upstream), None
+
+
+score_loss.register_autograd(_score_reduced_backward, setup_context=_keep_score_reduced)
+score_loss_rows.register_autograd(_score_rows_backward, setup_context=_keep_score_rows)

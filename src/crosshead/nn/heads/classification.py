@@ -5,14 +5,16 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, Any, cast, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from crosshead.nn.backends.projections import Linear
-from crosshead.nn.fused.inputs import data_device
+from crosshead.nn.fused.prediction import Prediction, best_classes
+from crosshead.nn.heads.buffers import data_device
+from crosshead.nn.heads.convert import classifier_with, loss_and_options
 from crosshead.nn.heads.losses import head_loss
-from crosshead.nn.heads.prediction import Prediction, best_classes
 
 if TYPE_CHECKING:
     from crosshead.linear import LinearClassifier
@@ -119,14 +121,13 @@ class ClassificationHead(nn.Module):
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
         """The loss of features (..., D); target: class numbers (...), or (..., C) where the loss takes such."""
-        vectors = {name: getattr(self, _buffer(name)) for name in self._vectors}
         value: Tensor = self._head_loss.function(
             features,
             self.weight,
             target,
             linear_bias=self.bias,
             reduction=self._head_loss.reductions[self.reduction],
-            **vectors,
+            **self._class_vectors(),
             **self.options,
         )
         return value
@@ -200,9 +201,15 @@ class ClassificationHead(nn.Module):
         >>> head.labels[head.predict(torch.tensor([[2.0]]), k=1).classes.numpy()]
         array([['c']], dtype='<U1')
         """
-        from crosshead.nn.heads.convert import head_from_classifier
-
-        return head_from_classifier(classifier, device, dtype)
+        loss, options = loss_and_options(classifier, dtype)
+        classes, features = classifier.coef_.shape
+        head = cls(features, classes, loss, classifier.fit_intercept, device=device, dtype=dtype, **options)
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(np.ascontiguousarray(classifier.coef_)))
+            if head.bias is not None:
+                head.bias.copy_(torch.from_numpy(np.ascontiguousarray(classifier.intercept_)))
+        head.labels = np.array(classifier.classes_)
+        return head
 
     def to_classifier(self, labels: Any = None) -> LinearClassifier:
         """A `crosshead.LinearClassifier` with this head's weights and loss, which predicts without PyTorch.
@@ -210,14 +217,17 @@ class ClassificationHead(nn.Module):
         ``labels`` (C,) defaults to those that the head came with, or 0 … C − 1. Raises ValueError for options that a
         LinearClassifier does not have.
         """
-        from crosshead.nn.heads.convert import classifier_from_head
-
-        return classifier_from_head(self, labels)
+        if labels is None:
+            labels = np.arange(self.num_classes) if self.labels is None else self.labels
+        return classifier_with(self.weight, self.bias, self.loss, {**self.options, **self._class_vectors()}, labels)
 
     def extra_repr(self) -> str:
         """Sizes, loss and options."""
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"{self.in_features}, {self.num_classes}, loss={self.loss!r}, bias={self.bias is not None}{options}"
+
+    def _class_vectors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, _buffer(name)) for name in self._vectors}
 
     @property
     def _softcap(self) -> float | None:

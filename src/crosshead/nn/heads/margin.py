@@ -9,14 +9,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from crosshead.nn.fused.inputs import class_vector, data_device, index_target
-from crosshead.nn.fused.reduction import check_reduction
+from crosshead.nn.fused.inputs import IGNORED, check_reduction, class_vector, index_target
+from crosshead.nn.fused.prediction import Prediction, best_classes
+from crosshead.nn.heads.buffers import data_device
 from crosshead.nn.heads.class_sampling import gather_rows, sample_classes
-from crosshead.nn.heads.prediction import Prediction, best_classes
 from crosshead.nn.losses.adaptive_margin import NormMargins
 from crosshead.nn.losses.margin import cosine_projection, directions, linear_margin_cross_entropy, margin_softmax
 from crosshead.nn.row_losses.angular_margin import Amount, MarginGradient
-from crosshead.nn.targets import IGNORED
 
 
 @final

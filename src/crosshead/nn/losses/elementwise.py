@@ -5,10 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from crosshead.nn.backends.projections import Linear
-from crosshead.nn.fused.inputs import as_rows
+from crosshead.nn.fused.inputs import as_rows, check_element_reduction, element_targets
 from crosshead.nn.fused.reduced_loss import reduced_loss
-from crosshead.nn.fused.reduction import check_element_reduction
-from crosshead.nn.fused.targets import element_targets
 from crosshead.nn.row_losses import Binary, RowLoss, SquaredError
 
 
@@ -119,7 +117,7 @@ def _element_loss(
 ) -> Tensor:
     check_element_reduction(reduction, all_ignored)
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = element_targets(
+    targets, row_weights = element_targets(
         rows, target, weight, pos_weight, ignore_index, reduction, weighted_mean=weighted_mean
     )
-    return reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+    return reduced_loss(loss, Linear(), rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)[0]

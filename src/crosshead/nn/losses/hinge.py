@@ -5,10 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from crosshead.nn.backends.projections import Linear
-from crosshead.nn.fused.inputs import as_rows, number_between
+from crosshead.nn.fused.inputs import as_rows, check_reduction, index_targets, number_between
 from crosshead.nn.fused.reduced_loss import reduced_loss
-from crosshead.nn.fused.reduction import check_reduction
-from crosshead.nn.fused.targets import index_targets
 from crosshead.nn.row_losses import CrammerSinger, RowLoss, WestonWatkins
 
 
@@ -46,8 +44,10 @@ def linear_multi_margin_loss(
         raise ValueError(f"p must be 1 or 2, not {p!r}")
     loss = WestonWatkins(_finite("margin", margin), float(p))
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = index_targets(rows, target, weight, None, reduction, each=1 / rows.classes, weighted_mean=False)
-    return reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction)[0]
+    targets, row_weights = index_targets(
+        rows, target, weight, None, reduction, factor=1 / rows.classes, weighted_mean=False
+    )
+    return reduced_loss(loss, Linear(), rows, targets, row_weights, reduction=reduction)[0]
 
 
 def linear_weston_watkins_loss(
@@ -131,8 +131,8 @@ def _index_loss(
 ) -> Tensor:
     check_reduction(reduction, all_ignored)
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = index_targets(rows, target, weight, ignore_index, reduction)
-    return reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+    targets, row_weights = index_targets(rows, target, weight, ignore_index, reduction)
+    return reduced_loss(loss, Linear(), rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)[0]
 
 
 def _finite(name: str, value: float) -> float:

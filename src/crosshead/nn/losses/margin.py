@@ -9,10 +9,8 @@ from torch import Tensor
 
 from crosshead.nn.backends.products import accumulation_type, working
 from crosshead.nn.backends.projections import Cosine, Projection, SubCentreCosine
-from crosshead.nn.fused.inputs import Rows, as_rows, number_between, positive_number
+from crosshead.nn.fused.inputs import Rows, as_rows, check_reduction, number_between, positive_number, softmax_targets
 from crosshead.nn.fused.reduced_loss import reduced_loss
-from crosshead.nn.fused.reduction import check_reduction
-from crosshead.nn.fused.targets import softmax_targets
 from crosshead.nn.row_losses import MarginSoftmax
 from crosshead.nn.row_losses.angular_margin import Amount, AngularMargin, MarginGradient
 
@@ -84,9 +82,9 @@ def linear_margin_cross_entropy(
     if target.is_floating_point():
         raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
     rows = _as_directions(input, linear_weight, projection.rows_per_class)
-    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    targets, row_weights = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
     targets = replace(targets, parameters=_row_margins(rows, m2, m3))
-    return reduced_loss(loss, projection, rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+    return reduced_loss(loss, projection, rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)[0]
 
 
 def margin_softmax(

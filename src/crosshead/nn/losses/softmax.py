@@ -5,11 +5,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from crosshead.nn.backends.projections import Linear
-from crosshead.nn.fused.inputs import as_rows, as_score_rows, number_between, positive_number
+from crosshead.nn.fused.inputs import (
+    as_rows,
+    as_score_rows,
+    check_reduction,
+    number_between,
+    positive_number,
+    softmax_targets,
+)
 from crosshead.nn.fused.positional_weights import loss_at_every_position
 from crosshead.nn.fused.reduced_loss import reduced_loss, reduced_score_loss
-from crosshead.nn.fused.reduction import check_reduction
-from crosshead.nn.fused.targets import softmax_targets
 from crosshead.nn.row_losses import Softmax
 
 
@@ -101,9 +106,11 @@ def linear_cross_entropy(
         return value if lse is None else (value, lse)
     loss = _softmax(label_smoothing, softcap, z_loss, return_lse)
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
-    value, products = reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction, all_ignored=all_ignored)
-    return (value, products[0].reshape(rows.leading).to(rows.result)) if return_lse else value
+    targets, row_weights = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    value, outputs = reduced_loss(
+        loss, Linear(), rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored
+    )
+    return (value, outputs[0].reshape(rows.leading).to(rows.result)) if return_lse else value
 
 
 def cross_entropy(
@@ -134,9 +141,9 @@ def cross_entropy(
     check_reduction(reduction, all_ignored)
     loss = _softmax(label_smoothing, softcap, z_loss, return_lse)
     rows = as_score_rows(input)
-    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
-    value, products = reduced_score_loss(loss, rows, targets, share, reduction=reduction, all_ignored=all_ignored)
-    return (value, products[0].reshape(rows.leading).to(rows.result)) if return_lse else value
+    targets, row_weights = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    value, outputs = reduced_score_loss(loss, rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)
+    return (value, outputs[0].reshape(rows.leading).to(rows.result)) if return_lse else value
 
 
 def _softmax(label_smoothing: float, softcap: float | None, z_loss: float, return_lse: bool) -> Softmax:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from crosshead.nn.fused.inputs import is_sharded
+from crosshead.nn.fused.sharding import is_sharded
 from crosshead.nn.optim.row_state import RowState
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
+from crosshead.nn.fused.prediction import Prediction
 from crosshead.nn.heads.classification import ClassificationHead
 from crosshead.nn.heads.margin import ClassesOfStep, MarginHead, classes_of_step
-from crosshead.nn.heads.prediction import Prediction
 from crosshead.nn.losses.adaptive_margin import alone
 from crosshead.nn.parallel.agreement import accept, one_step
 from crosshead.nn.parallel.processes import Processes

@@ -21,11 +21,9 @@ from crosshead.nn.backends import Backend, backend_for, tiles
 from crosshead.nn.backends.products import working
 from crosshead.nn.backends.projections import Projection
 from crosshead.nn.backends.protocol import Problem
-from crosshead.nn.fused.autograd import refuse_second_derivatives
-from crosshead.nn.fused.inputs import Rows
-from crosshead.nn.fused.operators import recipe_of
-from crosshead.nn.fused.reduced_loss import finished
-from crosshead.nn.fused.reduction import Share, share_of_rows
+from crosshead.nn.fused.inputs import Rows, RowWeights, row_weights_for
+from crosshead.nn.fused.operators import recipe_of, refuse_second_derivatives
+from crosshead.nn.fused.reduced_loss import reduce_rows
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.processes import Processes, starts
 from crosshead.nn.parallel.shards import local_rows, processes_of, sharded_matrix
@@ -63,7 +61,7 @@ def sharded_loss(
     projection: Projection,
     rows: Rows,
     targets: Targets,
-    share: Share,
+    row_weights: RowWeights,
     *,
     reduction: str,
     all_ignored: str,
@@ -80,14 +78,14 @@ def sharded_loss(
     processes = layout.processes
     here = _targets_here(targets, layout)
     outputs = _Rows.apply(_Step(layout, loss, projection), here, rows.input, weight, bias)  # type: ignore[no-untyped-call]
-    if share.denominator is not None:
-        share = share_of_rows(share.counted, "mean", processes.total(share.denominator))
+    if row_weights.denominator is not None:
+        row_weights = row_weights_for(row_weights.undivided, "mean", processes.total(row_weights.denominator))
 
     def total(amounts: Tensor) -> Tensor:
         found: Tensor = _Total.apply(processes, amounts.sum())  # type: ignore[no-untyped-call]
         return found
 
-    return finished(outputs, rows, share, reduction, all_ignored, total)
+    return reduce_rows(outputs, rows, row_weights, reduction, all_ignored, total)
 
 
 def merged_over_processes(loss: RowLoss, state: Tensor, processes: Processes) -> Tensor:

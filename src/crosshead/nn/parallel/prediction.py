@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.backends.projections import Projection
-from crosshead.nn.heads.prediction import Best, best_classes
+from crosshead.nn.fused.prediction import Best, best_classes
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.loss import Layout
 from crosshead.nn.parallel.shards import local_rows, processes_of, sharded_matrix

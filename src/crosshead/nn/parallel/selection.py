@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from crosshead.nn.fused.inputs import IGNORED
 from crosshead.nn.heads.class_sampling import gather_rows, sample_classes
 from crosshead.nn.heads.margin import MarginHead
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.processes import starts
 from crosshead.nn.parallel.shards import as_matrix, local_rows, processes_of, sharded_rows, sparse_local_rows
-from crosshead.nn.targets import IGNORED
 
 
 def classes_of_sharded_step(head: MarginHead, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from crosshead.data.formats.json_text import parse_json
+from crosshead.nn.fused.prediction import Prediction
 from crosshead.nn.heads.classification import ClassificationHead
 from crosshead.nn.heads.losses import HEAD_LOSSES
 from crosshead.nn.heads.margin import MarginHead
-from crosshead.nn.heads.prediction import Prediction
 from crosshead.nn.losses.margin import directions
 
 MARGIN = "margin"
@@ -47,12 +47,12 @@ class Stage:
     operations: int
 
 
-def usual_widths(height: int, width: int) -> tuple[int, ...]:
+def default_widths(height: int, width: int) -> tuple[int, ...]:
     """Channels of the stages for images of this size: doubled from stage to stage, up to 128.
 
     Examples
     --------
-    >>> usual_widths(8, 8), usual_widths(28, 28), usual_widths(112, 92)
+    >>> default_widths(8, 8), default_widths(28, 28), default_widths(112, 92)
     ((16, 32), (16, 32, 64), (16, 32, 64, 128, 128))
     """
     count = max(2, floor(log2(max(1.0, min(height, width) / LAST_SIDE))))
@@ -77,7 +77,7 @@ class CNN(nn.Module):
     loss : str
         One of those of `ClassificationHead`, or "margin" for a `MarginHead`.
     widths : sequence of int, optional
-        Channels of each stage; `usual_widths` by default.
+        Channels of each stage; `default_widths` by default.
     convolutions : int
         In each stage.
     dropout : float
@@ -125,7 +125,7 @@ class CNN(nn.Module):
         if loss != MARGIN and loss not in HEAD_LOSSES:
             raise ValueError(f"unknown loss {loss!r}; choose one of {', '.join(HEAD_LOSSES)} or {MARGIN}")
         self.input_shape = (int(input_shape[0]), int(input_shape[1]), int(input_shape[2]))
-        self.widths = tuple(widths) if widths is not None else usual_widths(*self.input_shape[1:])
+        self.widths = tuple(widths) if widths is not None else default_widths(*self.input_shape[1:])
         if not self.widths or min(self.widths) < 1 or convolutions < 1:
             raise ValueError(f"widths and convolutions must be at least 1, not {self.widths} and {convolutions}")
         self.loss, self.convolutions, self.dropout, self.pooling = loss, convolutions, dropout, pooling
@@ -329,4 +329,4 @@ def _title(name: str) -> str:
     return f"{kind} {'.'.join(numbers)}"
 
 
-__all__ = ["CNN", "Stage", "usual_widths"]
+__all__ = ["CNN", "Stage", "default_widths"]

@@ -11,7 +11,7 @@ from crosshead.nn.backends.products import working
 from crosshead.nn.backends.projections import Projection
 from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.backends.tiles import class_tiles, row_blocks, tile_scores
-from crosshead.nn.fused.inputs import is_sharded
+from crosshead.nn.fused.sharding import SHARDED, is_sharded
 from crosshead.nn.row_losses import Targets
 from crosshead.nn.row_losses.protocol import finite_shift
 
@@ -45,9 +45,7 @@ def best_classes(
     Scores are κ·tanh(z/κ) where ``softcap`` κ is not 0.
     """
     if is_sharded(weight):
-        from crosshead.nn.parallel.prediction import best_classes_of_shards
-
-        return best_classes_of_shards(projection, input, weight, bias, k, softcap)
+        return Best(*SHARDED.best_classes(projection, input, weight, bias, k, softcap))
     classes = len(weight) // projection.rows_per_class
     problem = Problem(input, weight, bias, Targets(classes))
     parts = [_best_of_block(projection, block, min(k, classes), softcap) for _, _, block in row_blocks(problem)]
