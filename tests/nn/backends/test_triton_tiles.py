@@ -186,7 +186,7 @@ class AddedMargin:
     kernel = "added_margin", ()
     fields = Softmax().fields
 
-    def charged(self, own, targets):
+    def with_margin(self, own, targets):
         return (own - 0.3) * 0.9, torch.full_like(own, 0.9)
 
     def value(self, state, targets, target_score):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crosshead.nn.row_losses import RowLoss
-from crosshead.nn.row_losses.protocol import Charged
+from crosshead.nn.row_losses.protocol import MarginLoss
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Kernel:
     softcap: float = 0.0
     z_loss: float = 0.0
     scale: float = 1.0
-    charge: Charged | None = None
+    margin_loss: MarginLoss | None = None
 
 
 def _softmax(label_smoothing: float, softcap: float, z_loss: float, lse_output: float) -> Kernel:
@@ -47,7 +47,7 @@ def kernel_of(loss: RowLoss) -> Kernel | None:
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name
     'squared_hinge'
     """
-    if isinstance(loss, Charged):
-        return Kernel("softmax", label_smoothing=loss.label_smoothing, scale=loss.scale, charge=loss)
+    if isinstance(loss, MarginLoss):
+        return Kernel("softmax", label_smoothing=loss.label_smoothing, scale=loss.scale, margin_loss=loss)
     name, parameters = loss.kernel
     return KERNELS[name](*parameters) if name in KERNELS else None

@@ -30,7 +30,7 @@ except ImportError:  # built without a C++ compiler
 def supports(loss: RowLoss, scores: Tensor, targets: Targets) -> bool:
     """Whether the native kernel computes this: the softmax loss of scores and targets that it can read as they lie."""
     kernel = kernel_of(loss)
-    if _native is None or kernel is None or kernel.name != "softmax" or kernel.charge is not None:
+    if _native is None or kernel is None or kernel.name != "softmax" or kernel.margin_loss is not None:
         return False
     if not all(in_reach(tensor) for tensor in (scores, targets.index, targets.dense, targets.class_weight)):
         return False

@@ -111,8 +111,8 @@ class _Call:
         scale, slope = None, None
         if projection.key[0] == COSINE:
             scale = kernel.scale / norms_of_many(problem.weight)
-        if kernel.charge is not None:
-            own, slope = kernel.charge.charged(target_scores(projection, problem), targets)
+        if kernel.margin_loss is not None:
+            own, slope = kernel.margin_loss.with_margin(target_scores(projection, problem), targets)
             target_score = own * kernel.scale
         index = None if targets.index is None else targets.index.to(torch.int64).contiguous()
         return {

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from crosshead.nn.backends.triton_losses import condensed, empty_state, settled, slope_of
+from crosshead.nn.backends.triton_losses import empty_state, final_state, score_gradient, updated_state
 
 
 class Arrays(NamedTuple):
     """A problem's tensors, or None, and its sizes. Strides are those of rows; along a row numbers lie side by side.
 
     ``own`` (2, rows): a margined score that stands for that of the row's own class, and its derivative; or, for
-    hinges, Δ − z_y and nothing. ``backward`` (3, rows) is for `crosshead.nn.backends.triton_losses.slope_of`.
+    hinges, Δ − z_y and nothing. ``backward`` (3, rows) is for `crosshead.nn.backends.triton_losses.score_gradient`.
     """
 
     input: Any
@@ -151,7 +151,7 @@ def slope_tile(arrays, numbers, rows, columns, plan: tl.constexpr):
     first = tl.load(arrays.backward + rows, mask=known, other=0.0)
     second = tl.load(arrays.backward + arrays.rows + rows, mask=known, other=0.0)
     third = tl.load(arrays.backward + 2 * arrays.rows + rows, mask=known, other=0.0)
-    slope = slope_of(
+    slope = score_gradient(
         margined(z, own, answers, plan),
         answers,
         own,
@@ -193,7 +193,7 @@ def states_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr):
         inside = columns < arrays.classes
         z = score_tile(arrays, rows, columns, plan)
         answers = answer_tile(arrays, rows, columns)
-        state = condensed(
+        state = updated_state(
             state,
             margined(z, own, answers, plan),
             answers,
@@ -206,7 +206,7 @@ def states_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr):
             plan.loss,
             plan.capped,
         )
-    a, b, c, d = settled(state, plan.loss)
+    a, b, c, d = final_state(state, plan.loss)
     to = out + tl.program_id(1).to(tl.int64) * 4 * arrays.rows + rows
     tl.store(to, a, mask=known)
     tl.store(to + arrays.rows, b, mask=known)

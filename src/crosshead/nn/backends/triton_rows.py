@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.row_losses import RowLoss, Targets
-from crosshead.nn.row_losses.protocol import Charged, finite_shift, known
+from crosshead.nn.row_losses.protocol import MarginLoss, finite_shift, required
 
 Backward = Callable[[Tensor, Tensor, Tensor | None], list[Tensor]]
 
@@ -19,7 +19,7 @@ class Kernel:
     """A kernel's name and numbers, and how it learns of the rows.
 
     ``backward`` takes the state of all classes, the upstream gradient (outputs, N) and the target scores (N,), and
-    gives up to three numbers a row, which `crosshead.nn.backends.triton_losses.slope_of` reads.
+    gives up to three numbers a row, which `crosshead.nn.backends.triton_losses.score_gradient` reads.
     """
 
     name: str
@@ -27,21 +27,21 @@ class Kernel:
     label_smoothing: float = 0.0
     softcap: float = 0.0
     margin: float = 0.0
-    margined: Charged | None = None
+    margin_loss: MarginLoss | None = None
 
     @property
     def takes_numbers(self) -> bool:
         """Whether targets may be a number for each class, rather than a class a row."""
-        return self.name in ("softmax", "binary", "squared_error") and self.margined is None
+        return self.name in ("softmax", "binary", "squared_error") and self.margin_loss is None
 
     def own(self, loss: RowLoss, targets: Targets, target_score: Tensor | None) -> Tensor | None:
         """What a row knows of its own class, (2, N): the margined score and its derivative, or Δ − z_y and nothing."""
-        if self.margined is not None:
-            score, slope = self.margined.charged(known(target_score), targets)
-            return torch.stack([score * self.margined.scale, slope])
+        if self.margin_loss is not None:
+            score, slope = self.margin_loss.with_margin(required(target_score), targets)
+            return torch.stack([score * self.margin_loss.scale, slope])
         if not loss.needs_target_score:
             return None
-        lift = self.margin - known(target_score)
+        lift = self.margin - required(target_score)
         return torch.stack([lift, torch.zeros_like(lift)])
 
 
@@ -68,7 +68,7 @@ def _hinge(margin: float, power: float) -> Kernel | None:
 
 def _crammer_singer(margin: float) -> Kernel:
     def backward(state: Tensor, upstream: Tensor, target_score: Tensor | None) -> list[Tensor]:
-        violated = state[0] - known(target_score) + margin > 0
+        violated = state[0] - required(target_score) + margin > 0
         return [state[1], torch.where(violated, upstream[0], 0)]
 
     return Kernel("crammer_singer", backward, margin=margin)
@@ -98,8 +98,8 @@ def kernel_of(loss: RowLoss) -> Kernel | None:
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name
     'squared_hinge'
     """
-    if isinstance(loss, Charged):
+    if isinstance(loss, MarginLoss):
         plain = _softmax(loss.label_smoothing, 0.0, 0.0, 0.0)
-        return Kernel("softmax", plain.backward, loss.label_smoothing, margined=loss)
+        return Kernel("softmax", plain.backward, loss.label_smoothing, margin_loss=loss)
     name, parameters = loss.kernel
     return KERNELS[name](*parameters) if name in KERNELS else None

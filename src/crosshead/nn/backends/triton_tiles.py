@@ -80,7 +80,7 @@ def supports(loss: RowLoss, projection: Projection, problem: Problem) -> bool:
 def _knows(projection: Projection, kernel: Kernel, problem: Problem) -> bool:
     if projection.key[0] == COSINE:
         return problem.bias is None
-    return projection.key[0] == LINEAR and kernel.margined is None
+    return projection.key[0] == LINEAR and kernel.margin_loss is None
 
 
 def _reachable(device: torch.device) -> bool:
@@ -153,7 +153,7 @@ class _Call:
     def __init__(self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> None:
         kernel = kernel_of(loss)
         assert kernel is not None
-        if kernel.margined is not None and target_score is None:
+        if kernel.margin_loss is not None and target_score is None:
             target_score = tiles.target_scores(projection, problem)
         targets = problem.targets
         index = None if targets.index is None else targets.index.contiguous()
@@ -171,7 +171,7 @@ class _Call:
         self.plan = _plan(kernel, problem.input.dtype, self.blocks)
 
     def row_numbers(self, loss: RowLoss, state: Tensor, upstream: Tensor, target_score: Tensor | None) -> Tensor:
-        """What `slope_of` wants to know of the rows, (3, N)."""
+        """What `score_gradient` wants to know of the rows, (3, N)."""
         found = self.kernel.backward(state, upstream, target_score)
         out = upstream.new_zeros((3, len(self.problem.input)), dtype=torch.float32)
         for row, vector in zip(out, found, strict=False):
@@ -184,7 +184,7 @@ class _Call:
         input, weight, targets = problem.input[rows], problem.weight[classes], problem.targets
         scale = None
         if self.norms is not None:
-            scale = (1 if self.kernel.margined is None else self.kernel.margined.scale) / self.norms[classes]
+            scale = (1 if self.kernel.margin_loss is None else self.kernel.margin_loss.scale) / self.norms[classes]
         dense = None if targets.dense is None else targets.dense[rows, classes]
         return kernels.Arrays(
             input,
@@ -270,7 +270,7 @@ def _plan(kernel: Kernel, dtype: torch.dtype, blocks: Blocks) -> kernels.Plan:
     return kernels.Plan(
         loss=kernel.name,
         capped=kernel.softcap > 0,
-        margined=kernel.margined is not None,
+        margined=kernel.margin_loss is not None,
         rows=blocks.rows,
         classes=blocks.classes,
         features=blocks.features,
