@@ -1,4 +1,4 @@
-"""What each row loss is called among the native kernels, and with which numbers."""
+"""Which native kernel computes a row loss, and its parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crosshead.nn.row_losses.protocol import MarginLoss
 
 @dataclass(frozen=True)
 class Kernel:
-    """A native kernel's name and numbers."""
+    """The name and parameters of a native kernel; ``margin_loss`` computes the scores with a margin."""
 
     name: str
     margin: float = 1.0
@@ -41,7 +41,7 @@ KERNELS: dict[str, Callable[..., Kernel | None]] = {
 
 
 def kernel_of(loss: RowLoss) -> Kernel | None:
-    """The native kernel of a row loss; None where there is none.
+    """The native kernel of a row loss, or None.
 
     >>> from crosshead.nn.row_losses import WestonWatkins
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name

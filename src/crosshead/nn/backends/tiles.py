@@ -17,17 +17,18 @@ from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.row_losses.protocol import RowLoss, Tile, empty_state, merged
 
 TILE_SCORES = 1 << 21
-"""Scores in a tile: 8 MB of float32, of which a few copies live at a time."""
+"""Scores in a tile: 8 MB of float32, of which a few copies exist at a time."""
 STORED_SCORES = 5 << 21
-"""Scores of a block of rows that may be kept from the loss to the gradient: 42 MB of float32."""
+"""Scores of a block of rows that are kept from the loss to the gradient: 42 MB of float32."""
 LEAST_STORED_ROWS = 64
-"""Fewer rows a block make the products so slim that computing the scores again is cheaper."""
+"""With fewer rows in a block, products are so inefficient that computing the scores again is cheaper."""
 LEAST_TILE_CLASSES = 512
+"""A block has so few rows that its tiles have at least this many classes."""
 
 
 @without_autocast
 def target_scores(projection: Projection, problem: Problem) -> Tensor:
-    """The score of each row for its own class, 0 where that is not one of the classes here, (N,)."""
+    """The score of each row for its own class, 0 if that is not a local class, (N,)."""
     index = problem.targets.index
     assert index is not None
     classes = len(problem.weight) // projection.rows_per_class
@@ -43,7 +44,7 @@ def target_scores(projection: Projection, problem: Problem) -> Tensor:
 
 @without_autocast
 def states(loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> Tensor:
-    """The state of each row over the classes here, (fields, N)."""
+    """The state of each row over the local classes, (fields, N)."""
     parts = [
         _block_state(loss, projection, block, _part(target_score, start, stop))
         for start, stop, block in row_blocks(problem)
@@ -61,9 +62,9 @@ def gradients(
     upstream: Tensor,
     wanted: Sequence[bool],
 ) -> Gradients:
-    """Σ upstream · ∂outputs with respect to input, weight and bias (``wanted`` says which), scores computed again.
+    """Σ upstream · ∂outputs with respect to input, weight and bias (``wanted``: which); recomputes the scores.
 
-    ``state`` (fields, N) is that of all classes, of all shards; ``upstream`` (outputs, N).
+    ``state`` (fields, N) is the state over all classes of all shards; ``upstream`` (outputs, N).
     """
     blocks = list(row_blocks(problem))
     total = _Total(projection, problem, wanted, whole=len(blocks) == 1)
@@ -85,7 +86,7 @@ def states_and_gradients(
     upstream: Tensor,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Gradients]:
-    """`states` and `gradients` where all classes are here, without computing scores twice where they can be kept."""
+    """`states` and `gradients` for a problem with all classes; scores that can be kept are computed once."""
     rows, classes = len(problem.input), len(problem.weight) // projection.rows_per_class
     fit = STORED_SCORES // max(1, classes * projection.rows_per_class)
     if fit < min(rows, LEAST_STORED_ROWS) or rows == 0:
@@ -140,7 +141,7 @@ class _Total:
             self.bias[first:last] += part.bias
 
     def gradients(self) -> Gradients:
-        """The sums, rounded once to the types of what they are gradients of."""
+        """The sums, rounded once to the types of input, weight and bias."""
         dtype = self.problem.input.dtype
         input, weight, bias = (None if g is None else g.to(dtype) for g in (self.input, self.weight, self.bias))
         return Gradients(input, weight, bias)
@@ -155,14 +156,14 @@ def _block_state(loss: RowLoss, projection: Projection, block: Problem, target_s
 
 
 def tile_scores(projection: Projection, problem: Problem, first: int, last: int) -> tuple[Tensor, Tensor | None]:
-    """The scores of the classes first … last − 1 of those here, and what the projection saves of the way."""
+    """The scores of the local classes first … last − 1, and what the projection saves for the gradient."""
     each = projection.rows_per_class
     bias = None if problem.bias is None else problem.bias[first:last]
     return projection.scores(problem.input, problem.weight[first * each : last * each], bias)
 
 
 def row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
-    """Blocks of rows so small that a tile of at least `LEAST_TILE_CLASSES` classes keeps to `TILE_SCORES`."""
+    """Blocks of rows so small that a tile of `LEAST_TILE_CLASSES` classes has no more than `TILE_SCORES`."""
     rows = len(problem.input)
     step = max(1, TILE_SCORES // LEAST_TILE_CLASSES)
     for start in range(0, rows, step):
@@ -171,10 +172,10 @@ def row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
 
 
 def class_tiles(projection: Projection, block: Problem, target_score: Tensor | None) -> Iterator[tuple[Tile, int, int]]:
-    """Tiles of a block of rows, with the numbers of their first and one past their last class among those here."""
+    """Tiles of a block of rows, each with its first local class, and one past its last."""
     each = projection.rows_per_class
     classes = len(block.weight) // each
-    # Few rows do not make a tile wide: the gradient of its rows of W, classes × D, is a temporary too.
+    # A block of few rows gets no more classes: the gradient of the rows of W, classes × D, is a temporary too.
     step = max(1, TILE_SCORES // (max(LEAST_TILE_CLASSES, len(block.input)) * each))
     for first in range(0, classes, step):
         last = min(first + step, classes)

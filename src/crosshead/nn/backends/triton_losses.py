@@ -1,7 +1,7 @@
-"""What each row loss does to a tile of scores, in Triton: the state that it leaves, and the gradient of its scores.
+"""The row losses in Triton: the state of a tile of scores, and the gradient of its scores.
 
-The formulas are those of `crosshead.nn.row_losses`, the reference implementation. What can be known of a row before its
-first tile comes as numbers of that row (`triton_rows`), so that a tile takes no more than its scores need.
+The formulas are those of `crosshead.nn.row_losses`, the reference implementation. What a tile needs of its rows besides
+scores is computed before, by `triton_rows`.
 
 A tile is (rows, classes); ``inside`` (classes,) says which of its classes exist.
 """
@@ -24,7 +24,7 @@ def hyperbolic_tangent(x):
 
 @triton.jit
 def softplus(x):
-    """log(1 + exp x) without overflow, exact to rounding where it is tiny too: log(1 + e) = 2·artanh(e/(2 + e))."""
+    """log(1 + exp x) without overflow, and accurate where it is tiny: log(1 + e) = 2·artanh(e/(2 + e))."""
     e = tl.exp(-tl.abs(x))
     t = e / (2.0 + e)
     s = t * t
@@ -35,7 +35,7 @@ def softplus(x):
 
 @triton.jit
 def empty_state(LOSS: tl.constexpr, BLOCK_ROWS: tl.constexpr):
-    """The state of no classes: four numbers a row, of which a loss uses the first."""
+    """The state of no classes: four numbers a row, of which a loss uses the first ones."""
     zero = tl.zeros([BLOCK_ROWS], tl.float32)
     if LOSS == "softmax":
         return zero - float("inf"), zero, zero, zero
@@ -47,7 +47,7 @@ def empty_state(LOSS: tl.constexpr, BLOCK_ROWS: tl.constexpr):
 
 @triton.jit
 def target_weights(numbers, answers, weight, inside):
-    """What pulls at the scores, q·w with q = (1 − ε)·y + ε/C."""
+    """The target distribution times class weights, q·w with q = (1 − ε)·y + ε/C."""
     q = numbers.keep * answers + numbers.each
     if weight is not None:
         q = q * weight[None, :]
@@ -64,14 +64,14 @@ def capped(z, softcap, CAPPED: tl.constexpr):
 
 @triton.jit
 def violation_of(z, lift, answers, inside):
-    """max(0, z − z_y + Δ) of the wrong classes; ``lift`` is Δ − z_y."""
+    """max(0, z − z_y + Δ) for the wrong classes; ``lift`` is Δ − z_y."""
     wrong = inside[None, :] & (answers == 0)
     return tl.where(wrong, tl.maximum(z + lift[:, None], 0.0, propagate_nan=tl.PropagateNan.ALL), 0.0)
 
 
 @triton.jit
 def weighted(terms, weight, inside):
-    """Terms of classes that count for themselves, times the class weights."""
+    """The terms of a loss with a term for each class, times the class weights."""
     if weight is not None:
         terms = terms * weight[None, :]
     return tl.where(inside[None, :], terms, 0.0)
@@ -90,7 +90,7 @@ def positive_and_negative(answers, positive_weight):
 def updated_state(
     state, z, answers, lift, number, weight, positive_weight, inside, numbers, LOSS: tl.constexpr, CAPPED: tl.constexpr
 ):
-    """The state with one more tile in it. ``number`` (classes,) are the classes' numbers."""
+    """The state with this tile added. ``number`` (classes,) are the numbers of the classes."""
     a, b, c, d = state
     if LOSS == "softmax":
         z = tl.where(inside[None, :], capped(z, numbers.softcap, CAPPED), -float("inf"))
@@ -98,7 +98,7 @@ def updated_state(
         top = tl.maximum(a, tl.max(z, axis=1))
         shift = tl.where(top == -float("inf"), 0.0, top)
         b = b * tl.exp(a - shift) + tl.sum(tl.exp(z - shift[:, None]), axis=1)
-        # −∞ times nothing is nothing here: a class may be excluded by its bias.
+        # −∞ times 0 counts as 0: a bias of −∞ excludes a class.
         c += tl.sum(q * tl.where(q == 0, 0.0, z), axis=1)
         d += tl.sum(q, axis=1)
         a = top
@@ -130,7 +130,7 @@ def updated_state(
 
 @triton.jit
 def final_state(state, LOSS: tl.constexpr):
-    """The state as it leaves the kernel: the largest of scores with a NaN among them is NaN."""
+    """The state that the kernel writes: a maximum over scores with a NaN among them is NaN."""
     a, b, c, d = state
     if LOSS == "crammer_singer":
         a = tl.where(c > 0, float("nan"), a)

@@ -1,4 +1,4 @@
-"""What the Triton kernels want to know of a loss and of each row before they see scores. Needs no Triton."""
+"""What the Triton kernels need of a loss and of each row besides the scores. This file does not need Triton."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Backward = Callable[[Tensor, Tensor, Tensor | None], list[Tensor]]
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel's name and numbers, and how it learns of the rows.
+    """The name and parameters of a kernel, and the numbers of each row that it uses.
 
     ``backward`` takes the state of all classes, the upstream gradient (outputs, N) and the target scores (N,), and
-    gives up to three numbers a row, which `crosshead.nn.backends.triton_losses.score_gradient` reads.
+    returns up to three numbers a row, which `crosshead.nn.backends.triton_losses.score_gradient` reads.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Kernel:
     margin_loss: MarginLoss | None = None
 
     @property
-    def takes_numbers(self) -> bool:
-        """Whether targets may be a number for each class, rather than a class a row."""
+    def takes_dense_targets(self) -> bool:
+        """Whether dense targets are supported."""
         return self.name in ("softmax", "binary", "squared_error") and self.margin_loss is None
 
     def own(self, loss: RowLoss, targets: Targets, target_score: Tensor | None) -> Tensor | None:
-        """What a row knows of its own class, (2, N): the margined score and its derivative, or Δ − z_y and nothing."""
+        """Numbers of each row's own class, (2, N): its score with the margin and the derivative, or Δ − z_y and 0."""
         if self.margin_loss is not None:
             score, slope = self.margin_loss.with_margin(required(target_score), targets)
             return torch.stack([score * self.margin_loss.scale, slope])
@@ -92,7 +92,7 @@ KERNELS: dict[str, Callable[..., Kernel | None]] = {
 
 
 def kernel_of(loss: RowLoss) -> Kernel | None:
-    """The Triton kernel of a row loss; None where there is none.
+    """The Triton kernel of a row loss, or None.
 
     >>> from crosshead.nn.row_losses import WestonWatkins
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name
