@@ -1,10 +1,10 @@
-"""A linear layer and its loss in one, in memory that does not grow with rows × classes.
+"""A linear layer and its loss as one function, in memory that does not grow with rows × classes.
 
 Arguments, defaults and values are those of the functions of the same name in `torch.nn.functional`, applied to
-``F.linear(input, linear_weight, linear_bias)``. ``input`` may have any leading shape (…, D), where PyTorch's allow (D,)
-and (N, D): class numbers then have the shape (…), numbers for each class (…, C). Results have the input's type; inside,
-everything is summed in float32 (float64 for float64). Under autocast input and weight are converted to its type, as in
-``F.linear``, and the result is float32.
+``F.linear(input, linear_weight, linear_bias)``. ``input`` may have any leading shape (…, D), where PyTorch allows (D,)
+and (N, D); class numbers have the shape (…), and numbers for each class (…, C). Results have the input's type; sums are
+computed in float32 (float64 for float64). Under autocast input and weight are converted to its type, as in
+``F.linear``, and the result is float32. There are first derivatives only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The operators that PyTorch sees: a linear layer and a loss as one, with fake implementations and autograd.
+"""The operators that PyTorch sees: a linear layer and its loss as one, with fake implementations and gradients.
 
-To torch.compile each is a single opaque node, so a graph never breaks; what happens inside is a backend's affair.
-``recipe`` says which loss and which projection; ``targets`` are index, dense, class_weight, positive_weight and
-row parameters, each a tensor or None.
+For `torch.compile` each operator is one opaque node, so the graph does not break; a backend computes it. ``recipe``
+names the loss and the projection; ``targets`` are index, dense, class_weight, positive_weight and row parameters, each
+a tensor or None.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from crosshead.nn.row_losses import RowLoss, Targets
 
 
 def recipe_of(loss: RowLoss, projection: Projection | None = None) -> str:
-    """The loss and the projection (none where scores are given) as a string, which an operator can take.
+    """The loss and the projection (None for given scores) as a string, which an operator can take.
 
-    Numbers are written exactly; of all ways to write one, torch.compile knows ``hex`` where they vary between calls.
+    Numbers are written exactly, in ``hex``: the one exact format that torch.compile can trace if they vary.
 
     >>> recipe_of(row_losses.WestonWatkins(0.75, 2), projections.Linear())
     'hinge 0x1.8000000000000p-1 0x1.0000000000000p+1|linear'
@@ -48,8 +48,8 @@ def read_projection(recipe: str) -> Projection:
     return projections.build(name, [float.fromhex(number) for number in numbers])
 
 
-class _Opened(NamedTuple):
-    """What an operator's arguments stand for, and the backend that computes it."""
+class _Call(NamedTuple):
+    """An operator's arguments as loss, projection and problem, and the backend that computes it."""
 
     loss: RowLoss
     projection: Projection
@@ -57,14 +57,14 @@ class _Opened(NamedTuple):
     backend: Backend
 
     def target_score(self) -> Tensor | None:
-        """The score of each row for its own class, (N,), where the loss needs it."""
+        """The score of each row for its own class, (N,), or None if the loss does not need it."""
         return self.backend.target_scores(self.projection, self.problem) if self.loss.needs_target_score else None
 
 
-def _opened(recipe: str, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]) -> _Opened:
+def _call_of(recipe: str, input: Tensor, weight: Tensor, bias: Tensor | None, targets: Sequence[Any]) -> _Call:
     loss, projection = read_loss(recipe), read_projection(recipe)
     problem = Problem(input, weight, bias, Targets(len(weight) // projection.rows_per_class, *targets))
-    return _Opened(loss, projection, problem, backend_for(loss, projection, problem))
+    return _Call(loss, projection, problem, backend_for(loss, projection, problem))
 
 
 @torch.library.custom_op("crosshead::linear_loss", mutates_args=())
@@ -81,9 +81,9 @@ def linear_loss(
 
     The scores are at hand when the loss is computed; later they would have to be computed again.
     """
-    opened = _opened(recipe, input, weight, bias, targets)
-    loss, projection, problem, backend = opened
-    own = opened.target_score()
+    call = _call_of(recipe, input, weight, bias, targets)
+    loss, projection, problem, backend = call
+    own = call.target_score()
     gradients = Gradients(None, None, None)
     if any(wanted):
         state, gradients = backend.states_and_gradients(loss, projection, problem, own, row_weight[None], wanted)
@@ -117,11 +117,11 @@ def linear_loss_rows(
     targets: Sequence[Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs of each row (outputs, N), the state (fields, N) and target scores (N,) that the gradient needs."""
-    opened = _opened(recipe, input, weight, bias, targets)
-    loss, projection, problem, backend = opened
-    own = opened.target_score()
+    call = _call_of(recipe, input, weight, bias, targets)
+    loss, projection, problem, backend = call
+    own = call.target_score()
     state = backend.states(loss, projection, problem, own)
-    outputs = loss.value(state, problem.targets, own).clone()  # an operator may not return views of one another
+    outputs = loss.value(state, problem.targets, own).clone()  # an operator must not return views of its other results
     return outputs, state, state.new_empty(0) if own is None else own
 
 
@@ -152,8 +152,8 @@ def linear_loss_gradients(
     upstream: Tensor,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients from those of the rows' outputs (outputs, N), scores computed again."""
-    loss, projection, problem, backend = _opened(recipe, input, weight, bias, targets)
+    """The gradients from the upstream gradient of the rows' outputs (outputs, N); recomputes the scores."""
+    loss, projection, problem, backend = _call_of(recipe, input, weight, bias, targets)
     own = target_score if loss.needs_target_score else None
     return _filled(backend.gradients(loss, projection, problem, own, state, upstream, wanted), input)
 
@@ -174,7 +174,7 @@ def _(
 
 
 def _filled(gradients: Gradients, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Empty tensors where there is no gradient: an operator cannot return None."""
+    """The gradients with empty tensors instead of None, which an operator cannot return."""
     input, weight, bias = (like.new_empty(0) if g is None else g for g in gradients)
     return input, weight, bias
 
@@ -196,7 +196,7 @@ def _fake_gradients(
 
 def _keep_reduced(ctx: Any, inputs: Any, output: Any) -> None:
     recipe, input, weight, bias, targets, row_weight, wanted = inputs
-    ctx.set_materialize_grads(False)  # else zeros of the size of W stand for the gradients of the gradients
+    ctx.set_materialize_grads(False)  # else PyTorch allocates zeros as large as W for the gradients' gradients
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(input, weight, bias, row_weight, *targets)
     ctx.recipe, ctx.wanted = recipe, wanted
@@ -208,15 +208,15 @@ def _reduced_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> A
     if upstream is None:
         return (None,) * 7
     if ctx.gradients is None:
-        gradients = _again(ctx, upstream)
+        gradients = _recomputed(ctx, upstream)
     else:
-        gradients, ctx.gradients = ctx.gradients, None  # handed out once
+        gradients, ctx.gradients = ctx.gradients, None  # used once, because they are scaled in place
         gradients = [scaled_by(gradient, upstream) for gradient in gradients]
-    return None, *_where_wanted(gradients, ctx.wanted), None, None, None
+    return None, *_wanted_only(gradients, ctx.wanted), None, None, None
 
 
-def _again(ctx: Any, upstream: Tensor) -> Any:
-    """The gradients for a second backward through the same graph, from the beginning."""
+def _recomputed(ctx: Any, upstream: Tensor) -> Any:
+    """The gradients computed again, for a second backward through the same graph."""
     input, weight, bias, row_weight, *targets = ctx.saved_tensors
     _, state, own = linear_loss_rows(ctx.recipe, input, weight, bias, targets)
     rows = (row_weight * upstream)[None]
@@ -239,21 +239,21 @@ def _rows_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> Any:
     input, weight, bias, state, target_score, *targets = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[1:4])
     gradients = linear_loss_gradients(ctx.recipe, input, weight, bias, targets, target_score, state, upstream, wanted)
-    return None, *_where_wanted(gradients, wanted), None
+    return None, *_wanted_only(gradients, wanted), None
 
 
-def _where_wanted(gradients: Any, wanted: Any) -> list[Tensor | None]:
+def _wanted_only(gradients: Any, wanted: Any) -> list[Tensor | None]:
     return [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
 
 
 def scaled_by(gradient: Tensor, upstream: Tensor) -> Tensor:
-    """In place, for a second copy of W's gradient is a lot; but not where a compiler only traces what happens."""
+    """The gradient times the upstream gradient: in place, to save a copy as large as W, but not while tracing."""
     factor = upstream.to(gradient.dtype)
     return gradient.mul_(factor) if type(gradient) is Tensor else gradient * factor
 
 
 def refuse_second_derivatives() -> None:
-    """NotImplementedError in a backward pass that is recorded itself."""
+    """NotImplementedError in a backward pass that is itself recorded for differentiation."""
     if torch.is_grad_enabled():
         raise NotImplementedError(
             "crosshead's fused losses have first derivatives only: for create_graph=True or a Hessian, use "

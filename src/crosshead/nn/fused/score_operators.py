@@ -1,4 +1,4 @@
-"""The operators for scores that are given: a loss and its gradient in one pass over them."""
+"""The operators for given scores: the loss and its gradient in one pass over them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crosshead.nn.row_losses import Targets
 def score_loss(
     recipe: str, scores: Tensor, targets: Sequence[Tensor | None], row_weight: Tensor, wanted: bool
 ) -> tuple[Tensor, Tensor]:
-    """Σᵢ row_weightᵢ ℓᵢ, and its gradient with respect to the scores (where wanted, else empty)."""
+    """Σᵢ row_weightᵢ ℓᵢ, and its gradient with respect to the scores (empty if not wanted)."""
     loss, where = read_loss(recipe), Targets(scores.shape[1], *targets)
     backend = score_backend_for(loss, scores, where)
     if wanted:
@@ -56,7 +56,7 @@ def _(recipe: str, scores: Tensor, targets: Sequence[Tensor | None]) -> tuple[Te
 def score_loss_gradient(
     recipe: str, scores: Tensor, targets: Sequence[Tensor | None], state: Tensor, upstream: Tensor
 ) -> Tensor:
-    """The gradient with respect to the scores from those of the rows' outputs (outputs, N)."""
+    """The gradient with respect to the scores, from the upstream gradient of the rows' outputs (outputs, N)."""
     loss, where = read_loss(recipe), Targets(scores.shape[1], *targets)
     return score_backend_for(loss, scores, where).gradient(loss, scores, where, state, upstream)
 

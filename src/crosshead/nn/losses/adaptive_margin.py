@@ -68,7 +68,7 @@ class NormMargins(nn.Module):
         self.deviation.copy_(torch.where(rows > 1, self.deviation.lerp(deviation, self.t_alpha), self.deviation))
 
     def extra_repr(self) -> str:
-        """What `print` shows."""
+        """The options."""
         return f"margin={self.margin}, h={self.h}, t_alpha={self.t_alpha}"
 
 

@@ -1,4 +1,4 @@
-"""Cross-entropy: behind a linear layer, and of given scores."""
+"""Cross-entropy of a linear layer, and of given scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def linear_cross_entropy(
     return_lse: bool = False,
     all_ignored: str = "nan",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Cross-entropy of softmax(W x + b) without ever holding the scores of all rows and classes.
+    """Cross-entropy of softmax(W x + b), computed without storing the scores of all rows and classes.
 
     ℓ = A·(L + ζ·L²) − Σ_c q_c w_c z_c, in nats, with L = log Σ_c exp z_c, A = Σ_c q_c w_c and q = (1 − ε)·y + ε/C. As
     in PyTorch, class weights w change the smoothing share too, and a mean over class numbers is divided by Σ w_y.
@@ -42,7 +42,7 @@ def linear_cross_entropy(
     ----------
     input : Tensor (..., D)
     linear_weight : Tensor (C, D)
-        Or (C, d₁, …, d_K, D), a layer for each of d₁ × … × d_K positions.
+        Or (C, d₁, …, d_K, D), one layer for each of d₁ × … × d_K positions.
     target : Tensor
         Class numbers (...), or probabilities (..., C) of a floating type; positions are further dimensions.
     linear_bias : Tensor (C,), optional
@@ -51,7 +51,7 @@ def linear_cross_entropy(
         Class weights w.
     reduction : {"mean", "sum", "none"}
     ignore_index : int
-        Rows of this class number count for nothing. Only for class numbers.
+        Rows with this class number are ignored. Only for class numbers.
     label_smoothing : float
         ε in [0, 1].
     softcap : float, optional
@@ -59,10 +59,10 @@ def linear_cross_entropy(
     z_loss : float
         ζ ≥ 0.
     return_lse : bool
-        Return (loss, L) with L of shape (...), differentiable as well. Then, as for "none", the gradient computes the
-        scores once more.
+        Return (loss, L) with L (...), which is differentiable too. Then, as for "none", the scores are computed again
+        for the gradient.
     all_ignored : {"nan", "zero"}
-        The mean of no rows: NaN as in PyTorch, or 0.
+        The mean if all rows are ignored: NaN as in PyTorch, or 0.
 
     Raises
     ------
@@ -126,10 +126,11 @@ def cross_entropy(
     return_lse: bool = False,
     all_ignored: str = "nan",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Cross-entropy of given scores (…, C), loss and gradient in one pass over them.
+    """Cross-entropy of given scores (…, C); loss and gradient are computed in one pass over them.
 
-    Formula, options, errors and sources are those of `linear_cross_entropy`. The classes are the last dimension, where
-    PyTorch takes the second: for (N, C) they are the same.
+    ℓ = A·(L + ζ·L²) − Σ_c q_c w_c z_c with scores z: formula, options, errors and sources are those of
+    `linear_cross_entropy`. ``target`` is class numbers (...) or probabilities (..., C). The last dimension is that of
+    the classes, for which PyTorch takes the second: for (N, C) they are the same.
 
     Examples
     --------

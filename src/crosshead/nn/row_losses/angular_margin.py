@@ -137,9 +137,12 @@ def margin_cosine(
     easy_margin: bool = False,
     margin_gradient: MarginGradient = "exact",
 ) -> Tensor:
-    """ψ(cos θ) of `AngularMargin` for cosines of any shape, differentiable once.
+    """The cosine with a margin, ψ(cos θ) = cos(m₁θ + m₂) − m₃, for cosines of any shape; differentiable once.
 
-    float16 and bfloat16 are computed in float32. Raises ValueError for margins outside their domain.
+    Beyond m₁θ + m₂ = π it continues so that it falls with θ: for m₁ = 1 as cos θ − m₂ sin m₂ − m₃, for m₁ > 1 as
+    (−1)ᵏ cos(m₁θ + m₂) − 2k − m₃ with k = ⌊(m₁θ + m₂)/π⌋. ``easy_margin`` and ``margin_gradient`` are those of
+    `linear_margin_cross_entropy`. float16 and bfloat16 are computed in float32. Raises ValueError for margins outside
+    their domain: 1 ≤ m₁ ≤ 16, 0 ≤ m₂ ≤ π/2, m₃ ≥ 0.
 
     Examples
     --------
