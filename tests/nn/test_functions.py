@@ -186,15 +186,15 @@ def truth_of(case: Case, parts, target, reduction, dtype=torch.float64):
 
 
 @pytest.fixture
-def twin(monkeypatch):
+def reference(monkeypatch):
     """The tiling in torch operations, also where the native kernels would compute."""
     monkeypatch.setattr(operators, "backend_for", lambda *_: tiles)
     monkeypatch.setattr(score_operators, "score_backend_for", lambda *_: given)
 
 
-@pytest.fixture(params=["twin", "default"])
+@pytest.fixture(params=["reference", "default"])
 def backend(request):
-    return request.getfixturevalue("twin") if request.param == "twin" else None
+    return request.getfixturevalue("reference") if request.param == "reference" else None
 
 
 @pytest.mark.parametrize(("case", "reduction"), EACH_REDUCTION)
@@ -219,7 +219,7 @@ def test_value_and_gradients_are_those_of_stored_scores(case, sizes, backend):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_nothing_depends_on_the_tiles(case, monkeypatch, twin):
+def test_nothing_depends_on_the_tiles(case, monkeypatch, reference):
     parts, target = problem(11, 3, 23), target_of(case.target, 11, 23, torch.float64)
     results = []
     for tile, stored, least in ((1 << 21, 3 << 22, 64), (40, 0, 4), (12, 0, 1), (40, 70, 2), (1, 0, 1)):

@@ -1,4 +1,4 @@
-"""The native kernels of fused heads beside their readable twin, and beside PyTorch in float64."""
+"""The native kernels of fused heads beside the reference implementation, and beside PyTorch in float64."""
 
 import subprocess
 import sys
@@ -133,7 +133,7 @@ def plan(request, monkeypatch):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", CASES)
-def test_same_as_twin_in_double(name, shape, plan):
+def test_same_as_reference_in_double(name, shape, plan):
     case = CASES[name]
     problem = problem_of(case, *shape)
     assert native_tiles.supports(case.loss, Linear(), problem)
@@ -315,8 +315,8 @@ def test_shards_of_classes_merge_to_the_whole():
         for first, last in ((0, 70), (70, 72), (72, 211)):
             shard = shard_of(problem, first, last)
             part = native_tiles.states(case.loss, Linear(), shard, own)
-            twin = tiles.states(case.loss, Linear(), shard, own)
-            torch.testing.assert_close(part, twin, rtol=1e-11, atol=1e-11)
+            reference = tiles.states(case.loss, Linear(), shard, own)
+            torch.testing.assert_close(part, reference, rtol=1e-11, atol=1e-11)
             state = part if state is None else merged(case.loss.fields, state, part)
         whole = native_tiles.states(case.loss, Linear(), problem, own)
         torch.testing.assert_close(state, whole, rtol=1e-11, atol=1e-11)

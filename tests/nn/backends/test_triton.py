@@ -81,7 +81,7 @@ def test_cuda_tensors_get_the_kernels_where_they_can(asked):
     assert [call[:2] for call in asked.calls] == [("loss", "projection")] * 2
 
 
-def test_without_triton_cuda_tensors_get_the_twin(asked, monkeypatch):
+def test_without_triton_cuda_tensors_get_the_reference(asked, monkeypatch):
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert chosen(True) is tiles
 

@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter beside their readable twin, and beside PyTorch, in float64.
+"""The Triton kernels in Triton's interpreter beside the reference implementation, and beside PyTorch, in float64.
 
 Triton decides when it is imported whether it interprets: TRITON_INTERPRET=1 must be set before, in a process of its
 own. `test_triton.py` starts one.
@@ -210,7 +210,7 @@ def test_margins_by_autograd(smoothing):
     assert_close(found, [torch.where(up == 0, 0, each)[None], x.grad, W.grad, None], 3e-6)
 
 
-def test_margins_of_the_house():
+def test_built_in_margins():
     case = Case(ROW_LOSSES["margin_softmax"]())
     problem = problem_of(case, 19, 18, 35, bias=False)
     problem = replace(problem, input=F.normalize(problem.input))

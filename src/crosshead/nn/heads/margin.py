@@ -37,8 +37,8 @@ class MarginHead(nn.Module):
         Class weights, kept as the buffer ``class_weight``.
     adaptive : bool
         AdaFace: the margin of a row depends on the norm ‖x‖ of its features. With ẑ = h·(‖x‖ − μ)/(σ + 10⁻³),
-        clipped to −1 … 1, a row has m₂ = −m·ẑ and m₃ = m + m·ẑ, where m is ``m2`` (0.4 in the paper); ``m1`` and ``m3`` must be 1
-        and 0. μ and σ are running statistics of the norms.
+        clipped to −1 … 1, a row has m₂ = −m·ẑ and m₃ = m + m·ẑ, where m is ``m2`` (0.4 in the paper); ``m1`` must be
+        1, ``m3`` 0. μ and σ are running statistics of the norms.
     h, t_alpha : float
         h above, and the share of a new batch in the running statistics.
     sample_rate : float
