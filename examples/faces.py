@@ -4,9 +4,9 @@
     python examples/faces.py folder --held-out 20 --epochs 60 --picture roc.svg --json
 
 The data is a folder with one folder of images for each person, or a ZIP file of one. People, not images, are held out:
-the networks learn to tell the others apart, and are then asked whether two images show the same person whom none of
-them has met. The table compares plain softmax, CosFace and ArcFace, all with the same network, start, batches and
-number of steps; "pixels" is the cosine of the images themselves, less the mean image, without any training.
+the networks are trained to classify the others, and then tested on whether two images of people they have never seen
+show the same person. The table compares softmax, CosFace and ArcFace with the same network, initial weights, batches
+and number of steps; "pixels" is the cosine of the images minus the mean image, without any training.
 
 It needs crosshead[torch]; the picture needs crosshead[plot] as well.
 """
@@ -51,7 +51,7 @@ class Faces:
     names: list[str]
 
     def of(self, people: Tensor) -> Faces:
-        """The faces of these people alone, who are numbered anew."""
+        """The faces of these people only, numbered from 0."""
         rows = torch.isin(self.person, people)
         place = torch.full((len(self.names),), -1)
         place[people] = torch.arange(len(people))
@@ -59,7 +59,7 @@ class Faces:
 
 
 class Network(nn.Module):
-    """Four blocks of convolution, and an embedding of 128 numbers."""
+    """Four convolutional blocks, and an embedding of 128 numbers."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Network(nn.Module):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; 2 where the data or the options are wrong."""
+    """Run; returns 2 if the data or the options are wrong."""
     options = parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -127,15 +127,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("source", help="a folder with a folder of images for each person, or a ZIP file of one")
     made.add_argument("--held-out", type=int, default=10, help="people who are not trained on [10]")
     made.add_argument("--repeats", type=int, default=1, help="trainings, each with other people held out [1]")
-    made.add_argument("--epochs", type=int, default=40, help="readings of the training images [40]")
+    made.add_argument("--epochs", type=int, default=40, help="passes over the training images [40]")
     made.add_argument("--batch", type=int, default=32, help="images a step [32]")
     made.add_argument("--rate", type=float, default=2e-3, help="highest learning rate [0.002]")
     made.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS), help="which to train [all]")
     made.add_argument("--m2", type=float, default=0.5, help="ArcFace's margin in radians [0.5]")
     made.add_argument("--m3", type=float, default=0.35, help="CosFace's margin [0.35]")
-    made.add_argument("--scale", type=float, default=16.0, help="what cosines are multiplied by [16]")
+    made.add_argument("--scale", type=float, default=16.0, help="factor of the cosines [16]")
     made.add_argument("--size", type=int, nargs=2, default=(56, 46), metavar=("HEIGHT", "WIDTH"), help="[56 46]")
-    made.add_argument("--seed", type=int, default=0, help="decides who is held out, starts and batches [0]")
+    made.add_argument("--seed", type=int, default=0, help="for the people held out, initial weights and batches [0]")
     made.add_argument("--threads", type=int, default=0, help="of PyTorch [its own choice]")
     made.add_argument("--picture", help="where to write the ROC curves of the first repeat: .svg, .png or .pdf")
     made.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -152,7 +152,7 @@ def read(source: Path, size: tuple[int, int]) -> Faces:
 
 
 def innermost(folder: Path) -> Path:
-    """The folder that holds the people's folders, through any that hold nothing but one folder."""
+    """The folder with the people's folders, below folders that have only one folder."""
     inside = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
     return innermost(inside[0]) if len(inside) == 1 and inside[0].is_dir() else folder
 
@@ -167,7 +167,7 @@ def read_folder(folder: Path, size: tuple[int, int]) -> Faces:
 
 
 def partitions(faces: Faces, held_out: int, repeats: int, seed: int) -> Iterator[tuple[Faces, Faces]]:
-    """People to learn and people held out, again and again; nobody is held out twice."""
+    """People for training and people held out, for each repeat; nobody is held out twice."""
     count = len(faces.names)
     if not 2 <= held_out <= count - 2:
         raise DataError(f"{count} people cannot have {held_out} held out: at least 2 must be, and at least 2 remain")
@@ -180,7 +180,7 @@ def partitions(faces: Faces, held_out: int, repeats: int, seed: int) -> Iterator
 
 
 def trained(faces: Faces, name: str, options: argparse.Namespace) -> Network:
-    """A network trained with the head of this name; start and batches depend on the seed alone."""
+    """A network trained with the head of this name; initial weights and batches depend only on the seed."""
     torch.manual_seed(options.seed)
     network = Network(*faces.images.shape[2:])
     head = HEADS[name](len(faces.names), options)
@@ -203,12 +203,12 @@ def trained(faces: Faces, name: str, options: argparse.Namespace) -> Network:
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """All rows in random order, in batches as equal as can be: batch normalisation cannot do with one row."""
+    """All rows in random order, in batches of nearly equal size: batch normalisation needs more than one row."""
     yield from torch.randperm(count, generator=generator).tensor_split(-(-count // size))
 
 
 def varied(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrored at random, shifted by up to four pixels, brighter or darker."""
+    """The images with random changes: mirrored, shifted by up to four pixels, brighter or darker."""
     count, _, height, width = images.shape
     mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
     images = torch.where(mirrored, images.flip(3), images)
@@ -221,21 +221,21 @@ def varied(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def embeddings(network: Network, images: Tensor) -> np.ndarray[Any, Any]:
-    """The embeddings of images, each added to that of its mirror image."""
+    """The embeddings of images, each the sum with that of the mirror image."""
     parts = [network(part) + network(part.flip(3)) for part in images.split(256)]
     return torch.cat(parts).numpy()
 
 
 def pixels(seen: Faces, unseen: Faces) -> np.ndarray[Any, Any]:
-    """The images themselves, less the mean of those that may be learnt from."""
+    """The images of the people held out, minus the mean of the training images."""
     return (unseen.images - seen.images.mean(dim=0)).flatten(1).numpy()
 
 
 def measured(found: np.ndarray[Any, Any], faces: Faces, options: argparse.Namespace) -> tuple[dict[str, Any], Roc]:
-    """Verification of all pairs; accuracy on as many genuine as impostor pairs, thresholds from other people."""
+    """Verification of all pairs; accuracy on equally many genuine and impostor pairs."""
     curve = roc_of_embeddings(found, faces.person.numpy())
     people = len(faces.names)
-    folds = min(10, people // 2, max(2, people // 5))  # of five people at least, where there are so many
+    folds = min(10, people // 2, max(2, people // 5))  # at least five people in each, if there are enough
     pairs = pairs_by_fold(faces.person.numpy(), folds=folds, pairs=400, seed=options.seed)
     result = curve.to_dict(FARS)
     if pairs.fold.max() > 0:
@@ -245,7 +245,7 @@ def measured(found: np.ndarray[Any, Any], faces: Faces, options: argparse.Namesp
 
 
 def table(repeats: list[dict[str, dict[str, Any]]]) -> str:
-    """Means over repeats, ± the standard deviation from one to another, side by side."""
+    """A table of means over repeats ± their standard deviation."""
     first = repeats[0]["pixels"]
     lines = [f"{'':8}" + "".join(f"{title:>18}" for title in (*(f"TAR at FAR {far:g}" for far in FARS), "EER", "AUC"))]
     for name in repeats[0]:
@@ -264,13 +264,13 @@ def table(repeats: list[dict[str, dict[str, Any]]]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """A mean in per cent, with the standard deviation where there are several values."""
+    """A mean in per cent, with the standard deviation if there are several values."""
     text = f"{100 * float(np.mean(values)):.1f}"
     return f"{text} ± {100 * float(np.std(values, ddof=1)):.1f} %" if len(values) > 1 else f"{text} %"
 
 
 def picture(curves: dict[str, Roc], file: Path) -> None:
-    """The curves as a picture."""
+    """Draw the curves to an image file."""
     from crosshead.report import RocDisplay
     from crosshead.report.figures import draw, save_figure
 
@@ -280,7 +280,7 @@ def picture(curves: dict[str, Roc], file: Path) -> None:
 
 
 def say(text: str) -> None:
-    """A line for the person at the keyboard."""
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

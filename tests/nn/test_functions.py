@@ -186,15 +186,15 @@ def truth_of(case: Case, parts, target, reduction, dtype=torch.float64):
 
 
 @pytest.fixture
-def twin(monkeypatch):
+def reference(monkeypatch):
     """The tiling in torch operations, also where the native kernels would compute."""
-    monkeypatch.setattr(operators, "engine_for", lambda *_: tiles)
-    monkeypatch.setattr(score_operators, "score_engine_for", lambda *_: given)
+    monkeypatch.setattr(operators, "backend_for", lambda *_: tiles)
+    monkeypatch.setattr(score_operators, "score_backend_for", lambda *_: given)
 
 
-@pytest.fixture(params=["twin", "default"])
-def engine(request):
-    return request.getfixturevalue("twin") if request.param == "twin" else None
+@pytest.fixture(params=["reference", "default"])
+def backend(request):
+    return request.getfixturevalue("reference") if request.param == "reference" else None
 
 
 @pytest.mark.parametrize(("case", "reduction"), EACH_REDUCTION)
@@ -205,7 +205,7 @@ def test_gradcheck(case, reduction):
 
 @pytest.mark.parametrize("sizes", [(7, 4, 5), (1, 1, 1), (3, 2, 1), (1, 3, 17), (13, 252, 37)])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_value_and_gradients_are_those_of_stored_scores(case, sizes, engine):
+def test_value_and_gradients_are_those_of_stored_scores(case, sizes, backend):
     for reduction in case.reductions:
         parts, target = problem(*sizes), target_of(case.target, sizes[0], sizes[2], torch.float64)
         if sizes[2] == 1 and case.name == "multi_margin":
@@ -219,7 +219,7 @@ def test_value_and_gradients_are_those_of_stored_scores(case, sizes, engine):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_nothing_depends_on_the_tiles(case, monkeypatch, twin):
+def test_nothing_depends_on_the_tiles(case, monkeypatch, reference):
     parts, target = problem(11, 3, 23), target_of(case.target, 11, 23, torch.float64)
     results = []
     for tile, stored, least in ((1 << 21, 3 << 22, 64), (40, 0, 4), (12, 0, 1), (40, 70, 2), (1, 0, 1)):
@@ -243,7 +243,7 @@ def error(result: torch.Tensor, truth: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_rounding_errors_are_no_larger_than_those_of_stored_scores(case, dtype, engine):
+def test_rounding_errors_are_no_larger_than_those_of_stored_scores(case, dtype, backend):
     sizes, reduction = (48, 65, 129), case.reductions[-1]  # one loss a row: nothing averages out
     long = problem(*sizes)
     with torch.no_grad():

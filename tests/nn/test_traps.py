@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from crosshead.nn import functional as fused
 from crosshead.nn.backends import tiles
-from crosshead.nn.backends.tiles import Problem
-from crosshead.nn.fused.projections import Linear
+from crosshead.nn.backends.projections import Linear
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.row_losses import Softmax, Targets
 
 

@@ -1,4 +1,4 @@
-"""The native softmax loss of given scores beside its readable twin, and beside PyTorch in float64."""
+"""The native softmax loss of given scores beside the reference implementation, and beside PyTorch in float64."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ TOLERANCE = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 2.0**-8,
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", LOSSES)
-def test_same_as_twin_in_double(name, shape, dtype):
+def test_same_as_reference_in_double(name, shape, dtype):
     loss = LOSSES[name]
     for dense, weighted in ((False, False), (False, True), (True, False), (True, True)):
         z, targets = problem_of(shape, dtype, dense, weighted)

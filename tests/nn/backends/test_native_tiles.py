@@ -1,4 +1,4 @@
-"""The native kernels of fused heads beside their readable twin, and beside PyTorch in float64."""
+"""The native kernels of fused heads beside the reference implementation, and beside PyTorch in float64."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from crosshead.nn.backends import native_tiles, tiles
-from crosshead.nn.backends.tiles import Problem
-from crosshead.nn.fused.projections import Cosine, Linear
+from crosshead.nn.backends.projections import Cosine, Linear
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, Targets, WestonWatkins, merged
 
 _native = pytest.importorskip("crosshead._native")
@@ -85,24 +85,24 @@ def upstream_of(case, problem):
     return up.to(torch.float64 if problem.input.dtype == torch.float64 else torch.float32)
 
 
-def target_score(engine, case, projection, problem):
-    return engine.target_scores(projection, problem) if case.loss.needs_target_score else None
+def target_score(backend, case, projection, problem):
+    return backend.target_scores(projection, problem) if case.loss.needs_target_score else None
 
 
-def both(engine, case, problem, projection=None, wanted=(True, True, True)):
+def both(backend, case, problem, projection=None, wanted=(True, True, True)):
     """Losses and gradients, computed together."""
     projection = projection or Linear()
-    own = target_score(engine, case, projection, problem)
-    state, found = engine.states_and_gradients(case.loss, projection, problem, own, upstream_of(case, problem), wanted)
+    own = target_score(backend, case, projection, problem)
+    state, found = backend.states_and_gradients(case.loss, projection, problem, own, upstream_of(case, problem), wanted)
     return [case.loss.value(state, problem.targets, own), *found]
 
 
-def apart(engine, case, problem, projection=None, wanted=(True, True, True)):
+def apart(backend, case, problem, projection=None, wanted=(True, True, True)):
     """The same, states first and then gradients."""
     projection = projection or Linear()
-    own = target_score(engine, case, projection, problem)
-    state = engine.states(case.loss, projection, problem, own)
-    found = engine.gradients(case.loss, projection, problem, own, state, upstream_of(case, problem), wanted)
+    own = target_score(backend, case, projection, problem)
+    state = backend.states(case.loss, projection, problem, own)
+    found = backend.gradients(case.loss, projection, problem, own, state, upstream_of(case, problem), wanted)
     return [case.loss.value(state, problem.targets, own), *found]
 
 
@@ -133,7 +133,7 @@ def plan(request, monkeypatch):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", CASES)
-def test_same_as_twin_in_double(name, shape, plan):
+def test_same_as_reference_in_double(name, shape, plan):
     case = CASES[name]
     problem = problem_of(case, *shape)
     assert native_tiles.supports(case.loss, Linear(), problem)
@@ -315,8 +315,8 @@ def test_shards_of_classes_merge_to_the_whole():
         for first, last in ((0, 70), (70, 72), (72, 211)):
             shard = shard_of(problem, first, last)
             part = native_tiles.states(case.loss, Linear(), shard, own)
-            twin = tiles.states(case.loss, Linear(), shard, own)
-            torch.testing.assert_close(part, twin, rtol=1e-11, atol=1e-11)
+            reference = tiles.states(case.loss, Linear(), shard, own)
+            torch.testing.assert_close(part, reference, rtol=1e-11, atol=1e-11)
             state = part if state is None else merged(case.loss.fields, state, part)
         whole = native_tiles.states(case.loss, Linear(), problem, own)
         torch.testing.assert_close(state, whole, rtol=1e-11, atol=1e-11)

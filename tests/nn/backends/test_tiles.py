@@ -1,4 +1,4 @@
-"""The engine's interface: states of shards merge, memory keeps to tiles, projections have right gradients."""
+"""The backend's interface: states of shards merge, memory keeps to tiles, projections have right gradients."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from torch.utils._pytree import tree_leaves
 
 from crosshead.nn import functional as fused
 from crosshead.nn import row_losses
-from crosshead.nn.backends import tiles
-from crosshead.nn.backends.tiles import Problem
-from crosshead.nn.fused import operators, projections
-from crosshead.nn.fused.projections import Cosine, Linear
-from crosshead.nn.heads import prediction
+from crosshead.nn.backends import projections, tiles
+from crosshead.nn.backends.projections import Cosine, Linear
+from crosshead.nn.backends.protocol import Problem
+from crosshead.nn.fused import operators, prediction
 from crosshead.nn.row_losses import ROW_LOSSES, Softmax, Targets, empty_state, merged
 
 ROWS, FEATURES, CLASSES = 9, 4, 11
@@ -158,14 +157,14 @@ class Largest(TorchDispatchMode):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Tiles of 200 scores at most, and the largest tensor that the engine makes."""
+    """Tiles of 200 scores at most, and the largest tensor that the backend makes."""
     monkeypatch.setattr(tiles, "TILE_SCORES", 200)
     monkeypatch.setattr(tiles, "LEAST_TILE_CLASSES", 4)
     monkeypatch.setattr(tiles, "STORED_SCORES", 400)
     monkeypatch.setattr(tiles, "LEAST_STORED_ROWS", 4)
     mode = Largest()
 
-    class Engine:
+    class Backend:
         def __getattr__(self, name):
             def run(*arguments):
                 with mode:
@@ -173,7 +172,7 @@ def watched(monkeypatch):
 
             return run
 
-    monkeypatch.setattr(operators, "engine_for", lambda *_: Engine())
+    monkeypatch.setattr(operators, "backend_for", lambda *_: Backend())
     return mode
 
 

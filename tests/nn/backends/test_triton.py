@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import crosshead.nn
-from crosshead.nn.backends import select, tiles
+from crosshead.nn import backends
+from crosshead.nn.backends import tiles
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
@@ -51,27 +51,27 @@ def test_nothing_of_the_kernels_is_imported_for_tensors_on_the_cpu():
         "import sys, torch; from crosshead.nn import functional as fused;"
         "x = torch.ones(2, 3, requires_grad=True);"
         "fused.linear_cross_entropy(x, torch.ones(4, 3), torch.tensor([0, 1])).backward();"
-        "print([name for name in sys.modules if name.startswith('crosshead.nn.triton')])"
+        "print([name for name in sys.modules if name.startswith('crosshead.nn.backends.triton')])"
     )
     assert run("-c", code).stdout == "[]\n"
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What a fake of the Triton engine is asked; it supports what ``asked.supported`` says."""
+    """What a fake of the Triton backend is asked; it supports what ``asked.supported`` says."""
     fake = SimpleNamespace(supported=True, calls=[])
     fake.supports = lambda *arguments: fake.calls.append(arguments) or fake.supported
     monkeypatch.setitem(sys.modules, "crosshead.nn.backends.triton_tiles", fake)
-    monkeypatch.setattr(crosshead.nn, "triton_tiles", fake, raising=False)
-    monkeypatch.setattr(select, "find_spec", lambda name: name)
-    monkeypatch.setattr(select.native_tiles, "supports", lambda *arguments: False)  # it takes tensors on the CPU
-    select.has_triton.cache_clear()
+    monkeypatch.setattr(backends, "triton_tiles", fake, raising=False)
+    monkeypatch.setattr(backends, "find_spec", lambda name: name)
+    monkeypatch.setattr(backends.native_tiles, "supports", lambda *arguments: False)  # it takes tensors on the CPU
+    backends.has_triton.cache_clear()
     yield fake
-    select.has_triton.cache_clear()
+    backends.has_triton.cache_clear()
 
 
 def chosen(is_cuda):
-    return select.engine_for("loss", "projection", SimpleNamespace(input=SimpleNamespace(is_cuda=is_cuda)))
+    return backends.backend_for("loss", "projection", SimpleNamespace(input=SimpleNamespace(is_cuda=is_cuda)))
 
 
 def test_cuda_tensors_get_the_kernels_where_they_can(asked):
@@ -81,8 +81,8 @@ def test_cuda_tensors_get_the_kernels_where_they_can(asked):
     assert [call[:2] for call in asked.calls] == [("loss", "projection")] * 2
 
 
-def test_without_triton_cuda_tensors_get_the_twin(asked, monkeypatch):
-    monkeypatch.setattr(select, "find_spec", lambda name: None)
+def test_without_triton_cuda_tensors_get_the_reference(asked, monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert chosen(True) is tiles
 
 

@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter beside their readable twin, and beside PyTorch, in float64.
+"""The Triton kernels in Triton's interpreter beside the reference implementation, and beside PyTorch, in float64.
 
 Triton decides when it is imported whether it interprets: TRITON_INTERPRET=1 must be set before, in a process of its
 own. `test_triton.py` starts one.
@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn import functional as fused
 from crosshead.nn.backends import tiles
-from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.backends.projections import Cosine, Linear
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.fused import operators
-from crosshead.nn.fused.projections import Cosine, Linear
 from crosshead.nn.row_losses import (
     ROW_LOSSES,
     Binary,
@@ -114,14 +114,14 @@ def double(problem):
     return replace(problem, targets=targets, **{name: None if t is None else t.double() for name, t in wide.items()})
 
 
-def both(engine, case, problem, projection=None, wanted=ALL):
+def both(backend, case, problem, projection=None, wanted=ALL):
     """Losses and gradients."""
     projection = projection or Linear()
-    own = engine.target_scores(projection, problem) if case.loss.needs_target_score else None
-    up = upstream_of(case, problem).to(problem.input.dtype if engine is tiles else torch.float32)
-    if engine is triton_tiles:
+    own = backend.target_scores(projection, problem) if case.loss.needs_target_score else None
+    up = upstream_of(case, problem).to(problem.input.dtype if backend is tiles else torch.float32)
+    if backend is triton_tiles:
         assert triton_tiles.supports(case.loss, projection, problem)
-    state, found = engine.states_and_gradients(case.loss, projection, problem, own, up, wanted)
+    state, found = backend.states_and_gradients(case.loss, projection, problem, own, up, wanted)
     value = case.loss.value(state, problem.targets, own)
     return [torch.where(up == 0, 0, value), *found]
 
@@ -186,7 +186,7 @@ class AddedMargin:
     kernel = "added_margin", ()
     fields = Softmax().fields
 
-    def charged(self, own, targets):
+    def with_margin(self, own, targets):
         return (own - 0.3) * 0.9, torch.full_like(own, 0.9)
 
     def value(self, state, targets, target_score):
@@ -210,7 +210,7 @@ def test_margins_by_autograd(smoothing):
     assert_close(found, [torch.where(up == 0, 0, each)[None], x.grad, W.grad, None], 3e-6)
 
 
-def test_margins_of_the_house():
+def test_built_in_margins():
     case = Case(ROW_LOSSES["margin_softmax"]())
     problem = problem_of(case, 19, 18, 35, bias=False)
     problem = replace(problem, input=F.normalize(problem.input))
@@ -356,11 +356,11 @@ def test_rows_of_the_weight_further_apart_than_32_bits():
 def used(monkeypatch):
     """Public functions compute with the Triton kernels, or fail."""
 
-    def engine_for(loss, projection, problem):
+    def backend_for(loss, projection, problem):
         assert triton_tiles.supports(loss, projection, problem)
         return triton_tiles
 
-    monkeypatch.setattr(operators, "engine_for", engine_for)
+    monkeypatch.setattr(operators, "backend_for", backend_for)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

@@ -1,4 +1,4 @@
-"""Launches the Triton engine as on a GPU that need not be there, up to its machine code; prints one line a kernel.
+"""Launches the Triton backend as on a GPU that need not be there, up to its machine code; prints one line a kernel.
 
 `python tests/nn/backends/triton_compilation.py 90`: compute capability 9.0. The tensors lie on the CPU.
 """
@@ -10,8 +10,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
 from crosshead.nn.backends import triton_tiles
-from crosshead.nn.backends.tiles import Problem
-from crosshead.nn.fused.projections import Cosine, Linear
+from crosshead.nn.backends.projections import Cosine, Linear
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, SquaredError, Targets, WestonWatkins
 
 CASES = [

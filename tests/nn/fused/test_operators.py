@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from crosshead.nn import ClassificationHead
 from crosshead.nn import functional as fused
+from crosshead.nn.backends.projections import Linear
+from crosshead.nn.fused.inputs import checked_index
 from crosshead.nn.fused.operators import linear_loss, linear_loss_gradients, linear_loss_rows, recipe_of
-from crosshead.nn.fused.projections import Linear
 from crosshead.nn.fused.score_operators import score_loss, score_loss_gradient, score_loss_rows
 from crosshead.nn.row_losses import Binary, CrammerSinger, Softmax, WestonWatkins
-from crosshead.nn.targets import checked_index
 
 ROWS, FEATURES, CLASSES = 6, 3, 5
 FUNCTIONS = {

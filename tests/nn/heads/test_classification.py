@@ -1,4 +1,4 @@
-"""ClassificationHead and the modules: losses by name, predictions, exchange."""
+"""ClassificationHead and the modules: losses by name, predictions, conversion."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def head(loss="softmax", features=4, classes=7, **options):
     return made
 
 
-def test_every_loss_of_the_house_has_a_head():
+def test_every_built_in_loss_has_a_head():
     assert set(HEAD_LOSSES) == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_are_those_of_the_house(name):
+def test_losses_are_the_built_in_ones(name):
     """The oracle is the NumPy loss of the same name, value and gradient."""
     options = OPTIONS.get(name, {})
     ours, x, target = head(name, **options), torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 7
@@ -173,7 +173,7 @@ def test_a_head_of_its_own_becomes_a_classifier():
     assert ours.to_classifier().classes_.tolist() == [0, 1, 2]
 
 
-def test_what_cannot_be_exchanged_is_refused():
+def test_what_cannot_be_converted_is_refused():
     X, y = load_iris(return_X_y=True)
     for options, word in (({"softcap": 3.0}, "softcap"), ({"z_loss": 0.1}, "z_loss")):
         with pytest.raises(ValueError, match=f"LinearClassifier has no {word}"):

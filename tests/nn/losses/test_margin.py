@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosshead.nn.backends import tiles
-from crosshead.nn.backends.tiles import Problem
+from crosshead.nn.backends.projections import Cosine, SubCentreCosine
+from crosshead.nn.backends.protocol import Problem
 from crosshead.nn.functional import linear_margin_cross_entropy
 from crosshead.nn.fused import operators
-from crosshead.nn.fused.projections import Cosine, SubCentreCosine
 from crosshead.nn.row_losses import MarginSoftmax, Targets
 
 MARGINS = {
@@ -77,9 +77,9 @@ def gradients(loss, *inputs):
 
 @pytest.fixture(params=["as it comes", "one tile", "tiles of one class", "stored tiles"])
 def tiling(request, monkeypatch):
-    """The engine that is chosen here, and the readable twin with tiles of all sizes."""
+    """The backend that is chosen here, and the reference implementation with tiles of all sizes."""
     if request.param != "as it comes":
-        monkeypatch.setattr(operators, "engine_for", lambda *_: tiles)
+        monkeypatch.setattr(operators, "backend_for", lambda *_: tiles)
     if "tiles" in request.param:
         monkeypatch.setattr(tiles, "TILE_SCORES", 10)
         monkeypatch.setattr(tiles, "LEAST_TILE_CLASSES", 2)

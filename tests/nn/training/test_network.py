@@ -17,7 +17,7 @@ from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 112, 92), (4, 9, 17), (2, 1, 1), (3, 5, 3)]
 
 
-def pictures(count, shape, seed=0):
+def random_images(count, shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
 
@@ -31,7 +31,7 @@ def test_the_table_of_stages_tells_what_pytorch_does(shape, pooling):
     for layer in (*network.body, network.pool):
         layer.register_forward_hook(lambda layer, inputs, output: seen.append(tuple(output.shape[1:])))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        scores = network.scores(pictures(1, shape))
+        scores = network.scores(random_images(1, shape))
     assert [stage.output for stage in stages] == [shape, *seen, (7,)]
     assert scores.shape == (1, 7)
     assert 2 * sum(stage.operations for stage in stages) == counter.get_total_flops()
@@ -60,7 +60,7 @@ def by_hand(network, images, training):
 
 
 def test_batch_norm_sees_the_batch_in_training_and_its_memory_afterwards():
-    images = pictures(6, (3, 7, 5))
+    images = random_images(6, (3, 7, 5))
     network = CNN((3, 7, 5), 4, widths=(9,), dropout=0.0)
     network.learn_pixels(images)
     norm = network.body[0][1]
@@ -75,7 +75,7 @@ def test_batch_norm_sees_the_batch_in_training_and_its_memory_afterwards():
 
 
 def test_pixels_are_brought_to_mean_zero_and_deviation_one():
-    images = pictures(37, (2, 5, 3))
+    images = random_images(37, (2, 5, 3))
     images[:, 1] = 9
     network = CNN((2, 5, 3), 3)
     network.learn_pixels(images, block=10)
@@ -85,7 +85,7 @@ def test_pixels_are_brought_to_mean_zero_and_deviation_one():
 
 
 def test_dropout_drops_in_training_alone_and_keeps_the_mean():
-    images = pictures(1, (1, 8, 8)).expand(4000, 1, 8, 8)
+    images = random_images(1, (1, 8, 8)).expand(4000, 1, 8, 8)
     network = CNN((1, 8, 8), 3, dropout=0.25, widths=(8,))
     network.eval()
     kept = network.features(images)
@@ -105,15 +105,15 @@ def test_dropout_drops_in_training_alone_and_keeps_the_mean():
 def test_the_first_loss_is_ln_c(shape, pooling):
     for classes in (2, 10, 1000):
         network = CNN(shape, classes, pooling=pooling)
-        images, target = pictures(32, shape), torch.arange(32) % classes
+        images, target = random_images(32, shape), torch.arange(32) % classes
         network.learn_pixels(images)
         for mode in (True, False):
             assert float(network.train(mode)(images, target).detach()) == pytest.approx(math.log(classes), rel=0.05)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "binary", "hinge", "squared_hinge", "crammer_singer", "squared_error"])
-def test_every_loss_of_the_house_is_that_of_numpy(loss):
-    network, images, target = CNN((1, 9, 9), 5, loss).eval(), pictures(11, (1, 9, 9)), torch.arange(11) % 5
+def test_every_built_in_loss_is_that_of_numpy(loss):
+    network, images, target = CNN((1, 9, 9), 5, loss).eval(), random_images(11, (1, 9, 9)), torch.arange(11) % 5
     scores = network.scores(images).detach().double().numpy()
     expected = get_loss(loss).value(scores, target.numpy().astype(np.int32)).mean()
     assert float(network(images, target).detach()) == pytest.approx(expected, rel=1e-5)
@@ -123,7 +123,7 @@ def test_every_loss_of_the_house_is_that_of_numpy(loss):
     ("loss", "head"), [("softmax", {}), ("hinge", {"margin": 2.0}), ("margin", {"m2": 0.3, "scale": 32.0})]
 )
 def test_sixteen_images_are_learnt_by_heart(loss, head):
-    images, target = pictures(16, (1, 12, 10)), torch.arange(16) % 4
+    images, target = random_images(16, (1, 12, 10)), torch.arange(16) % 4
     network = CNN((1, 12, 10), 4, loss, dropout=0.0, widths=(16, 32), pooling="flatten", **head)
     options = TrainingOptions(epochs=150, batch_size=16, learning_rate=0.01, weight_decay=0.0)
     Trainer(network, options).fit(images, target)
@@ -132,7 +132,7 @@ def test_sixteen_images_are_learnt_by_heart(loss, head):
 
 
 def test_gradients_reach_every_parameter():
-    network, images = CNN((3, 16, 16), 5, convolutions=2), pictures(8, (3, 16, 16))
+    network, images = CNN((3, 16, 16), 5, convolutions=2), random_images(8, (3, 16, 16))
     network(images, torch.arange(8) % 5).backward()
     assert all(bool((one.grad.abs() > 0).any()) for one in network.parameters())
 
@@ -140,11 +140,11 @@ def test_gradients_reach_every_parameter():
 @pytest.mark.parametrize("loss", ["softmax", "margin"])
 def test_bytes_give_the_same_network(loss):
     network = CNN((2, 9, 7), 3, loss, widths=(5, 6), pooling="max", dropout=0.3)
-    network(pictures(4, (2, 9, 7)), torch.arange(4) % 3)
+    network(random_images(4, (2, 9, 7)), torch.arange(4) % 3)
     again = CNN.from_bytes(network.to_bytes())
     assert again.settings == network.settings
     assert not again.training
-    images = pictures(3, (2, 9, 7), seed=1)
+    images = random_images(3, (2, 9, 7), seed=1)
     assert torch.equal(again.scores(images), network.eval().scores(images))
     for damaged in (b"", network.to_bytes()[:-9], CNN((1, 4, 4), 2).to_bytes().replace(b"average", b"nothing")):
         with pytest.raises(ValueError, match="not a network that crosshead wrote"):
@@ -210,7 +210,7 @@ def test_tensors_of_another_type():
 
 def test_the_embedding_for_a_margin_has_length_one():
     network = CNN((1, 8, 8), 3, "margin").eval()
-    lengths = network.embedding(pictures(5, (1, 8, 8))).norm(dim=1)
+    lengths = network.embedding(random_images(5, (1, 8, 8))).norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones(5))
 
 
@@ -260,7 +260,7 @@ def test_a_shift_moves_and_repeats_the_border():
 
 
 def test_half_of_the_images_are_mirrored():
-    images = pictures(400, (3, 5, 4)).float()
+    images = random_images(400, (3, 5, 4)).float()
     found = changed(images, flip=True)
     mirrored = torch.tensor([torch.equal(one, other.flip(2)) for one, other in zip(found, images, strict=True)])
     same = torch.tensor([torch.equal(one, other) for one, other in zip(found, images, strict=True)])
@@ -293,7 +293,7 @@ def test_a_square_is_covered():
 
 
 def test_the_same_seed_changes_alike_and_nothing_changes_nothing():
-    images = pictures(6, (3, 9, 7)).float()
+    images = random_images(6, (3, 9, 7)).float()
     options = {"shift": 1, "flip": True, "crop": 0.2, "cutout": 2}
     assert torch.equal(changed(images, 1, **options), changed(images, 1, **options))
     assert not torch.equal(changed(images, 1, **options), changed(images, 2, **options))

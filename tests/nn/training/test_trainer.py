@@ -421,7 +421,7 @@ import hashlib, os, signal, sys
 from pathlib import Path
 import safetensors.torch, torch, torch._dynamo  # here, once for all children: they would load them one by one
 from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
-from crosshead.nn import checkpoint
+from crosshead.nn.training import checkpoint
 
 torch.set_num_threads(1)
 folder, optimizer = Path(sys.argv[1]), sys.argv[2]

@@ -1,4 +1,4 @@
-"""Tensors as the native kernels take them: NumPy views of the same memory, short numbers as their bits."""
+"""Tensors as the native kernels take them: NumPy views of the same memory, 2-byte floats as 16-bit integers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.backends.products import accumulation_type
 
 NUMBERS = {
     torch.float64: "float64",
@@ -15,21 +15,21 @@ NUMBERS = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
-"""What the kernels call a type."""
+"""The kernels' names of the types."""
 
 STATE_FIELDS = 4
-"""The kernels' states have as many fields; a loss uses the first of them."""
+"""The kernels' states have this many fields; a loss uses the first of them."""
 
 
-def in_reach(tensor: Tensor | None) -> bool:
-    """Whether the kernels can read this tensor as it lies, or there is none: on the CPU, real memory."""
+def is_readable(tensor: Tensor | None) -> bool:
+    """Whether the kernels can read this tensor without a copy: dense memory on the CPU. True for None."""
     if tensor is None:
         return True
     return tensor.device.type == "cpu" and tensor.layout is torch.strided and not tensor.is_neg()
 
 
 def is_matrix(tensor: Tensor) -> bool:
-    """Whether it is a matrix of at least one number, with rows that have no gaps and a type the kernels know."""
+    """Whether it is a matrix of at least one number, with contiguous rows and a type of the kernels."""
     return tensor.dim() == 2 and tensor.numel() > 0 and _dense_rows(tensor) and tensor.dtype in NUMBERS
 
 
@@ -38,12 +38,12 @@ def _dense_rows(tensor: Tensor) -> bool:
 
 
 def is_target_matrix(tensor: Tensor, like: Tensor) -> bool:
-    """Whether the kernels can read dense targets beside numbers of this type: converting them would copy them all."""
+    """Whether the kernels can read these dense targets for numbers of this type without a copy."""
     return tensor.dtype == accumulation_type(like.dtype) and tensor.dim() == 2 and _dense_rows(tensor)
 
 
 def view(tensor: Tensor | None) -> Any:
-    """The tensor's memory as an array; 2-byte numbers as 16-bit integers."""
+    """The tensor's memory as an array; 2-byte floats as 16-bit integers."""
     if tensor is None:
         return None
     plain = tensor.detach()
@@ -51,7 +51,7 @@ def view(tensor: Tensor | None) -> Any:
 
 
 def vector(tensor: Tensor | None, dtype: torch.dtype) -> Any:
-    """A contiguous vector in this type."""
+    """The vector in this type, contiguous, as an array."""
     return None if tensor is None else view(tensor.detach().to(dtype).contiguous())
 
 

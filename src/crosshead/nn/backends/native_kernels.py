@@ -1,4 +1,4 @@
-"""What each row loss is called among the native kernels, and with which numbers."""
+"""Which native kernel computes a row loss, and its parameters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crosshead.nn.row_losses import RowLoss
-from crosshead.nn.row_losses.protocol import Charged
+from crosshead.nn.row_losses.protocol import MarginLoss
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A native kernel's name and numbers."""
+    """The name and parameters of a native kernel; ``margin_loss`` computes the scores with a margin."""
 
     name: str
     margin: float = 1.0
@@ -19,7 +19,7 @@ class Kernel:
     softcap: float = 0.0
     z_loss: float = 0.0
     scale: float = 1.0
-    charge: Charged | None = None
+    margin_loss: MarginLoss | None = None
 
 
 def _softmax(label_smoothing: float, softcap: float, z_loss: float, lse_output: float) -> Kernel:
@@ -41,13 +41,13 @@ KERNELS: dict[str, Callable[..., Kernel | None]] = {
 
 
 def kernel_of(loss: RowLoss) -> Kernel | None:
-    """The native kernel of a row loss; None where there is none.
+    """The native kernel of a row loss, or None.
 
     >>> from crosshead.nn.row_losses import WestonWatkins
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name
     'squared_hinge'
     """
-    if isinstance(loss, Charged):
-        return Kernel("softmax", label_smoothing=loss.label_smoothing, scale=loss.scale, charge=loss)
+    if isinstance(loss, MarginLoss):
+        return Kernel("softmax", label_smoothing=loss.label_smoothing, scale=loss.scale, margin_loss=loss)
     name, parameters = loss.kernel
     return KERNELS[name](*parameters) if name in KERNELS else None

@@ -1,6 +1,7 @@
-"""Softmax loss and gradient where the scores are given, by the native kernel: each score is read from memory once.
+"""Softmax loss and gradient of given scores by the native kernel, which reads each score from memory once.
 
-The same three functions as `crosshead.nn.backends.scores`, its readable twin, which computes what `supports` refuses.
+The functions are those of `ScoreBackend`. The reference implementation, `crosshead.nn.backends.scores`, computes what
+`supports` refuses.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from torch import Tensor
 from crosshead.nn.backends.native_arrays import (
     NUMBERS,
     STATE_FIELDS,
-    in_reach,
     is_matrix,
+    is_readable,
     is_target_matrix,
     vector,
     view,
 )
 from crosshead.nn.backends.native_kernels import kernel_of
-from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.backends.products import accumulation_type
 from crosshead.nn.row_losses import RowLoss, Targets
 
 try:
@@ -28,11 +29,11 @@ except ImportError:  # built without a C++ compiler
 
 
 def supports(loss: RowLoss, scores: Tensor, targets: Targets) -> bool:
-    """Whether the native kernel computes this: the softmax loss of scores and targets that it can read as they lie."""
+    """Whether the native kernel computes this: a softmax loss of scores and targets that it can read without a copy."""
     kernel = kernel_of(loss)
-    if _native is None or kernel is None or kernel.name != "softmax" or kernel.charge is not None:
+    if _native is None or kernel is None or kernel.name != "softmax" or kernel.margin_loss is not None:
         return False
-    if not all(in_reach(tensor) for tensor in (scores, targets.index, targets.dense, targets.class_weight)):
+    if not all(is_readable(tensor) for tensor in (scores, targets.index, targets.dense, targets.class_weight)):
         return False
     return is_matrix(scores) and (targets.dense is None or is_target_matrix(targets.dense, scores))
 

@@ -1,8 +1,8 @@
 """Loss and gradients of a linear layer over tiles of classes by the native kernels, for tensors on the CPU.
 
-The same four functions as `crosshead.nn.backends.tiles`, the reference implementation, which computes what `supports`
-refuses. Features and weight are read where they lie. What the kernels take beside the result does not grow with rows
-× classes: a packed copy of the features, `ROOM` for scores and their gradients, a few numbers a row.
+The functions are those of `Backend`. The reference implementation, `crosshead.nn.backends.tiles`, computes what
+`supports` refuses. Features and weight are read without a copy. The kernels' memory does not grow with rows × classes:
+a packed copy of the features, `ROOM` for scores and their gradients, and a few numbers a row.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from crosshead.nn.backends import tiles
 from crosshead.nn.backends.native_arrays import (
     NUMBERS,
-    in_reach,
     is_matrix,
+    is_readable,
     is_target_matrix,
     padded_state,
     vector,
     view,
 )
 from crosshead.nn.backends.native_kernels import Kernel, kernel_of
-from crosshead.nn.backends.tiles import Gradients, Problem
-from crosshead.nn.fused.products import accumulation_type
-from crosshead.nn.fused.projections import Cosine, Linear, Projection, norms_of_many
+from crosshead.nn.backends.products import accumulation_type
+from crosshead.nn.backends.projections import Cosine, Linear, Projection, norms_of_many
+from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.row_losses import RowLoss
 
 try:
@@ -35,29 +35,29 @@ except ImportError:  # built without a C++ compiler
     _native = None  # type: ignore[assignment]
 
 ROOM = 52_000_000
-"""Bytes for scores between loss and gradient. Without enough for a block of rows scores are computed twice."""
+"""Bytes for scores that are kept from the loss to the gradient. If a block of rows needs more, they are recomputed."""
 LINEAR, COSINE = Linear().key[0], Cosine().key[0]
 EXACT_CLASSES = 1 << 24
-"""Class numbers that float32 holds."""
+"""The most classes whose numbers float32 represents exactly."""
 
 target_scores = tiles.target_scores
 
 
 def supports(loss: RowLoss, projection: Projection, problem: Problem) -> bool:
-    """Whether the kernels compute this: where they can read all tensors as they lie, and know loss and projection."""
+    """Whether the kernels have this loss and projection, and can read all tensors without a copy."""
     kernel = kernel_of(loss)
-    if _native is None or kernel is None or not _knows(projection, kernel, problem):
+    if _native is None or kernel is None or not _has_kernel(projection, kernel, problem):
         return False
     input, weight, targets = problem.input, problem.weight, problem.targets
     tensors = [input, weight, problem.bias, targets.index, targets.dense, targets.class_weight, targets.positive_weight]
-    if not all(in_reach(tensor) for tensor in tensors) or weight.dtype != input.dtype:
+    if not all(is_readable(tensor) for tensor in tensors) or weight.dtype != input.dtype:
         return False
     if input.numel() == 0 or input.dtype not in NUMBERS or not is_matrix(weight) or len(weight) > EXACT_CLASSES:
         return False
     return targets.dense is None or is_target_matrix(targets.dense, input)
 
 
-def _knows(projection: Projection, kernel: Kernel, problem: Problem) -> bool:
+def _has_kernel(projection: Projection, kernel: Kernel, problem: Problem) -> bool:
     if projection.key[0] == COSINE:
         return problem.bias is None
     return projection.key[0] == LINEAR and kernel.scale == 1
@@ -94,7 +94,7 @@ def states_and_gradients(
 
 
 class _Call:
-    """One problem as the kernels' arguments."""
+    """A problem as the arguments of the kernels."""
 
     def __init__(self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> None:
         kernel = kernel_of(loss)
@@ -111,8 +111,8 @@ class _Call:
         scale, slope = None, None
         if projection.key[0] == COSINE:
             scale = kernel.scale / norms_of_many(problem.weight)
-        if kernel.charge is not None:
-            own, slope = kernel.charge.charged(target_scores(projection, problem), targets)
+        if kernel.margin_loss is not None:
+            own, slope = kernel.margin_loss.with_margin(target_scores(projection, problem), targets)
             target_score = own * kernel.scale
         index = None if targets.index is None else targets.index.to(torch.int64).contiguous()
         return {
@@ -143,17 +143,17 @@ class _Call:
     def states(self) -> Tensor:
         state = self._empty_state()
         self._run(state, known=False, upstream=None, gradients=Gradients(None, None, None))
-        return self._given(state)
+        return self._state_of_loss(state)
 
     def gradients(self, state: Tensor, upstream: Tensor, wanted: Sequence[bool]) -> Gradients:
         found = self._empty_gradients(wanted)
-        self._run(self._taken(state), known=True, upstream=upstream, gradients=found)
-        return self._narrowed(found)
+        self._run(self._state_of_kernel(state), known=True, upstream=upstream, gradients=found)
+        return self._in_own_types(found)
 
     def states_and_gradients(self, upstream: Tensor, wanted: Sequence[bool]) -> tuple[Tensor, Gradients]:
         state, found = self._empty_state(), self._empty_gradients(wanted)
         self._run(state, known=False, upstream=upstream, gradients=found)
-        return self._given(state), self._narrowed(found)
+        return self._state_of_loss(state), self._in_own_types(found)
 
     def _run(self, state: Tensor, *, known: bool, upstream: Tensor | None, gradients: Gradients) -> None:
         rows = None if upstream is None else upstream.detach().to(self.wide)
@@ -179,18 +179,18 @@ class _Call:
             torch.empty(problem.bias.shape, dtype=self.wide) if wanted[2] and problem.bias is not None else None,
         )
 
-    def _narrowed(self, found: Gradients) -> Gradients:
+    def _in_own_types(self, found: Gradients) -> Gradients:
         bias = None if found.bias is None else found.bias.to(self.input.dtype)
         return Gradients(found.input, found.weight, bias)
 
-    def _given(self, state: Tensor) -> Tensor:
-        """The kernels' state as the loss has it; kernels count classes from the first one here."""
+    def _state_of_loss(self, state: Tensor) -> Tensor:
+        """The kernels' state as the loss defines it; the kernels number classes from the first local one."""
         out = state[: self.fields].clone()
         if self.numbers_classes:
             out[1] += self.problem.first_class
         return out
 
-    def _taken(self, state: Tensor) -> Tensor:
+    def _state_of_kernel(self, state: Tensor) -> Tensor:
         out = padded_state(state.detach().to(self.wide))
         if self.numbers_classes:
             out[1] -= self.problem.first_class

@@ -1,7 +1,7 @@
-"""Loss and gradient where the scores are given, in blocks of rows, each read while it is still in the cache.
+"""Loss and gradient of given scores, in blocks of rows that fit into the cache.
 
-The readable twin of the native kernel, on any device. A row loss as behind a linear layer, one that needs no target
-score beforehand: a block has one tile, of all classes.
+The reference implementation of `crosshead.nn.backends.protocol.ScoreBackend`, on any device, for row losses that do not
+need the target score beforehand. A block has one tile, of all classes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import without_autocast, working
+from crosshead.nn.backends.products import without_autocast, working
 from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state
 
 BLOCK_SCORES = 1 << 21
+"""The most scores in a block."""
 
 
 @without_autocast

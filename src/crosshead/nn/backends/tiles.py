@@ -1,64 +1,34 @@
 """Loss and gradients of a linear layer over tiles of classes and rows, in torch operations, on any device.
 
-The readable twin of the native kernels. No more than `TILE_SCORES` scores exist at a time, or `STORED_SCORES` where
-keeping those of a block of rows saves computing them again.
-
-The four functions are an interface: other engines have the same four, and heads whose classes are spread over
-processes call them one after the other, merging target scores (by sum) and states (`merged`) in between.
+The reference implementation of `crosshead.nn.backends.protocol.Backend`. No more than `TILE_SCORES` scores exist at a
+time, or `STORED_SCORES` where keeping the scores of a block of rows saves computing them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import accumulation_type, without_autocast, working
-from crosshead.nn.fused.projections import Projection, TileGradients
-from crosshead.nn.row_losses.protocol import RowLoss, Targets, Tile, empty_state, merged
+from crosshead.nn.backends.products import accumulation_type, without_autocast, working
+from crosshead.nn.backends.projections import Projection, TileGradients
+from crosshead.nn.backends.protocol import Gradients, Problem
+from crosshead.nn.row_losses.protocol import RowLoss, Tile, empty_state, merged
 
 TILE_SCORES = 1 << 21
-"""Scores in a tile: 8 MB of float32, of which a few copies live at a time."""
+"""Scores in a tile: 8 MB of float32, of which a few copies exist at a time."""
 STORED_SCORES = 5 << 21
-"""Scores of a block of rows that may be kept from the loss to the gradient: 42 MB of float32."""
+"""Scores of a block of rows that are kept from the loss to the gradient: 42 MB of float32."""
 LEAST_STORED_ROWS = 64
-"""Fewer rows a block make the products so slim that computing the scores again is cheaper."""
+"""With fewer rows in a block, products are so inefficient that computing the scores again is cheaper."""
 LEAST_TILE_CLASSES = 512
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Features, the rows of W of the classes here, and what the rows should have been.
-
-    ``input`` (N, D); ``weight`` (classes here × rows per class, D); ``bias`` (classes here,) or None; all of one type
-    and device. ``first_class`` is the number of the first class here, in the numbering of ``targets.index``.
-    """
-
-    input: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    targets: Targets
-    first_class: int = 0
-
-    def rows(self, start: int, stop: int) -> Problem:
-        """The same for the rows start ≤ i < stop."""
-        return replace(self, input=self.input[start:stop], targets=self.targets.rows(start, stop))
-
-
-class Gradients(NamedTuple):
-    """Gradients of input (N, D), weight and bias, in their own types; None where not wanted."""
-
-    input: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
+"""A block has so few rows that its tiles have at least this many classes."""
 
 
 @without_autocast
 def target_scores(projection: Projection, problem: Problem) -> Tensor:
-    """The score of each row for its own class, 0 where that is not one of the classes here, (N,)."""
+    """The score of each row for its own class, 0 if that is not a local class, (N,)."""
     index = problem.targets.index
     assert index is not None
     classes = len(problem.weight) // projection.rows_per_class
@@ -74,7 +44,7 @@ def target_scores(projection: Projection, problem: Problem) -> Tensor:
 
 @without_autocast
 def states(loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> Tensor:
-    """The state of each row over the classes here, (fields, N)."""
+    """The state of each row over the local classes, (fields, N)."""
     parts = [
         _block_state(loss, projection, block, _part(target_score, start, stop))
         for start, stop, block in row_blocks(problem)
@@ -92,9 +62,9 @@ def gradients(
     upstream: Tensor,
     wanted: Sequence[bool],
 ) -> Gradients:
-    """Σ upstream · ∂outputs with respect to input, weight and bias (``wanted`` says which), scores computed again.
+    """Σ upstream · ∂outputs with respect to input, weight and bias (``wanted``: which); recomputes the scores.
 
-    ``state`` (fields, N) is that of all classes, of all shards; ``upstream`` (outputs, N).
+    ``state`` (fields, N) is the state over all classes of all shards; ``upstream`` (outputs, N).
     """
     blocks = list(row_blocks(problem))
     total = _Total(projection, problem, wanted, whole=len(blocks) == 1)
@@ -116,7 +86,7 @@ def states_and_gradients(
     upstream: Tensor,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Gradients]:
-    """`states` and `gradients` where all classes are here, without computing scores twice where they can be kept."""
+    """`states` and `gradients` for a problem with all classes; scores that can be kept are computed once."""
     rows, classes = len(problem.input), len(problem.weight) // projection.rows_per_class
     fit = STORED_SCORES // max(1, classes * projection.rows_per_class)
     if fit < min(rows, LEAST_STORED_ROWS) or rows == 0:
@@ -141,9 +111,9 @@ def states_and_gradients(
 
 
 class _Total:
-    """Sums the tiles' gradients in float32 at least.
+    """Sums of the tiles' gradients, in float32 or float64.
 
-    Where all rows come at once (``whole``), each row of W gets its gradient at one stroke and needs no longer type.
+    If all rows are in one block (``whole``), the gradient of each row of W is one summand and is kept in W's own type.
     """
 
     def __init__(self, projection: Projection, problem: Problem, wanted: Sequence[bool], *, whole: bool) -> None:
@@ -157,7 +127,7 @@ class _Total:
         self.bias = torch.zeros_like(bias, dtype=once) if wanted[2] and bias is not None else None
 
     def add(self, slope: Tensor, saved: Tensor | None, start: int, stop: int, first: int, last: int) -> None:
-        """The tile of rows start … stop and classes first … last (local), from its scores' gradient."""
+        """Add the gradients of the tile with rows start … stop − 1 and local classes first … last − 1."""
         each = self.projection.rows_per_class
         weight = self.problem.weight[first * each : last * each]
         part: TileGradients = self.projection.gradients(
@@ -171,7 +141,7 @@ class _Total:
             self.bias[first:last] += part.bias
 
     def gradients(self) -> Gradients:
-        """The sums, rounded once to the types of what they are gradients of."""
+        """The sums, rounded once to the types of input, weight and bias."""
         dtype = self.problem.input.dtype
         input, weight, bias = (None if g is None else g.to(dtype) for g in (self.input, self.weight, self.bias))
         return Gradients(input, weight, bias)
@@ -186,14 +156,14 @@ def _block_state(loss: RowLoss, projection: Projection, block: Problem, target_s
 
 
 def tile_scores(projection: Projection, problem: Problem, first: int, last: int) -> tuple[Tensor, Tensor | None]:
-    """The scores of the classes first … last − 1 of those here, and what the projection saves of the way."""
+    """The scores of the local classes first … last − 1, and what the projection saves for the gradient."""
     each = projection.rows_per_class
     bias = None if problem.bias is None else problem.bias[first:last]
     return projection.scores(problem.input, problem.weight[first * each : last * each], bias)
 
 
 def row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
-    """Blocks of rows so small that a tile of at least `LEAST_TILE_CLASSES` classes keeps to `TILE_SCORES`."""
+    """Blocks of rows so small that a tile of `LEAST_TILE_CLASSES` classes has no more than `TILE_SCORES`."""
     rows = len(problem.input)
     step = max(1, TILE_SCORES // LEAST_TILE_CLASSES)
     for start in range(0, rows, step):
@@ -202,10 +172,10 @@ def row_blocks(problem: Problem) -> Iterator[tuple[int, int, Problem]]:
 
 
 def class_tiles(projection: Projection, block: Problem, target_score: Tensor | None) -> Iterator[tuple[Tile, int, int]]:
-    """Tiles of a block of rows, with the numbers of their first and one past their last class among those here."""
+    """Tiles of a block of rows, each with its first local class, and one past its last."""
     each = projection.rows_per_class
     classes = len(block.weight) // each
-    # Few rows do not make a tile wide: the gradient of its rows of W, classes × D, is a temporary too.
+    # A block of few rows gets no more classes: the gradient of the rows of W, classes × D, is a temporary too.
     step = max(1, TILE_SCORES // (max(LEAST_TILE_CLASSES, len(block.input)) * each))
     for first in range(0, classes, step):
         last = min(first + step, classes)

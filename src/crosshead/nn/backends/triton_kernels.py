@@ -1,8 +1,8 @@
 """Fused heads as Triton kernels: states, gradient of W, gradient of the features, tile by tile.
 
-Every number of a result is summed by one program in a fixed order, or in a fixed number of parts that are added
-afterwards: no atomics, the same bits in every run. Scores live in registers and are computed anew by each kernel.
-Sums are float32.
+Every number of a result is summed by one program in a fixed order, or in a fixed number of parts that are added later.
+There are no atomic operations, so every run gives the same bits. Scores stay in registers, and each kernel computes
+them again. Sums are float32.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from crosshead.nn.backends.triton_losses import condensed, empty_state, settled, slope_of
+from crosshead.nn.backends.triton_losses import empty_state, final_state, score_gradient, updated_state
 
 
 class Arrays(NamedTuple):
-    """A problem's tensors, or None, and its sizes. Strides are those of rows; along a row numbers lie side by side.
+    """A problem's tensors, or None, and its sizes. Strides are those of rows; rows are contiguous.
 
-    ``own`` (2, rows): a margined score that stands for that of the row's own class, and its derivative; or, for
-    hinges, Δ − z_y and nothing. ``backward`` (3, rows) is for `crosshead.nn.backends.triton_losses.slope_of`.
+    ``own`` (2, rows) is the score of the row's own class with its margin, and the derivative; for hinges it is Δ − z_y
+    and 0. ``backward`` (3, rows) is for `crosshead.nn.backends.triton_losses.score_gradient`.
     """
 
     input: Any
@@ -42,7 +42,7 @@ class Arrays(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """A loss's numbers: 1 − ε, ε/C, and the soft cap."""
+    """The parameters of a loss: 1 − ε, ε/C, and the soft cap."""
 
     keep: Any
     each: Any
@@ -50,12 +50,12 @@ class Numbers(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a kernel is compiled for.
+    """The constants that a kernel is compiled with.
 
-    ``loss`` and ``capped`` choose the formulas; ``margined`` says that the own class's score is replaced. ``rows``,
-    ``classes``, ``features`` are the sides of a tile. With ``wide`` the products' operands are widened to float32,
-    with ``wide_gradients`` those of the gradients' products; ``precision`` and ``gradient_precision`` say how float32
-    is multiplied. ``slope_type`` is what the scores' gradients are rounded to before their products.
+    ``loss`` and ``capped`` choose the formulas; with ``margined`` the own class's score has a margin. ``rows``,
+    ``classes`` and ``features`` are the sizes of a tile. ``wide`` converts the operands of products to float32,
+    ``wide_gradients`` those of the gradients' products; ``precision`` and ``gradient_precision`` say how float32 is
+    multiplied. ``slope_type`` is the type of the scores' gradients in products.
     """
 
     loss: Any
@@ -106,7 +106,7 @@ def weight_tile(arrays, columns, depth):
 
 @triton.jit
 def answer_tile(arrays, rows, columns):
-    """The targets: 1 in the column of the row's class, or numbers as they are given."""
+    """The targets: 1 in the column of the row's class, or the dense targets."""
     inside = (rows < arrays.rows)[:, None] & (columns < arrays.classes)[None, :]
     if arrays.dense is not None:
         start = arrays.dense + rows.to(tl.int64)[:, None] * arrays.dense_stride
@@ -135,7 +135,7 @@ def score_tile(arrays, rows, columns, plan: tl.constexpr):
 
 @triton.jit
 def margined(z, own, answers, plan: tl.constexpr):
-    """The scores with the margined one in the column of the row's own class."""
+    """The scores, with the margin in the column of the row's own class."""
     if plan.margined:
         z = tl.where(answers != 0, own[:, None], z)
     return z
@@ -143,7 +143,7 @@ def margined(z, own, answers, plan: tl.constexpr):
 
 @triton.jit
 def slope_tile(arrays, numbers, rows, columns, plan: tl.constexpr):
-    """The gradient with respect to X · W of some rows and classes; 0 for rows and classes that are none."""
+    """The gradient with respect to X Wᵀ for some rows and classes; 0 for rows and classes that do not exist."""
     z = score_tile(arrays, rows, columns, plan)
     known, inside = rows < arrays.rows, columns < arrays.classes
     answers = answer_tile(arrays, rows, columns)
@@ -151,7 +151,7 @@ def slope_tile(arrays, numbers, rows, columns, plan: tl.constexpr):
     first = tl.load(arrays.backward + rows, mask=known, other=0.0)
     second = tl.load(arrays.backward + arrays.rows + rows, mask=known, other=0.0)
     third = tl.load(arrays.backward + 2 * arrays.rows + rows, mask=known, other=0.0)
-    slope = slope_of(
+    slope = score_gradient(
         margined(z, own, answers, plan),
         answers,
         own,
@@ -193,7 +193,7 @@ def states_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr):
         inside = columns < arrays.classes
         z = score_tile(arrays, rows, columns, plan)
         answers = answer_tile(arrays, rows, columns)
-        state = condensed(
+        state = updated_state(
             state,
             margined(z, own, answers, plan),
             answers,
@@ -206,7 +206,7 @@ def states_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr):
             plan.loss,
             plan.capped,
         )
-    a, b, c, d = settled(state, plan.loss)
+    a, b, c, d = final_state(state, plan.loss)
     to = out + tl.program_id(1).to(tl.int64) * 4 * arrays.rows + rows
     tl.store(to, a, mask=known)
     tl.store(to + arrays.rows, b, mask=known)
@@ -239,7 +239,7 @@ def weight_gradient_kernel(out, bias_out, arrays, numbers, rows_each, plan: tl.c
                 features = input_tile(arrays, rows, depth)
                 sum = product(slope, features, sum, plan.wide_gradients, plan.gradient_precision)
                 tl.store(to, sum, mask=mask)
-            tl.debug_barrier()  # what one thread has stored another may load in the next round
+            tl.debug_barrier()  # another thread may load in the next round what one has stored
     if bias_out is not None:
         tl.store(bias_out + place, total, mask=inside)
 
@@ -262,4 +262,4 @@ def input_gradient_kernel(out, arrays, numbers, classes_each, plan: tl.constexpr
             weight = weight_tile(arrays, columns, depth)
             sum = product(slope, weight, sum, plan.wide_gradients, plan.gradient_precision)
             tl.store(to, sum, mask=mask)
-        tl.debug_barrier()  # what one thread has stored another may load in the next round
+        tl.debug_barrier()  # another thread may load in the next round what one has stored

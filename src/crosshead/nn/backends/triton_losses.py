@@ -1,7 +1,7 @@
-"""What each row loss does to a tile of scores, in Triton: the state that it leaves, and the gradient of its scores.
+"""The row losses in Triton: the state of a tile of scores, and the gradient of its scores.
 
-The formulas are those of `crosshead.nn.row_losses`, the reference implementation. What can be known of a row before its
-first tile comes as numbers of that row (`triton_rows`), so that a tile takes no more than its scores need.
+The formulas are those of `crosshead.nn.row_losses`, the reference implementation. What a tile needs of its rows besides
+scores is computed before, by `triton_rows`.
 
 A tile is (rows, classes); ``inside`` (classes,) says which of its classes exist.
 """
@@ -24,7 +24,7 @@ def hyperbolic_tangent(x):
 
 @triton.jit
 def softplus(x):
-    """log(1 + exp x) without overflow, exact to rounding where it is tiny too: log(1 + e) = 2·artanh(e/(2 + e))."""
+    """log(1 + exp x) without overflow, and accurate where it is tiny: log(1 + e) = 2·artanh(e/(2 + e))."""
     e = tl.exp(-tl.abs(x))
     t = e / (2.0 + e)
     s = t * t
@@ -35,7 +35,7 @@ def softplus(x):
 
 @triton.jit
 def empty_state(LOSS: tl.constexpr, BLOCK_ROWS: tl.constexpr):
-    """The state of no classes: four numbers a row, of which a loss uses the first."""
+    """The state of no classes: four numbers a row, of which a loss uses the first ones."""
     zero = tl.zeros([BLOCK_ROWS], tl.float32)
     if LOSS == "softmax":
         return zero - float("inf"), zero, zero, zero
@@ -46,12 +46,12 @@ def empty_state(LOSS: tl.constexpr, BLOCK_ROWS: tl.constexpr):
 
 
 @triton.jit
-def pull_of(numbers, answers, weight, inside):
-    """What pulls at the scores, q·w with q = (1 − ε)·y + ε/C."""
-    pull = numbers.keep * answers + numbers.each
+def target_weights(numbers, answers, weight, inside):
+    """The target distribution times class weights, q·w with q = (1 − ε)·y + ε/C."""
+    q = numbers.keep * answers + numbers.each
     if weight is not None:
-        pull = pull * weight[None, :]
-    return tl.where(inside[None, :], pull, 0.0)
+        q = q * weight[None, :]
+    return tl.where(inside[None, :], q, 0.0)
 
 
 @triton.jit
@@ -64,21 +64,21 @@ def capped(z, softcap, CAPPED: tl.constexpr):
 
 @triton.jit
 def violation_of(z, lift, answers, inside):
-    """max(0, z − z_y + Δ) of the wrong classes; ``lift`` is Δ − z_y."""
+    """max(0, z − z_y + Δ) for the wrong classes; ``lift`` is Δ − z_y."""
     wrong = inside[None, :] & (answers == 0)
     return tl.where(wrong, tl.maximum(z + lift[:, None], 0.0, propagate_nan=tl.PropagateNan.ALL), 0.0)
 
 
 @triton.jit
 def weighted(terms, weight, inside):
-    """Terms of classes that count for themselves, times the class weights."""
+    """The terms of a loss with a term for each class, times the class weights."""
     if weight is not None:
         terms = terms * weight[None, :]
     return tl.where(inside[None, :], terms, 0.0)
 
 
 @triton.jit
-def yes_and_no(answers, positive_weight):
+def positive_and_negative(answers, positive_weight):
     """V·t and 1 − t."""
     yes = answers
     if positive_weight is not None:
@@ -87,20 +87,20 @@ def yes_and_no(answers, positive_weight):
 
 
 @triton.jit
-def condensed(
+def updated_state(
     state, z, answers, lift, number, weight, positive_weight, inside, numbers, LOSS: tl.constexpr, CAPPED: tl.constexpr
 ):
-    """The state with one more tile in it. ``number`` (classes,) are the classes' numbers."""
+    """The state with this tile added. ``number`` (classes,) are the numbers of the classes."""
     a, b, c, d = state
     if LOSS == "softmax":
         z = tl.where(inside[None, :], capped(z, numbers.softcap, CAPPED), -float("inf"))
-        pull = pull_of(numbers, answers, weight, inside)
+        q = target_weights(numbers, answers, weight, inside)
         top = tl.maximum(a, tl.max(z, axis=1))
         shift = tl.where(top == -float("inf"), 0.0, top)
         b = b * tl.exp(a - shift) + tl.sum(tl.exp(z - shift[:, None]), axis=1)
-        # −∞ times nothing is nothing here: a class may be excluded by its bias.
-        c += tl.sum(pull * tl.where(pull == 0, 0.0, z), axis=1)
-        d += tl.sum(pull, axis=1)
+        # −∞ times 0 counts as 0: a bias of −∞ excludes a class.
+        c += tl.sum(q * tl.where(q == 0, 0.0, z), axis=1)
+        d += tl.sum(q, axis=1)
         a = top
     elif LOSS == "hinge":
         violation = violation_of(z, lift, answers, inside)
@@ -119,7 +119,7 @@ def condensed(
         a = tl.maximum(a, top)
         c += tl.sum((z != z).to(tl.float32), axis=1)
     elif LOSS == "binary":
-        yes, no = yes_and_no(answers, positive_weight)
+        yes, no = positive_and_negative(answers, positive_weight)
         a += tl.sum(weighted(softplus(z) * no + softplus(-z) * yes, weight, inside), axis=1)
     else:
         tl.static_assert(LOSS == "squared_error")
@@ -129,8 +129,8 @@ def condensed(
 
 
 @triton.jit
-def settled(state, LOSS: tl.constexpr):
-    """The state as it leaves the kernel: the largest of scores with a NaN among them is NaN."""
+def final_state(state, LOSS: tl.constexpr):
+    """The state that the kernel writes: a maximum over scores with a NaN among them is NaN."""
     a, b, c, d = state
     if LOSS == "crammer_singer":
         a = tl.where(c > 0, float("nan"), a)
@@ -138,7 +138,7 @@ def settled(state, LOSS: tl.constexpr):
 
 
 @triton.jit
-def slope_of(
+def score_gradient(
     z,
     answers,
     lift,
@@ -156,8 +156,8 @@ def slope_of(
     """The gradient with respect to the scores; ``first`` … ``third`` are `Kernel.backward`'s numbers of the rows."""
     if LOSS == "softmax":
         z = capped(z, numbers.softcap, CAPPED)
-        pull = pull_of(numbers, answers, weight, inside)
-        slope = tl.exp(z - first[:, None]) * second[:, None] - third[:, None] * pull
+        q = target_weights(numbers, answers, weight, inside)
+        slope = tl.exp(z - first[:, None]) * second[:, None] - third[:, None] * q
         if CAPPED:
             ratio = z / numbers.softcap
             slope = slope * (1.0 - ratio * ratio)
@@ -171,7 +171,7 @@ def slope_of(
         worst = number.to(tl.float32)[None, :] == first[:, None]
         slope = (worst.to(tl.float32) - answers) * second[:, None]
     elif LOSS == "binary":
-        yes, no = yes_and_no(answers, positive_weight)
+        yes, no = positive_and_negative(answers, positive_weight)
         slope = weighted(tl.sigmoid(z) * no - tl.sigmoid(-z) * yes, weight, inside) * first[:, None]
     else:
         tl.static_assert(LOSS == "squared_error")

@@ -1,4 +1,4 @@
-"""What the Triton kernels want to know of a loss and of each row before they see scores. Needs no Triton."""
+"""What the Triton kernels need of a loss and of each row besides the scores. This file does not need Triton."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from crosshead.nn.row_losses import RowLoss, Targets
-from crosshead.nn.row_losses.protocol import Charged, finite_shift, known
+from crosshead.nn.row_losses.protocol import MarginLoss, finite_shift, required
 
 Backward = Callable[[Tensor, Tensor, Tensor | None], list[Tensor]]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel's name and numbers, and how it learns of the rows.
+    """The name and parameters of a kernel, and the numbers of each row that it uses.
 
     ``backward`` takes the state of all classes, the upstream gradient (outputs, N) and the target scores (N,), and
-    gives up to three numbers a row, which `crosshead.nn.backends.triton_losses.slope_of` reads.
+    returns up to three numbers a row, which `crosshead.nn.backends.triton_losses.score_gradient` reads.
     """
 
     name: str
@@ -27,21 +27,21 @@ class Kernel:
     label_smoothing: float = 0.0
     softcap: float = 0.0
     margin: float = 0.0
-    margined: Charged | None = None
+    margin_loss: MarginLoss | None = None
 
     @property
-    def takes_numbers(self) -> bool:
-        """Whether targets may be a number for each class, rather than a class a row."""
-        return self.name in ("softmax", "binary", "squared_error") and self.margined is None
+    def takes_dense_targets(self) -> bool:
+        """Whether dense targets are supported."""
+        return self.name in ("softmax", "binary", "squared_error") and self.margin_loss is None
 
     def own(self, loss: RowLoss, targets: Targets, target_score: Tensor | None) -> Tensor | None:
-        """What a row knows of its own class, (2, N): the margined score and its derivative, or Δ − z_y and nothing."""
-        if self.margined is not None:
-            score, slope = self.margined.charged(known(target_score), targets)
-            return torch.stack([score * self.margined.scale, slope])
+        """Numbers of each row's own class, (2, N): its score with the margin and the derivative, or Δ − z_y and 0."""
+        if self.margin_loss is not None:
+            score, slope = self.margin_loss.with_margin(required(target_score), targets)
+            return torch.stack([score * self.margin_loss.scale, slope])
         if not loss.needs_target_score:
             return None
-        lift = self.margin - known(target_score)
+        lift = self.margin - required(target_score)
         return torch.stack([lift, torch.zeros_like(lift)])
 
 
@@ -68,7 +68,7 @@ def _hinge(margin: float, power: float) -> Kernel | None:
 
 def _crammer_singer(margin: float) -> Kernel:
     def backward(state: Tensor, upstream: Tensor, target_score: Tensor | None) -> list[Tensor]:
-        violated = state[0] - known(target_score) + margin > 0
+        violated = state[0] - required(target_score) + margin > 0
         return [state[1], torch.where(violated, upstream[0], 0)]
 
     return Kernel("crammer_singer", backward, margin=margin)
@@ -92,14 +92,14 @@ KERNELS: dict[str, Callable[..., Kernel | None]] = {
 
 
 def kernel_of(loss: RowLoss) -> Kernel | None:
-    """The Triton kernel of a row loss; None where there is none.
+    """The Triton kernel of a row loss, or None.
 
     >>> from crosshead.nn.row_losses import WestonWatkins
     >>> kernel_of(WestonWatkins(0.5, 2.0)).name
     'squared_hinge'
     """
-    if isinstance(loss, Charged):
+    if isinstance(loss, MarginLoss):
         plain = _softmax(loss.label_smoothing, 0.0, 0.0, 0.0)
-        return Kernel("softmax", plain.backward, loss.label_smoothing, margined=loss)
+        return Kernel("softmax", plain.backward, loss.label_smoothing, margin_loss=loss)
     name, parameters = loss.kernel
     return KERNELS[name](*parameters) if name in KERNELS else None

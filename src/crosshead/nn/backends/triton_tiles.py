@@ -1,12 +1,12 @@
 """Loss and gradients of a linear layer over tiles of classes by Triton kernels, for tensors on an NVIDIA GPU.
 
-The same four functions as `crosshead.nn.backends.tiles`, the reference implementation, which computes what `supports`
-refuses. Scores never leave the registers. What the kernels take beside the result does not grow with rows × classes:
-`SCRATCH_NUMBERS` for sums in parts, float32 sums of the features' gradient, a few numbers a row for each of at most
+The functions are those of `Backend`. The reference implementation, `crosshead.nn.backends.tiles`, computes what
+`supports` refuses. Scores never leave the registers. The kernels' memory does not grow with rows × classes:
+`SCRATCH_NUMBERS` for partial sums, float32 sums of the features' gradient, and a few numbers a row for each of at most
 `PROGRAMS` parts.
 
-The kernels have only been run by Triton's interpreter, and through its compiler for the H100 (sm_90): not on a GPU.
-CROSSHEAD_TRITON=0 in the environment leaves CUDA tensors to the twin.
+The kernels have been run in Triton's interpreter and compiled for the H100 (sm_90), but not run on a GPU. With
+CROSSHEAD_TRITON=0 in the environment CUDA tensors use the reference implementation.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from torch import Tensor
 
 from crosshead.nn.backends import tiles
 from crosshead.nn.backends import triton_kernels as kernels
-from crosshead.nn.backends.tiles import Gradients, Problem
+from crosshead.nn.backends.products import without_autocast
+from crosshead.nn.backends.projections import Cosine, Linear, Projection, norms_of_many
+from crosshead.nn.backends.protocol import Gradients, Problem
 from crosshead.nn.backends.triton_rows import Kernel, kernel_of
-from crosshead.nn.fused.products import without_autocast
-from crosshead.nn.fused.projections import Cosine, Linear, Projection, norms_of_many
 from crosshead.nn.row_losses import RowLoss, merged
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 """Whether kernels run in Triton's interpreter, on tensors of the CPU."""
 LEAST_CAPABILITY = (8, 0)
 PROGRAMS = 512
-"""Programs that a kernel should have, to keep a large GPU busy: below that sums are split into parts."""
+"""Programs that keep a large GPU busy; if a kernel has fewer, its sums are split into parts."""
 SCRATCH_NUMBERS = 1 << 24
-"""Numbers of float32 sums in parts, 64 MB."""
+"""Float32 numbers for partial sums, 64 MB."""
 MOST_ROWS = 1 << 29
 EXACT_CLASSES = 1 << 24
-"""Class numbers that float32 holds."""
+"""The most classes whose numbers float32 represents exactly."""
 LINEAR, COSINE = Linear().key[0], Cosine().key[0]
 
 
 class Blocks(NamedTuple):
-    """The sides of a tile, and how a GPU runs it."""
+    """The sizes of a tile, and the number of warps and pipeline stages."""
 
     rows: int
     classes: int
@@ -56,34 +56,34 @@ BLOCKS = {
     torch.bfloat16: Blocks(64, 128, 64, 8, 2),
     torch.float16: Blocks(64, 128, 32, 8, 2),
 }
-"""By what the compiler makes of them for sm_90: tiles that stay in registers, and no more shared memory than small GPUs
-have. Not chosen by timing."""
+"""Chosen from the code that is compiled for sm_90: tiles stay in registers, and small GPUs have enough shared memory.
+Not chosen by timing."""
 
 
 def supports(loss: RowLoss, projection: Projection, problem: Problem) -> bool:
-    """Whether the kernels compute this: known loss, projection, type and device, rows of numbers side by side."""
+    """Whether the kernels have this loss, projection, type and device, and the matrices have contiguous rows."""
     kernel = kernel_of(loss)
     input, weight, targets = problem.input, problem.weight, problem.targets
-    if kernel is None or not _knows(projection, kernel, problem):
+    if kernel is None or not _has_kernel(projection, kernel, problem):
         return False
-    if input.dtype not in BLOCKS or weight.dtype != input.dtype or not _reachable(input.device):
+    if input.dtype not in BLOCKS or weight.dtype != input.dtype or not _is_supported_device(input.device):
         return False
     if input.numel() == 0 or weight.numel() == 0 or len(input) > MOST_ROWS:
         return False
     if kernel.name == "crammer_singer" and targets.classes > EXACT_CLASSES:
         return False
-    if targets.dense is not None and not (kernel.takes_numbers and _side_by_side(targets.dense)):
+    if targets.dense is not None and not (kernel.takes_dense_targets and _has_contiguous_rows(targets.dense)):
         return False
-    return _side_by_side(weight)
+    return _has_contiguous_rows(weight)
 
 
-def _knows(projection: Projection, kernel: Kernel, problem: Problem) -> bool:
+def _has_kernel(projection: Projection, kernel: Kernel, problem: Problem) -> bool:
     if projection.key[0] == COSINE:
         return problem.bias is None
-    return projection.key[0] == LINEAR and kernel.margined is None
+    return projection.key[0] == LINEAR and kernel.margin_loss is None
 
 
-def _reachable(device: torch.device) -> bool:
+def _is_supported_device(device: torch.device) -> bool:
     if INTERPRETED:
         return device.type == "cpu"
     return (
@@ -93,7 +93,7 @@ def _reachable(device: torch.device) -> bool:
     )
 
 
-def _side_by_side(matrix: Tensor) -> bool:
+def _has_contiguous_rows(matrix: Tensor) -> bool:
     return matrix.stride(1) == 1 or matrix.shape[1] == 1
 
 
@@ -142,18 +142,18 @@ def states_and_gradients(
     upstream: Tensor,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Gradients]:
-    """As `crosshead.nn.backends.tiles.states_and_gradients`, scores computed again all the same."""
+    """As `crosshead.nn.backends.tiles.states_and_gradients`; the scores are computed twice."""
     state = states(loss, projection, problem, target_score)
     return state, gradients(loss, projection, problem, target_score, state, upstream, wanted)
 
 
 class _Call:
-    """One problem as the kernels' arguments."""
+    """A problem as the arguments of the kernels."""
 
     def __init__(self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> None:
         kernel = kernel_of(loss)
         assert kernel is not None
-        if kernel.margined is not None and target_score is None:
+        if kernel.margin_loss is not None and target_score is None:
             target_score = tiles.target_scores(projection, problem)
         targets = problem.targets
         index = None if targets.index is None else targets.index.contiguous()
@@ -171,7 +171,7 @@ class _Call:
         self.plan = _plan(kernel, problem.input.dtype, self.blocks)
 
     def row_numbers(self, loss: RowLoss, state: Tensor, upstream: Tensor, target_score: Tensor | None) -> Tensor:
-        """What `slope_of` wants to know of the rows, (3, N)."""
+        """The numbers of each row that `score_gradient` uses, (3, N)."""
         found = self.kernel.backward(state, upstream, target_score)
         out = upstream.new_zeros((3, len(self.problem.input)), dtype=torch.float32)
         for row, vector in zip(out, found, strict=False):
@@ -179,12 +179,12 @@ class _Call:
         return out
 
     def arrays(self, rows: slice = slice(None), classes: slice = slice(None)) -> kernels.Arrays:
-        """The kernels' view of a part of the problem."""
+        """A part of the problem as the kernels take it."""
         problem = self.problem
         input, weight, targets = problem.input[rows], problem.weight[classes], problem.targets
         scale = None
         if self.norms is not None:
-            scale = (1 if self.kernel.margined is None else self.kernel.margined.scale) / self.norms[classes]
+            scale = (1 if self.kernel.margin_loss is None else self.kernel.margin_loss.scale) / self.norms[classes]
         dense = None if targets.dense is None else targets.dense[rows, classes]
         return kernels.Arrays(
             input,
@@ -207,7 +207,7 @@ class _Call:
         )
 
     def run(self, kernel: Any, blocks: tuple[int, int], parts: int, *arguments: Any) -> None:
-        """One program for each block of (size, length) and each part."""
+        """Run a program for each block of ``size`` of a dimension of ``length``, and for each part of the sums."""
         size, length = blocks
         with torch.cuda.device_of(self.problem.input):  # type: ignore[no-untyped-call]
             kernel[(-(-length // size), parts)](
@@ -215,7 +215,7 @@ class _Call:
             )
 
     def weight_gradient(self, wanted: bool, bias_wanted: bool) -> tuple[Tensor | None, Tensor | None]:
-        """Σ over rows, one piece of W after the other."""
+        """The gradients of W and the bias, piece by piece of the classes."""
         if not (wanted or bias_wanted):
             return None, None
         problem, block = self.problem, self.blocks.classes
@@ -230,13 +230,13 @@ class _Call:
             arrays = self.arrays(classes=piece)
             self.run(kernels.weight_gradient_kernel, (block, count), parts, out, bias_out, arrays, self.numbers, each)
             if out is not None:
-                weight[piece] = self._along_the_sphere(_total(out), piece)
+                weight[piece] = self._without_radial_part(_total(out), piece)
             if bias_out is not None:
                 bias[piece] = _total(bias_out)
         return weight if wanted else None, bias if bias_wanted else None
 
     def input_gradient(self) -> Tensor:
-        """Σ over classes, one piece of X after the other."""
+        """The gradient of the features, piece by piece of the rows."""
         problem, block = self.problem, self.blocks.rows
         classes, (rows, features) = len(problem.weight), problem.input.shape
         input = torch.empty_like(problem.input)
@@ -251,13 +251,13 @@ class _Call:
         return input
 
     def _sums(self, result: Tensor, parts: int) -> Tensor:
-        """Zeros to sum on, (parts, …); the result itself where it can take the sums."""
+        """Zeros for partial sums, (parts, …); the result itself if one float32 sum is enough."""
         if parts == 1 and result.dtype == torch.float32:
             return result.zero_()[None]
         return torch.zeros((parts, *result.shape), dtype=torch.float32, device=result.device)
 
-    def _along_the_sphere(self, rows: Tensor, piece: slice) -> Tensor:
-        """For cosines the part along w vanishes: a length has no influence."""
+    def _without_radial_part(self, rows: Tensor, piece: slice) -> Tensor:
+        """The gradient without its part along w for cosines, because the norm has no influence."""
         if self.norms is None:
             return rows
         unit = self.problem.weight[piece].to(torch.float32) / self.norms[piece][:, None]
@@ -270,13 +270,13 @@ def _plan(kernel: Kernel, dtype: torch.dtype, blocks: Blocks) -> kernels.Plan:
     return kernels.Plan(
         loss=kernel.name,
         capped=kernel.softcap > 0,
-        margined=kernel.margined is not None,
+        margined=kernel.margin_loss is not None,
         rows=blocks.rows,
         classes=blocks.classes,
         features=blocks.features,
-        wide=INTERPRETED,  # the interpreter's products do not know bfloat16
+        wide=INTERPRETED,  # the interpreter has no products in bfloat16
         precision=precision,
-        # A gradient of scores would underflow in float16. TensorFloat-32 has float32's range and float16's digits.
+        # Gradients of scores would underflow in float16. TensorFloat-32 has float32's range and float16's precision.
         wide_gradients=INTERPRETED or half,
         gradient_precision="tf32" if half else precision,
         slope_type=tl.bfloat16 if dtype == torch.bfloat16 else tl.float32,
@@ -284,18 +284,18 @@ def _plan(kernel: Kernel, dtype: torch.dtype, blocks: Blocks) -> kernels.Plan:
 
 
 def _parts(length: int, block: int, summed: int, summed_block: int) -> int:
-    """Into how many parts a sum is split, so that there are `PROGRAMS` programs."""
+    """The number of parts of a sum that gives about `PROGRAMS` programs."""
     return max(1, min(PROGRAMS // -(-length // block), -(-summed // summed_block)))
 
 
 def _each(summed: int, parts: int, block: int) -> int:
-    """How many summands a part has, whole tiles of them."""
+    """The number of summands in a part, a multiple of the tile size."""
     tiles = -(-summed // block)
     return -(-tiles // parts) * block
 
 
 def _pieces(length: int, block: int, summed: int, summed_block: int, features: int) -> Iterator[tuple[slice, int]]:
-    """Pieces of a gradient whose sums keep to `SCRATCH_NUMBERS`, and into how many parts each sum is split."""
+    """Pieces of a gradient whose partial sums fit into `SCRATCH_NUMBERS`, each with the number of parts of its sums."""
     step = max(1, SCRATCH_NUMBERS // (features * block)) * block
     for start in range(0, length, step):
         stop = min(start + step, length)

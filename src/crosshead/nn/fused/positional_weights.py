@@ -1,4 +1,4 @@
-"""A linear layer whose weight has dimensions between classes and features: a softmax loss at every position of them."""
+"""Weights with dimensions between classes and features: a linear layer and a loss at each of their positions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import accumulation_type
+from crosshead.nn.backends.products import accumulation_type
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor | None, str], tuple[Tensor, Tensor | None]]
 """``loss(input, linear_weight, target, linear_bias, reduction)`` of one position: value and log-sum-exp or None."""
@@ -24,10 +24,10 @@ def loss_at_every_position(
     ignore_index: int,
     all_ignored: str,
 ) -> tuple[Tensor, Tensor | None]:
-    """The loss over all positions of ``linear_weight`` (C, d₁, …, d_K, D), and log-sum-exps (…, d₁, …) where asked for.
+    """The loss over all positions of ``linear_weight`` (C, d₁, …, d_K, D), and the log-sum-exps (…, d₁, …) or None.
 
     ``target`` is class numbers (…, d₁, …, d_K) or probabilities (…, C, d₁, …, d_K), ``linear_bias`` (C, d₁, …, d_K).
-    Each position has a weight of its own and is computed by itself; a mean has one denominator.
+    Each position has its own layer and is computed separately; a mean has one denominator.
     """
     classes, positions = linear_weight.shape[0], linear_weight.shape[1:-1]
     leading = input.shape[:-1]
@@ -54,15 +54,15 @@ def loss_at_every_position(
     ]
     values = torch.stack([value for value, _ in parts], dim=-1)
     lse = [found for _, found in parts if found is not None]
-    product = torch.stack(lse, dim=-1).reshape(*leading, *positions) if lse else None
+    all_lse = torch.stack(lse, dim=-1).reshape(*leading, *positions) if lse else None
     if reduction == "none":
-        return values.reshape(*leading, *positions), product
+        return values.reshape(*leading, *positions), all_lse
     total = values.sum()
     if reduction == "mean":
         number = _denominator(target, weight, ignore_index, leading.numel() * count, values)
         empty = torch.nan if all_ignored == "nan" else 0.0
         total = torch.where(number == 0, empty, total / torch.where(number == 0, 1, number).to(total.dtype))
-    return total, product
+    return total, all_lse
 
 
 def _denominator(target: Tensor, weight: Tensor | None, ignore_index: int, count: int, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which classes take part in a step: all that the batch shows, and a random part of the rest."""
+"""Sampling of classes for a training step: all classes of the batch, and a random part of the others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def sample_classes(
     ignore_index: int = -100,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The classes of a step, sorted, (S,), and the targets (N,) as places in that list.
+    """The classes of a step, sorted, (S,), and the targets (N,) as positions in that list.
 
-    Every class in ``target`` (N,) is among them; further ones are drawn from the others uniformly and without
-    replacement until there are ``count``, or none where the batch alone has as many. Targets equal to ``ignore_index``
-    stay. Memory grows with the sample and not with the number of classes, unless more than half of them are drawn.
+    It has every class in ``target`` (N,), and others drawn uniformly without replacement until there are ``count``. It
+    has more than ``count`` only if the batch has. Targets equal to ``ignore_index`` are unchanged. Memory grows with
+    the sample, not with the number of classes, unless more than half of them are drawn.
 
     Source: An et al., Killing two birds with one stone: efficient and robust training of face recognition CNNs by
     Partial FC, CVPR 2022.
@@ -34,7 +34,7 @@ def sample_classes(
     positive = torch.unique(target[used])
     rest = num_classes - len(positive)
     wanted = min(max(0, count - len(positive)), rest)
-    # Numbers among the classes that are not positive; positive[k] − k of those lie below positive[k].
+    # Positions among the classes that are not in the batch; positive[k] − k of these classes are below positive[k].
     drawn = _distinct(rest, wanted, target.device, generator)
     shift = torch.searchsorted(positive - torch.arange(len(positive), device=target.device), drawn, right=True)
     classes = torch.cat([positive, drawn + shift]).sort().values
@@ -46,7 +46,7 @@ def _distinct(below: int, count: int, device: torch.device, generator: torch.Gen
     """``count`` different numbers 0 ≤ k < ``below``, every set of them equally likely."""
     if 2 * count > below:
         return _permutation(below, device, generator)[:count]
-    # Numbers drawn one by one, repeats passed over, are a uniform set at every length; so is a random part of one.
+    # Independent draws without their repeats are a uniformly random set, and so is a random part of it.
     found = torch.empty(0, dtype=torch.long, device=device)
     while len(found) < count:
         more = (count - len(found)) * 5 // 4 + 8
@@ -62,9 +62,9 @@ def _permutation(length: int, device: torch.device, generator: torch.Generator |
 
 
 def gather_rows(weight: Tensor, classes: Tensor, rows_per_class: int = 1) -> Tensor:
-    """The rows of W (C × rows per class, D) of these classes, (S × rows per class, D), with a row-sparse gradient.
+    """The rows of W (C × rows per class, D) for these classes, (S × rows per class, D), with a row-sparse gradient.
 
-    The gradient of ``weight`` is a sparse COO tensor that holds the gathered rows alone.
+    The gradient of ``weight`` is a sparse COO tensor with the gathered rows only.
 
     Examples
     --------

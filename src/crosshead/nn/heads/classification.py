@@ -1,59 +1,62 @@
-"""The last layer of a classifier as one module: scores, loss, predictions, and exchange with other forms of it."""
+"""The last layer of a classifier as one module: scores, loss, predictions, and conversion to other forms."""
 
 from __future__ import annotations
 
 from math import sqrt
 from typing import TYPE_CHECKING, Any, cast, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from crosshead.nn.fused.inputs import data_device
-from crosshead.nn.fused.projections import Linear
+from crosshead.nn.backends.projections import Linear
+from crosshead.nn.fused.prediction import Prediction, best_classes
+from crosshead.nn.heads.buffers import data_device
+from crosshead.nn.heads.convert import classifier_with, loss_and_options
 from crosshead.nn.heads.losses import head_loss
-from crosshead.nn.heads.prediction import Prediction, best_classes
 
 if TYPE_CHECKING:
     from crosshead.linear import LinearClassifier
 
 START = 0.1
-"""Standard deviation of the first scores, for features of unit variance: the first softmax loss is ln C + 0.005."""
+"""Standard deviation of the initial scores for features of unit variance; the softmax loss is then ln C + 0.005."""
 
 
 @final
 class ClassificationHead(nn.Module):
-    """W and b of the last layer with their loss: ``head(features, target)`` is the loss, with no stored scores.
+    """The last layer with its loss: ``head(features, target)`` is the loss of W x + b, computed without stored scores.
 
-    Weights start as normal numbers of deviation 0.1/√D and biases as 0, so that for features of unit variance all
-    classes begin nearly equal: the first loss of "softmax" is within 5 % of ln C.
+    Weights are initialised with normal numbers of standard deviation 0.1/√D and biases with 0. For features of unit
+    variance the initial scores of all classes are nearly equal, and the first loss of "softmax" is within 5 % of ln C.
 
     Parameters
     ----------
     in_features, num_classes : int
         D and C.
     loss : str
-        "softmax", "binary", "hinge", "squared_hinge", "crammer_singer" or "squared_error", which mean the same as in
-        `crosshead.LinearClassifier`: the loss of a row is a sum over classes.
+        "softmax", "binary", "hinge", "squared_hinge", "crammer_singer" or "squared_error", with the same meaning as in
+        `crosshead.LinearClassifier`: the losses "binary" and "squared_error" of a row are sums over classes.
     bias : bool
+        Whether the layer has b.
     reduction : {"mean", "sum", "none"}
         Over rows.
     device, dtype : optional
     **options
-        Those of the loss's function in `crosshead.nn.functional`: ``label_smoothing``, ``softcap``, ``z_loss`` for
-        "softmax", ``margin`` for the hinges, ``pos_weight`` for "binary"; ``weight``, ``ignore_index`` and
+        Options of the loss's function in `crosshead.nn.functional`: ``label_smoothing``, ``softcap`` and ``z_loss`` for
+        "softmax", ``margin`` for the hinge losses, ``pos_weight`` for "binary"; ``weight``, ``ignore_index`` and
         ``all_ignored`` for all.
 
     Attributes
     ----------
     weight, bias : Parameter (C, D), Parameter (C,) or None
     labels : ndarray (C,) or None
-        The labels of the classes, where the head comes from a `LinearClassifier`.
+        The labels of the classes, if the head comes from a `LinearClassifier`.
 
     Raises
     ------
     ValueError
-        An unknown loss, or an option that it does not have.
+        An unknown loss or reduction, or an option that the loss does not have.
 
     Examples
     --------
@@ -108,36 +111,35 @@ class ClassificationHead(nn.Module):
 
     @property
     def start_deviation(self) -> float:
-        """Standard deviation of the first weights."""
+        """Standard deviation of the initial weights."""
         return START / sqrt(max(1, self.in_features))
 
     def reset_parameters(self) -> None:
-        """Start again: nearly equal scores for all classes."""
+        """Initialise W and b again, for nearly equal scores of all classes."""
         nn.init.normal_(self.weight, std=self.start_deviation)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """The loss of features (..., D); target: class numbers (...), or (..., C) where the loss takes such."""
-        vectors = {name: getattr(self, _buffer(name)) for name in self._vectors}
+        """The loss of features (..., D); ``target`` is class numbers (...), or (..., C) if the loss supports that."""
         value: Tensor = self._head_loss.function(
             features,
             self.weight,
             target,
             linear_bias=self.bias,
             reduction=self._head_loss.reductions[self.reduction],
-            **vectors,
+            **self._class_vectors(),
             **self.options,
         )
         return value
 
     def scores(self, features: Tensor) -> Tensor:
-        """All scores (..., C) of features (..., D), for callers who want them all; soft-capped where the loss is."""
+        """All scores (..., C) of features (..., D), with the loss's soft cap."""
         z = linear(features, self.weight, self.bias)
         return torch.tanh(z / self._softcap) * self._softcap if self._softcap else z
 
     def predict(self, features: Tensor, k: int = 5) -> Prediction:
-        """The k best classes of features (..., D), best first, never holding all scores; without gradient.
+        """The k best classes for features (..., D), best first, computed without storing all scores; without gradient.
 
         >>> head = ClassificationHead.from_linear(nn.Linear(3, 3))
         >>> with torch.no_grad():
@@ -162,7 +164,7 @@ class ClassificationHead(nn.Module):
 
     @classmethod
     def from_linear(cls, layer: nn.Linear, loss: str = "softmax", **options: Any) -> ClassificationHead:
-        """A head with the very parameters of ``layer``, which are not copied: training one trains the other.
+        """A head that shares the parameters of ``layer``: training one trains the other.
 
         >>> layer = nn.Linear(3, 7)
         >>> ClassificationHead.from_linear(layer).weight is layer.weight
@@ -175,7 +177,12 @@ class ClassificationHead(nn.Module):
         return head
 
     def to_linear(self) -> nn.Linear:
-        """A `torch.nn.Linear` with the very parameters of this head, which are not copied."""
+        """A `torch.nn.Linear` that shares the parameters of this head.
+
+        >>> head = ClassificationHead(3, 7)
+        >>> head.to_linear().weight is head.weight
+        True
+        """
         layer = nn.Linear(self.in_features, self.num_classes, bias=self.bias is not None, device="meta")
         layer.weight = self.weight
         if self.bias is not None:
@@ -192,7 +199,8 @@ class ClassificationHead(nn.Module):
     ) -> ClassificationHead:
         """A head with the weights, loss and labels of a fitted `crosshead.LinearClassifier`.
 
-        Target k stands for the label ``classifier.classes_[k]``. The loss is that of the rows, without the penalty.
+        Target k stands for the label ``classifier.classes_[k]``. The loss does not include the penalty. Raises
+        ValueError if the classifier is not fitted, or has a loss or class weights that a head does not have.
 
         >>> from crosshead import LinearClassifier
         >>> fitted = LinearClassifier("hinge").fit([[0.0], [1.0], [2.0]], ["a", "b", "c"])
@@ -200,24 +208,37 @@ class ClassificationHead(nn.Module):
         >>> head.labels[head.predict(torch.tensor([[2.0]]), k=1).classes.numpy()]
         array([['c']], dtype='<U1')
         """
-        from crosshead.nn.heads.convert import head_from_classifier
-
-        return head_from_classifier(classifier, device, dtype)
+        loss, options = loss_and_options(classifier, dtype)
+        classes, features = classifier.coef_.shape
+        head = cls(features, classes, loss, classifier.fit_intercept, device=device, dtype=dtype, **options)
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(np.ascontiguousarray(classifier.coef_)))
+            if head.bias is not None:
+                head.bias.copy_(torch.from_numpy(np.ascontiguousarray(classifier.intercept_)))
+        head.labels = np.array(classifier.classes_)
+        return head
 
     def to_classifier(self, labels: Any = None) -> LinearClassifier:
         """A `crosshead.LinearClassifier` with this head's weights and loss, which predicts without PyTorch.
 
-        ``labels`` (C,) defaults to those that the head came with, or 0 … C − 1. Raises ValueError for options that a
-        LinearClassifier does not have.
-        """
-        from crosshead.nn.heads.convert import classifier_from_head
+        ``labels`` (C,) defaults to the head's own labels, or 0 … C − 1. Raises ValueError for options that a
+        LinearClassifier does not have, and for labels that are not C different ones.
 
-        return classifier_from_head(self, labels)
+        >>> head = ClassificationHead(3, 2, "hinge")
+        >>> head.to_classifier(["no", "yes"]).classes_
+        array(['no', 'yes'], dtype='<U3')
+        """
+        if labels is None:
+            labels = np.arange(self.num_classes) if self.labels is None else self.labels
+        return classifier_with(self.weight, self.bias, self.loss, {**self.options, **self._class_vectors()}, labels)
 
     def extra_repr(self) -> str:
         """Sizes, loss and options."""
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"{self.in_features}, {self.num_classes}, loss={self.loss!r}, bias={self.bias is not None}{options}"
+
+    def _class_vectors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, _buffer(name)) for name in self._vectors}
 
     @property
     def _softcap(self) -> float | None:
@@ -225,5 +246,5 @@ class ClassificationHead(nn.Module):
 
 
 def _buffer(option: str) -> str:
-    """The buffer of a class vector; ``weight`` itself is the name of W."""
+    """The name of the buffer of a class vector; ``weight`` is the name of W."""
     return f"class_{option}"

@@ -1,4 +1,4 @@
-"""Heads and `crosshead.LinearClassifier`, each from the other: the same weights, the same loss of the same rows."""
+"""The loss, options and weights of a head as those of a `crosshead.LinearClassifier`, and the reverse."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from crosshead.linear import LinearClassifier
 from crosshead.losses import get_loss
 from crosshead.nn.heads.losses import HEAD_LOSSES
 
 if TYPE_CHECKING:
+    from crosshead.linear import LinearClassifier
     from crosshead.losses.protocol import Loss
-    from crosshead.nn.heads.classification import ClassificationHead
 
 SHARED = ("margin", "label_smoothing")
-"""Options that mean the same on both sides, by the same name."""
+"""Options that both have, with the same name and meaning."""
+ONLY_IN_HEADS = ("softcap", "z_loss", "pos_weight")
 
 
-def head_from_classifier(
-    classifier: LinearClassifier, device: torch.device | str | None, dtype: torch.dtype | None
-) -> ClassificationHead:
-    """A head with the weights, loss and labels of a fitted classifier; ValueError where its loss is smoothed."""
-    from crosshead.nn.heads.classification import ClassificationHead
+def loss_and_options(classifier: LinearClassifier, dtype: torch.dtype | None) -> tuple[str, dict[str, Any]]:
+    """The head's loss and options for the loss and class weights of a fitted classifier.
 
+    Raises ValueError if the classifier is not fitted, or has a loss or class weights that a head does not have.
+    """
     if not hasattr(classifier, "coef_"):
         raise ValueError("the classifier is not fitted: call fit first")
     loss: Loss = get_loss(classifier.loss) if isinstance(classifier.loss, str) else classifier.loss
@@ -36,38 +36,38 @@ def head_from_classifier(
     if weight is not None:
         _check_weighs_rows(loss.name, options)
         options["weight"] = torch.as_tensor(weight, dtype=dtype or torch.get_default_dtype())
-    classes, features = classifier.coef_.shape
-    head = ClassificationHead(
-        features, classes, loss.name, classifier.fit_intercept, device=device, dtype=dtype, **options
-    )
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(np.ascontiguousarray(classifier.coef_)))
-        if head.bias is not None:
-            head.bias.copy_(torch.from_numpy(np.ascontiguousarray(classifier.intercept_)))
-    head.labels = np.array(classifier.classes_)
-    return head
+    return loss.name, options
 
 
-def classifier_from_head(head: ClassificationHead, labels: Any) -> LinearClassifier:
-    """A classifier with the head's weights and loss; ValueError for options that it does not have."""
-    extra = [name for name, value in head.options.items() if name in ("softcap", "z_loss") and value]
-    if "pos_weight" in head._vectors:
-        extra.append("pos_weight")
-    if extra:
-        raise ValueError(f"LinearClassifier has no {extra[0]}: it cannot compute this head's loss")
-    names = _labels(head, labels)
-    options = {name: head.options[name] for name in SHARED if name in head.options}
-    bias = np.zeros(head.num_classes) if head.bias is None else _array(head.bias)
-    weight = _array(head.class_weight) if "weight" in head._vectors else None
-    if weight is not None:
-        _check_weighs_rows(head.loss, options)
+def classifier_with(
+    weight: Tensor, bias: Tensor | None, loss: str, options: Mapping[str, Any], labels: Any
+) -> LinearClassifier:
+    """A `LinearClassifier` with these weights (C, D), bias (C,), loss, options of a head, and labels (C,).
+
+    Raises ValueError for options that a classifier does not have, and for labels that are not C different ones.
+    """
+    from crosshead.linear import LinearClassifier  # heavy: loads scikit-learn
+
+    classes, features = weight.shape
+    for name in ONLY_IN_HEADS:
+        value = options.get(name)
+        if isinstance(value, Tensor) or value:
+            raise ValueError(f"LinearClassifier has no {name}: it cannot compute this head's loss")
+    labels = np.asarray(labels)
+    if labels.shape != (classes,) or len(np.unique(labels)) != classes:
+        raise ValueError(f"labels must be {classes} different ones, one a class")
+    shared = {name: options[name] for name in SHARED if name in options}
+    class_weight = _array(options["weight"]) if options.get("weight") is not None else None
+    if class_weight is not None:
+        _check_weighs_rows(loss, shared)
     classifier = LinearClassifier(
-        get_loss(head.loss, **options) if options else head.loss,
-        fit_intercept=head.bias is not None,
-        class_weight=None if weight is None else dict(zip(names.tolist(), weight.tolist(), strict=True)),
+        get_loss(loss, **shared) if shared else loss,
+        fit_intercept=bias is not None,
+        class_weight=None if class_weight is None else dict(zip(labels.tolist(), class_weight.tolist(), strict=True)),
     )
-    classifier.coef_, classifier.intercept_, classifier.classes_ = _array(head.weight), bias, names
-    classifier.n_features_in_ = head.in_features
+    classifier.coef_, classifier.classes_ = _array(weight), labels
+    classifier.intercept_ = np.zeros(classes) if bias is None else _array(bias)
+    classifier.n_features_in_ = features
     return classifier
 
 
@@ -78,17 +78,8 @@ def _check_weighs_rows(loss: str, options: Mapping[str, Any]) -> None:
         raise ValueError(f"class weights: a LinearClassifier weighs whole rows, a head's {loss!r} single terms")
 
 
-def _labels(head: ClassificationHead, labels: Any) -> Any:
-    if labels is None:
-        labels = np.arange(head.num_classes) if head.labels is None else head.labels
-    labels = np.asarray(labels)
-    if labels.shape != (head.num_classes,) or len(np.unique(labels)) != head.num_classes:
-        raise ValueError(f"labels must be {head.num_classes} different ones, one a class")
-    return labels
-
-
 def _class_weight(classifier: LinearClassifier) -> Any:
-    """The class weights (C,) as a row loss has them; None where there are none."""
+    """The class weights (C,) in the order of the classes; None if there are none."""
     given = classifier.class_weight
     if given is None:
         return None
@@ -97,5 +88,5 @@ def _class_weight(classifier: LinearClassifier) -> Any:
     return np.array([float(given.get(label, 1.0)) for label in classifier.classes_.tolist()])
 
 
-def _array(tensor: Any) -> Any:
+def _array(tensor: Tensor) -> Any:
     return tensor.detach().to("cpu", torch.float64).numpy().copy()

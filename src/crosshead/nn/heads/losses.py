@@ -1,6 +1,6 @@
-"""The losses that a `ClassificationHead` takes by name: those of `crosshead.losses`, with their options.
+"""The losses of a `ClassificationHead` by name: the built-in losses of `crosshead.losses`, with their options.
 
-A mean is over rows, as in `crosshead.LinearClassifier`: the losses "binary" and "squared_error" add up over classes.
+A mean is over rows, as in `crosshead.LinearClassifier`: "binary" and "squared_error" are sums over classes.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import Tensor
 from crosshead.nn import functional
 
 FIXED = ("linear_bias", "squared", "return_lse", "reduction")
-"""Arguments of the functions that a head sets itself."""
+"""Arguments of the functions that a head sets."""
 
 
 @dataclass(frozen=True)
 class HeadLoss:
-    """``function`` of `crosshead.nn.functional`; the names of its reductions; the confidence in a score.
+    """A ``function`` of `crosshead.nn.functional`, the function's names of the head's ``reductions``, and more.
 
-    ``confidence(scores (N, k), log-sum-exp (N, 1))`` is a probability, None where the loss has no such model.
-    ``weighs_rows`` says whether ``weight`` is a factor of a whole row, by its class, or of single terms.
+    ``confidence(scores (N, k), log-sum-exp (N, 1))`` is the probability of a class; None if the loss has no probability
+    model. ``weighs_rows``: whether ``weight`` is a factor of a whole row, by its class, or of single terms.
     """
 
     function: Callable[..., Any]
@@ -62,7 +62,7 @@ HEAD_LOSSES: Mapping[str, HeadLoss] = MappingProxyType(
 
 
 def head_loss(name: str, options: Mapping[str, Any]) -> HeadLoss:
-    """The loss of this name; ValueError for an unknown one, or an option that it does not have.
+    """The loss of this name; ValueError for an unknown loss, or an option that it does not have.
 
     >>> head_loss("hinge", {"margin": 2.0}).options
     ('margin', 'weight', 'ignore_index', 'all_ignored')

@@ -1,4 +1,4 @@
-"""The last layer of a network that learns embeddings: class directions and a margin loss."""
+"""The last layer of a network that learns embeddings: directions of the classes and a margin loss."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from crosshead.nn.fused.inputs import class_vector, data_device, index_target
-from crosshead.nn.fused.reduction import check_reduction
+from crosshead.nn.fused.inputs import IGNORED, check_reduction, class_vector, index_target
+from crosshead.nn.fused.prediction import Prediction, best_classes
+from crosshead.nn.heads.buffers import data_device
 from crosshead.nn.heads.class_sampling import gather_rows, sample_classes
-from crosshead.nn.heads.prediction import Prediction, best_classes
 from crosshead.nn.losses.adaptive_margin import NormMargins
-from crosshead.nn.losses.angular_margin import Amount, MarginGradient
 from crosshead.nn.losses.margin import cosine_projection, directions, linear_margin_cross_entropy, margin_softmax
-from crosshead.nn.targets import IGNORED
+from crosshead.nn.row_losses.angular_margin import Amount, MarginGradient
 
 
 @final
 class MarginHead(nn.Module):
-    """A direction for every class, and softmax over scaled cosines with a margin for the own class.
+    """A direction for every class, and softmax over scaled cosines with a margin for the row's own class.
 
     ``head(features, target)`` is `linear_margin_cross_entropy` of features (..., D) and class numbers (...); features
-    and ``head.weight`` (C × sub_centers, D) are normalised inside. At test time embeddings are compared with one
-    another (`crosshead.evaluation.verification.roc`), and the head is dropped; or `predict` names the class.
+    and ``head.weight`` (C × sub_centers, D) are normalised inside: ℓ = −log softmax(z)_y with z_c = s·cos θ_c for c ≠ y
+    and z_y = s·(cos(m₁θ_y + m₂) − m₃). At test time embeddings are compared with one another
+    (`crosshead.evaluation.verification.roc`) without the head, or `predict` gives the class.
 
     Parameters
     ----------
@@ -36,21 +36,29 @@ class MarginHead(nn.Module):
     weight : Tensor (C,), optional
         Class weights, kept as the buffer ``class_weight``.
     adaptive : bool
-        AdaFace: the margin of a row follows the length of its features, see `NormMargins`; ``m2`` is its m (the paper
-        has 0.4), ``m1`` and ``m3`` stay 1 and 0.
+        AdaFace: the margin of a row depends on the norm ‖x‖ of its features. With ẑ = h·(‖x‖ − μ)/(σ + 10⁻³),
+        clipped to −1 … 1, a row has m₂ = −m·ẑ and m₃ = m + m·ẑ, where m is ``m2`` (0.4 in the paper); ``m1`` must be
+        1, ``m3`` 0. μ and σ are running statistics of the norms.
     h, t_alpha : float
-        Of `NormMargins`.
+        h above, and the share of a new batch in the running statistics.
     sample_rate : float
-        Below 1, a training step takes the classes of the batch and so many others, drawn at random, as make
-        ``sample_size`` = ``sample_rate``·C together: Partial FC. The softmax, and label smoothing, are over these
-        alone. The gradient of ``head.weight`` is then row-sparse, which `torch.optim`'s optimizers with a state refuse
-        or store densely: give it to `RowSparseSGD` or `RowSparseAdam`, with ``state_rows=head.sample_size`` (or a few
-        times that) for a state as small as the sample; and clip the gradients of the network without the head's. In
-        evaluation mode all classes take part. How many classes a batch has is not known beforehand, so that such a
-        step does not compile to a single graph.
+        Below 1, a training step uses the classes of the batch and randomly drawn others, ``sample_size`` =
+        ``sample_rate``·C in all: Partial FC. Softmax and label smoothing are over these classes only. The gradient of
+        ``head.weight`` is then row-sparse, and most optimizers of `torch.optim` refuse it or store a dense state: use
+        `RowSparseSGD` or `RowSparseAdam`, with ``state_rows=head.sample_size`` (or a few times that) for a state as
+        small as the sample, and clip the gradients of the network without the head's. In evaluation mode all classes
+        are used. The number of classes in a batch is not known beforehand, so such a step does not compile to one
+        graph.
     sample_seed : int, optional
-        Makes the draws a function of this seed and of the number of the step, which is saved with the head. Otherwise
-        they follow torch's global generator.
+        With it the draws depend only on this seed and the number of the step, which is saved with the head. Without it
+        they come from torch's global generator.
+
+    Raises
+    ------
+    ValueError
+        Sizes, margins or rates outside their domain; features of another size.
+    TypeError, IndexError
+        A target that is not class numbers, or not a class.
 
     Sources: those of `linear_margin_cross_entropy`; Kim, Jain and Liu, AdaFace, CVPR 2022; An et al., Partial FC,
     CVPR 2022.
@@ -103,7 +111,7 @@ class MarginHead(nn.Module):
         if adaptive and (m1 != 1 or m3 != 0):
             raise ValueError(f"adaptive margins have m1 = 1 and m3 = 0, and m2 is their size; not m1={m1}, m3={m3}")
         check_reduction(reduction, all_ignored)
-        margin_softmax(m1, m2, m3, scale, easy_margin, margin_gradient, label_smoothing)  # says what is wrong now
+        margin_softmax(m1, m2, m3, scale, easy_margin, margin_gradient, label_smoothing)  # checks the options
         self.projection = cosine_projection(sub_centers)
         self.in_features, self.num_classes, self.sub_centers = in_features, num_classes, sub_centers
         self.m1, self.m2, self.m3, self.scale = m1, m2, m3, scale
@@ -122,20 +130,20 @@ class MarginHead(nn.Module):
 
     @property
     def sample_size(self) -> int:
-        """Classes in a training step; more only where the batch itself has more."""
+        """The number of classes in a training step; a step has more only if the batch has."""
         return max(1, round(self.sample_rate * self.num_classes))
 
     @property
     def start_deviation(self) -> float:
-        """Standard deviation of the first weights."""
+        """Standard deviation of the initial weights."""
         return 1 / math.sqrt(self.in_features)
 
     def reset_parameters(self) -> None:
-        """Directions at random; lengths near 1, on which nothing depends but the size of gradients."""
+        """Initialise W with random directions of norm near 1; only the size of gradients depends on the norm."""
         nn.init.normal_(self.weight, std=self.start_deviation)
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """The loss in nats of features (..., D) whose classes are ``target`` (...)."""
+        """The loss, in nats, of features (..., D) and class numbers (...)."""
         if target.is_floating_point():
             raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
         features = self._checked(features)
@@ -161,15 +169,15 @@ class MarginHead(nn.Module):
         )
 
     def scores(self, features: Tensor) -> Tensor:
-        """Scaled cosines without a margin, (..., C), all of them."""
+        """All scaled cosines without margin, (..., C)."""
         rows = directions(self._checked(features)).reshape(-1, self.in_features)
         cosines, _ = self.projection.scores(rows, self.weight, None)
         return (cosines * self.scale).view(*features.shape[:-1], self.num_classes)
 
     def predict(self, features: Tensor, k: int = 5) -> Prediction:
-        """The k classes whose directions are nearest, best first, never holding all scores; without gradient.
+        """The k classes with the nearest directions, best first, computed without storing all scores; without gradient.
 
-        ``scores`` are scaled cosines, ``confidence`` is softmax of them, without a margin.
+        ``scores`` are scaled cosines, ``confidence`` is their softmax, without margin.
 
         >>> head = MarginHead(2, 3, scale=4.0)
         >>> with torch.no_grad():
@@ -200,20 +208,20 @@ class MarginHead(nn.Module):
 
     @property
     def samples(self) -> bool:
-        """Whether a step now takes a part of the classes only."""
+        """Whether a step uses a sample of the classes, in the present mode."""
         return self.training and self.sample_rate < 1
 
     def generator(self, stream: int = 0) -> torch.Generator | None:
-        """The source of the draws of the next step, None for torch's own; ``stream`` tells processes apart."""
+        """The generator for the next step, None for torch's global one; ``stream`` makes processes differ."""
         if self.sample_seed is None or self.sampled_steps is None:
             return None
         step = int(self.sampled_steps)
         self.sampled_steps += 1
-        # PyTorch's generator uses the lower 32 bits of a seed: those must tell seeds and steps apart.
+        # PyTorch's generator uses the lower 32 bits of a seed: they must differ between seeds and steps.
         return torch.Generator().manual_seed((self.sample_seed * 0x9E3779B1 + stream * 0x85EBCA77 + step) % 2**32)
 
     def extra_repr(self) -> str:
-        """What `print` shows: sizes, and what differs from the plain margin."""
+        """Sizes and margins, and options that are not the defaults."""
         shown: dict[str, Any] = {"m1": self.m1, "m2": self.m2, "m3": self.m3, "scale": self.scale}
         defaults = {"easy_margin": False, "margin_gradient": "exact", "sub_centers": 1, "sample_rate": 1.0}
         shown |= {name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) != default}
@@ -222,11 +230,11 @@ class MarginHead(nn.Module):
 
 
 ClassesOfStep = Callable[[MarginHead, Tensor], tuple[Tensor, Tensor | None, Tensor]]
-"""From a head and class numbers: rows of W and class weights of the classes of this step, and targets among them."""
+"""From a head and class numbers to W and class weights for the classes of this step, and targets among them."""
 
 
 def classes_of_step(head: MarginHead, index: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-    """All classes, or a sample of them."""
+    """W, class weights and targets for all classes, or for a sample of them."""
     if not head.samples:
         return head.weight, head.class_weight, index
     flat = index.reshape(-1)

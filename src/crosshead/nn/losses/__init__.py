@@ -1,1 +1,1 @@
-"""The fused losses as functions, one file a family."""
+"""The functions of `crosshead.nn.functional`, one file a family, and the margins that they use."""

@@ -1,4 +1,4 @@
-"""Margins that follow the length of the features, which tells how good a face's picture is."""
+"""Margins that depend on the norm of the features, which measures the quality of an image of a face."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 LEAST_NORM, MOST_NORM = 1e-3, 100.0
 ADDED = 1e-3
-"""To the standard deviation, before dividing by it."""
+"""Added to the standard deviation before dividing by it."""
 
 
 @final
 class NormMargins(nn.Module):
-    """AdaFace's margins: the longer the features of a row are among others, the more its margin subtracts.
+    """AdaFace's margins: the larger the norm of a row's features among others, the more its margin subtracts.
 
-    ẑ = clip(h·(‖x‖ − μ)/(σ + 10⁻³), −1, 1), m₂ = −m·ẑ, m₃ = m + m·ẑ: short features, of pictures of low quality, get
-    ArcFace's margin, which spares hard samples; long ones get a negative angle, which stresses them; of middle length
-    CosFace's. μ and σ are running means over batches of the mean and the standard deviation of ‖x‖, of which a new
-    batch has the share ``t_alpha``; they begin at 20 and 100. Lengths are clipped to 10⁻³ … 100 and have no gradient.
+    ẑ = clip(h·(‖x‖ − μ)/(σ + 10⁻³), −1, 1), m₂ = −m·ẑ, m₃ = m + m·ẑ. Features of small norm, from images of low
+    quality, get ArcFace's margin, which puts less weight on hard samples; those of large norm get a negative angle,
+    which puts more weight on them; those in between get CosFace's margin. μ and σ are running means over batches of the
+    mean and the standard deviation of ‖x‖; a new batch has the share ``t_alpha``, the start is 20 and 100. Norms are
+    clipped to 10⁻³ … 100 and have no gradient.
 
-    Statistics move in training mode only, and by rows that are not ignored; a batch of one row has no deviation and
-    moves the mean alone. ``total`` turns a sum over the rows here into one over all rows of the batch, where that is
-    spread over processes.
+    The statistics are updated in training mode, from rows that are not ignored; a batch of one row has no deviation and
+    updates the mean only. ``total`` turns a sum over local rows into one over the rows of all processes.
 
     Source: Kim, Jain and Liu, AdaFace: quality adaptive margin for face recognition, CVPR 2022.
 
@@ -52,15 +52,15 @@ class NormMargins(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-        """m₂ and m₃, (...), of features (..., D); ``counted`` (...) says which rows the statistics are to follow."""
+        """m₂ and m₃, (...), of features (..., D); ``counted`` (...): which rows the statistics use."""
         norm = torch.linalg.vector_norm(features.to(self.mean.dtype), dim=-1).clamp(LEAST_NORM, MOST_NORM)
         if self.training:
-            self._follow(norm, counted.to(norm.dtype))
+            self._update(norm, counted.to(norm.dtype))
         quality = ((norm - self.mean) / (self.deviation + ADDED) * self.h).clamp(-1, 1)
         return -self.margin * quality, self.margin + self.margin * quality
 
-    def _follow(self, norm: Tensor, counted: Tensor) -> None:
-        # Without branches on how many rows count: a compiled step stays one graph, and a GPU is not waited for.
+    def _update(self, norm: Tensor, counted: Tensor) -> None:
+        # No branches on how many rows count: a compiled step stays one graph, and nothing waits for a GPU.
         rows = self.total(counted.sum())
         mean = self.total((norm * counted).sum()) / rows.clamp_min(1)
         deviation = (self.total(((norm - mean).square() * counted).sum()) / (rows - 1).clamp_min(1)).sqrt()
@@ -68,10 +68,10 @@ class NormMargins(nn.Module):
         self.deviation.copy_(torch.where(rows > 1, self.deviation.lerp(deviation, self.t_alpha), self.deviation))
 
     def extra_repr(self) -> str:
-        """What `print` shows."""
+        """The options."""
         return f"margin={self.margin}, h={self.h}, t_alpha={self.t_alpha}"
 
 
 def alone(amount: Tensor) -> Tensor:
-    """The sum over the rows here itself: there are no others."""
+    """The sum over all rows, if no other process has any: the amount itself."""
     return amount

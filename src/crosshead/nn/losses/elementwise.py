@@ -1,14 +1,12 @@
-"""Losses behind a linear layer in which every score has its own term: binary cross-entropy and squared error."""
+"""Losses of a linear layer in which every score has its own term: binary cross-entropy and squared error."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from crosshead.nn.fused.inputs import as_rows
-from crosshead.nn.fused.projections import Linear
+from crosshead.nn.backends.projections import Linear
+from crosshead.nn.fused.inputs import as_rows, check_element_reduction, element_targets
 from crosshead.nn.fused.reduced_loss import reduced_loss
-from crosshead.nn.fused.reduction import check_element_reduction
-from crosshead.nn.fused.targets import element_targets
 from crosshead.nn.row_losses import Binary, RowLoss, SquaredError
 
 
@@ -24,7 +22,7 @@ def linear_binary_cross_entropy_with_logits(
     ignore_index: int = -100,
     all_ignored: str = "nan",
 ) -> Tensor:
-    """One yes-or-no question a class, each with the logistic loss of its score in W x + b.
+    """Binary cross-entropy of every score in W x + b: a binary problem for each class.
 
     ℓ_c = w_c·( (1 − t_c)·log(1 + exp z_c) + v_c·t_c·log(1 + exp −z_c) ), in nats, v being ``pos_weight``.
 
@@ -33,19 +31,19 @@ def linear_binary_cross_entropy_with_logits(
     input : Tensor (..., D)
     linear_weight : Tensor (C, D)
     target : Tensor
-        Answers (..., C) in [0, 1] of a floating type; or class numbers (...): yes for that class, no for all others.
+        Probabilities (..., C) in [0, 1] of a floating type; or class numbers (...): 1 for that class, 0 for all others.
     linear_bias : Tensor (C,), optional
     weight : Tensor (C,) or (..., 1), optional
         Weights w of the classes, or of the rows.
     pos_weight : Tensor (C,), optional
     reduction : {"mean", "sum", "batchmean", "rows"}
-        Of all rows × classes, as in PyTorch (a mean is divided by their number whatever the weights); "batchmean"
-        divides by the rows alone; "rows" gives each row's sum over classes, (...). "none" would hold rows × classes
-        losses and is refused.
+        Over rows × classes, as in PyTorch (a mean is divided by their number, whatever the weights). "batchmean"
+        divides by the number of rows; "rows" gives the sum over classes of each row, (...). "none" would store
+        rows × classes losses and raises ValueError.
     ignore_index : int
-        Rows of this class number count for nothing. Only for class numbers.
+        Rows with this class number are ignored. Only for class numbers.
     all_ignored : {"nan", "zero"}
-        The mean of no rows.
+        The mean if all rows are ignored.
 
     Raises
     ------
@@ -75,11 +73,11 @@ def linear_mse_loss(
     ignore_index: int = -100,
     all_ignored: str = "nan",
 ) -> Tensor:
-    """Squared error of the scores W x + b.
+    """Squared error of the scores z = W x + b.
 
-    ℓ_c = w_c·(z_c − t_c)². ``target`` holds numbers (..., C), or class numbers (...), which stand for one-hot rows.
-    Other arguments, reductions and errors are those of `linear_binary_cross_entropy_with_logits`, but for a mean with
-    weights, which is divided by their sum over all rows × classes, as in PyTorch.
+    ℓ_c = w_c·(z_c − t_c)². ``target`` is numbers (..., C), or class numbers (...), which stand for one-hot rows. Other
+    arguments, reductions and errors are those of `linear_binary_cross_entropy_with_logits`, except that a mean with
+    weights is divided by their sum over rows × classes, as in PyTorch.
 
     Examples
     --------
@@ -119,7 +117,7 @@ def _element_loss(
 ) -> Tensor:
     check_element_reduction(reduction, all_ignored)
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = element_targets(
+    targets, row_weights = element_targets(
         rows, target, weight, pos_weight, ignore_index, reduction, weighted_mean=weighted_mean
     )
-    return reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+    return reduced_loss(loss, Linear(), rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)[0]

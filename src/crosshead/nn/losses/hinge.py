@@ -1,14 +1,12 @@
-"""The multi-class hinges behind a linear layer: PyTorch's margin loss, Weston–Watkins, Crammer–Singer."""
+"""Multi-class hinge losses of a linear layer: PyTorch's margin loss, Weston–Watkins, Crammer–Singer."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from crosshead.nn.fused.inputs import as_rows, number_between
-from crosshead.nn.fused.projections import Linear
+from crosshead.nn.backends.projections import Linear
+from crosshead.nn.fused.inputs import as_rows, check_reduction, index_targets, number_between
 from crosshead.nn.fused.reduced_loss import reduced_loss
-from crosshead.nn.fused.reduction import check_reduction
-from crosshead.nn.fused.targets import index_targets
 from crosshead.nn.row_losses import CrammerSinger, RowLoss, WestonWatkins
 
 
@@ -23,14 +21,14 @@ def linear_multi_margin_loss(
     weight: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """PyTorch's multi-class margin loss of W x + b: the hinge of Weston and Watkins divided by C.
+    """PyTorch's multi-class margin loss of W x + b: Weston and Watkins' hinge divided by C.
 
     ℓ = (w_y / C)·Σ_{j≠y} max(0, Δ − z_y + z_j)^p with Δ = ``margin`` and p = 1 or 2. As in PyTorch the class weight w_y
     stays outside the power, and a mean is over rows whatever the weights. For the sum itself, see
     `linear_weston_watkins_loss`.
 
     ``input`` (..., D), ``linear_weight`` (C, D), ``target`` class numbers (...), ``linear_bias`` and ``weight`` (C,).
-    Raises ValueError, TypeError or IndexError for what does not fit.
+    Raises ValueError, TypeError or IndexError for shapes, types, options or class numbers that do not fit.
 
     Examples
     --------
@@ -46,8 +44,10 @@ def linear_multi_margin_loss(
         raise ValueError(f"p must be 1 or 2, not {p!r}")
     loss = WestonWatkins(_finite("margin", margin), float(p))
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = index_targets(rows, target, weight, None, reduction, each=1 / rows.classes, weighted_mean=False)
-    return reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction)[0]
+    targets, row_weights = index_targets(
+        rows, target, weight, None, reduction, factor=1 / rows.classes, weighted_mean=False
+    )
+    return reduced_loss(loss, Linear(), rows, targets, row_weights, reduction=reduction)[0]
 
 
 def linear_weston_watkins_loss(
@@ -63,13 +63,13 @@ def linear_weston_watkins_loss(
     ignore_index: int = -100,
     all_ignored: str = "nan",
 ) -> Tensor:
-    """The multi-class hinge of Weston and Watkins of W x + b, not divided by C.
+    """Weston and Watkins' multi-class hinge loss of W x + b, not divided by C.
 
-    ℓ = Σ_{j≠y} max(0, z_j − z_y + Δ), or the sum of the squares where ``squared``; the losses "hinge" and
+    ℓ = Σ_{j≠y} max(0, z_j − z_y + Δ), or the sum of the squares with ``squared``; the losses "hinge" and
     "squared_hinge" of `crosshead.LinearClassifier`. A mean is Σ w_y ℓ / Σ w_y.
 
     ``input`` (..., D), ``linear_weight`` (C, D), ``target`` class numbers (...), ``linear_bias`` and ``weight`` (C,).
-    Raises ValueError, TypeError or IndexError for what does not fit.
+    Raises ValueError, TypeError or IndexError for shapes, types, options or class numbers that do not fit.
 
     Examples
     --------
@@ -96,13 +96,13 @@ def linear_crammer_singer_loss(
     ignore_index: int = -100,
     all_ignored: str = "nan",
 ) -> Tensor:
-    """The multi-class hinge of Crammer and Singer of W x + b: the worst wrong class alone.
+    """Crammer and Singer's multi-class hinge loss of W x + b: only the wrong class with the largest score counts.
 
-    ℓ = max(0, max_{j≠y} z_j − z_y + Δ), the loss "crammer_singer" of `crosshead.LinearClassifier`. Of several worst
-    classes the first takes the gradient. A mean is Σ w_y ℓ / Σ w_y.
+    ℓ = max(0, max_{j≠y} z_j − z_y + Δ), the loss "crammer_singer" of `crosshead.LinearClassifier`. Of several
+    such classes the first gets the gradient. A mean is Σ w_y ℓ / Σ w_y.
 
     ``input`` (..., D), ``linear_weight`` (C, D), ``target`` class numbers (...), ``linear_bias`` and ``weight`` (C,).
-    Raises ValueError, TypeError or IndexError for what does not fit.
+    Raises ValueError, TypeError or IndexError for shapes, types, options or class numbers that do not fit.
 
     Examples
     --------
@@ -131,8 +131,8 @@ def _index_loss(
 ) -> Tensor:
     check_reduction(reduction, all_ignored)
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = index_targets(rows, target, weight, ignore_index, reduction)
-    return reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+    targets, row_weights = index_targets(rows, target, weight, ignore_index, reduction)
+    return reduced_loss(loss, Linear(), rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)[0]
 
 
 def _finite(name: str, value: float) -> float:

@@ -1,4 +1,4 @@
-"""Softmax over cosines with a margin for the own class, fused with the linear layer that makes the cosines."""
+"""Softmax over cosines with a margin for the own class, fused with the linear layer that computes the cosines."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.inputs import Rows, as_rows, number_between, positive_number
-from crosshead.nn.fused.products import accumulation_type, working
-from crosshead.nn.fused.projections import Cosine, Projection, SubCentreCosine
+from crosshead.nn.backends.products import accumulation_type, working
+from crosshead.nn.backends.projections import Cosine, Projection, SubCentreCosine
+from crosshead.nn.fused.inputs import Rows, as_rows, check_reduction, number_between, positive_number, softmax_targets
 from crosshead.nn.fused.reduced_loss import reduced_loss
-from crosshead.nn.fused.reduction import check_reduction
-from crosshead.nn.fused.targets import softmax_targets
-from crosshead.nn.losses.angular_margin import Amount, AngularMargin, MarginGradient
 from crosshead.nn.row_losses import MarginSoftmax
+from crosshead.nn.row_losses.angular_margin import Amount, AngularMargin, MarginGradient
 
 
 def linear_margin_cross_entropy(
@@ -35,30 +33,31 @@ def linear_margin_cross_entropy(
     label_smoothing: float = 0.0,
     all_ignored: str = "nan",
 ) -> Tensor:
-    """Cross-entropy of scaled cosines with a margin, without ever holding the cosines of all rows and classes.
+    """Cross-entropy of scaled cosines with a margin, computed without storing the cosines of all rows and classes.
 
     ℓ = −log softmax(z)_y with z_c = s·cos θ_c for c ≠ y and z_y = s·ψ(cos θ_y), ψ(cos θ) = cos(m₁θ + m₂) − m₃, in nats;
-    θ_c is the angle between the features and the row of W of class c, and s is ``scale``. `AngularMargin` says how ψ
-    goes on beyond m₁θ + m₂ = π. Features are normalised row by row, W tile by tile: there is no normalised copy of W.
+    θ_c is the angle between the features and the row of W of class c, and s is ``scale``. Beyond m₁θ + m₂ = π ψ
+    continues so that it falls with θ (see `margin_cosine`). Features are normalised row by row, W tile by tile: there
+    is no normalised copy of W.
 
     Parameters
     ----------
     input : Tensor (..., D)
         Not normalised. A row of zeros has cosine 0 with every class.
     linear_weight : Tensor (C × sub_centers, D)
-        Not normalised; with sub-centres the rows of a class follow one another, and the nearest counts.
+        Not normalised. With sub-centres the rows of a class follow one another, and the nearest one counts.
     target : Tensor
         Class numbers (...).
     m1, m2, m3 : float
         SphereFace's, ArcFace's (in radians) and CosFace's margin. (1, 0.5, 0) is ArcFace, (1, 0, 0.35) CosFace,
-        (1, 0, 0) normalised softmax. ``m2`` and ``m3`` may be tensors (...), one margin a row, without gradient; then
-        −π/2 ≤ m₂ ≤ π/2 is not checked.
+        (1, 0, 0) normalised softmax. ``m2`` and ``m3`` may be tensors (...), a margin for each row, without gradient;
+        their values, −π/2 ≤ m₂ ≤ π/2, are not checked.
     scale : float
         s > 0.
     easy_margin : bool
-        No margin of angle where θ_y ≥ π/2.
+        No angular margin if θ_y ≥ π/2.
     margin_gradient : {"exact", "insightface"}
-        The latter drops the factor m₁ sin(m₁θ + m₂)/sin θ.
+        "insightface" replaces ∂ψ/∂cos θ = m₁ sin(m₁θ + m₂)/sin θ by 1.
     weight : Tensor (C,), optional
         Class weights, as in `linear_cross_entropy`.
     reduction, ignore_index, label_smoothing, all_ignored
@@ -84,9 +83,9 @@ def linear_margin_cross_entropy(
     if target.is_floating_point():
         raise TypeError(f"a margin belongs to one class a row: target must be class numbers, not {target.dtype}")
     rows = _as_directions(input, linear_weight, projection.rows_per_class)
-    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    targets, row_weights = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
     targets = replace(targets, parameters=_row_margins(rows, m2, m3))
-    return reduced_loss(loss, projection, rows, targets, share, reduction=reduction, all_ignored=all_ignored)[0]
+    return reduced_loss(loss, projection, rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)[0]
 
 
 def margin_softmax(
@@ -99,7 +98,7 @@ def margin_softmax(
     label_smoothing: float,
 ) -> MarginSoftmax:
     """The row loss of these options; ValueError where one is outside its domain."""
-    AngularMargin(float(m1), float(m2), float(m3), bool(easy_margin), margin_gradient)  # says what is wrong
+    AngularMargin(float(m1), float(m2), float(m3), bool(easy_margin), margin_gradient)  # checks
     return MarginSoftmax(
         float(m1),
         float(m2),
@@ -112,12 +111,12 @@ def margin_softmax(
 
 
 def cosine_projection(sub_centers: int) -> Projection:
-    """Cosines with one row of W a class, or the nearest of several; ValueError for a number that is none."""
+    """Cosines with one row of W a class, or the largest of several; ValueError for a number outside 1 … 255."""
     return Cosine() if sub_centers == 1 else SubCentreCosine(float(sub_centers))
 
 
 def directions(features: Tensor) -> Tensor:
-    """Rows of length one, (..., D), normalised in float32 at least; a row of zeros stays, with a finite gradient.
+    """Features (..., D) divided by their norms, in float32 or float64; a row of zeros stays, with a finite gradient.
 
     Examples
     --------
@@ -145,7 +144,7 @@ def _fixed(margin: Amount) -> float:
 
 
 def _row_margins(rows: Rows, m2: Amount, m3: Amount) -> Tensor | None:
-    """m₂ and m₃ of each row, (2, N), or None where all rows have the same."""
+    """m₂ and m₃ of each row, (2, N), or None if they are the same for all rows."""
     if not isinstance(m2, Tensor) and not isinstance(m3, Tensor):
         return None
     dtype = accumulation_type(rows.input.dtype)

@@ -1,15 +1,20 @@
-"""Cross-entropy: behind a linear layer, and of given scores."""
+"""Cross-entropy of a linear layer, and of given scores."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from crosshead.nn.fused.inputs import as_rows, as_score_rows, number_between, positive_number
+from crosshead.nn.backends.projections import Linear
+from crosshead.nn.fused.inputs import (
+    as_rows,
+    as_score_rows,
+    check_reduction,
+    number_between,
+    positive_number,
+    softmax_targets,
+)
 from crosshead.nn.fused.positional_weights import loss_at_every_position
-from crosshead.nn.fused.projections import Linear
 from crosshead.nn.fused.reduced_loss import reduced_loss, reduced_score_loss
-from crosshead.nn.fused.reduction import check_reduction
-from crosshead.nn.fused.targets import softmax_targets
 from crosshead.nn.row_losses import Softmax
 
 
@@ -28,7 +33,7 @@ def linear_cross_entropy(
     return_lse: bool = False,
     all_ignored: str = "nan",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Cross-entropy of softmax(W x + b) without ever holding the scores of all rows and classes.
+    """Cross-entropy of softmax(W x + b), computed without storing the scores of all rows and classes.
 
     ℓ = A·(L + ζ·L²) − Σ_c q_c w_c z_c, in nats, with L = log Σ_c exp z_c, A = Σ_c q_c w_c and q = (1 − ε)·y + ε/C. As
     in PyTorch, class weights w change the smoothing share too, and a mean over class numbers is divided by Σ w_y.
@@ -37,7 +42,7 @@ def linear_cross_entropy(
     ----------
     input : Tensor (..., D)
     linear_weight : Tensor (C, D)
-        Or (C, d₁, …, d_K, D), a layer for each of d₁ × … × d_K positions.
+        Or (C, d₁, …, d_K, D), one layer for each of d₁ × … × d_K positions.
     target : Tensor
         Class numbers (...), or probabilities (..., C) of a floating type; positions are further dimensions.
     linear_bias : Tensor (C,), optional
@@ -46,7 +51,7 @@ def linear_cross_entropy(
         Class weights w.
     reduction : {"mean", "sum", "none"}
     ignore_index : int
-        Rows of this class number count for nothing. Only for class numbers.
+        Rows with this class number are ignored. Only for class numbers.
     label_smoothing : float
         ε in [0, 1].
     softcap : float, optional
@@ -54,10 +59,10 @@ def linear_cross_entropy(
     z_loss : float
         ζ ≥ 0.
     return_lse : bool
-        Return (loss, L) with L of shape (...), differentiable as well. Then, as for "none", the gradient computes the
-        scores once more.
+        Return (loss, L) with L (...), which is differentiable too. Then, as for "none", the scores are computed again
+        for the gradient.
     all_ignored : {"nan", "zero"}
-        The mean of no rows: NaN as in PyTorch, or 0.
+        The mean if all rows are ignored: NaN as in PyTorch, or 0.
 
     Raises
     ------
@@ -101,9 +106,11 @@ def linear_cross_entropy(
         return value if lse is None else (value, lse)
     loss = _softmax(label_smoothing, softcap, z_loss, return_lse)
     rows = as_rows(input, linear_weight, linear_bias)
-    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
-    value, products = reduced_loss(loss, Linear(), rows, targets, share, reduction=reduction, all_ignored=all_ignored)
-    return (value, products[0].reshape(rows.leading).to(rows.result)) if return_lse else value
+    targets, row_weights = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    value, outputs = reduced_loss(
+        loss, Linear(), rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored
+    )
+    return (value, outputs[0].reshape(rows.leading).to(rows.result)) if return_lse else value
 
 
 def cross_entropy(
@@ -119,10 +126,11 @@ def cross_entropy(
     return_lse: bool = False,
     all_ignored: str = "nan",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Cross-entropy of given scores (…, C), loss and gradient in one pass over them.
+    """Cross-entropy of given scores (…, C); loss and gradient are computed in one pass over them.
 
-    Formula, options, errors and sources are those of `linear_cross_entropy`. The classes are the last dimension, where
-    PyTorch takes the second: for (N, C) they are the same.
+    ℓ = A·(L + ζ·L²) − Σ_c q_c w_c z_c with scores z: formula, options, errors and sources are those of
+    `linear_cross_entropy`. ``target`` is class numbers (...) or probabilities (..., C). The last dimension is that of
+    the classes, for which PyTorch takes the second: for (N, C) they are the same.
 
     Examples
     --------
@@ -134,9 +142,9 @@ def cross_entropy(
     check_reduction(reduction, all_ignored)
     loss = _softmax(label_smoothing, softcap, z_loss, return_lse)
     rows = as_score_rows(input)
-    targets, share = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
-    value, products = reduced_score_loss(loss, rows, targets, share, reduction=reduction, all_ignored=all_ignored)
-    return (value, products[0].reshape(rows.leading).to(rows.result)) if return_lse else value
+    targets, row_weights = softmax_targets(rows, target, weight, ignore_index, label_smoothing, reduction)
+    value, outputs = reduced_score_loss(loss, rows, targets, row_weights, reduction=reduction, all_ignored=all_ignored)
+    return (value, outputs[0].reshape(rows.leading).to(rows.result)) if return_lse else value
 
 
 def _softmax(label_smoothing: float, softcap: float | None, z_loss: float, return_lse: bool) -> Softmax:

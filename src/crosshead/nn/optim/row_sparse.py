@@ -1,4 +1,4 @@
-"""Optimizers for row-sparse gradients, whose state is as large as the rows that it is about."""
+"""Optimizers for row-sparse gradients, with a state for the updated rows only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from crosshead.nn.fused.inputs import is_sharded
+from crosshead.nn.fused.sharding import is_sharded
 from crosshead.nn.optim.row_state import RowState
 
 
 class _RowSparse(Optimizer):
-    """Steps of the rows that a sparse gradient names; all other rows stay as they are, and so does their state."""
+    """Updates the rows of a sparse gradient; all other rows and their state are unchanged. Abstract."""
 
     names: tuple[str, ...] = ()
 
@@ -26,7 +26,7 @@ class _RowSparse(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step for every parameter that has a gradient; ValueError where that is not row-sparse."""
+        """One step for every parameter with a gradient; ValueError if that is not row-sparse."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -40,26 +40,26 @@ class _RowSparse(Optimizer):
         return loss
 
     def state_of(self, parameter: Tensor, group: dict[str, Any]) -> RowState:
-        """What is remembered of the parameter's rows."""
+        """The state of the parameter's rows."""
         held = self.state[parameter]
         if "rows" not in held:
-            held["rows"] = RowState(_here(parameter), self.names, group["state_rows"])
+            held["rows"] = RowState(_local(parameter), self.names, group["state_rows"])
         found: RowState = held["rows"]
         return found
 
     def state_numel(self) -> int:
-        """Floating-point numbers of state that are held for all parameters together."""
+        """How many floating-point numbers the state has, for all parameters together."""
         return sum(held["rows"].numel() for held in self.state.values() if "rows" in held)
 
     def state_dict(self) -> dict[str, Any]:
-        """As every optimizer's; the state of a parameter is the tensors of its remembered rows."""
+        """As of every optimizer; the state of a parameter is a dict of tensors for its stored rows."""
         found = super().state_dict()
         found["state"] = {number: held["rows"].to_dict() for number, held in found["state"].items() if "rows" in held}
         return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, for parameters in the same order."""
-        # The base class would turn the numbers of rows into the parameter's floating-point type.
+        """Load what `state_dict` gave, for parameters in the same order."""
+        # The base class would convert row numbers to the parameter's floating-point type.
         super().load_state_dict({**state_dict, "state": {}})
         parameters = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
         for number, held in state_dict["state"].items():
@@ -71,18 +71,20 @@ class _RowSparse(Optimizer):
 
 
 class RowSparseSGD(_RowSparse):
-    """SGD with momentum whose buffers exist for touched rows alone.
+    """SGD with momentum for row-sparse gradients, with momentum for updated rows only.
 
-    For the rows i of the gradient: g ← gᵢ + λwᵢ, vᵢ ← μvᵢ + g, wᵢ ← wᵢ − η·vᵢ (with Nesterov's step g + μvᵢ in place of
-    vᵢ). A row without a gradient does not move, and its momentum waits for its next step. η is ``lr``, μ ``momentum``,
-    λ ``weight_decay``.
+    For the rows i of the gradient: g ← gᵢ + λwᵢ, vᵢ ← μvᵢ + g, wᵢ ← wᵢ − η·vᵢ (with ``nesterov`` g + μvᵢ instead of
+    vᵢ). A row without a gradient and its momentum are unchanged. η is ``lr``, μ ``momentum``, λ ``weight_decay``.
 
-    ``state_rows`` bounds the rows whose momentum is remembered: with 2·S rows, S being those of a step, the state stays
-    2·S·D numbers however many classes there are; a row that is forgotten starts with momentum zero. None remembers
-    every row that ever had a step. Without momentum there is no state.
+    ``state_rows`` limits the rows with stored momentum. With 2·S rows, where a step has S, the state is 2·S·D numbers
+    for any number of classes; the rows updated longest ago are dropped and start again with momentum zero. None stores
+    every row that was ever updated. Without momentum there is no state.
 
-    ``torch.optim.SGD`` takes sparse gradients too, but its momentum buffer holds every row that ever had a step, all of
-    which it moves at every step; ``torch.optim.SparseAdam`` holds two dense tensors of the size of the parameter.
+    Parameters are tensors (C, …) whose gradients are sparse COO tensors with one sparse dimension. Raises ValueError
+    for options outside their domain, and in ``step`` for other gradients.
+
+    ``torch.optim.SGD`` accepts sparse gradients too, but its momentum buffer has every row that was ever updated, and
+    each step moves all of them. ``torch.optim.SparseAdam`` has two dense tensors of the parameter's size.
 
     Examples
     --------
@@ -116,7 +118,7 @@ class RowSparseSGD(_RowSparse):
 
     def _update(self, parameter: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         if group["weight_decay"]:
-            gradient = gradient.add(_here(parameter)[rows], alpha=group["weight_decay"])
+            gradient = gradient.add(_local(parameter)[rows], alpha=group["weight_decay"])
         step = gradient
         if group["momentum"]:
             state = self.state_of(parameter, group)
@@ -125,18 +127,19 @@ class RowSparseSGD(_RowSparse):
             state.numbers["momentum"][slots] = step
             if group["nesterov"]:
                 step = gradient.add(step, alpha=group["momentum"])
-        _here(parameter).index_add_(0, rows, step, alpha=-group["lr"])
+        _local(parameter).index_add_(0, rows, step, alpha=-group["lr"])
 
 
 class RowSparseAdam(_RowSparse):
-    """Adam whose moments exist for touched rows alone, each row counting its own steps.
+    """Adam for row-sparse gradients, with moments for updated rows only and a step count for each row.
 
-    For the rows i of the gradient Adam's step with the number of steps that the row has had: a row that is touched for
-    the first time late in training takes the step that it would have taken at the start.
-    ``torch.optim.SparseAdam`` corrects by the steps of the whole parameter, so that such a row's first step is up to
-    (1 − β₁)/√(1 − β₂) times as long. ``weight_decay`` is decoupled (AdamW) and acts on touched rows.
+    For the rows i of the gradient gᵢ, in the row's step number t: mᵢ ← β₁mᵢ + (1 − β₁)gᵢ, vᵢ ← β₂vᵢ + (1 − β₂)gᵢ²,
+    wᵢ ← wᵢ − η·(m̂ᵢ/(√v̂ᵢ + ε) + λwᵢ) with m̂ᵢ = mᵢ/(1 − β₁ᵗ) and v̂ᵢ = vᵢ/(1 − β₂ᵗ). So a row whose first update comes
+    late in training takes the same step as at the start. ``torch.optim.SparseAdam`` counts the steps of the whole
+    parameter, and such a row's first step is up to (1 − β₁)/√(1 − β₂) times as long. η is ``lr``, ε ``eps``; λ,
+    ``weight_decay``, is decoupled as in AdamW and acts on updated rows.
 
-    ``state_rows`` bounds the rows whose moments are remembered, as in `RowSparseSGD`.
+    ``state_rows`` limits the rows with stored moments, as in `RowSparseSGD`; parameters and errors are as there.
 
     Source: Kingma and Ba, ICLR 2015; Loshchilov and Hutter, ICLR 2019.
 
@@ -181,15 +184,15 @@ class RowSparseAdam(_RowSparse):
         size = (square / (1 - second**count)).sqrt_().add_(group["eps"])
         step = mean / (1 - first**count) / size
         if group["weight_decay"]:
-            step = step.add_(_here(parameter)[rows], alpha=group["weight_decay"])
-        _here(parameter).index_add_(0, rows, step, alpha=-group["lr"])
+            step = step.add_(_local(parameter)[rows], alpha=group["weight_decay"])
+        _local(parameter).index_add_(0, rows, step, alpha=-group["lr"])
 
 
 def _rows_of(parameter: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that a gradient names, distinct and sorted, and their gradients."""
+    """The rows of a sparse gradient, distinct and sorted, and their gradients."""
     gradient = parameter.grad
     assert gradient is not None
-    gradient = _here(gradient)
+    gradient = _local(gradient)
     if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
         raise ValueError(
             f"the gradient of a parameter of shape {tuple(parameter.shape)} is not row-sparse: give that parameter to "
@@ -199,8 +202,8 @@ def _rows_of(parameter: Tensor) -> tuple[Tensor, Tensor]:
     return gradient.indices()[0], gradient.values()
 
 
-def _here(tensor: Tensor) -> Tensor:
-    """The shard of this process, where the classes are spread over several."""
+def _local(tensor: Tensor) -> Tensor:
+    """The shard of this process if the tensor is sharded, else the tensor."""
     if not is_sharded(tensor):
         return tensor
     local: Tensor = tensor.to_local()  # type: ignore[attr-defined]

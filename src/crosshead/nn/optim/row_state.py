@@ -1,4 +1,4 @@
-"""What an optimizer remembers of rows, for as many rows as are remembered and no more."""
+"""The state of an optimizer for some rows of a parameter, in memory that grows with their number."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-GROWTH = 1.25  # of the room for rows, so that adding rows one step after the other copies each a few times only
+GROWTH = 1.25
+"""Factor by which the capacity for rows grows, so that adding rows step by step copies each only a few times."""
 
 
 class RowState:
-    """Numbers of some rows of a parameter (C, D): ``names`` are kept as (rows, D) each, and how often a row had a step.
+    """The state of some rows of a parameter (C, D): a tensor (rows, D) for each of ``names``, and step counts.
 
-    ``limit`` bounds the rows that are remembered; beyond it those whose last step is longest ago are forgotten. None
-    remembers all rows that ever had a step. The rows of one step are always remembered until the next.
+    ``limit`` is the most rows that are stored: beyond it the rows updated longest ago are dropped. None stores all rows
+    that were ever updated. The rows of one step are always stored until the next.
     """
 
     def __init__(self, like: Tensor, names: Sequence[str], limit: int | None) -> None:
         self.names, self.limit = tuple(names), limit
         self.rows = torch.empty(0, dtype=torch.long, device=like.device)
-        self.slots = torch.empty_like(self.rows)  # where the numbers of each of `rows`, which are sorted, lie
-        self.used = torch.empty_like(self.rows)  # when the row of each slot had its last step
-        self.steps = torch.empty_like(self.rows)  # how many steps the row of each slot has had
+        self.slots = torch.empty_like(self.rows)  # the position of the state of each of `rows`, which are sorted
+        self.used = torch.empty_like(self.rows)  # the time of the last step of the row in each slot
+        self.steps = torch.empty_like(self.rows)  # the number of steps of the row in each slot
         self.clock = 0
         self.numbers = {name: like.new_empty((0, *like.shape[1:])) for name in self.names}
 
     def touch(self, rows: Tensor) -> Tensor:
-        """The slots of these rows (S,), distinct and sorted, whose steps are counted; new rows begin with zeros."""
+        """Count a step of these rows (S,), distinct and sorted; returns their slots. New rows start with zeros."""
         self.clock += 1
         known = torch.isin(rows, self.rows, assume_unique=True)
-        self._forget(rows, len(rows) - int(known.sum()))
+        self._drop(rows, len(rows) - int(known.sum()))
         self._add(rows[~known])
         slots = self.slots[torch.searchsorted(self.rows, rows)]
         self.used[slots] = self.clock
         self.steps[slots] += 1
         return slots
 
-    def _forget(self, rows: Tensor, coming: int) -> None:
-        """Forget the rows whose last step is longest ago, as many as there is no room for."""
+    def _drop(self, rows: Tensor, coming: int) -> None:
+        """Drop the rows updated longest ago, as many as the limit requires."""
         if self.limit is None:
             return
         surplus = len(self.rows) + coming - max(self.limit, len(rows))
@@ -51,7 +52,7 @@ class RowState:
         self.rows, self.slots = self.rows[keep], self.slots[keep]
 
     def _add(self, rows: Tensor) -> None:
-        """Give slots to new rows: those of forgotten rows, then new ones."""
+        """Give slots to new rows: first those of dropped rows, then new ones."""
         if len(rows) == 0:
             return
         free = torch.ones(len(self.used), dtype=torch.bool, device=rows.device)
@@ -74,20 +75,20 @@ class RowState:
         self.numbers = {name: _longer(part, room) for name, part in self.numbers.items()}
 
     def __len__(self) -> int:
-        """How many rows are remembered."""
+        """The number of stored rows."""
         return len(self.rows)
 
     def numel(self) -> int:
-        """Floating-point numbers that are held, room for further rows included."""
+        """The number of floating-point numbers, including unused capacity."""
         return sum(part.numel() for part in self.numbers.values())
 
     def to_dict(self) -> dict[str, Tensor]:
-        """The rows that are remembered, in their order, as tensors."""
+        """The stored rows and their state, in the order of the rows, as tensors."""
         plain = {"rows": self.rows, "used": self.used[self.slots], "steps": self.steps[self.slots]}
         return plain | {name: numbers[self.slots] for name, numbers in self.numbers.items()}
 
     def load(self, found: dict[str, Tensor]) -> None:
-        """Take over what `to_dict` gave; ValueError where it is of another kind."""
+        """Load what `to_dict` gave; ValueError if that is the state of another optimizer."""
         expected = {"rows", "used", "steps", *self.names}
         if set(found) != expected:
             raise ValueError(f"this state holds {', '.join(sorted(found))}, and not {', '.join(sorted(expected))}")

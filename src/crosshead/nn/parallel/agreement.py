@@ -1,4 +1,4 @@
-"""One process's mistake is everyone's: none waits for a process that has refused its batch."""
+"""Errors that reach all processes: none waits for a process that has refused its batch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from crosshead.nn.parallel.processes import Processes
 
 
 class Agreement:
-    """Whether every process of a step has accepted its batch, which they ask one another once."""
+    """Whether every process of a step has accepted its batch; they exchange this once a step."""
 
     def __init__(self, processes: Processes, device: torch.device) -> None:
         self.processes, self.device = processes, device
         self.reached = False
 
     def reach(self, accepted: bool) -> None:
-        """Tell the others and hear them; RuntimeError where this process has accepted and another has not."""
+        """Exchange whether the batch is accepted; RuntimeError if this process has accepted and another has not."""
         self.reached = True
-        answers = self.processes.numbers([accepted], self.device)
+        answers = self.processes.gather_integers([accepted], self.device)
         refused = [rank for rank, (answer,) in enumerate(answers) if not answer]
         if accepted and refused:
             raise RuntimeError(
@@ -35,7 +35,7 @@ _STEP: ContextVar[Agreement | None] = ContextVar("crosshead_step", default=None)
 
 @contextmanager
 def one_step(processes: Processes, device: torch.device) -> Iterator[None]:
-    """What raises in here before `accept` is called raises on all processes."""
+    """A context in which an error before `accept` is called raises on all processes."""
     agreement = Agreement(processes, device)
     token = _STEP.set(agreement)
     try:
@@ -49,7 +49,7 @@ def one_step(processes: Processes, device: torch.device) -> Iterator[None]:
 
 
 def accept() -> None:
-    """Say that the batch here has passed its checks; to be called before anything is exchanged."""
+    """Report that the batch of this process has passed its checks; called before anything is exchanged."""
     agreement = _STEP.get()
     if agreement is not None and not agreement.reached:
         agreement.reach(True)

@@ -1,4 +1,4 @@
-"""A head whose classes are spread over processes."""
+"""A head whose classes are spread over processes, and how it is made from one that is not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
+from crosshead.nn.fused.prediction import Prediction
 from crosshead.nn.heads.classification import ClassificationHead
 from crosshead.nn.heads.margin import ClassesOfStep, MarginHead, classes_of_step
-from crosshead.nn.heads.prediction import Prediction
 from crosshead.nn.losses.adaptive_margin import alone
 from crosshead.nn.parallel.agreement import accept, one_step
+from crosshead.nn.parallel.class_sampling import classes_of_sharded_step
 from crosshead.nn.parallel.processes import Processes
-from crosshead.nn.parallel.selection import classes_of_sharded_step
 from crosshead.nn.parallel.shards import spread
 
 
@@ -26,36 +26,36 @@ from crosshead.nn.parallel.shards import spread
 class ClassParallelHead(nn.Module):
     """A `ClassificationHead` or `MarginHead` of which every process holds the rows of W of some classes.
 
-    Each process brings its own batch and calls ``head(features, target)`` at the same time as the others; batches may
-    differ in size and be empty. A mean or a sum is over the rows of all processes, with the denominator of all (class
-    weights, ignored rows), and the same number on every process; "none" (or "rows") gives each its own rows. All losses
-    and options are those of the head that is given, and so is the result, to rounding: it does not depend on the
-    number of processes, but for the draws of ``sample_rate``, where each process draws from its own classes.
+    Each process has its own batch, and all call ``head(features, target)`` together; batches may differ in size and be
+    empty. A mean or a sum is over the rows of all processes, with one denominator (class weights, ignored rows), and is
+    the same number on every process; "none" gives each process its own rows. Losses and options are those of the given
+    head. Up to rounding the result does not depend on the number of processes, except for ``sample_rate``: each process
+    samples from its own classes.
 
     Gradients
     ---------
-    Every process calls backward on its result. The objective F is the mean or the sum, once; or, of rows that are not
-    reduced, the sum over processes of what each calls backward on.
+    Every process calls backward on its result. The objective F is the mean or the sum, counted once; for "none" it is
+    the sum over processes of what each calls backward on.
 
-    * ``head.weight`` and ``head.bias`` have ∂F/∂W of the rows of all processes. They are DTensors, which each process
-      updates for itself: leave them out of `DistributedDataParallel`.
-    * Features have R·∂F/∂x with R processes. Each process's network sees its own rows alone, so ∂F/∂θ is the *sum* over
-      processes, and DistributedDataParallel *averages*: it divides by R, which the factor undoes. With
+    * ``head.weight`` and ``head.bias`` get ∂F/∂W over the rows of all processes. They are DTensors, and each process
+      updates its part: leave them out of `DistributedDataParallel`.
+    * Features get R·∂F/∂x on R processes. The network of each process sees only its own rows, so ∂F/∂θ is the *sum*
+      over processes; DistributedDataParallel *averages*, that is, it also divides by R, which the factor undoes. With
       ``average_gradients=False`` the factor is 1, for those who sum.
 
-    One process holds C/R rows of W with their gradients, the features of all rows twice, and no scores but a tile's.
-    The features of a step go to all processes once, and their gradients back once; beside them every process sends
-    a few numbers a row. Class weights are vectors (C,) on each.
+    A process holds C/R rows of W with their gradients, the features of all rows twice, and the scores of one tile. In a
+    step the features go to all processes once and their gradients come back once; everything else that is sent is a few
+    numbers a row. Class weights are vectors (C,) on each process.
 
     Parameters
     ----------
     head : ClassificationHead or MarginHead
-        Made with ``device="meta"`` W is never whole anywhere, and starts as the head would start it, the same for any
-        number of processes. Otherwise W is what rank 0 has. The head itself stays as it is.
+        If it was made with ``device="meta"``, no process ever holds all of W, which is initialised as the head does it,
+        with the same values for any number of processes. Otherwise W is that of rank 0. The given head is not changed.
     mesh : DeviceMesh, optional
-        One axis of processes; by default all of them, on "cuda" with the backend "nccl", else on "cpu".
+        A mesh of one axis; by default all processes, on "cuda" with the backend "nccl", else on "cpu".
     average_gradients : bool
-        See above.
+        Whether the gradients of the features have the factor R, see above.
 
     Attributes
     ----------
@@ -64,19 +64,21 @@ class ClassParallelHead(nn.Module):
 
     Notes
     -----
-    ``state_dict`` has DTensors: what `torch.distributed.checkpoint` saves from any number of processes it loads on any
-    other. Optimizers do not mix DTensors and tensors in one call: give the head a parameter group of its own.
+    ``state_dict`` has DTensors: `torch.distributed.checkpoint` saves them from any number of processes and loads them
+    on any other. Optimizers do not mix DTensors and tensors in one call: give the head its own parameter group.
 
     `torch.compile` ends its graph before the head and begins another one after it.
 
-    With ``sample_rate`` the gradient of W is a DTensor of row-sparse shards, for `RowSparseSGD` and `RowSparseAdam`,
-    whose state is then a process's own and is of no use to another number of processes. Backward puts it into
-    ``weight.grad`` itself, where `torch.autograd.grad` does not find it.
+    With ``sample_rate`` the gradient of W is a DTensor of row-sparse shards, for `RowSparseSGD` and `RowSparseAdam`.
+    Their state belongs to one process and cannot be loaded on another number of processes. Backward stores this
+    gradient in ``weight.grad`` itself, so `torch.autograd.grad` does not find it.
 
     Raises
     ------
     ValueError, TypeError, IndexError
-        As the head does. The other processes then raise RuntimeError with the rank, in place of waiting for it.
+        As the head does. The other processes then raise RuntimeError with the rank, instead of waiting for it.
+    RuntimeError
+        Without `torch.distributed.init_process_group`.
 
     Source: An et al., Partial FC, CVPR 2022 (classes spread over processes, features gathered).
 
@@ -109,18 +111,18 @@ class ClassParallelHead(nn.Module):
 
     @property
     def weight(self) -> DTensor:
-        """W, (C, D), or (C, K, D) with K sub-centres; this process has ``weight.to_local()``."""
+        """W, (C, D), or (C, K, D) with K sub-centres; ``weight.to_local()`` is the part of this process."""
         found = self.head.weight
         assert isinstance(found, DTensor)
         return found
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias, (C,), where the head has one."""
+        """The bias, (C,), or None."""
         return getattr(self.head, "bias", None)
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """The loss of features (..., D) and targets as the head takes them, those of this process."""
+        """The loss of features (..., D) and targets of this process, in the shapes that the head takes."""
         with self._step():
             if self.average_gradients:
                 features = _Times.apply(features, float(self.processes.size))  # type: ignore[no-untyped-call]
@@ -128,25 +130,25 @@ class ClassParallelHead(nn.Module):
             return value
 
     def predict(self, features: Tensor, k: int = 5) -> Prediction:
-        """The k best classes of all for the features (..., D) of this process; all processes call it together."""
+        """The k best of all classes for the features (..., D) of this process; all processes call it together."""
         with self._step():
             return self.head.predict(features, k)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Not to be had: NotImplementedError, for no process may hold the scores of all classes."""
+        """Not available: raises NotImplementedError, because no process may hold the scores of all classes."""
         raise NotImplementedError(
             "a ClassParallelHead has no scores of all classes: use predict(features, k), or whole().scores(features)"
         )
 
     def whole(self) -> ClassificationHead | MarginHead:
-        """A head with all of W, a copy, on every process; all call it together."""
+        """A copy of the head with all of W on every process; all processes call it together."""
         return _whole_head(self.head)
 
     def _step(self) -> Any:
         return one_step(self.processes, torch.device(self.mesh.device_type))
 
     def extra_repr(self) -> str:
-        """Over how many processes."""
+        """The number of processes, and the factor of gradients."""
         return f"processes={self.processes.size}, average_gradients={self.average_gradients}"
 
 
@@ -162,7 +164,7 @@ def _all_processes() -> DeviceMesh:
 def _spread_head(
     head: ClassificationHead | MarginHead, mesh: DeviceMesh, processes: Processes
 ) -> ClassificationHead | MarginHead:
-    """The head with its parameters spread, and sums over rows that are those of all processes."""
+    """A copy of the head with parameters spread over the processes, and sums over the rows of all of them."""
     first = {"weight": head.start_deviation, "bias": 0.0}
     own = dict(head.named_parameters(recurse=False))
     found = _with_parameters(
@@ -175,7 +177,7 @@ def _spread_head(
 
         def total(amount: Tensor) -> Tensor:
             accept()
-            return processes.total(amount)
+            return processes.all_reduce(amount)
 
         _set_sums(found, classes_of_sharded_step, total)
     return found
@@ -199,7 +201,7 @@ def _set_sums(head: MarginHead, classes: ClassesOfStep, total: Callable[[Tensor]
 def _with_parameters(
     head: ClassificationHead | MarginHead, parameters: dict[str, nn.Parameter]
 ) -> ClassificationHead | MarginHead:
-    """A copy of the head with these parameters, which does not copy its own."""
+    """A copy of the head with these parameters, in which the old ones are not copied."""
     found = copy(head)
     found._parameters = {**head._parameters, **parameters}
     found._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in head._buffers.items()}
@@ -214,7 +216,7 @@ def _whole(parameter: Tensor) -> nn.Parameter:
 
 
 class _Times(torch.autograd.Function):
-    """The tensor itself, whose gradient is multiplied by a factor."""
+    """The tensor unchanged; its gradient is multiplied by a factor."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, factor: float) -> Tensor:

@@ -1,8 +1,8 @@
-"""A reduced loss whose classes and rows are spread over processes.
+"""The reduced loss of sharded weights: classes and rows are spread over processes.
 
-Every process gets the features of all rows and sees them against its own classes; target scores merge by sum, states
-by the rules that the row loss declares. The gradient of W stays where W is, that of the features is summed over
-processes and goes back to where each row came from.
+Every process gathers the features of all rows and computes their scores for its own classes. Target scores merge over
+processes by sum, states by the rules that the row loss declares. The gradient of W stays on the process that holds the
+rows of W; that of the features is summed over processes and returns to the process that brought the row.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosshead.nn.backends import tiles
-from crosshead.nn.backends.select import Engine, engine_for
-from crosshead.nn.backends.tiles import Problem
-from crosshead.nn.fused.autograd import refuse_second_derivatives
-from crosshead.nn.fused.inputs import Rows
-from crosshead.nn.fused.operators import recipe_of
-from crosshead.nn.fused.products import working
-from crosshead.nn.fused.projections import Projection
-from crosshead.nn.fused.reduced_loss import finished
-from crosshead.nn.fused.reduction import Share, share_of_rows
+from crosshead.nn.backends import Backend, backend_for, tiles
+from crosshead.nn.backends.products import working
+from crosshead.nn.backends.projections import Projection
+from crosshead.nn.backends.protocol import Problem
+from crosshead.nn.fused.inputs import Rows, RowWeights, row_weights_for
+from crosshead.nn.fused.operators import recipe_of, refuse_second_derivatives
+from crosshead.nn.fused.reduced_loss import reduce_rows
 from crosshead.nn.parallel.agreement import accept
 from crosshead.nn.parallel.processes import Processes, starts
 from crosshead.nn.parallel.shards import local_rows, processes_of, sharded_matrix
@@ -35,7 +32,7 @@ from crosshead.nn.row_losses import RowLoss, Targets, merged
 
 @dataclass(frozen=True)
 class Layout:
-    """Who has what: ``counts`` rows and ``classes`` classes, by rank; whether any wants a gradient of features."""
+    """How many rows (``counts``) and ``classes`` each rank has, and whether any needs the gradient of the features."""
 
     processes: Processes
     counts: list[int]
@@ -44,17 +41,17 @@ class Layout:
 
     @property
     def first_class(self) -> int:
-        """The number of the first class here."""
+        """The number of the first class of this process."""
         return starts(self.classes)[self.processes.rank]
 
     @property
     def own(self) -> slice:
-        """The rows of this process among all."""
+        """The rows of this process, among those of all processes."""
         start = starts(self.counts)[self.processes.rank]
         return slice(start, start + self.counts[self.processes.rank])
 
     def slices(self) -> list[slice]:
-        """The classes of every process."""
+        """The classes of each process, by rank."""
         begin = starts(self.classes)
         return [slice(first, last) for first, last in pairwise(begin)]
 
@@ -64,16 +61,16 @@ def sharded_loss(
     projection: Projection,
     rows: Rows,
     targets: Targets,
-    share: Share,
+    row_weights: RowWeights,
     *,
     reduction: str,
     all_ignored: str,
 ) -> tuple[Tensor, Tensor]:
-    """`reduced_loss` for W (and b) of `Shard(0)` DTensors, called by all processes of their mesh.
+    """`reduced_loss` for W (and b) that are `Shard(0)` DTensors, called by all processes of their mesh.
 
-    Rows, targets and ``share`` are those of this process. A mean or a sum is that of all rows of all processes, the
-    same number everywhere; rows that are not reduced are those of this process. The gradients are those of the sum
-    over processes of what each calls backward on, where a mean or a sum counts once.
+    Rows, targets and ``row_weights`` are those of this process. A mean or a sum is over the rows of all processes, the
+    same number on each; rows that are not reduced are those of this process. Backward gives the gradients of the sum
+    over processes of what each calls backward on, in which a mean or a sum counts once.
     """
     weight = local_rows(rows.weight)
     bias = None if rows.bias is None else sharded_matrix(rows.bias).to_local()
@@ -81,31 +78,31 @@ def sharded_loss(
     processes = layout.processes
     here = _targets_here(targets, layout)
     outputs = _Rows.apply(_Step(layout, loss, projection), here, rows.input, weight, bias)  # type: ignore[no-untyped-call]
-    if share.denominator is not None:
-        share = share_of_rows(share.counted, "mean", processes.total(share.denominator))
+    if row_weights.denominator is not None:
+        row_weights = row_weights_for(row_weights.undivided, "mean", processes.all_reduce(row_weights.denominator))
 
     def total(amounts: Tensor) -> Tensor:
         found: Tensor = _Total.apply(processes, amounts.sum())  # type: ignore[no-untyped-call]
         return found
 
-    return finished(outputs, rows, share, reduction, all_ignored, total)
+    return reduce_rows(outputs, rows, row_weights, reduction, all_ignored, total)
 
 
 def merged_over_processes(loss: RowLoss, state: Tensor, processes: Processes) -> Tensor:
-    """The state of each row over the classes of all processes, from that over the classes here, both (fields, N).
+    """The state of each row over the classes of all processes, from that over the local classes, both (fields, N).
 
-    Every process merges in the order of ranks, so that all have the same bits; a NaN of any stays one.
+    Every process merges in the order of ranks, so that all get the same bits. A NaN on any process stays a NaN.
     """
-    return reduce(lambda first, second: merged(loss.fields, first, second), processes.each(state))
+    return reduce(lambda first, second: merged(loss.fields, first, second), processes.all_gather(state))
 
 
-def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets, weight: Tensor, manner: str) -> Layout:
-    """The layout; the same ValueError on all processes where they are not at the same step."""
+def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets, weight: Tensor, mode: str) -> Layout:
+    """The layout; the same ValueError on all processes if their arguments do not fit together."""
     accept()
     processes = processes_of(rows.weight)
     each = projection.rows_per_class
-    what = f"{recipe_of(loss, projection)} {manner}"
-    own = [
+    what = f"{recipe_of(loss, projection)} {mode}"
+    local = [
         len(rows.input),
         len(weight) // each,
         int(rows.wanted[0]),
@@ -116,7 +113,7 @@ def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets,
         int(targets.parameters is not None),
         int(any(rows.wanted)),
     ]
-    found = processes.numbers(own, rows.input.device)
+    found = processes.gather_integers(local, rows.input.device)
     counts, classes, input_wanted, split, *same = (list(column) for column in zip(*found, strict=True))
     if any(split):
         raise ValueError(f"the {each} rows of W of a class must be on one process, as ClassParallelHead has them")
@@ -134,22 +131,22 @@ def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets,
 
 
 def _targets_here(targets: Targets, layout: Layout) -> Targets:
-    """What all rows should have been, as far as the classes here are concerned."""
+    """The targets of all rows, for the local classes."""
     processes, counts = layout.processes, layout.counts
     slices = layout.slices()
-    mine = slices[processes.rank]
+    local = slices[processes.rank]
     dense = None
     if targets.dense is not None:
         given = targets.dense
         shapes = [(count, layout.classes[processes.rank]) for count in counts]
-        dense = torch.cat(processes.exchange([given[:, part] for part in slices], shapes))
+        dense = torch.cat(processes.all_to_all([given[:, part] for part in slices], shapes))
     return Targets(
         targets.classes,
-        None if targets.index is None else processes.rows(targets.index, counts),
+        None if targets.index is None else processes.gather_rows(targets.index, counts),
         dense,
-        None if targets.class_weight is None else targets.class_weight[mine],
-        None if targets.positive_weight is None else targets.positive_weight[mine],
-        None if targets.parameters is None else processes.rows(targets.parameters.t(), counts).t(),
+        None if targets.class_weight is None else targets.class_weight[local],
+        None if targets.positive_weight is None else targets.positive_weight[local],
+        None if targets.parameters is None else processes.gather_rows(targets.parameters.t(), counts).t(),
     )
 
 
@@ -159,21 +156,23 @@ class _Step:
     loss: RowLoss
     projection: Projection
 
-    def engine(self, problem: Problem) -> Engine:
-        return engine_for(self.loss, self.projection, problem) if len(problem.weight) else tiles
+    def backend(self, problem: Problem) -> Backend:
+        return backend_for(self.loss, self.projection, problem) if len(problem.weight) else tiles
 
 
 class _Rows(torch.autograd.Function):
-    """The outputs of the rows of this process, (outputs, n), from its features and its shard of W and b."""
+    """The outputs of the rows of this process, (outputs, n), from its features and its shards of W and b."""
 
     @staticmethod
     def forward(ctx: Any, step: _Step, targets: Targets, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         layout, loss, projection = step.layout, step.loss, step.projection
-        features = layout.processes.rows(input, layout.counts)
+        features = layout.processes.gather_rows(input, layout.counts)
         problem = Problem(features, weight, bias, targets, layout.first_class)
-        engine = step.engine(problem)
-        own = layout.processes.total(engine.target_scores(projection, problem)) if loss.needs_target_score else None
-        state = merged_over_processes(loss, engine.states(loss, projection, problem, own), layout.processes)
+        backend = step.backend(problem)
+        own = (
+            layout.processes.all_reduce(backend.target_scores(projection, problem)) if loss.needs_target_score else None
+        )
+        state = merged_over_processes(loss, backend.states(loss, projection, problem, own), layout.processes)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(features, weight, bias, own, state)
         ctx.step, ctx.targets = step, targets
@@ -187,23 +186,23 @@ class _Rows(torch.autograd.Function):
         features, weight, bias, own, state = ctx.saved_tensors
         step, layout = ctx.step, ctx.step.layout
         problem = Problem(features, weight, bias, ctx.targets, layout.first_class)
-        upstreams = layout.processes.rows(upstream.t(), layout.counts).t()
+        upstreams = layout.processes.gather_rows(upstream.t(), layout.counts).t()
         _, _, input_here, weight_here, bias_here = ctx.needs_input_grad
         wanted: Sequence[bool] = (layout.input_wanted, weight_here, bias_here)
-        found = step.engine(problem).gradients(step.loss, step.projection, problem, own, state, upstreams, wanted)
+        found = step.backend(problem).gradients(step.loss, step.projection, problem, own, state, upstreams, wanted)
         input = None
         if found.input is not None:
-            total = layout.processes.own_rows_of_total(working(found.input), layout.counts).to(features.dtype)
+            total = layout.processes.reduce_scatter_rows(working(found.input), layout.counts).to(features.dtype)
             input = total if input_here else None
         return None, None, input, found.weight if weight_here else None, found.bias if bias_here else None
 
 
 class _Total(torch.autograd.Function):
-    """The sum over processes, which all call backward on and which yet counts once."""
+    """The sum over processes. All call backward on it, but it counts once: the gradient is not summed."""
 
     @staticmethod
     def forward(ctx: Any, processes: Processes, amount: Tensor) -> Tensor:
-        return processes.total(amount)
+        return processes.all_reduce(amount)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""W with its classes spread over processes, as a `Shard(0)` DTensor, and which of them are here."""
+"""W with its classes spread over processes, as a `Shard(0)` DTensor, and its local rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from crosshead.nn.parallel.processes import Processes
 
 START_BLOCK = 1024
-"""Rows that get their first values from one generator: the start does not depend on how many processes there are."""
+"""Rows that one generator initialises: the initial values do not depend on the number of processes."""
 
 
 def sharded_matrix(tensor: Tensor) -> DTensor:
-    """The tensor as a `Shard(0)` DTensor on one axis of processes; ValueError where it is not."""
+    """The tensor as a `Shard(0)` DTensor on a mesh of one axis; ValueError if it is none."""
     if not isinstance(tensor, DTensor) or tensor.device_mesh.ndim != 1 or not tensor.placements[0].is_shard(0):
         raise ValueError(
             "W and b of a class-parallel loss must be DTensors with the placement Shard(0) on a mesh of one axis"
@@ -30,13 +30,13 @@ def processes_of(tensor: Tensor) -> Processes:
 
 
 def local_rows(tensor: Tensor) -> Tensor:
-    """The rows of W that are here, (classes here × rows per class, D), with a gradient to all of W."""
+    """The rows of W on this process, (local classes × rows per class, D), through which W gets its gradient."""
     local: Tensor = sharded_matrix(tensor).to_local()
     return local.flatten(0, 1) if local.dim() == 3 else local
 
 
 def sparse_local_rows(weight: Tensor) -> Tensor:
-    """`local_rows`, for a gradient that is row-sparse: that of W is then a DTensor of row-sparse shards."""
+    """`local_rows` for a row-sparse gradient: the gradient of W is then a DTensor of row-sparse shards."""
     local: Tensor = _SparseLocal.apply(sharded_matrix(weight))  # type: ignore[no-untyped-call]
     return local
 
@@ -51,32 +51,32 @@ def sharded_rows(local: Tensor, like: Tensor, total: int) -> Tensor:
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """W (C, K, D) of K sub-centres as (C × K, D); W of two dimensions itself."""
+    """W (C, K, D) with K sub-centres as (C × K, D); W with two dimensions unchanged."""
     if weight.dim() == 2:
         return weight
     return sharded_rows(local_rows(weight), weight, weight.shape[0] * weight.shape[1])
 
 
 def spread(parameter: nn.Parameter, classes: int, mesh: DeviceMesh, deviation: float) -> nn.Parameter:
-    """A head's parameter over the processes of the mesh, whole classes to each.
+    """A head's parameter spread over the processes of the mesh, whole classes to each.
 
-    A parameter on the device "meta" starts as normal numbers of this deviation, made where they stay; another keeps
-    the values that rank 0 has. Where a class has K > 1 rows the result is (C, K, D).
+    A parameter on the device "meta" gets normal numbers of this deviation, each process its own part; another one gets
+    the values that rank 0 has. If a class has K > 1 rows, the result is (C, K, D).
     """
     whole = parameter.detach()
     if whole.dim() == 2 and len(whole) != classes:
         whole = whole.view(classes, -1, whole.shape[1])
     if whole.is_meta:
-        found = _started(whole, mesh, deviation)
+        found = _initialised(whole, mesh, deviation)
     else:
         found = distribute_tensor(whole.to(mesh.device_type), mesh, [Shard(0)])
     return nn.Parameter(found, requires_grad=parameter.requires_grad)
 
 
-def _started(whole: Tensor, mesh: DeviceMesh, deviation: float) -> DTensor:
+def _initialised(whole: Tensor, mesh: DeviceMesh, deviation: float) -> DTensor:
     processes = Processes(mesh.get_group())
     device = torch.device(mesh.device_type)
-    seed = processes.each(torch.randint(2**31, (1,)).to(device))[0].item()
+    seed = processes.all_gather(torch.randint(2**31, (1,)).to(device))[0].item()
     each = -(-len(whole) // processes.size)  # as torch.chunk, which is how DTensors are cut
     first, last = (min(len(whole), (processes.rank + more) * each) for more in (0, 1))
     local = torch.zeros((last - first, *whole.shape[1:]), dtype=whole.dtype, device=device)
@@ -95,7 +95,7 @@ def _started(whole: Tensor, mesh: DeviceMesh, deviation: float) -> DTensor:
 class _SparseLocal(torch.autograd.Function):
     """The shard of W as rows, whose gradient must be row-sparse and holds all rows of a class or none.
 
-    PyTorch cannot accumulate a DTensor of row-sparse shards, so that the gradient is put into ``W.grad`` from here:
+    PyTorch cannot accumulate a DTensor of row-sparse shards, so ``backward`` stores the gradient in ``W.grad`` itself:
     `torch.autograd.grad` does not find it.
     """
 
@@ -115,7 +115,7 @@ class _SparseLocal(torch.autograd.Function):
 
 
 def _of_classes(gradient: Tensor, shape: torch.Size) -> Tensor:
-    """A row-sparse gradient of the rows of whole classes (C × K, D) as one of this shape, (C, D) or (C, K, D)."""
+    """A row-sparse gradient (C × K, D), of all rows of a class or none, in this shape, (C, D) or (C, K, D)."""
     if len(shape) == 2:
         return gradient
     classes = gradient.indices()[:, :: shape[1]] // shape[1]

@@ -1,4 +1,4 @@
-"""Row losses: what one row of scores costs, over tiles of classes. One file a family."""
+"""Row losses: the loss of one row of scores, computed over tiles of classes; one file a family."""
 
 from __future__ import annotations
 

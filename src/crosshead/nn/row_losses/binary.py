@@ -1,4 +1,4 @@
-"""Binary cross-entropy of a row, one yes-or-no question a class, over tiles of classes."""
+"""Binary cross-entropy of a row, one binary problem a class, over tiles of classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, one_hot
 
 LINEAR_FROM = 40.0
-"""Where log(1 + exp z) equals z in float64 too; PyTorch's own 20 is short of that."""
+"""From here on log(1 + exp z) equals z in float64 too; PyTorch's default of 20 is too small for that."""
 
 
 @final
@@ -20,8 +20,8 @@ LINEAR_FROM = 40.0
 class Binary:
     """ℓ = Σ_c w_c·( (1 − t_c)·log(1 + exp z_c) + v_c·t_c·log(1 + exp −z_c) ), in nats.
 
-    t is a row of answers in [0, 1], or 1 for the row's own class and 0 for all others (one against the rest); w are
-    class weights and v ``positive_weight``. The state is the sum itself.
+    t are probabilities in [0, 1], or 1 for the row's own class and 0 for all others (one against the rest); w are class
+    weights and v is ``positive_weight``. The state is the sum.
     """
 
     @property
@@ -41,13 +41,13 @@ class Binary:
 
     @property
     def needs_target_score(self) -> bool:
-        """Never: every class stands for itself."""
+        """Never: every class has a term of its own."""
         return False
 
     def tile_state(self, scores: Tensor, tile: Tile) -> Tensor:
         """The sum over the tile, (1, N)."""
-        no, yes = self._answers(scores, tile)
-        loss = softplus(scores, 1, LINEAR_FROM).mul_(no).add_(softplus(-scores, 1, LINEAR_FROM).mul_(yes))
+        negative, positive = self._weighted_targets(scores, tile)
+        loss = softplus(scores, 1, LINEAR_FROM).mul_(negative).add_(softplus(-scores, 1, LINEAR_FROM).mul_(positive))
         return _weighted(loss, tile).sum(dim=1)[None]
 
     def value(self, state: Tensor, targets: Targets, target_score: Tensor | None) -> Tensor:
@@ -55,16 +55,16 @@ class Binary:
         return state
 
     def score_gradient(self, scores: Tensor, state: Tensor, tile: Tile, upstream: Tensor) -> Tensor:
-        """g·w_c·( (1 − t_c)·σ(z_c) − v_c·t_c·σ(−z_c) ), (N, T): no difference of nearly equal numbers."""
-        no, yes = self._answers(scores, tile)
-        gradient = torch.sigmoid(scores).mul_(no).sub_(torch.sigmoid(-scores).mul_(yes))
+        """g·w_c·( (1 − t_c)·σ(z_c) − v_c·t_c·σ(−z_c) ), (N, T): without cancellation."""
+        negative, positive = self._weighted_targets(scores, tile)
+        gradient = torch.sigmoid(scores).mul_(negative).sub_(torch.sigmoid(-scores).mul_(positive))
         return _weighted(gradient, tile).mul_(upstream[0][:, None])
 
-    def _answers(self, scores: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
+    def _weighted_targets(self, scores: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
         """1 − t and v·t, each (N, T)."""
-        answer = one_hot(scores, tile) if tile.has_index else tile.dense(scores)
-        positive = tile.positive_weight(scores)
-        return 1 - answer, answer if positive is None else answer * positive
+        target = one_hot(scores, tile) if tile.has_index else tile.dense(scores)
+        weight = tile.positive_weight(scores)
+        return 1 - target, target if weight is None else target * weight
 
 
 def _weighted(terms: Tensor, tile: Tile) -> Tensor:

@@ -8,16 +8,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, known
+from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, required
 
 
 @final
 @dataclass(frozen=True)
 class CrammerSinger:
-    """ℓ = max(0, max_{j≠y} z_j − z_y + Δ) with Δ = ``margin``: the worst wrong class alone.
+    """ℓ = max(0, max_{j≠y} z_j − z_y + Δ) with Δ = ``margin``: only the wrong class with the largest score counts.
 
-    The state is the largest wrong score and its class; of several equal ones the first takes the gradient. Class
-    numbers are kept as floats, exact to 2²⁴ classes in float32.
+    The state is the largest wrong score and its class; of several equal ones the first gets the gradient. Class numbers
+    are stored as floats, exact up to 2²⁴ classes in float32.
 
     Source: Crammer and Singer, Journal of Machine Learning Research 2, 2001.
     """
@@ -31,7 +31,7 @@ class CrammerSinger:
 
     @property
     def fields(self) -> tuple[Merge, ...]:
-        """Largest wrong score, and whose it is."""
+        """The largest wrong score, and its class."""
         return Merge.MAX, Merge.FIRST_AT_MAX
 
     @property
@@ -63,7 +63,7 @@ class CrammerSinger:
         return self._violation(state, target_score).clamp_min(0)[None]
 
     def score_gradient(self, scores: Tensor, state: Tensor, tile: Tile, upstream: Tensor) -> Tensor:
-        """G for the worst wrong class and −g for the row's own where the margin is violated, (N, T)."""
+        """If the margin is violated, g for the largest wrong score and −g for the row's own class, (N, T)."""
         violated = self._violation(state, tile.target_score) > 0
         amount = torch.where(violated, upstream[0], 0)
         gradient = torch.zeros_like(scores)
@@ -75,4 +75,4 @@ class CrammerSinger:
         return gradient
 
     def _violation(self, state: Tensor, target_score: Tensor | None) -> Tensor:
-        return state[0] - known(target_score) + self.margin
+        return state[0] - required(target_score) + self.margin

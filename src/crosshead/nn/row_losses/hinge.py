@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, known
+from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, required
 
 
 @final
@@ -16,8 +16,8 @@ from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, known
 class WestonWatkins:
     """ℓ = Σ_{j≠y} max(0, z_j − z_y + Δ)^p with Δ = ``margin`` and p = ``power``, 1 or 2.
 
-    The state is the sum of the losses and that of their slopes, which the row's own class gets with a minus. At a kink
-    the slope is 0.
+    The state is the sum of the losses and the sum of their slopes; the gradient of the row's own class is minus that
+    sum. At a kink the slope is 0.
 
     Source: Weston and Watkins, ESANN 1999.
     """
@@ -66,6 +66,6 @@ class WestonWatkins:
 
     def _violation(self, scores: Tensor, tile: Tile) -> Tensor:
         """max(0, z_j − z_y + Δ), and 0 for the row's own class, (N, T)."""
-        violation = (scores + (self.margin - known(tile.target_score))[:, None]).clamp_min_(0)
+        violation = (scores + (self.margin - required(tile.target_score))[:, None]).clamp_min_(0)
         tile.set_at_target(violation, torch.zeros_like(violation[:, 0]))
         return violation

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from crosshead.nn.losses.angular_margin import AngularMargin, MarginGradient
+from crosshead.nn.row_losses.angular_margin import AngularMargin, MarginGradient
 from crosshead.nn.row_losses.protocol import Merge, Targets, Tile
 from crosshead.nn.row_losses.softmax import Softmax
 
@@ -17,9 +17,9 @@ from crosshead.nn.row_losses.softmax import Softmax
 class MarginSoftmax:
     """Softmax loss of s·cos θ_c for c ≠ y and s·ψ(cos θ_y), in nats.
 
-    ψ is that of `AngularMargin` with m₁, m₂, m₃; s is ``scale``. The scores that come in are cosines. Rows with margins
-    of their own have them in ``Targets.parameters``, (2, N): m₂ and m₃. ``easy_margin`` and ``insightface`` (the
-    gradient of that name) are 0 or 1. With label smoothing the margined score counts for the target's class.
+    ψ is that of `AngularMargin` with m₁, m₂, m₃; s is ``scale``. The scores given to it are cosines. If rows have their
+    own m₂ and m₃, these are ``Targets.parameters``, (2, N). ``easy_margin`` and ``insightface`` (the gradient of that
+    name) are 0 or 1. Label smoothing, too, uses the score with the margin for the target's class.
 
     The state is that of `Softmax`.
     """
@@ -49,7 +49,7 @@ class MarginSoftmax:
 
     @property
     def needs_target_score(self) -> bool:
-        """Never: it is taken in with its tile."""
+        """Never: its tile has it."""
         return False
 
     @property
@@ -63,7 +63,7 @@ class MarginSoftmax:
         return Softmax(self.label_smoothing)
 
     def tile_state(self, scores: Tensor, tile: Tile) -> Tensor:
-        """(max z, Σ exp(z − max z), Σ q w z, Σ q w) over the tile, (4, N), z being scaled and margined."""
+        """(max z, Σ exp(z − max z), Σ q w z, Σ q w) over the tile, (4, N); z are scaled scores with the margin."""
         return self._softmax.tile_state(self._scaled(scores, tile)[0], tile)
 
     def value(self, state: Tensor, targets: Targets, target_score: Tensor | None) -> Tensor:
@@ -77,7 +77,7 @@ class MarginSoftmax:
         tile.set_at_target(gradient, tile.at_target(gradient) * slope)
         return gradient
 
-    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    def with_margin(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """ψ and ∂ψ/∂cos θ, (N,), from the cosine with the row's own class (N,)."""
         margins = targets.parameters
         m2, m3 = (None, None) if margins is None else margins.to(own.dtype).unbind()
@@ -85,7 +85,7 @@ class MarginSoftmax:
 
     def _scaled(self, cosines: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
         """s·cos θ with s·ψ in the target's column, a new tensor, and ∂ψ/∂cos θ (N,)."""
-        value, slope = self.charged(tile.at_target(cosines), tile.targets)
+        value, slope = self.with_margin(tile.at_target(cosines), tile.targets)
         z = cosines * self.scale
         tile.set_at_target(z, value * self.scale)
         return z, slope

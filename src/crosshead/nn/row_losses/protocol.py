@@ -1,9 +1,9 @@
-"""What one row of scores costs, taken in over tiles of classes.
+"""The protocol of a row loss: the loss of one row of scores, computed over tiles of classes.
 
-A row loss never sees all scores of a row at once. It condenses a tile of classes to a *state*, a few numbers a row;
-states of different tiles merge by fixed rules, field by field, and so do states of different shards of the classes.
-From the merged state it gives the loss, and, tile by tile again, the gradient with respect to the scores. Nothing
-outside a row loss asks which loss it is.
+A row loss never sees all scores of a row at once. It reduces a tile of classes to a *state*, a few numbers a row. The
+states of tiles merge by fixed rules, field by field, and so do those of shards of the classes. From the merged state
+it computes the loss, and, tile by tile again, the gradient with respect to the scores. No code outside a row loss asks
+which loss it is.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Merge(Enum):
     SUM = "sum"
     MAX = "max"
     SUM_AT_MAX = "sum_at_max"
-    """A sum of terms which all carry the factor exp(−m), m being the field before it, of rule MAX."""
+    """A sum of terms with the factor exp(−m); m is the field before it, whose rule is MAX."""
     FIRST_AT_MAX = "first_at_max"
-    """The class that attains the field before it, of rule MAX; of several the one with the smallest number."""
+    """The class that attains the field before it, whose rule is MAX; of several the one with the smallest number."""
 
 
 def merged(fields: tuple[Merge, ...], first: Tensor, second: Tensor) -> Tensor:
-    """The state of two tiles (or shards) together, from that of each, all (fields, N)."""
+    """The state of two tiles (or shards) together, from the state of each, all (fields, N)."""
     out = torch.empty_like(first)
     for row, rule in enumerate(fields):
         a, b = first[row], second[row]
@@ -47,7 +47,7 @@ def merged(fields: tuple[Merge, ...], first: Tensor, second: Tensor) -> Tensor:
 
 
 def empty_state(fields: tuple[Merge, ...], like: Tensor, rows: int) -> Tensor:
-    """The state of no classes at all, which merges with any other as if it were not there, (fields, N)."""
+    """The state of no classes, (fields, N): merged with any other state it gives that other state."""
     start = {Merge.SUM: 0.0, Merge.MAX: -torch.inf, Merge.SUM_AT_MAX: 0.0, Merge.FIRST_AT_MAX: torch.inf}
     out = like.new_empty((len(fields), rows))
     for row, rule in enumerate(fields):
@@ -56,20 +56,20 @@ def empty_state(fields: tuple[Merge, ...], like: Tensor, rows: int) -> Tensor:
 
 
 def finite_shift(largest: Tensor) -> Tensor:
-    """What to subtract before exp: the largest score, 0 where all scores of a row are −inf."""
+    """What to subtract before exp: the largest score, or 0 if all scores of a row are −inf."""
     return torch.where(largest == -torch.inf, torch.zeros_like(largest), largest)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the rows should have been, and the weights that belong to them.
+    """The targets of the rows, and the class weights.
 
-    * ``index`` (N,), the class of each row in the numbering of all classes; a number of no class of a shard (−1, or a
-      class of another shard) matches no column. None where ``dense`` is given.
-    * ``dense`` (N, classes here), probabilities, yes-or-no answers or any numbers.
-    * ``classes``, how many there are in all shards together.
-    * ``class_weight``, ``positive_weight`` (classes here,).
-    * ``parameters`` (k, N), what a loss wants to know of each row (a margin of its own, say).
+    * ``classes``: the number of classes of all shards together
+    * ``index`` (N,): the class of each row, in the numbering of all classes; −1 (ignored) and classes of other shards
+      match no column; None if ``dense`` is given
+    * ``dense`` (N, local classes): probabilities, binary targets or any numbers
+    * ``class_weight``, ``positive_weight`` (local classes,)
+    * ``parameters`` (k, N): parameters of each row, for instance its own margin
     """
 
     classes: int
@@ -91,9 +91,10 @@ class Targets:
 
 @dataclass(frozen=True)
 class Tile:
-    """The classes ``first`` … ``first + size − 1`` (in the numbering of all classes), and the rows' targets there.
+    """The classes ``first`` … ``first + size − 1``, in the numbering of all classes, and the targets for them.
 
-    ``offset`` is the number of the first class of this shard: ``targets.dense`` and the class weights begin there.
+    ``offset`` is the number of the first class of this shard, with which ``targets.dense`` and class weights begin.
+    ``target_score`` (N,) is the score of each row for its own class, if the loss needs it.
     """
 
     targets: Targets
@@ -104,36 +105,36 @@ class Tile:
 
     @property
     def has_index(self) -> bool:
-        """Whether each row has one class, rather than a row of numbers."""
+        """Whether the target of each row is one class, rather than a number for each class."""
         return self.targets.index is not None
 
     @cached_property
     def inside(self) -> Tensor:
-        """Whether the row's class is one of the tile, (N,)."""
+        """Whether the row's class is in the tile, (N,)."""
         assert self.targets.index is not None
         return (self.targets.index >= self.first) & (self.targets.index < self.first + self.size)
 
     @cached_property
     def column(self) -> Tensor:
-        """The column of the row's class, or any valid one where it is not `inside`, (N, 1)."""
+        """The column of the row's class in the tile, or any valid column if it is not `inside`, (N, 1)."""
         assert self.targets.index is not None
         return (self.targets.index - self.first).clamp(0, self.size - 1)[:, None]
 
     def at_target(self, scores: Tensor) -> Tensor:
-        """The column of each row's class, 0 where it is not in the tile, (N,)."""
+        """The score of each row's class, or 0 if that class is not in the tile, (N,)."""
         return torch.where(self.inside, scores.gather(1, self.column)[:, 0], 0)
 
     def add_at_target(self, scores: Tensor, amount: Tensor) -> None:
-        """Add ``amount`` (N,) in place, in the column of each row's class where the tile has it."""
+        """Add ``amount`` (N,) in place, in the column of each row's class if it is in the tile."""
         scores.scatter_add_(1, self.column, torch.where(self.inside, amount, 0)[:, None])
 
     def set_at_target(self, scores: Tensor, value: Tensor) -> None:
-        """Set ``value`` (N,) in place, in the column of each row's class where the tile has it."""
+        """Set ``value`` (N,) in place, in the column of each row's class if it is in the tile."""
         own = scores.gather(1, self.column)
         scores.scatter_(1, self.column, torch.where(self.inside[:, None], value[:, None], own))
 
     def dense(self, like: Tensor) -> Tensor:
-        """The targets' columns of this tile, (N, T), in the type of ``like``."""
+        """The dense targets of this tile, (N, T), in the type of ``like``."""
         assert self.targets.dense is not None
         start = self.first - self.offset
         return self.targets.dense[:, start : start + self.size].to(like.dtype)
@@ -143,7 +144,7 @@ class Tile:
         return self._slice(self.targets.class_weight, like)
 
     def positive_weight(self, like: Tensor) -> Tensor | None:
-        """The weights of yes-answers of this tile's classes, (T,)."""
+        """The weights of positive targets of this tile's classes, (T,)."""
         return self._slice(self.targets.positive_weight, like)
 
     def _slice(self, vector: Tensor | None, like: Tensor) -> Tensor | None:
@@ -158,8 +159,8 @@ def one_hot(scores: Tensor, tile: Tile) -> Tensor:
     return row
 
 
-def known(target_score: Tensor | None) -> Tensor:
-    """The target score, which an engine owes to a loss that `needs_target_score`."""
+def required(target_score: Tensor | None) -> Tensor:
+    """The target score; ValueError if there is none, though the loss `needs_target_score`."""
     if target_score is None:
         raise ValueError("this row loss needs the target scores: compute them first, with target_scores")
     return target_score
@@ -168,13 +169,13 @@ def known(target_score: Tensor | None) -> Tensor:
 class RowLoss(Protocol):
     """The protocol of a loss ℓ(z, y) of one row, over tiles of scores (N, T).
 
-    Scores, states and gradients are float32, or float64 where the scores are. A row loss is a frozen dataclass whose
-    fields are numbers: ``kernel`` names it and gives them, `build` makes it again from that.
+    Scores, states and gradients are float32, or float64 if the scores are. A row loss is a frozen dataclass whose
+    fields are numbers: ``kernel`` is its name with these numbers, from which `build` makes it again.
     """
 
     @property
     def kernel(self) -> tuple[str, tuple[float, ...]]:
-        """The registry's key, which is also the native kernel's name, and the loss's parameters."""
+        """The key in the registry, and the parameters."""
         ...
 
     @property
@@ -184,7 +185,7 @@ class RowLoss(Protocol):
 
     @property
     def outputs(self) -> int:
-        """How many numbers a row has: 1, the loss; further ones are by-products such as the log-sum-exp."""
+        """How many numbers a row gives: the loss, and possibly further ones such as the log-sum-exp."""
         ...
 
     @property
@@ -193,31 +194,31 @@ class RowLoss(Protocol):
         ...
 
     def tile_state(self, scores: Tensor, tile: Tile) -> Tensor:
-        """The state of this tile's classes alone, (fields, N)."""
+        """The state of this tile's classes, (fields, N)."""
         ...
 
     def value(self, state: Tensor, targets: Targets, target_score: Tensor | None) -> Tensor:
-        """The loss of each row, and its by-products, from the state of all classes, (outputs, N)."""
+        """The loss of each row and any further outputs, from the state of all classes, (outputs, N)."""
         ...
 
     def score_gradient(self, scores: Tensor, state: Tensor, tile: Tile, upstream: Tensor) -> Tensor:
         """Σ_o upstream_o · ∂output_o/∂z of a tile, (N, T), from the state of all classes; ``upstream`` (outputs, N).
 
-        May overwrite ``scores``. The column of the row's class has the gradient through its target score too.
+        May overwrite ``scores``. The column of the row's class includes the gradient through the target score.
         """
         ...
 
 
 @runtime_checkable
-class Charged(Protocol):
-    """A softmax loss that replaces the score of the row's own class by another: a margin.
+class MarginLoss(Protocol):
+    """The protocol of a softmax loss with a margin, which changes the score of the row's own class.
 
-    It is the softmax loss of ``scale`` times the scores, but for the own class's.
+    It is the softmax loss of ``scale`` times the scores, in which the own class has its score with the margin.
     """
 
     @property
     def scale(self) -> float:
-        """What multiplies all scores."""
+        """The factor of all scores."""
         ...
 
     @property
@@ -225,6 +226,6 @@ class Charged(Protocol):
         """As in `Softmax`."""
         ...
 
-    def charged(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """From the own class's score (N,): the one that stands for it, before scaling too, and its derivative."""
+    def with_margin(self, own: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The score of the own class (N,) with its margin, before scaling, and the derivative with respect to it."""
         ...

@@ -17,10 +17,10 @@ class Softmax:
     """Cross-entropy between a target distribution and softmax(z), in nats.
 
     ℓ = A·(L + ζ·L²) − Σ_c q_c w_c z_c with L = log Σ_c exp z_c and A = Σ_c q_c w_c, where q = (1 − ε)·y + ε/C, ε is
-    ``label_smoothing``, C counts all classes of all shards, w are class weights and ζ is ``z_loss``. Without class
-    weights A = 1. ``softcap`` κ > 0 replaces every score by κ·tanh(z/κ) first; 0 is none.
+    ``label_smoothing``, C the number of classes of all shards, w are class weights and ζ is ``z_loss``. Without class
+    weights A = 1. A ``softcap`` κ > 0 replaces every score by κ·tanh(z/κ) first; 0 means none.
 
-    The state is (max z, Σ exp(z − max z), Σ q w z, A). With ``lse_output`` 1 there is a second output, L itself.
+    The state is (max z, Σ exp(z − max z), Σ q w z, A). If ``lse_output`` is 1, L is a second output.
 
     Sources: Szegedy et al., CVPR 2016 (label smoothing); Chowdhery et al., Journal of Machine Learning Research 24,
     2023 (z-loss); Gemma Team, arXiv:2408.00118 (soft cap).
@@ -43,12 +43,12 @@ class Softmax:
 
     @property
     def outputs(self) -> int:
-        """The loss, and the log-sum-exp where asked for."""
+        """The loss, and the log-sum-exp if asked for."""
         return 2 if self.lse_output else 1
 
     @property
     def needs_target_score(self) -> bool:
-        """Never: it is taken in with its tile."""
+        """Never: its tile has it."""
         return False
 
     def tile_state(self, scores: Tensor, tile: Tile) -> Tensor:
@@ -56,7 +56,7 @@ class Softmax:
         z = self._capped(scores)
         largest = z.amax(dim=1)
         power = torch.exp(z - finite_shift(largest)[:, None]).sum(dim=1)
-        weighted, mass = self._pull(z, tile)
+        weighted, mass = self._target_sums(z, tile)
         return torch.stack([largest, power, weighted, mass])
 
     def value(self, state: Tensor, targets: Targets, target_score: Tensor | None) -> Tensor:
@@ -64,14 +64,14 @@ class Softmax:
         largest, power, weighted, mass = state.unbind()
         log_power = torch.log(power)
         lse = largest + log_power
-        # The two large numbers first: they cancel.
+        # The two large numbers are subtracted first, because they cancel.
         loss = (mass * largest - weighted) + mass * log_power
         if self.z_loss:
             loss = loss + self.z_loss * mass * lse.square()
         return torch.stack([loss, lse]) if self.lse_output else loss[None]
 
     def score_gradient(self, scores: Tensor, state: Tensor, tile: Tile, upstream: Tensor) -> Tensor:
-        """g·(A·(1 + 2ζL)·softmax(z) − q·w), (N, T); by-product and soft cap by the chain rule."""
+        """g·(A·(1 + 2ζL)·softmax(z) − q·w), (N, T); log-sum-exp and soft cap by the chain rule."""
         largest, power, _, mass = state.unbind()
         z = self._capped(scores)
         share = upstream[0] * mass
@@ -88,11 +88,11 @@ class Softmax:
     def _capped(self, scores: Tensor) -> Tensor:
         return torch.tanh(scores / self.softcap) * self.softcap if self.softcap else scores
 
-    def _pull(self, z: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
+    def _target_sums(self, z: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
         """Σ q w z and Σ q w over the tile, each (N,)."""
         weight = tile.class_weight(z)
         if not tile.has_index:
-            q = self._distribution(tile, z, weight)
+            q = self._target_weights(tile, z, weight)
             return (q * z).sum(dim=1), q.sum(dim=1)
         keep = 1 - self.label_smoothing
         own = tile.inside.to(z.dtype)
@@ -109,7 +109,7 @@ class Softmax:
         """Subtract g·q·w in place."""
         weight = tile.class_weight(gradient)
         if not tile.has_index:
-            gradient -= self._distribution(tile, gradient, weight).mul_(upstream[:, None])
+            gradient -= self._target_weights(tile, gradient, weight).mul_(upstream[:, None])
             return
         own = upstream * (self.label_smoothing - 1)
         tile.add_at_target(gradient, own if weight is None else own * weight[tile.column[:, 0]])
@@ -117,7 +117,7 @@ class Softmax:
             each = upstream[:, None] * (self.label_smoothing / tile.targets.classes)
             gradient -= each if weight is None else each * weight
 
-    def _distribution(self, tile: Tile, like: Tensor, weight: Tensor | None) -> Tensor:
+    def _target_weights(self, tile: Tile, like: Tensor, weight: Tensor | None) -> Tensor:
         """q·w of a tile of probabilities, (N, T), a new tensor."""
         q = tile.dense(like) * (1 - self.label_smoothing)
         q += self.label_smoothing / tile.targets.classes

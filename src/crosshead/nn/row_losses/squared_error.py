@@ -13,9 +13,9 @@ from crosshead.nn.row_losses.protocol import Merge, Targets, Tile, one_hot
 @final
 @dataclass(frozen=True)
 class SquaredError:
-    """ℓ = Σ_c w_c·(z_c − t_c)², t a row of numbers or the one-hot row of the row's class; w are class weights.
+    """ℓ = Σ_c w_c·(z_c − t_c)²; t are numbers or the one-hot row of the row's class, w are class weights.
 
-    The state is the sum itself.
+    The state is the sum.
     """
 
     @property
@@ -35,7 +35,7 @@ class SquaredError:
 
     @property
     def needs_target_score(self) -> bool:
-        """Never: every class stands for itself."""
+        """Never: every class has a term of its own."""
         return False
 
     def tile_state(self, scores: Tensor, tile: Tile) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images changed at random in ways that leave their class as it is, in PyTorch alone."""
+"""Random changes of training images that keep their class, in PyTorch operations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How each training image is changed each time that it is seen; all zero changes nothing.
+    """Random changes of the training images, drawn anew for each image and epoch; the defaults change nothing.
 
-    * ``shift``: by up to so many pixels each way, up or down and left or right; border pixels are repeated
-    * ``flip``: whether half of them are mirrored, left to right
-    * ``crop``: a share s < 1: a part whose sides are 1 − s to 1 times as long is stretched over the image, bilinearly
-    * ``cutout``: the side of a square at a random centre that is set to ``fill`` (DeVries and Taylor, 2017)
+    * ``shift``: move by up to this many pixels, vertically and horizontally; border pixels are repeated
+    * ``flip``: mirror half of the images, left to right
+    * ``crop``: a share 0 ≤ s < 1; a random part with sides 1 − s to 1 times as long is resized to the image, bilinearly
+    * ``cutout``: side in pixels of a square at a random centre that is set to ``fill``
+
+    Raises ValueError for a negative number of pixels, or a share outside [0, 1).
+
+    Source: DeVries and Taylor, Improved regularization of convolutional neural networks with cutout, 2017.
 
     Examples
     --------
@@ -38,15 +42,15 @@ class Augmentation:
             raise ValueError(f"crop is the share of the sides that may be cut, from 0 to below 1, not {self.crop}")
 
     def __call__(self, images: Tensor, generator: torch.Generator, fill: Tensor | float = 0.0) -> Tensor:
-        """Changed copies of images (N, channels, height, width), floating-point; draws only from ``generator``."""
+        """Changed copies of floating-point images (N, channels, height, width); all draws come from ``generator``."""
         count, _, height, width = images.shape
         if self.shift or self.flip:
             images = self._moved(images, generator)
         if self.crop:
             sides = 1.0 - self.crop * torch.rand(count, 1, generator=generator)
             places = torch.rand(2, count, 1, generator=generator)
-            images = _stretched(images, _positions(height, sides, places[0]), 2)
-            images = _stretched(images, _positions(width, sides, places[1]), 3)
+            images = _interpolated(images, _positions(height, sides, places[0]), 2)
+            images = _interpolated(images, _positions(width, sides, places[1]), 3)
         if self.cutout:
             down = self._covered(height, count, generator)[:, None, :, None]
             across = self._covered(width, count, generator)[:, None, None, :]
@@ -73,13 +77,13 @@ class Augmentation:
 
 
 def _positions(side: int, share: Tensor, place: Tensor) -> Tensor:
-    """Where each of ``side`` pixels comes from, (N, side), in pixels of the old image."""
+    """The position in the old image of each of the ``side`` new pixels, (N, side)."""
     start = place * (1.0 - share) * side
     return ((torch.arange(side) + 0.5) * share + start - 0.5).clamp_(0.0, side - 1.0)
 
 
-def _stretched(images: Tensor, positions: Tensor, dim: int) -> Tensor:
-    """Values between the pixels of one dimension, linearly."""
+def _interpolated(images: Tensor, positions: Tensor, dim: int) -> Tensor:
+    """Linear interpolation at these positions along one dimension."""
     low = positions.floor().long()
     high = (low + 1).clamp_(max=images.shape[dim] - 1)
     shape = [len(images), 1, 1, 1]
@@ -87,6 +91,3 @@ def _stretched(images: Tensor, positions: Tensor, dim: int) -> Tensor:
     weight = (positions - low).to(images.dtype).view(shape)
     below, above = (images.gather(dim, index.view(shape).expand_as(images)) for index in (low, high))
     return torch.lerp(below, above, weight.expand_as(images))
-
-
-__all__ = ["Augmentation"]

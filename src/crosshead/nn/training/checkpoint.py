@@ -1,4 +1,4 @@
-"""The state of a training between two epochs, as one safetensors file that is replaced in one step."""
+"""The checkpoint file of a training: its state after an epoch, one safetensors file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -24,29 +26,29 @@ DROPOUT_RANDOM, ORDER_RANDOM = "random.dropout", "random.order"
 
 
 class CheckpointError(ValueError):
-    """A training that cannot be begun or resumed in its folder: one line that says why and what to do."""
+    """A training that cannot start or resume in its folder. The message is one line: why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``tensors`` by name, and ``document``, all else as JSON."""
+    """``tensors`` by name, and ``document``, everything else, as JSON types."""
 
     tensors: Mapping[str, Tensor]
     document: dict[str, Any]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose name begins so, without that beginning."""
+        """The tensors whose names begin with ``prefix``, by the rest of the name."""
         return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     def restore(self, network: nn.Module, optimizer: Optimizer, order: torch.Generator) -> None:
-        """Give weights, optimizer and random states back to their owners."""
+        """Load weights, optimizer state and random states; ValueError if they are of another network or optimizer."""
         network.load_state_dict(self.part(NETWORK))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in self.part(OPTIMIZER).items():
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        for parameter, held in optimizer.state.items():  # PyTorch compares neither
+        for parameter, held in optimizer.state.items():  # PyTorch checks neither
             if not isinstance(parameter, Tensor) or any(
                 one.shape not in ((), parameter.shape) for one in held.values()
             ):
@@ -62,7 +64,7 @@ def take_checkpoint(
     order: torch.Generator,
     document: Mapping[str, Any],
 ) -> Checkpoint:
-    """The state as it is now."""
+    """A copy of the present state."""
     tensors = {f"{NETWORK}{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"{BEST}{name}": value for name, value in best.items()}
     for number, held in optimizer.state_dict()["state"].items():
@@ -76,9 +78,7 @@ def take_checkpoint(
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace the folder's checkpoint; a killed run leaves the old one or the new one."""
-    from safetensors.torch import save
-
+    """Replace the folder's checkpoint atomically: a killed run leaves the old one or the new one."""
     document = {**checkpoint.document, DIGEST: _digest(checkpoint)}
     content = save(dict(checkpoint.tensors), {"crosshead": json.dumps(document)})
     with atomic_write(folder / CHECKPOINT) as temporary:
@@ -86,10 +86,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """The folder's checkpoint, or None; CheckpointError where the file is something else."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
+    """The folder's checkpoint, or None; CheckpointError if the file is damaged or something else."""
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
@@ -116,7 +113,7 @@ def _is_complete(document: Mapping[str, Any]) -> bool:
 
 
 def _digest(checkpoint: Checkpoint) -> str:
-    """SHA-256 of all that it holds: a safetensors file cut short is refused by its reader, one altered is not."""
+    """SHA-256 of tensors and document: the safetensors reader notices a file cut short, but not an altered one."""
     document = {name: value for name, value in checkpoint.document.items() if name != DIGEST}
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
     for name, value in sorted(checkpoint.tensors.items()):
@@ -126,7 +123,7 @@ def _digest(checkpoint: Checkpoint) -> str:
 
 
 def _check_digest(checkpoint: Checkpoint) -> None:
-    """ValueError where it is not what was written; early checkpoints have no digest to compare."""
+    """ValueError if the content is not what was written; early checkpoints have no digest to compare."""
     if DIGEST in checkpoint.document and checkpoint.document[DIGEST] != _digest(checkpoint):
         raise ValueError("its contents are not those that were written")
 

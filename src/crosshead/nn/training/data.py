@@ -1,4 +1,4 @@
-"""The images that a network is trained and judged on: parts of arrays, weights of classes, loss and error."""
+"""Training and validation images: subsets of arrays, class weights, and the loss and error on a subset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Labelled = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some ``rows`` of many images (N, channels, height, width), and their target (N,)."""
+    """A subset of images (N, channels, height, width) and their target (N,), the ``rows`` of both."""
 
     images: Tensor
     target: Tensor
@@ -27,26 +27,26 @@ class Part:
         return len(self.rows)
 
     def take(self, numbers: Tensor | slice) -> Labelled:
-        """Images and target of some of these rows."""
+        """Images and target of some rows of the subset."""
         rows = self.rows[numbers]
         return self.images[rows], self.target[rows]
 
 
 def check_images(images: Tensor, target: Tensor, validation: Labelled | Tensor | None) -> None:
-    """ValueError where images and target, or those of validation, do not fit each other."""
+    """ValueError if images and target do not fit each other, in training or validation."""
     parts = {"training": (images, target)}
     if validation is not None and not isinstance(validation, Tensor):
         parts["validation"] = validation
-    for name, (pictures, labels) in parts.items():
-        if pictures.dim() != 4 or not len(pictures) or labels.shape != (len(pictures),):
+    for name, (given, labels) in parts.items():
+        if given.dim() != 4 or not len(given) or labels.shape != (len(given),):
             raise ValueError(
                 f"{name} images must have shape (N, channels, height, width) and their target (N,), not "
-                f"{tuple(pictures.shape)} and {tuple(labels.shape)}"
+                f"{tuple(given.shape)} and {tuple(labels.shape)}"
             )
 
 
 def validation_part(images: Tensor, target: Tensor, validation: Labelled | Tensor | None) -> Part | None:
-    """The part that ``validation`` names: rows of the same images, or others with their target."""
+    """The validation subset: rows of the same images, or other images with their target."""
     if validation is None:
         return None
     if isinstance(validation, Tensor):
@@ -55,7 +55,7 @@ def validation_part(images: Tensor, target: Tensor, validation: Labelled | Tenso
 
 
 def add_to_digest(digest: Any, part: Part) -> None:
-    """Add images and target of a part to a digest, block by block."""
+    """Add images and target of a subset to a digest, block by block."""
     for first in range(0, len(part), DIGEST_ROWS):
         for values in part.take(slice(first, first + DIGEST_ROWS)):
             digest.update(repr((tuple(values.shape), values.dtype)).encode())
@@ -63,7 +63,7 @@ def add_to_digest(digest: Any, part: Part) -> None:
 
 
 def class_weights(target: Tensor, num_classes: int, balanced: bool) -> Tensor:
-    """The weight of a row by its class, (C,): 1, or N / (classes present · rows of the class).
+    """The weight of each class, (C,): 1, or if ``balanced`` N / (classes present · rows of the class).
 
     Examples
     --------
@@ -78,7 +78,7 @@ def class_weights(target: Tensor, num_classes: int, balanced: bool) -> Tensor:
 
 
 def measure_network(network: Any, part: Part, weights: Tensor) -> tuple[float, float]:
-    """Mean loss, weighted by class, and the share of rows predicted wrong; the head's reduction must be "none"."""
+    """The class-weighted mean loss, and the share of wrong predictions; the head's reduction must be "none"."""
     total, weight, wrong = 0.0, 0.0, 0
     with torch.no_grad():
         for first in range(0, len(part), VALIDATION_ROWS):

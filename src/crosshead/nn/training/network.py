@@ -1,4 +1,4 @@
-"""A small convolutional network whose last layer is a head of the house."""
+"""A small convolutional network whose last layer is a crosshead head."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from math import floor, log2, prod
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from crosshead.data.formats.json_text import parse_json
+from crosshead.nn.fused.prediction import Prediction
 from crosshead.nn.heads.classification import ClassificationHead
 from crosshead.nn.heads.losses import HEAD_LOSSES
 from crosshead.nn.heads.margin import MarginHead
-from crosshead.nn.heads.prediction import Prediction
 from crosshead.nn.losses.margin import directions
 
 MARGIN = "margin"
 POOLINGS = ("average", "max", "flatten")
 NARROWEST, WIDEST = 16, 128
 LAST_SIDE = 2.5
-"""Stages are added until the shorter side of the last map is at least this, and less than twice this."""
+"""By default there are as many stages as leave the shorter side of the last map between this and twice this."""
 
 MOST_VALUES = NARROWEST << 22
-"""Of an image after a convolution: usual widths on the largest image that a model may ask for. A file of a few bytes
-states channels and sides whose product fills any memory."""
+"""The most values that one image may have after a convolution. A file of a few bytes can state channels and sides whose
+product fills any memory; this many are enough for the default widths on the largest allowed image."""
 
 LARGEST_TO_UNIT = 0.25
 METADATA = "crosshead"
@@ -35,10 +37,15 @@ SETTINGS = frozenset({"input_shape", "num_classes", "loss", "widths", "convoluti
 
 @dataclass(frozen=True)
 class Stage:
-    """One line of the table of a network.
+    """One layer of a network, a line of the table that `CNN.stages` gives.
 
-    * ``name``: the layer; ``output``: its shape without the number of images
-    * ``parameters``: trained numbers; ``operations``: multiplications with an addition, for one image
+    * ``name``: the layer; ``output``: the shape of its output for one image
+    * ``parameters``: how many numbers are trained; ``operations``: multiply–add operations for one image
+
+    Examples
+    --------
+    >>> CNN((1, 8, 8), 2).stages()[-1]
+    Stage(name='head, softmax', output=(2,), parameters=66, operations=64)
     """
 
     name: str
@@ -47,12 +54,12 @@ class Stage:
     operations: int
 
 
-def usual_widths(height: int, width: int) -> tuple[int, ...]:
-    """Channels of the stages for images of this size: doubled from stage to stage, up to 128.
+def default_widths(height: int, width: int) -> tuple[int, ...]:
+    """The default channels of the stages for images of this size: 16, doubled from stage to stage, up to 128.
 
     Examples
     --------
-    >>> usual_widths(8, 8), usual_widths(28, 28), usual_widths(112, 92)
+    >>> default_widths(8, 8), default_widths(28, 28), default_widths(112, 92)
     ((16, 32), (16, 32, 64), (16, 32, 64, 128, 128))
     """
     count = max(2, floor(log2(max(1.0, min(height, width) / LAST_SIDE))))
@@ -64,10 +71,10 @@ class CNN(nn.Module):
     """Pixels → stages of convolution, batch norm, ReLU, max-pooling → pooling → dropout → head.
 
     ``network(images, target)`` is the loss of images (N, channels, height, width), pixels 0…255 of any dtype, and
-    class numbers (N,). A stage is ``convolutions`` times (3×3 convolution, batch norm, ReLU), then the largest of
-    each 2×2 positions while both sides are at least 4. Pixels are first brought to mean 0 and deviation 1 by channel,
-    as `learn_pixels` found them in the training images. The first loss is that of nearly equal scores: ln C for
-    "softmax".
+    class numbers (N,). A stage is ``convolutions`` times (3×3 convolution, batch norm, ReLU), then 2×2 max-pooling if
+    both sides are at least 4. Pixels are first standardised by channel, with the mean and standard deviation that
+    `learn_pixels` measured on the training images. The scores of a new network are nearly equal: the first loss is
+    about ln C for "softmax".
 
     Parameters
     ----------
@@ -75,19 +82,24 @@ class CNN(nn.Module):
         1 to 4 channels, any sides.
     num_classes : int
     loss : str
-        One of those of `ClassificationHead`, or "margin" for a `MarginHead`.
+        A loss of `ClassificationHead`, or "margin" for a `MarginHead`.
     widths : sequence of int, optional
-        Channels of each stage; `usual_widths` by default.
+        Channels of each stage; by default those of `default_widths`.
     convolutions : int
         In each stage.
     dropout : float
-        Share of features set to zero in training, before the head.
+        Share of the head's features that is set to zero in training.
     pooling : {"average", "max", "flatten"}
-        What becomes of the last maps: one number a map, or all of their positions.
+        How the last maps become features: one number a map, or all of their positions.
     **head
         Options of the head.
 
-    Sources: Simonyan and Zisserman, ICLR 2015; Ioffe and Szegedy, ICML 2015; He et al. (start), ICCV 2015.
+    Raises
+    ------
+    ValueError
+        A shape, width, loss, pooling or option that does not exist; images of another shape.
+
+    Sources: Simonyan and Zisserman, ICLR 2015; Ioffe and Szegedy, ICML 2015; He et al. (initialisation), ICCV 2015.
 
     Examples
     --------
@@ -125,7 +137,7 @@ class CNN(nn.Module):
         if loss != MARGIN and loss not in HEAD_LOSSES:
             raise ValueError(f"unknown loss {loss!r}; choose one of {', '.join(HEAD_LOSSES)} or {MARGIN}")
         self.input_shape = (int(input_shape[0]), int(input_shape[1]), int(input_shape[2]))
-        self.widths = tuple(widths) if widths is not None else usual_widths(*self.input_shape[1:])
+        self.widths = tuple(widths) if widths is not None else default_widths(*self.input_shape[1:])
         if not self.widths or min(self.widths) < 1 or convolutions < 1:
             raise ValueError(f"widths and convolutions must be at least 1, not {self.widths} and {convolutions}")
         self.loss, self.convolutions, self.dropout, self.pooling = loss, convolutions, dropout, pooling
@@ -138,7 +150,7 @@ class CNN(nn.Module):
             if make is MarginHead
             else ClassificationHead(n_features, num_classes, loss, **head)
         )
-        if pooling == "max":  # the largest of many positions is far from unit variance, which the head begins from
+        if pooling == "max":  # a maximum has more than the unit variance that the start expects
             self.head.weight.data.mul_(LARGEST_TO_UNIT)
         self._head_options = head
         self.register_buffer("pixel_mean", torch.full((self.input_shape[0], 1, 1), 127.5))
@@ -146,7 +158,7 @@ class CNN(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes this network again, as JSON's types; ValueError where an option of the head is a tensor."""
+        """The arguments that make this network again, as JSON types; ValueError if a head's option is a tensor."""
         tensors = [name for name, value in self._head_options.items() if isinstance(value, Tensor)]
         if tensors:
             raise ValueError(f"the head's option {tensors[0]!r} is a tensor, which settings do not hold")
@@ -163,7 +175,7 @@ class CNN(nn.Module):
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> CNN:
-        """A network of the same shape, with weights of its own.
+        """A network with these `settings` and new weights.
 
         >>> CNN.from_settings(CNN((3, 9, 7), 4, "hinge", widths=(5,)).settings).head.in_features
         5
@@ -172,7 +184,7 @@ class CNN(nn.Module):
         return cls(**others, **settings["head"])
 
     def learn_pixels(self, images: Tensor, rows: Tensor | None = None, block: int = 1024) -> None:
-        """Take mean and deviation by channel, in float64, from images (N, channels, height, width) or ``rows``."""
+        """Measure mean and deviation by channel, in float64, on images (N, …) or some ``rows``."""
         self._check(images)
         rows = torch.arange(len(images)) if rows is None else rows
         count = len(rows) * images.shape[2] * images.shape[3]
@@ -182,25 +194,25 @@ class CNN(nn.Module):
             total, squares = total + part.sum((0, 2, 3)), squares + part.square().sum((0, 2, 3))
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0.0).sqrt()
-        # One grey level throughout has no deviation; dividing by 1 leaves such a channel at 0.
+        # A constant channel has deviation 0; dividing by 1 makes it 0.
         std = torch.where(std > 1e-6, std, torch.ones_like(std))
         self.pixel_mean.copy_(mean[:, None, None])
         self.pixel_std.copy_(std[:, None, None])
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head sees, (N, D); in training with dropout."""
+        """The input of the head, (N, D); with dropout in training mode."""
         self._check(images)
         values = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         pooled: Tensor = self.drop(self.pool(self.body(values.contiguous(memory_format=torch.channels_last))))
         return pooled
 
     def embedding(self, images: Tensor) -> Tensor:
-        """Features (N, D) that a linear last layer can be solved on: of length 1 where the head compares directions."""
+        """Features (N, D) to fit a linear last layer on; of length 1 if the head is a `MarginHead`."""
         found = self.features(images)
         return directions(found) if isinstance(self.head, MarginHead) else found
 
     def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        """The head's loss."""
+        """The head's loss, reduced as the head says."""
         value: Tensor = self.head(self.features(images), target)
         return value
 
@@ -209,7 +221,7 @@ class CNN(nn.Module):
         return self.head.scores(self.features(images))
 
     def predict(self, images: Tensor, k: int = 5) -> Prediction:
-        """The k best classes, best first, without gradient."""
+        """The k best classes, best first; without gradient."""
         with torch.no_grad():
             return self.head.predict(self.features(images), k)
 
@@ -228,20 +240,15 @@ class CNN(nn.Module):
 
     def to_bytes(self) -> bytes:
         """Weights and settings as the bytes of a safetensors file."""
-        from safetensors.torch import save
-
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         return bytes(save(tensors, {METADATA: json.dumps(self.settings, sort_keys=True)}))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> CNN:
-        """The network that `to_bytes` gave, in evaluation mode; ValueError where the bytes are something else.
+        """The network that `to_bytes` wrote, in evaluation mode; ValueError if the bytes are something else.
 
-        Its settings are compared with its tensors first, so that it takes no more memory than the bytes account for.
+        The settings are compared with the tensors first, so that no file makes it allocate more than its own size.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         try:
             tensors = load(content)
             header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -261,14 +268,14 @@ class CNN(nn.Module):
 
 
 def _check_settings(settings: Any, tensors: Mapping[str, Tensor]) -> None:
-    """ValueError where the settings are not those of a network with these tensors; makes none that holds memory."""
+    """ValueError if the settings are not those of a network with these tensors; allocates nothing."""
     if not isinstance(settings, dict) or set(settings) != SETTINGS or not isinstance(settings["head"], dict):
         raise ValueError(f"settings are {', '.join(sorted(SETTINGS))}")
     widths, convolutions = settings["widths"], settings["convolutions"]
     for numbers in (settings["input_shape"], widths, [convolutions, settings["num_classes"]]):
         if not isinstance(numbers, list) or not all(type(one) is int and 0 < one < 1 << 31 for one in numbers):
             raise ValueError("sizes are whole numbers above 0")
-    # Layers are counted before one is made: a thousand million of them would take for ever.
+    # Layers are counted before any is made: making a billion of them would never end.
     if len(widths) * convolutions != sum(name.startswith("body.") and name.endswith(".0.weight") for name in tensors):
         raise ValueError("the number of convolutions is not that of the tensors")
     if not settings["head"].keys().isdisjoint(("device", "dtype")):
@@ -284,13 +291,13 @@ def _check_settings(settings: Any, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _body(input_shape: tuple[int, int, int], widths: Sequence[int], convolutions: int) -> tuple[nn.Sequential, Any]:
-    """The stages, and the shape (channels, height, width) that they end with."""
+    """The stages, and the shape (channels, height, width) of their output."""
     layers = nn.Sequential()
     channels, height, width = input_shape
     for stage, size in enumerate(widths, start=1):
         for number in range(1, convolutions + 1):
             convolution = nn.Conv2d(channels, size, 3, padding=1, bias=False)
-            # Channels last is the order that convolutions are fastest in on a CPU.
+            # Convolutions on a CPU are fastest with channels last.
             convolution.weight.data = convolution.weight.data.contiguous(memory_format=torch.channels_last)
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
             block = nn.Sequential(convolution, nn.BatchNorm2d(size), nn.ReLU())
@@ -327,6 +334,3 @@ def _stage(name: str, layer: nn.Module, shape: tuple[int, int, int]) -> Stage:
 def _title(name: str) -> str:
     kind, *numbers = name.split("_")
     return f"{kind} {'.'.join(numbers)}"
-
-
-__all__ = ["CNN", "Stage", "usual_widths"]

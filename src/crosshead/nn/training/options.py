@@ -1,4 +1,4 @@
-"""The options of a training of a network."""
+"""The options of a training."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from torch import nn, optim
 from crosshead.nn.training.augmentation import Augmentation
 
 OPTIMIZERS = ("adamw", "sgd")
-USUAL_RATES = {"adamw": 0.01, "sgd": 0.05}
+DEFAULT_RATES = {"adamw": 0.01, "sgd": 0.05}
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """How a network is trained.
 
-    * ``epochs``; ``batch_size``: images of a step, ``accumulate`` times as many passes of fewer images each
-    * ``optimizer``: "adamw", or "sgd" with Nesterov's ``momentum``; ``learning_rate``: its peak, None for 0.01 or 0.05
-    * ``warmup``: the share of all steps in which the rate rises from 0; then it falls to 0 along half a cosine
-    * ``weight_decay``: on the convolutions' weights; ``head_l1``, ``head_l2``: λ₁‖W‖₁ + λ₂/2·‖W‖² on the head's
-    * ``balanced``: weigh rows so that all classes count the same
-    * ``clip``: the largest length of the gradient, None for any
-    * ``patience``: epochs without a lower validation loss after which the training ends with the best epoch's weights
-    * ``seed``: of the order of images, of dropout and of augmentation
+    * ``epochs``: passes over the training images; ``batch_size``: images in a step, which is split into ``accumulate``
+      parts whose gradients are added up
+    * ``optimizer``: "adamw", or "sgd" with Nesterov's ``momentum``
+    * ``learning_rate``: its peak, None for 0.01 with "adamw" and 0.05 with "sgd"
+    * ``warmup``: the share of all steps in which the rate rises linearly from 0; then it falls to 0 along half a cosine
+    * ``weight_decay``: on the convolutions' weights
+    * ``head_l1``, ``head_l2``: the penalty λ₁‖W‖₁ + λ₂/2·‖W‖² on the head's W
+    * ``balanced``: weight rows so that all classes count the same
+    * ``clip``: the largest norm of the gradient, None for no limit
+    * ``patience``: epochs without a lower validation loss after which training ends, with the best epoch's weights
+    * ``augmentation``: random changes of the training images
+    * ``seed``: for the order of images, dropout and augmentation
+
+    Raises ValueError for an option outside its range.
 
     Source of schedule and decay: Loshchilov and Hutter, ICLR 2017 and ICLR 2019.
 
@@ -78,17 +84,17 @@ class TrainingOptions:
     @property
     def peak(self) -> float:
         """The highest learning rate."""
-        return USUAL_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        return DEFAULT_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, of ``steps``."""
+        """The learning rate of step number ``step``, counted from 0, of ``steps`` in all."""
         rising = round(self.warmup * steps)
         if step < rising:
             return self.peak * (step + 1) / rising
         return self.peak * 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
     def make_optimizer(self, network: nn.Module) -> optim.Optimizer:
-        """The optimizer; decay acts on convolutions, and not on what batch norm and the head have."""
+        """The optimizer; weight decay acts on convolutions, not on batch norm or the head."""
         decayed = [one.weight for one in network.modules() if isinstance(one, nn.Conv2d)]
         known = {id(one) for one in decayed}
         others = [one for one in network.parameters() if id(one) not in known]
@@ -99,8 +105,5 @@ class TrainingOptions:
         return optim.SGD(groups, lr=self.peak, momentum=self.momentum, nesterov=self.momentum > 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON document."""
+        """The options as JSON types."""
         return asdict(self)
-
-
-__all__ = ["OPTIMIZERS", "TrainingOptions"]

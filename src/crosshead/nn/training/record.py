@@ -1,4 +1,4 @@
-"""What is shown and kept of a training while it runs, and what is said of it in the end."""
+"""The progress of a training: what is shown and stored while it runs, and its result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from crosshead.nn.training.state import State
 
 @dataclass(frozen=True)
 class Moment:
-    """What is shown while a network is trained, rounded as it is shown and as the history file holds it.
+    """A progress report of a training, rounded as it is shown and stored.
 
-    * ``epoch``, ``step``: the latest, counted from 1; steps count through all epochs
-    * ``loss``: the mean of the rows since the last moment, in the loss's unit
-    * ``validation_loss``, ``validation_error``: of the latest epoch's end, None before the first
+    * ``epoch``, ``step``: the latest, counted from 1; steps are counted through all epochs
+    * ``loss``: the mean over the rows since the previous report, in the loss's unit
+    * ``validation_loss``, ``validation_error``: after the latest finished epoch, None before the first
+
+    Examples
+    --------
+    >>> moment = Moment(1, 3, 0.7, None, None, 900, 2)
+    >>> moment.loss, moment.validation_loss
+    (0.7, None)
     """
 
     epoch: int
@@ -46,11 +52,23 @@ class Moment:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went.
+    """The result of a training.
 
-    * ``history``: its moments; ``epochs``: those done, ``resumed_after`` of them by earlier runs
-    * ``epoch_of_weights``: the epoch whose weights the network has
-    * ``threads`` of PyTorch: those that the training was begun with
+    * ``history``: its progress reports
+    * ``epochs``: how many were trained, ``resumed_after`` of them by earlier runs
+    * ``epoch_of_weights``: the epoch whose weights the network has now
+    * ``stopped_early``: whether ``patience`` ended it before the last epoch
+    * ``images_per_second``: in this run
+    * ``threads``: PyTorch's threads when the training began
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crosshead.nn.training import CNN, Trainer, TrainingOptions
+    >>> images, target = torch.zeros(20, 1, 8, 8), torch.arange(20) % 2
+    >>> trained = Trainer(CNN((1, 8, 8), 2), TrainingOptions(epochs=2)).fit(images, target)
+    >>> trained.epochs, trained.epoch_of_weights, trained.stopped_early, trained.resumed_after
+    (2, 2, False, 0)
     """
 
     history: list[Moment]
@@ -63,14 +81,14 @@ class Trained:
 
 
 Watch = Callable[[Moment, int, int], object]
+"""Called with each report, the number of epochs and the number of steps."""
 
 
 @final
 class Record:
-    """The moments of a training: the file holds what was shown, ``state`` holds both.
+    """The progress reports of a training: kept in ``state``, written to ``folder``, and passed to ``watch``.
 
-    ``folder`` is where the history file lies, ``watch`` is told each moment; ``steps`` is the number of all steps,
-    ``images_a_step`` the mean number of their images.
+    ``steps`` is the number of all steps, ``images_a_step`` the mean number of images in a step.
     """
 
     def __init__(
@@ -83,12 +101,12 @@ class Record:
             write_history(folder, state.history)
 
     def pace(self) -> float:
-        """Images a second in this run."""
+        """Images per second in this run."""
         seconds = time.monotonic() - self._began
         return (self._state.step - self._steps_before) * self._images_a_step / seconds if seconds > 0 else 0.0
 
     def tell(self, loss: float) -> None:
-        """Add a moment with this loss, and show it."""
+        """Add a report with this loss, and show it."""
         state, pace = self._state, self.pace()
         left = (self._steps - state.step) * self._images_a_step / pace if pace else 0.0
         validation_loss, error = state.validation or (None, None)
@@ -100,12 +118,12 @@ class Record:
             self._watch(moment, self._epochs, self._steps)
 
     def moments(self) -> list[Moment]:
-        """All of them, those of earlier runs first."""
+        """All reports, those of earlier runs first."""
         return [Moment(**moment) for moment in self._state.history]
 
 
 def rounded(value: float) -> float:
-    """As losses are shown and kept: five digits.
+    """The loss with five digits, as it is shown and stored.
 
     >>> rounded(0.123456789)
     0.12346

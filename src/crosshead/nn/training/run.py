@@ -1,4 +1,4 @@
-"""One training from its start, or from a checkpoint, to its end: epochs, validation, early stopping."""
+"""One training, from its start or a checkpoint to its end: epochs, validation, early stopping."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from crosshead.nn.training.checkpoint import BEST, Checkpoint, CheckpointError
 from crosshead.nn.training.data import Part, measure_network
-from crosshead.nn.training.environment import go_on_in
+from crosshead.nn.training.environment import restore_environment
 from crosshead.nn.training.options import TrainingOptions
 from crosshead.nn.training.record import Moment, Record, Trained, Watch, rounded
-from crosshead.nn.training.state import SURROUNDINGS, Checkpoints, State, task_of
+from crosshead.nn.training.state import ENVIRONMENT, Checkpoints, State, task_of
 from crosshead.nn.training.steps import DivergedError, Steps
 
-MOMENTS_AN_EPOCH = 20
+REPORTS_PER_EPOCH = 20
 
 
 @final
@@ -63,7 +63,7 @@ class TrainingRun:
         )
 
     def run(self) -> Trained:
-        """Train to the end, a checkpoint after each epoch."""
+        """Train to the end, with a checkpoint after each epoch."""
         state = self._state
         while not state.finished:
             state.epoch += 1
@@ -85,7 +85,7 @@ class TrainingRun:
         )
 
     def _restore(self, found: Checkpoint, folder: Path) -> None:
-        go_on_in(found.document.get(SURROUNDINGS, {}), str(folder))
+        restore_environment(found.document.get(ENVIRONMENT, {}), str(folder))
         found.restore(self._network, self._steps.optimizer, self._steps.order)
         self._best, self._state = found.part(BEST), State.of_document(found.document["state"])
         for moment in self._state.history:
@@ -102,7 +102,7 @@ class TrainingRun:
     def _train_epoch(self) -> None:
         self._network.train()
         count = self._steps.an_epoch
-        every = max(1, count // MOMENTS_AN_EPOCH)
+        every = max(1, count // REPORTS_PER_EPOCH)
         total, rows = 0.0, 0
         for number, batch in enumerate(self._steps.batches(), start=1):
             total, rows = total + self._steps.take(batch, self._state) * len(batch), rows + len(batch)
@@ -126,7 +126,7 @@ class TrainingRun:
                 "validation images"
             )
         state.validation = (rounded(loss), round(error, 4))
-        # With patience the weights of the best epoch are kept; without, the last ones, on which the schedule ends.
+        # With patience the best epoch's weights are kept; without, the last ones: the learning rate ends there.
         if self._options.patience is not None and (loss < state.best_loss or not self._best):
             state.best_loss, state.best_epoch = loss, state.epoch
             self._best = {name: value.detach().clone() for name, value in self._network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""How far a training is, where that is kept, and from where it may go on."""
+"""How far a training has come, and the folder that keeps its checkpoints."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from crosshead.nn.training.checkpoint import (
     write_checkpoint,
 )
 from crosshead.nn.training.data import Part, add_to_digest
-from crosshead.nn.training.environment import surroundings
+from crosshead.nn.training.environment import environment
 from crosshead.nn.training.options import TrainingOptions
 
-SURROUNDINGS = "surroundings"
+ENVIRONMENT = "surroundings"
+"""The name in a checkpoint's document. It stays, so that existing checkpoints keep their meaning."""
 
 
 @dataclass
 class State:
-    """What a checkpoint holds besides tensors."""
+    """How far a training has come: what a checkpoint holds besides tensors."""
 
     epoch: int = 0
     step: int = 0
@@ -40,7 +41,7 @@ class State:
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> State:
-        """The state that `dataclasses.asdict` made a JSON document of; TypeError or ValueError for another."""
+        """The state from a JSON document that `dataclasses.asdict` made; TypeError or ValueError for another one."""
         state = cls(**document)
         if not all(type(count) is int and count >= 0 for count in (state.epoch, state.step, state.best_epoch)):
             raise ValueError("epochs and steps are whole numbers")
@@ -55,13 +56,13 @@ class State:
 
 @final
 class Checkpoints:
-    """The folder where one training is kept: ``task`` says which one, ``resume`` whether it may go on there."""
+    """The folder with the checkpoint of one training; ``task`` identifies it, ``resume`` allows to continue it."""
 
     def __init__(self, folder: Path, task: str, resume: bool) -> None:
         self._folder, self._task, self._resume = folder, task, resume
 
     def find(self) -> Checkpoint | None:
-        """Where to go on, None at the start; CheckpointError where that would lose or mix up a training."""
+        """The checkpoint to continue from, None to start anew; CheckpointError if a training would be lost."""
         found = read_checkpoint(self._folder)
         if found is None:
             return None
@@ -87,13 +88,13 @@ class Checkpoints:
         order: torch.Generator,
         state: State,
     ) -> None:
-        """Replace the checkpoint by the state as it is now."""
-        document = {"task": self._task, "state": asdict(state), SURROUNDINGS: surroundings()}
+        """Replace the checkpoint by the present state."""
+        document = {"task": self._task, "state": asdict(state), ENVIRONMENT: environment()}
         write_checkpoint(self._folder, take_checkpoint(network, best, optimizer, order, document))
 
 
 def task_of(options: TrainingOptions, network: torch.nn.Module, training: Part, validation: Part | None) -> str:
-    """A digest of options, network and data: what must be the same for a resumed training to be the same."""
+    """A digest of options, network and data, all of which a resumed training must share."""
     digest = hashlib.sha256(repr((options.to_dict(), repr(network))).encode())
     for part in (training, validation):
         if part is not None:

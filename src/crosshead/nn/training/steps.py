@@ -1,4 +1,4 @@
-"""The steps of a training: which images each takes, its objective, and what the optimizer does."""
+"""The steps of a training: the batches, the objective, and the update."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from crosshead.nn.training.data import Part, class_weights
 from crosshead.nn.training.options import TrainingOptions
 from crosshead.nn.training.state import State
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 class DivergedError(ArithmeticError):
-    """A loss or gradient that is NaN or infinite: the step, the images of its batch, and what to try."""
+    """A loss or gradient is NaN or infinite. The message names the step, images of its batch, and what to try."""
 
 
 @final
 class Steps:
-    """Takes the steps that ``options`` ask for; ``name`` says what the image of a row is called."""
+    """The steps of a training with these ``options``; ``name`` gives the name of the image in a row."""
 
     def __init__(self, network: Any, options: TrainingOptions, training: Part, name: Callable[[int], str]) -> None:
         self._network, self._options, self._training, self._name = network, options, training, name
@@ -34,17 +34,17 @@ class Steps:
 
     @property
     def images_a_step(self) -> float:
-        """The mean number of images of a step."""
+        """The mean number of images in a step."""
         return len(self._training) / self.an_epoch
 
     def batches(self) -> tuple[Tensor, ...]:
-        """The numbers of the training images for each step of the next epoch."""
+        """The positions of the training images for each step of the next epoch."""
         order = torch.randperm(len(self._training), generator=self.order)
-        # Batches of nearly one size: a last one of a single image would give batch norm nothing to average.
+        # Batches of nearly equal size: batch norm cannot average over a last batch of one image.
         return torch.tensor_split(order, self.an_epoch)
 
     def take(self, batch: Tensor, state: State) -> float:
-        """The next step, on these images; returns their mean loss."""
+        """Do the next step, on these images; returns their mean loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._options.rate(state.step, self.count)
         state.step += 1
@@ -59,7 +59,7 @@ class Steps:
         return value
 
     def _accumulate(self, batch: Tensor, state: State) -> float:
-        """Add the gradients of the parts of a batch; returns its mean loss."""
+        """Add up the gradients of the parts of a batch; returns its mean loss."""
         images, target = self._training.take(batch)
         weights, value = self.weights[target], 0.0
         parts = torch.tensor_split(torch.arange(len(batch)), min(self._options.accumulate, len(batch)))
@@ -86,8 +86,8 @@ class Steps:
     def _check_finite(self, what: str, value: float, rows: Tensor, state: State) -> None:
         if math.isfinite(value):
             return
-        names = [self._name(int(row)) for row in self._training.rows[rows[:MOST_NAMED]]]
-        more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+        names = [self._name(int(row)) for row in self._training.rows[rows[:MAX_NAMED]]]
+        more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
         raise DivergedError(
             f"the {what} is {value} at step {state.step} (epoch {state.epoch}), on {', '.join(names)}{more}; "
             f"try a lower learning rate than {self._options.peak:g}, a longer warm-up or stronger clipping, and look "

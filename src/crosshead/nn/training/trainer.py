@@ -1,4 +1,4 @@
-"""The training of a network with a head, from images in memory or memory-mapped; resumed exactly after a kill."""
+"""The training of a network with a head, on images in memory or memory-mapped; resumed exactly after a kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from crosshead.nn.training.checkpoint import CheckpointError
 from crosshead.nn.training.data import Labelled, Part, check_images, validation_part
-from crosshead.nn.training.environment import ResumeWarning, threads_kept
+from crosshead.nn.training.environment import ResumeWarning, preserved_thread_count
 from crosshead.nn.training.options import TrainingOptions
 from crosshead.nn.training.record import Moment, Trained, Watch
 from crosshead.nn.training.run import TrainingRun
@@ -23,34 +23,38 @@ from crosshead.nn.training.steps import DivergedError
 class Trainer:
     """Trains ``network`` on images (N, channels, height, width) and class numbers (N,).
 
-    The objective of a step is Σ sᵢℓᵢ / Σ sᵢ over its images, plus the head's penalty; ℓ is the loss of
-    ``network.head``. The same seed, data, threads and machine give the same weights, bit for bit, whether the training
-    was interrupted or not; a resumed one takes the number of threads that it was begun with.
+    The objective of a step is Σ sᵢℓᵢ / Σ sᵢ over its images, plus the penalty on the head; ℓ is the loss of
+    ``network.head`` and sᵢ the weight of the row's class. The same seed, data, threads and machine give the same
+    weights, bit for bit, whether the training was interrupted or not; a resumed training uses the number of threads
+    that it began with.
 
     Parameters
     ----------
-    network : Module with ``features`` and ``head``, such as `CNN`
-    options : TrainingOptions
+    network : Module
+        With a method ``features`` and a ``head``, such as `CNN`.
+    options : TrainingOptions, optional
     folder : path, optional
-        Where `checkpoint.safetensors` is written after each epoch, and `history.jsonl`, a line for each `Moment`.
+        Folder for `checkpoint.safetensors`, written after each epoch, and `history.jsonl`, a line for each `Moment`.
     resume : bool
-        Go on after the folder's checkpoint, if there is one.
+        Continue from the folder's checkpoint, if there is one.
     watch : callable, optional
-        Told each `Moment`, the number of epochs and the number of steps.
+        Called with each `Moment`, the number of epochs and the number of steps.
     name : callable, optional
-        What the image of a row is called, for messages; rows count from 0.
+        Gives the name of the image in a row, counted from 0, for messages.
 
     Raises
     ------
     CheckpointError
-        The folder holds an unfinished training and ``resume`` is not set, or a training of something else.
+        The folder holds an unfinished training and ``resume`` is not set, or another training.
     DivergedError
-        A loss or a gradient is not finite; the weights stay those before that step.
+        A loss or a gradient is not finite; the weights stay as before that step.
+    ValueError
+        Images, target and options that do not fit one another; a head that samples classes.
 
     Warns
     -----
     ResumeWarning
-        A resumed training was begun with another number of threads, or by another version of PyTorch.
+        The training was begun with another number of threads, or by another version of PyTorch.
 
     Examples
     --------
@@ -84,11 +88,10 @@ class Trainer:
     def fit(
         self, images: Tensor, target: Tensor, validation: Labelled | Tensor | None = None, rows: Tensor | None = None
     ) -> Trained:
-        """Train; leaves the network in evaluation mode. Global random state of PyTorch stays as it was.
+        """Train the network and leave it in evaluation mode; PyTorch's global random state is unchanged.
 
-        ``rows`` are numbers of the images to train on, all by default; images that lie in a memory-mapped file are
-        read a batch at a time. ``validation`` are images and their target, or numbers (M,) of others among
-        the same images.
+        ``rows`` (n,) are positions of the images to train on, all by default; memory-mapped images are read a batch at
+        a time. ``validation`` is either images with their target, or positions (M,) of other rows of ``images``.
         """
         check_images(images, target, validation)
         if self.options.patience is not None and validation is None:
@@ -96,7 +99,7 @@ class Trainer:
         training = Part(images, target, torch.arange(len(images)) if rows is None else rows)
         if hasattr(self.network, "learn_pixels"):
             self.network.learn_pixels(images, training.rows)
-        with torch.random.fork_rng(devices=[]), threads_kept(), _row_losses(self.network.head):
+        with torch.random.fork_rng(devices=[]), preserved_thread_count(), _unreduced(self.network.head):
             torch.manual_seed(self.options.seed)
             run = TrainingRun(
                 self.network,
@@ -112,8 +115,8 @@ class Trainer:
 
 
 @contextmanager
-def _row_losses(head: Any) -> Iterator[None]:
-    """The head gives one loss a row for a while."""
+def _unreduced(head: Any) -> Iterator[None]:
+    """Inside the context the head gives one loss a row."""
     before, head.reduction = head.reduction, "none"
     try:
         yield

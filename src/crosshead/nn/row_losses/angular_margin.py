@@ -1,8 +1,8 @@
-"""Angular margins: what the target's cosine becomes before softmax, and how fast that changes with the cosine.
+"""Angular margins: the change of the target's cosine before softmax, cos θ → cos(m₁θ + m₂) − m₃, and its derivative.
 
-Read with θ for the angle between a sample and its class: cos θ → cos(m₁θ + m₂) − m₃. Everything is computed from the
-cosine by identities of addition and of Chebyshev's polynomials; the one angle that is taken, for an m₁ that is no
-integer, comes from atan2. Nothing here ever divides by zero: at cos θ = ±1 values are exact and slopes finite.
+θ is the angle between a sample and its class. Values are computed from the cosine with addition theorems and Chebyshev
+polynomials; only an m₁ that is not an integer needs the angle, from atan2. There is no division by zero: at cos θ = ±1
+values are exact and slopes finite.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.autograd.function import once_differentiable
 MarginGradient = Literal["exact", "insightface"]
 
 MOST_TURNS = 16
-"""The largest m₁: every half turn of m₁θ costs a comparison."""
+"""The largest m₁. Every half turn of m₁θ costs a comparison."""
 
 Amount = float | Tensor
-"""A number for all rows, or one for each, (N,)."""
+"""A number for all rows, or a number for each row, (N,)."""
 
 
 @final
@@ -31,19 +31,19 @@ class AngularMargin:
 
     * ``m1`` between 1 and 16 multiplies the angle (SphereFace) and need not be an integer; ``m2`` between 0 and π/2, in
       radians, is added to it (ArcFace); ``m3`` ≥ 0 is subtracted from the cosine (CosFace).
-    * Beyond m₁θ + m₂ = π the cosine would rise again. For m₁ = 1 it goes on as cos θ − m₂ sin m₂ − m₃, as ArcFace's
-      authors have it, with a step down of cos m₂ + m₂ sin m₂ − 1 ≥ 0 at the border; for m₁ > 1 as
+    * Beyond m₁θ + m₂ = π the cosine would rise again. For m₁ = 1 it continues as cos θ − m₂ sin m₂ − m₃, as in
+      ArcFace's code, with a step down of cos m₂ + m₂ sin m₂ − 1 ≥ 0 at the border; for m₁ > 1 as
       (−1)ᵏ cos(m₁θ + m₂) − 2k − m₃ with k = ⌊(m₁θ + m₂)/π⌋, as in SphereFace, without a step.
-    * ``easy_margin`` leaves angles beyond π/2 as they are, cos θ − m₃; ψ then has a step up at π/2, of sin m₂ where
-      m₁ = 1.
-    * ``gradient`` "exact" is ∂ψ/∂cos θ = m₁ sin(m₁θ + m₂)/sin θ; "insightface" drops that factor and takes 1, as the
-      widely copied training code does, which computes the margin outside of automatic differentiation.
+    * ``easy_margin`` applies no angular margin beyond π/2, where ψ is cos θ − m₃; for m₁ = 1 it then has a step up of
+      sin m₂ at π/2.
+    * ``gradient`` "exact" is ∂ψ/∂cos θ = m₁ sin(m₁θ + m₂)/sin θ; "insightface" replaces it by 1, as does the training
+      code of that name, which computes the margin outside automatic differentiation.
 
-    A row may have margins of its own. Its m₂ may then be negative, as AdaFace's is for samples of high quality: below
-    θ = −m₂/m₁ ψ stays at 1 − m₃, with slope 0.
+    A row may have its own margins. Its m₂ may then be negative, as AdaFace's is for samples of high quality: for angles
+    below −m₂/m₁ ψ stays at 1 − m₃, with slope 0.
 
-    At cos θ = ±1 the exact slope can be infinite. Slopes take sin θ to be at least √ε (ε is the type's resolution), so
-    they are at most about 1/√ε; multiplied by ∂cos θ/∂x, whose length is sin θ, they never exceed the true gradient.
+    At cos θ = ±1 the exact slope can be infinite. Slopes are computed with sin θ ≥ √ε (ε is the type's resolution), so
+    they are at most about 1/√ε. Multiplied by ∂cos θ/∂x, whose length is sin θ, they never exceed the true gradient.
 
     Sources: Liu et al., SphereFace, CVPR 2017; Wang et al., CosFace, CVPR 2018; Deng et al., ArcFace, CVPR 2019; Kim,
     Jain and Liu, AdaFace, CVPR 2022.
@@ -79,7 +79,7 @@ class AngularMargin:
     ) -> tuple[Tensor, Tensor]:
         """ψ and ∂ψ/∂cos θ of cosines (N,), float32 or float64; ``m2`` and ``m3`` (N,) replace the margins of all rows.
 
-        Cosines that rounding has put outside −1…1 count as −1 or 1.
+        Cosines that rounding has moved outside −1…1 are clipped.
         """
         angle: Amount = self.m2 if m2 is None else m2
         cosine = cosine.clamp(-1, 1)
@@ -91,7 +91,7 @@ class AngularMargin:
         return value, slope if self.gradient == "exact" else torch.ones_like(slope)
 
     def _turned(self, cosine: Tensor, angle: Amount) -> tuple[Tensor, Tensor]:
-        """cos(m₁θ + m₂) and its slope, without any continuation."""
+        """cos(m₁θ + m₂) and its slope, without the continuation."""
         sine = ((1 - cosine) * (1 + cosine)).sqrt()
         away = sine.clamp_min(math.sqrt(torch.finfo(cosine.dtype).eps))
         if self.m1 == int(self.m1):
@@ -103,7 +103,7 @@ class AngularMargin:
         return value, self.m1 * torch.sin(self.m1 * torch.atan2(away, cosine) + angle) / away
 
     def _continued(self, value: Tensor, slope: Tensor, cosine: Tensor, angle: Amount) -> tuple[Tensor, Tensor]:
-        """What holds beyond m₁θ + m₂ = π, and, for negative m₂, below 0."""
+        """The continuation beyond m₁θ + m₂ = π, and, for negative m₂, below 0."""
         if self.m1 == 1:
             beyond = (cosine - angle * _sin(angle), torch.ones_like(cosine))
             value, slope = _where(cosine < -_cos(angle), beyond, (value, slope))
@@ -117,7 +117,7 @@ class AngularMargin:
         return value, slope
 
     def _half_turns(self, cosine: Tensor, angle: Amount) -> Tensor:
-        """⌊(m₁θ + m₂)/π⌋, found by comparing cosines; ψ has no step where it changes, so rounding does not matter."""
+        """⌊(m₁θ + m₂)/π⌋ by comparing cosines; ψ has no step where it changes, so rounding does not matter."""
         turns = torch.zeros_like(cosine)
         for number in range(1, math.floor(self.m1 + 0.5) + 1):  # m₂ adds at most half a turn of π
             border = (number * math.pi - angle) / self.m1
@@ -137,9 +137,12 @@ def margin_cosine(
     easy_margin: bool = False,
     margin_gradient: MarginGradient = "exact",
 ) -> Tensor:
-    """ψ(cos θ) of `AngularMargin` for cosines of any shape, differentiable once.
+    """The cosine with a margin, ψ(cos θ) = cos(m₁θ + m₂) − m₃, for cosines of any shape; differentiable once.
 
-    float16 and bfloat16 are computed in float32. Raises ValueError for margins outside their domain.
+    Beyond m₁θ + m₂ = π it continues so that it falls with θ: for m₁ = 1 as cos θ − m₂ sin m₂ − m₃, for m₁ > 1 as
+    (−1)ᵏ cos(m₁θ + m₂) − 2k − m₃ with k = ⌊(m₁θ + m₂)/π⌋. ``easy_margin`` and ``margin_gradient`` are those of
+    `linear_margin_cross_entropy`. float16 and bfloat16 are computed in float32. Raises ValueError for margins outside
+    their domain: 1 ≤ m₁ ≤ 16, 0 ≤ m₂ ≤ π/2, m₃ ≥ 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Matrix products that accumulate and answer in float32 for float32, bfloat16 and float16; in float64 for float64."""
+"""Matrix products in the accumulation type: float64 for float64, and float32 for float32, bfloat16 and float16."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
-    """The function with autocast off: it chooses types itself, and its sums must not be shortened again."""
+    """The function with autocast off: it chooses types itself, and its sums must keep their precision."""
 
     @wraps(function)
     def plain(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -29,7 +29,7 @@ def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def accumulation_type(dtype: torch.dtype) -> torch.dtype:
-    """float64 for float64, float32 for everything shorter.
+    """float64 for float64, float32 for all other types.
 
     >>> accumulation_type(torch.bfloat16)
     torch.float32
@@ -38,16 +38,16 @@ def accumulation_type(dtype: torch.dtype) -> torch.dtype:
 
 
 def working(tensor: Tensor) -> Tensor:
-    """The tensor in its accumulation type; itself where it has it."""
+    """The tensor in its accumulation type; the tensor itself if it has that type."""
     return tensor.to(accumulation_type(tensor.dtype))
 
 
 def times(left: Tensor, right: Tensor) -> Tensor:
     """The product left @ right, in the accumulation type.
 
-    CUDA multiplies short types as they are and accumulates in float32; a float32 operand (a gradient of scores) is
-    rounded to bfloat16 beside one of that type, which has its range, never to float16, where it would underflow.
-    Elsewhere operands are widened.
+    CUDA multiplies 2-byte types directly and accumulates in float32. With a bfloat16 operand a float32 operand (a
+    gradient of scores) is rounded to bfloat16, which has the range of float32; it is never rounded to float16, in which
+    it would underflow. In all other cases the operands are converted to the accumulation type first.
     """
     if left.is_cuda and torch.bfloat16 in (left.dtype, right.dtype):
         return torch.mm(left.to(torch.bfloat16), right.to(torch.bfloat16), out_dtype=torch.float32)

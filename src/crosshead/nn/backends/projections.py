@@ -1,6 +1,6 @@
-"""How the scores of a tile of classes come from features and the tile's rows of W, and the way back.
+"""Projections: the scores of a tile of classes from features and the tile's rows of W, and their gradients.
 
-`Linear` is z = X Wᵀ + b; `Cosine` normalises the rows of W, tile by tile, so that no normalised copy of W is ever made.
+`Linear` is z = X Wᵀ + b. `Cosine` normalises the rows of W tile by tile, so that there is no normalised copy of W.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol, final
 import torch
 from torch import Tensor
 
-from crosshead.nn.fused.products import times, transposed_times, working
+from crosshead.nn.backends.products import times, transposed_times, working
 
 
 class TileGradients(NamedTuple):
-    """The part of a tile: ``input`` (N, D), to be added up over tiles, ``weight`` (T, D), ``bias`` (T,) or None."""
+    """The gradients of a tile: ``input`` (N, D), a summand over tiles, ``weight`` (T, D) and ``bias`` (T,), or None."""
 
     input: Tensor | None
     weight: Tensor | None
@@ -24,23 +24,23 @@ class TileGradients(NamedTuple):
 
 
 class Projection(Protocol):
-    """The protocol of a way from features (N, D) and rows of W to scores.
+    """The protocol of a projection from features (N, D) to scores.
 
-    Tensors come in in their own type, scores and gradients go out in the accumulation type, float32 or float64.
+    Arguments have their own types, scores and gradients are in the accumulation type, float32 or float64.
     """
 
     @property
     def key(self) -> tuple[str, tuple[float, ...]]:
-        """The registry's key and the parameters."""
+        """The key in the registry, and the parameters."""
         ...
 
     @property
     def rows_per_class(self) -> int:
-        """How many rows of W belong to a class, one after the other."""
+        """How many rows of W a class has; they follow one another."""
         ...
 
     def scores(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Scores (N, T) of a tile, and what `gradients` wants to know of the way there."""
+        """Scores (N, T) of a tile, and what to save for `gradients`."""
         ...
 
     def paired_scores(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -61,7 +61,7 @@ class Linear:
 
     @property
     def key(self) -> tuple[str, tuple[float, ...]]:
-        """The registry's key; no parameters."""
+        """The key in the registry; no parameters."""
         return "linear", ()
 
     @property
@@ -95,14 +95,14 @@ class Linear:
 @final
 @dataclass(frozen=True)
 class Cosine:
-    """z = X ŵᵀ with ŵ = w/‖w‖: cosines, where the rows of X have length 1 already. It takes no bias.
+    """z = X ŵᵀ with ŵ = w/‖w‖: cosines, if the rows of X have norm 1. There is no bias.
 
-    Back: ∂/∂w = (g − ŵ⟨ŵ, g⟩)/‖w‖ with g = Gᵀ X. A row of zeros counts as if it had length ``EPSILON``.
+    The gradient is ∂/∂w = (g − ŵ⟨ŵ, g⟩)/‖w‖ with g = Gᵀ X. The norm of a row of zeros counts as `EPSILON`.
     """
 
     @property
     def key(self) -> tuple[str, tuple[float, ...]]:
-        """The registry's key; no parameters."""
+        """The key in the registry; no parameters."""
         return "cosine", ()
 
     @property
@@ -123,24 +123,24 @@ class Cosine:
     def gradients(
         self, gradient: Tensor, input: Tensor, weight: Tensor, saved: Tensor | None, wanted: Sequence[bool]
     ) -> TileGradients:
-        """The part along w vanishes: a length has no influence."""
+        """The gradients, that of W without its part along w, because the norm has no influence."""
         assert saved is not None
         gradient = gradient / saved
         rows = None
         if wanted[1]:
             rows = transposed_times(gradient, input)
-            long = working(weight)
-            along = torch.einsum("td,td->t", long, rows) / saved.square()
-            rows.addcmul_(long, along[:, None], value=-1)
+            wide = working(weight)
+            along = torch.einsum("td,td->t", wide, rows) / saved.square()
+            rows.addcmul_(wide, along[:, None], value=-1)
         return TileGradients(times(gradient, weight) if wanted[0] else None, rows, None)
 
 
 @final
 @dataclass(frozen=True)
 class SubCentreCosine:
-    """z_c = max_k X ŵ_{c,k}: the cosine with the nearest of K rows of W that belong to the class. It takes no bias.
+    """z_c = max_k X ŵ_{c,k}: the largest cosine with the K rows of W of a class. There is no bias.
 
-    The gradient goes to that row alone; of equally near ones to the first.
+    The gradient goes to the row with the largest cosine, to the first of several.
 
     Source: Deng et al., Sub-center ArcFace, ECCV 2020.
     """
@@ -148,12 +148,12 @@ class SubCentreCosine:
     centres: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.centres <= MOST_CENTRES or self.centres != int(self.centres):
-            raise ValueError(f"a class has 1 to {MOST_CENTRES} sub-centres, not {self.centres:g}")
+        if not 1 <= self.centres <= MAX_CENTRES or self.centres != int(self.centres):
+            raise ValueError(f"a class has 1 to {MAX_CENTRES} sub-centres, not {self.centres:g}")
 
     @property
     def key(self) -> tuple[str, tuple[float, ...]]:
-        """The registry's key, and K."""
+        """The key in the registry, and K."""
         return "sub_centre_cosine", (self.centres,)
 
     @property
@@ -162,7 +162,7 @@ class SubCentreCosine:
         return int(self.centres)
 
     def scores(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The largest of K cosines, (N, T), and which one it is."""
+        """The largest of K cosines, (N, T), and its number."""
         each, _ = Cosine().scores(input, weight, bias)
         largest, centre = each.view(len(input), -1, self.rows_per_class).max(dim=2)
         return largest, centre.to(torch.uint8)
@@ -175,27 +175,27 @@ class SubCentreCosine:
     def gradients(
         self, gradient: Tensor, input: Tensor, weight: Tensor, saved: Tensor | None, wanted: Sequence[bool]
     ) -> TileGradients:
-        """Those of `Cosine`, from scores' gradients that are zero but for the nearest centre."""
+        """The gradients of `Cosine`, where all sub-centres but the nearest have zero gradient."""
         assert saved is not None
         spread = gradient.new_zeros((*gradient.shape, self.rows_per_class))
         spread.scatter_(2, saved.long()[:, :, None], gradient[:, :, None])
         return Cosine().gradients(spread.flatten(1), input, weight, norms(weight), wanted)
 
 
-MOST_CENTRES = 255
+MAX_CENTRES = 255
 EPSILON = 1e-12
 NORM_NUMBERS = 1 << 22
-"""Numbers that are widened at a time for their lengths."""
+"""Numbers that `norms_of_many` converts at a time."""
 
 
 def norms(weight: Tensor) -> Tensor:
-    """Euclidean lengths of the rows, at least `EPSILON`, (T,), in the accumulation type."""
+    """Euclidean norms of the rows, at least `EPSILON`, (T,), in the accumulation type."""
     length: Tensor = torch.linalg.vector_norm(working(weight), dim=1)
     return length.clamp_min(EPSILON)
 
 
 def norms_of_many(weight: Tensor) -> Tensor:
-    """`norms` without a gradient, and without a widened copy of all rows."""
+    """`norms` without gradient, and without a converted copy of all rows."""
     step = max(1, NORM_NUMBERS // max(1, weight.shape[1]))
     return torch.cat([norms(part) for part in torch.split(weight.detach(), step)])
 
@@ -208,7 +208,7 @@ PROJECTIONS: dict[str, Callable[..., Projection]] = {
 
 
 def build(name: str, parameters: Sequence[float]) -> Projection:
-    """The projection of this registry key with these parameters.
+    """The projection with this key in the registry and these parameters.
 
     >>> build("linear", ())
     Linear()

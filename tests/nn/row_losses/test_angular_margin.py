@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from crosshead.nn.losses.angular_margin import AngularMargin, margin_cosine
+from crosshead.nn.row_losses.angular_margin import AngularMargin, margin_cosine
 
 mpmath.mp.dps = 50
 

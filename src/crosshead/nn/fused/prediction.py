@@ -1,4 +1,4 @@
-"""The best classes of each row, streamed over tiles of classes: memory does not grow with rows × classes."""
+"""The best classes of each row, computed tile by tile: memory does not grow with rows × classes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crosshead.nn.backends.tiles import Problem, class_tiles, row_blocks, tile_scores
-from crosshead.nn.fused.inputs import is_sharded
-from crosshead.nn.fused.products import working
-from crosshead.nn.fused.projections import Projection
+from crosshead.nn.backends.products import working
+from crosshead.nn.backends.projections import Projection
+from crosshead.nn.backends.protocol import Problem
+from crosshead.nn.backends.tiles import class_tiles, row_blocks, tile_scores
+from crosshead.nn.fused.sharding import SHARDED, is_sharded
 from crosshead.nn.row_losses import Targets
 from crosshead.nn.row_losses.protocol import finite_shift
 
 
 class Prediction(NamedTuple):
-    """The k best classes of each row, best first: ``classes``, ``scores``, ``confidence``, each (..., k).
+    """The k best classes of each row, best first: ``classes``, ``scores`` and ``confidence``, each (..., k).
 
-    ``confidence`` is the class's probability where the loss has a probability model, else None: its share of all
-    classes, or for "binary" the answer to its own question.
+    ``confidence`` is the probability of the class if the loss has a probability model, else None: softmax over all
+    classes, or for "binary" the sigmoid of the score.
+
+    Examples
+    --------
+    >>> from crosshead.nn import ClassificationHead
+    >>> head = ClassificationHead.from_linear(torch.nn.Linear(3, 3))
+    >>> with torch.no_grad():
+    ...     _ = head.weight.copy_(torch.eye(3)), head.bias.zero_()
+    >>> best = head.predict(torch.tensor([[0.0, 2.0, 1.0]]), k=1)
+    >>> best.classes.tolist(), best.scores.tolist(), round(best.confidence.item(), 3)
+    ([[1]], [[2.0]], 0.665)
     """
 
     classes: Tensor
@@ -39,14 +50,12 @@ class Best(NamedTuple):
 def best_classes(
     projection: Projection, input: Tensor, weight: Tensor, bias: Tensor | None, k: int, softcap: float = 0.0
 ) -> Best:
-    """The k classes of the highest scores of features (N, D), and log Σ exp of all scores; of equal scores any.
+    """The k classes with the highest scores for features (N, D), and log Σ exp of all scores.
 
-    Scores are κ·tanh(z/κ) where ``softcap`` κ is not 0.
+    Of equal scores any may come first. With a ``softcap`` κ > 0 scores are κ·tanh(z/κ).
     """
     if is_sharded(weight):
-        from crosshead.nn.parallel.prediction import best_classes_of_shards
-
-        return best_classes_of_shards(projection, input, weight, bias, k, softcap)
+        return Best(*SHARDED.best_classes(projection, input, weight, bias, k, softcap))
     classes = len(weight) // projection.rows_per_class
     problem = Problem(input, weight, bias, Targets(classes))
     parts = [_best_of_block(projection, block, min(k, classes), softcap) for _, _, block in row_blocks(problem)]
@@ -57,11 +66,11 @@ def best_classes(
 
 
 def _best_of_block(projection: Projection, block: Problem, k: int, softcap: float) -> Best:
-    long = working(block.input)
-    rows = len(long)
-    classes = torch.empty((rows, 0), dtype=torch.int64, device=long.device)
-    scores = long.new_empty((rows, 0))
-    largest, power = long.new_full((rows,), -torch.inf), long.new_zeros(rows)
+    input = working(block.input)
+    rows = len(input)
+    classes = torch.empty((rows, 0), dtype=torch.int64, device=input.device)
+    scores = input.new_empty((rows, 0))
+    largest, power = input.new_full((rows,), -torch.inf), input.new_zeros(rows)
     for _, first, last in class_tiles(projection, block, None):
         z, _ = tile_scores(projection, block, first, last)
         if softcap:
