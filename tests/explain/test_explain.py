@@ -183,7 +183,7 @@ def test_more_that_is_refused():
         explain(model(), [1, 2, 3], "bird")
     with pytest.raises(ValueError, match="2 features, but the weights are for 3"):
         explain(model(), [1, 2], "cat")
-    with pytest.raises(ValueError, match="brings its own loss"):
+    with pytest.raises(ValueError, match="with a model, loss, options and classes are those of the model"):
         explain(model(), [1, 2, 3], "cat", loss="hinge")
     with pytest.raises(ValueError, match="class_weight needs one true class"):
         explain([1, 2], [0.5, 0.5], loss="softmax", class_weight={0: 2.0})

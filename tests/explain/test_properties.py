@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from crosshead.explain import LESSONS, MEASURES, explain, explain_linear, explain_probabilities
+from crosshead.explain import LOSS_STEPS, MEASURES, explain, explain_linear, explain_probabilities
 from crosshead.explain.losses.softmax_squared_error import SoftmaxSquaredError
 from crosshead.losses import LOSSES, functions, get_loss
 from crosshead.penalties import ElasticNet
@@ -77,10 +77,10 @@ def assert_adds_up(document):
 
 
 def test_every_loss_has_its_lesson():
-    assert set(LESSONS) == {*LOSSES, "mse"}
+    assert set(LOSS_STEPS) == {*LOSSES, "mse"}
 
 
-@pytest.mark.parametrize("loss", LESSONS)
+@pytest.mark.parametrize("loss", LOSS_STEPS)
 @given(scores=SCORES, data=st.data())
 @example(scores=[1e4, -1e4, 0.0], data=None)
 @example(scores=[0.0, 0.0, 0.0], data=None)
@@ -98,7 +98,7 @@ def test_steps_add_up_to_the_loss(loss, scores, data):
         assert_adds_up(explanation.to_dict())
 
 
-@pytest.mark.parametrize("loss", LESSONS)
+@pytest.mark.parametrize("loss", LOSS_STEPS)
 @given(scores=SCORES, data=st.data())
 def test_the_lines_are_the_gradient(loss, scores, data):
     assume(len(scores) <= 12)
@@ -170,7 +170,7 @@ def test_rows_of_targets_and_bases(loss, scores, base, data):
     assert_adds_up(explanation.to_dict())
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LESSONS if loss != "mse"])
+@pytest.mark.parametrize("loss", [loss for loss in LOSS_STEPS if loss != "mse"])
 @given(data=st.data(), classes=st.integers(2, 4), features=st.integers(1, 12))
 def test_the_way_through_the_weights(loss, data, classes, features):
     numbers = st.floats(-3, 3).map(lambda x: round(x, 3))

@@ -1,7 +1,7 @@
-"""The arithmetic of one sample, step by step: from features to scores, loss and gradient.
+"""Explain the arithmetic of one sample, step by step: from features to scores, loss and gradient.
 
-`explain` takes scores and a target, or a model and a row; `explain_probabilities` takes probabilities. The result's
-steps carry formula, numbers and result, and can be printed, put on a page (`to_html`) or into JSON (`to_dict`).
+`explain` takes scores and a target, or a model and a row; `explain_probabilities` takes probabilities. Each step of
+the result has a formula, its numbers and its value; the result converts to text, HTML (`to_html`) and JSON (`to_dict`).
 """
 
 from crosshead.explain.api import (
@@ -11,7 +11,7 @@ from crosshead.explain.api import (
     explain_probability_samples,
     explain_samples,
 )
-from crosshead.explain.inputs import LESSONS
+from crosshead.explain.inputs import LOSS_STEPS
 from crosshead.explain.losses.probabilities import MEASURES
 from crosshead.explain.probabilities import explain_probabilities
 from crosshead.explain.render.html import EXPLANATION_CSS, page
@@ -20,7 +20,7 @@ from crosshead.explain.steps import Line, Step
 
 __all__ = [
     "EXPLANATION_CSS",
-    "LESSONS",
+    "LOSS_STEPS",
     "MEASURES",
     "Explanation",
     "Line",

@@ -1,4 +1,4 @@
-"""`explain`: the arithmetic of one sample's loss, from scores, from a model and a row, or from weights and features."""
+"""Explain the loss of one sample: from scores, from a model and a row, or from weights and features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from crosshead.explain.build import explanation_from_features, explanation_of
-from crosshead.explain.inputs import class_of, make_case, one_sample, weights_of
+from crosshead.explain.inputs import class_of, make_sample, one_sample, weights_of
 from crosshead.explain.linear import (
     Head,
     flatten_step,
@@ -24,7 +24,7 @@ from crosshead.scaling import Scaler
 
 
 def explain(
-    given: Any,
+    scores_or_model: Any,
     target: Any,
     label: Any = None,
     *,
@@ -36,36 +36,40 @@ def explain(
     jacobian: bool = False,
     **options: float,
 ) -> Explanation:
-    """The arithmetic of one sample's loss, step by step: ``explain(scores, target)`` or ``explain(model, x, y)``.
+    """Explain the arithmetic of one sample's loss: ``explain(scores, target)`` or ``explain(model, x, y)``.
 
     Parameters
     ----------
-    given : array (C,), Model or fitted LinearClassifier
-        Scores; or something that makes them, with weight and bias (a `crosshead.Model`) or ``coef_`` and
-        ``intercept_``. A model brings its loss, classes, scaling and penalty.
+    scores_or_model : array (C,), Model or fitted LinearClassifier
+        Scores; or a model with ``weight`` and ``bias`` (a `crosshead.Model`) or ``coef_`` and ``intercept_``. The loss,
+        classes, scaling and penalty are then those of the model.
     target : int, str or array
-        With scores: index or name of the true class, or a row (C,) of probabilities where the loss takes them (of any
-        numbers in [0, 1] for "binary", any numbers for "squared_error"). With a model: the features x (D,).
+        With scores: index or name of the true class, or a row (C,) of probabilities if the loss takes them (numbers in
+        [0, 1] for "binary", any numbers for "squared_error"). With a model: the features x (D,).
     label : optional
         With a model: the true class's label.
     loss : str, default="hinge"
         "softmax" (also "cross_entropy"), "binary", "hinge", "squared_hinge", "crammer_singer", "squared_error", or
         "mse", the squared error of softmax(z).
     base : float, default=e
-        Of the logarithm, for the losses that are in nats otherwise: 2 gives bits.
+        Base of the logarithm, for losses that are logarithms: e gives nats, 2 bits.
     classes : sequence, optional
-        Names, with scores.
+        Class names, with scores only.
     sample_weight, class_weight : float, mapping of class to factor, optional
         Multiply the loss and its gradients.
     jacobian : bool, default=False
-        Adds softmax's Jacobian as a step.
+        Whether to add the Jacobian of softmax as a step.
     **options
-        The loss's own parameters: margin of the hinges, label_smoothing of softmax.
+        Parameters of the loss: ``margin`` of the hinges, ``label_smoothing`` of softmax.
+
+    Returns
+    -------
+    Explanation
 
     Raises
     ------
     ValueError
-        For scores that are not finite, targets that are no class, options that the loss does not have.
+        If scores are not finite, the target is not a class, or the loss does not have an option.
 
     Examples
     --------
@@ -73,25 +77,33 @@ def explain(
     >>> print([line.arithmetic for line in explanation.step("loss").lines], round(explanation.value, 4))
     ['max(0, 5.1 − 3.2 + 1)', 'max(0, −1.7 − 3.2 + 1)'] 2.9
     """
-    if is_model(given):
+    if is_model(scores_or_model):
         if loss is not None or classes is not None or options:
-            raise ValueError("a model brings its own loss, its options and its classes")
+            raise ValueError("with a model, loss, options and classes are those of the model: leave them out")
         return _explain_model(
-            given, target, label, base=base, sample_weight=sample_weight, class_weight=class_weight, jacobian=jacobian
+            scores_or_model,
+            target,
+            label,
+            base=base,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            jacobian=jacobian,
         )
     if label is not None:
         raise ValueError("explain(scores, target) takes two arguments; explain(model, x, y) takes a model first")
-    scores = one_sample("scores", given)
-    case = make_case(scores, target, loss or "hinge", classes, base, options)
+    scores = one_sample("scores", scores_or_model)
+    sample = make_sample(scores, target, loss or "hinge", classes, base, options)
     return explanation_of(
-        case, [], None, None, weights_of(case, sample_weight, class_weight, classes), jacobian, options
+        sample, [], None, None, weights_of(sample, sample_weight, class_weight, classes), jacobian, options
     )
 
 
 def explain_samples(
     scores: Any, targets: Sequence[Any], *, sample_weight: Sequence[float] | None = None, **arguments: Any
 ) -> SampleExplanations:
-    """`explain` for each row of scores (n, C), with mean, sum and error over the samples.
+    """Explain each row of scores (n, C), with the mean and sum of the losses and the error over the samples.
+
+    ``targets`` and ``sample_weight`` have one entry per row; other arguments are those of `explain`.
 
     Examples
     --------
@@ -110,7 +122,9 @@ def explain_samples(
 def explain_probability_samples(
     probabilities: Any, targets: Sequence[Any], *, sample_weight: Sequence[float] | None = None, **arguments: Any
 ) -> SampleExplanations:
-    """`explain_probabilities` for each row (n, C), with mean, sum and error over the samples.
+    """Explain each row of probabilities (n, C), with the mean and sum of the losses and the error over the samples.
+
+    ``targets`` and ``sample_weight`` have one entry per row; other arguments are those of `explain_probabilities`.
 
     Examples
     --------
@@ -144,9 +158,10 @@ def explain_linear(
     jacobian: bool = False,
     **options: float,
 ) -> Explanation:
-    """The arithmetic from features x (D,) through weights (C, D) and bias (C,) to the loss and back to ∂ℓ/∂W.
+    """Explain the arithmetic from features x (D,) through W (C, D) and b (C,) to the loss, and back to ∂ℓ/∂W.
 
-    Without a target it ends at the scores and the size of the weights. ``shape`` is that of x before it was flattened.
+    Without a target, the steps end with the scores and the norms of the weights. ``shape`` is the shape of x before it
+    was flattened; other arguments are those of `explain`.
 
     Examples
     --------
@@ -175,7 +190,7 @@ def explain_linear(
 
 
 def explain_flatten(shape: Sequence[int], classes: int) -> Explanation:
-    """How an input of this shape becomes a vector, and the size of the weights for so many classes.
+    """Explain how an input of a shape is flattened into a vector, and the number of weights for ``classes`` classes.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Small formulas that can be computed and shown with their numbers in place, so that the two cannot differ."""
+"""Formulas that are evaluated and displayed with their numbers from one expression, so that both always agree."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Number = float | tuple[float, ...]
 Numbers = Mapping[str, Number]
 
 MOST_TERMS = 8
-"""A longer sum is shown by its first and last terms."""
+"""Longer sums are shown by their first and last terms."""
 
 DIGITS = 6
 MORE_DIGITS = (9, 12, 17)
-"""How many significant digits are shown, and how many where so few would not give the result."""
+"""Significant digits shown, and shown where that many would not reproduce the result."""
 
 AGREEMENT, ROUNDING = 1e-4, 1e-14
-"""How well the numbers as shown must give the result, relative to it, or to the numbers where only rounding is left."""
+"""Tolerance for the result recomputed from the displayed numbers: relative to it, or to the numbers if they cancel."""
 
 ADDITIVE, MULTIPLICATIVE, SIGNED, POWER, ATOM = range(5)
-"""How tightly the parts of a formula hold together, loosest first."""
+"""Operator precedences, lowest first."""
 
 
 def shown(number: float, digits: int = DIGITS) -> str:
-    """A number as a person reads it: six significant digits, whole numbers in full, a true minus sign.
+    """Format a number with six significant digits, whole numbers in full, and a proper minus sign.
 
     Examples
     --------
@@ -43,11 +43,11 @@ def shown(number: float, digits: int = DIGITS) -> str:
 
 
 def evaluate(formula: str, numbers: Numbers) -> float:
-    """The value of a formula at these numbers, in float64.
+    """Evaluate a formula in float64.
 
     Formulas have + − · / and powers, max, min, abs, exp, ln, log2, log10, sqrt, softplus(u) = ln(1 + exp(u)),
     sigmoid(u) = 1/(1 + exp(−u)), and over lists sum, dot, norm (Euclidean), squares (their sum) and sizes (the sum
-    of absolute values). Nothing overflows that need not.
+    of absolute values). Intermediate results do not overflow if the result does not.
 
     Examples
     --------
@@ -59,9 +59,9 @@ def evaluate(formula: str, numbers: Numbers) -> float:
 
 
 def with_numbers(formula: str, numbers: Numbers) -> str:
-    """The formula with every name replaced by its number, as a person writes it.
+    """Write a formula with every name replaced by its number.
 
-    Where numbers nearly cancel, they get as many digits as it takes for them to give the result they stand beside.
+    Numbers that nearly cancel get as many digits as are needed to reproduce the result.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def with_numbers(formula: str, numbers: Numbers) -> str:
 
 
 def _digits(formula: str, numbers: Numbers) -> int:
-    """How many digits the numbers need for a person with a calculator to find the formula's value."""
+    """How many digits the numbers need to reproduce the formula's value with a calculator."""
     if any(isinstance(number, tuple) and len(number) > MOST_TERMS for number in numbers.values()):
         return DIGITS
     exact = evaluate(formula, numbers)
@@ -157,19 +157,19 @@ def _combined(operator: ast.operator, left: np.float64, right: np.float64) -> np
 def _scalar(name: str, numbers: Numbers) -> float:
     number = numbers[name]
     if isinstance(number, tuple):
-        raise ValueError(f"{name} is a list; sum, dot and their like take lists")
+        raise ValueError(f"{name} is a list; only sum, dot, norm, squares and sizes take lists")
     return number
 
 
 def _sequence(node: ast.expr, numbers: Numbers) -> Sequence[float]:
     if not isinstance(node, ast.Name):
-        raise ValueError("what runs over lists takes their names")
+        raise ValueError("functions of lists take names of lists")
     values = numbers[node.id]
     return values if isinstance(values, tuple) else (values,)
 
 
 class _Writer:
-    """Writes formulas with these numbers in so many digits; a part's text comes with how tightly it holds together."""
+    """Writes formulas with their numbers in a number of digits; each part is a pair of text and precedence."""
 
     def __init__(self, numbers: Numbers, digits: int) -> None:
         self._numbers, self._digits = numbers, digits
@@ -235,7 +235,7 @@ def _operation(operator: ast.operator, left: tuple[str, int], right: tuple[str, 
 
 
 def _sum_text(parts: Sequence[tuple[str, int]]) -> str:
-    """Terms with plus between them; one that begins with a minus brings its own."""
+    """Join terms with plus signs, except before terms that begin with a minus sign."""
     text = parts[0][0]
     for term, _ in parts[1:]:
         text += f" − {term[1:]}" if term.startswith("−") else f" + {term}"

@@ -1,4 +1,4 @@
-"""From features to scores, and from the gradient on the scores back to the one on the weights."""
+"""Steps from features to scores, and from the gradient on the scores to that on the weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from crosshead.explain.expression import Number
 from crosshead.explain.loss_steps import as_tuple
-from crosshead.explain.sample import chosen
+from crosshead.explain.sample import columns_to_show
 from crosshead.explain.steps import Line, Step
 from crosshead.losses.protocol import Float
 from crosshead.penalties import ElasticNet
 from crosshead.scaling import Scaler
 
 FEW_FEATURES = 8
-"""Up to this many features every product w·x is written out."""
+"""Up to this many features, every product w·x is written out."""
 
 LARGEST = 5
 """How many of the largest contributions and gradient entries are listed."""
@@ -25,9 +25,9 @@ LARGEST = 5
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear layer: weight (C, D), bias (C,), and how its features are called, shaped and scaled.
+    """A linear layer: weight (C, D), bias (C,), and the names, shape and scaling of its features.
 
-    ``objective`` is that of its training, where it is known.
+    ``objective`` is the value of the training objective, if known.
     """
 
     weight: Float
@@ -40,7 +40,7 @@ class Head:
     objective: float | None = None
 
     def feature(self, index: int) -> str:
-        """A feature's name: its own, its position in the image or tensor, or its number."""
+        """The display name of a feature: its name, its position in the image or tensor, or its number."""
         if self.shape is not None and len(self.shape) > 1:
             place = ", ".join(str(int(part)) for part in np.unravel_index(index, self.shape))
             return f"x[{place}]"
@@ -48,7 +48,7 @@ class Head:
 
 
 def flatten_step(shape: Sequence[int], classes: int) -> Step:
-    """How a tensor becomes a vector, and how large W must be for it.
+    """The step that flattens a tensor into a vector, and the number of weights that it needs.
 
     Examples
     --------
@@ -65,16 +65,16 @@ def flatten_step(shape: Sequence[int], classes: int) -> Step:
         (
             Line("features D", " * ".join(sides), sides, f"{' × '.join(str(side) for side in shape)} → a vector"),
             Line("weights in W", "C * D", size, f"W is {classes} × {int(features)}"),
-            Line("weights and biases", "C * D + C", size, "one bias a class"),
+            Line("weights and biases", "C * D + C", size, "one bias per class"),
         ),
         None,
-        "A linear layer has one weight for each pair of a class and a feature. Where a number lies in the vector does "
-        "not matter, as long as it always lies there.",
+        "A linear layer has one weight for each pair of a class and a feature. The order of the features does not "
+        "matter, as long as it is always the same.",
     )
 
 
 def scaling_step(head: Head, raw: Float, scaled: Float) -> list[Step]:
-    """The model's own preprocessing, for the features that matter most; nothing where it has none."""
+    """The model's own scaling, for the most important features; empty if it has none."""
     scaler = head.scaling
     if scaler.scale is None:
         return []
@@ -90,14 +90,14 @@ def scaling_step(head: Head, raw: Float, scaled: Float) -> list[Step]:
     formula = "x / largest" if scaler.kind == "maxabs" else "(x − mean) / deviation"
     if scaler.kind == "standard" and scaler.centre is None:
         formula = "x / deviation"
-    places = chosen(sizes, [], FEW_FEATURES)
-    listed = "" if len(raw) <= FEW_FEATURES else f" The {len(places)} features that weigh most are listed."
-    meaning = f"The model was trained on scaled features, so these are scaled alike.{listed}"
+    places = columns_to_show(sizes, [], FEW_FEATURES)
+    listed = "" if len(raw) <= FEW_FEATURES else f" The {len(places)} features with the largest weights are listed."
+    meaning = f"The model was trained on scaled features, so these are scaled in the same way.{listed}"
     return [Step("scaling", "Scale the features", formula, tuple(map(line, places)), None, meaning)]
 
 
 def score_steps(head: Head, x: Float, shown: Sequence[int], focus: Sequence[int]) -> list[Step]:
-    """W x + b for the classes shown, and for those in focus the largest contributions."""
+    """W x + b for the classes shown, and the largest contributions for the classes in focus."""
     products = head.weight * x
     few = len(x) <= FEW_FEATURES
 
@@ -118,7 +118,7 @@ def score_steps(head: Head, x: Float, shown: Sequence[int], focus: Sequence[int]
             "z_c = Σ_d W_cd·x_d + b_c",
             tuple(line(c) for c in shown),
             None,
-            f"One score a class: how well the features agree with the class's weights.{rest}",
+            f"One score per class: how well the features agree with the class's weights.{rest}",
         )
     ]
     if few:
@@ -142,7 +142,7 @@ def _largest(values: Float) -> list[int]:
 
 
 def outer_product_step(head: Head, x: Float, gradient: Float, weight: float) -> Step:
-    """∂ℓ/∂W = g xᵀ: its norm, and its largest entries."""
+    """∂ℓ/∂W = g xᵀ: its norm and its largest entries."""
     rows, columns = _largest(gradient), _largest(x)
     if gradient.size * x.size <= 16:
         rows, columns = list(range(len(gradient))), list(range(len(x)))
@@ -169,13 +169,12 @@ def outer_product_step(head: Head, x: Float, gradient: Float, weight: float) -> 
         "∂ℓ/∂W = (∂ℓ/∂z) xᵀ, ∂ℓ/∂b = ∂ℓ/∂z",
         (*(line(c, d) for c, d in entries), push, size),
         Line("norm of ∂ℓ/∂W", expression, {"g": push.value, "x": size.value, **factor}),
-        "Each class's weights move along the features, as far as its score is to move: an outer product. "
-        f"{listed}, and the norm of all.",
+        f"The outer product of the gradient on the scores and the features. {listed}, and the norm of all.",
     )
 
 
 def penalty_steps(head: Head, loss: float | None) -> list[Step]:
-    """What the weights cost, and what share of the objective that is."""
+    """The penalty on the weights, and its share of the objective."""
     squares, sizes = (head.weight**2).sum(axis=1), np.abs(head.weight).sum(axis=1)
     steps = [
         Step(
@@ -188,7 +187,7 @@ def penalty_steps(head: Head, loss: float | None) -> list[Step]:
                 Line("Σ |w|", "sum(rows)", {"rows": as_tuple(sizes)}, "class by class"),
             ),
             None,
-            "Squares prefer many small weights to a few large ones; absolute values do not mind.",
+            "Squares prefer many small weights to a few large ones; absolute values do not distinguish them.",
         )
     ]
     if head.penalty is None:
@@ -200,7 +199,7 @@ def penalty_steps(head: Head, loss: float | None) -> list[Step]:
         "squares": float(squares.sum()),
     }
     cost = Line("penalty R", "alpha * (rho * sizes + (1 - rho) / 2 * squares)", numbers)
-    meaning = "The price of large weights. The bias is free."
+    meaning = "The cost of large weights. The bias is not penalised."
     steps.append(Step("penalty", "Penalty", "R = α·(ρ‖W‖₁ + (1 − ρ)/2·‖W‖²)", (), cost, meaning))
     return [*steps, *_objective_step(head, cost.value, loss)]
 
@@ -228,5 +227,5 @@ def _objective_step(head: Head, penalty: float, loss: float | None) -> list[Step
         lines.append(Line("penalty's share in training", "R / F", numbers, "F is the mean loss of all rows plus R"))
     if not lines and total is None:
         return []
-    meaning = "What training minimises is the mean loss plus the penalty; a loss that is a logarithm counts in nats."
+    meaning = "Training minimises the mean loss plus the penalty; losses that are logarithms are in nats."
     return [Step("objective", "The penalty's share of the objective", "F = ℓ + R", tuple(lines), total, meaning)]

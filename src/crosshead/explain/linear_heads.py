@@ -1,4 +1,4 @@
-"""From a model of any kind to its linear layer, its loss and its labels; public attributes only."""
+"""Get the linear layer, the loss and the labels of a model of any kind, from its public attributes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from crosshead.scaling import Scaler
 
 
 def is_model(given: Any) -> bool:
-    """Whether this makes scores rather than being scores."""
+    """Whether the argument is a model (as opposed to an array of scores)."""
     return hasattr(given, "coef_") or (hasattr(given, "weight") and hasattr(given, "bias"))
 
 
 def head_of(model: Any) -> tuple[Head, str, dict[str, Any], list[Any]]:
-    """A model's linear layer, the name and options of its loss, and its labels."""
+    """Return a model's linear layer, the name and the options of its loss, and its labels."""
     if hasattr(model, "coef_"):
         return _estimator_head(model)
     labels = model.classes.tolist()
@@ -42,7 +42,7 @@ def _estimator_head(estimator: Any) -> tuple[Head, str, dict[str, Any], list[Any
     weight, bias = np.asarray(estimator.coef_, np.float64), np.asarray(estimator.intercept_, np.float64)
     labels = estimator.classes_.tolist()
     if len(weight) == 1 and len(labels) == 2:
-        # One column scores the second of two classes; against a first score of 0 softmax says the same.
+        # A single column scores the second of two classes; softmax with a first score of 0 is the same model.
         weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, float(bias[0])])
     loss = getattr(estimator, "loss", "softmax")
     options = {}

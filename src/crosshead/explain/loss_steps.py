@@ -1,4 +1,4 @@
-"""What each loss brings to an explanation: its steps, its gradient line by line, its charge were another class true."""
+"""What each loss contributes to an explanation: its steps, its gradient, its value for other true classes."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from dataclasses import dataclass, replace
 from math import e
 
 from crosshead.explain.expression import shown
-from crosshead.explain.sample import Case
+from crosshead.explain.sample import Sample
 from crosshead.explain.steps import Line, Step
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """How a loss on scores is taught.
+class LossSteps:
+    """The steps that explain a loss of scores.
 
     * ``steps``: from the scores to the loss; the last one's total is the loss
     * ``gradient``: the lines of ∂ℓ/∂z and their formula
-    * ``charge``: the loss were a given class the true one, as a line; None where that has no meaning
+    * ``alternative``: the loss if a given class were the true one, as a line
     * ``unit``: "nats" where the loss is a logarithm, else ""
     """
 
-    steps: Callable[[Case], list[Step]]
-    gradient: Callable[[Case], Step]
-    charge: Callable[[Case, int], Line]
+    steps: Callable[[Sample], list[Step]]
+    gradient: Callable[[Sample], Step]
+    alternative: Callable[[Sample, int], Line]
     unit: str = ""
 
 
-def class_lines(case: Case, line: Callable[[int], Line]) -> tuple[Line, ...]:
-    """One line for each column that is shown."""
-    return tuple(line(column) for column in case.shown)
+def class_lines(sample: Sample, line: Callable[[int], Line]) -> tuple[Line, ...]:
+    """One line for each column shown."""
+    return tuple(line(column) for column in sample.shown)
 
 
-def selection(case: Case) -> str:
-    """A sentence where not all classes have a line."""
-    if not case.hidden:
+def selection(sample: Sample) -> str:
+    """A sentence that says how many classes are shown, empty if all are."""
+    if not sample.hidden:
         return ""
-    return f" Lines for {len(case.shown)} of {len(case.scores)} classes; sums run over all of them."
+    return f" Lines for {len(sample.shown)} of {len(sample.scores)} classes; sums run over all of them."
 
 
 def logarithm(base: float) -> str:
-    """The expression of the logarithm of ``p`` to a base.
+    """The expression for the logarithm of ``p`` to a base.
 
     Examples
     --------
@@ -51,12 +51,12 @@ def logarithm(base: float) -> str:
 
 
 def unit_of(base: float) -> str:
-    """What a logarithm to this base is measured in."""
+    """The unit of a logarithm to this base."""
     return {e: "nats", 2: "bits", 10: "bans"}.get(base, f"units of log base {shown(base)}")
 
 
 def converted(step_key: str, value: float, base: float) -> Step:
-    """The step from nats to another unit."""
+    """The step that converts a loss in nats to another unit."""
     line = Line(unit_of(base), "loss / ln(base)", {"loss": value, "base": float(base)})
     return Step(
         step_key,
@@ -69,14 +69,14 @@ def converted(step_key: str, value: float, base: float) -> Step:
 
 
 def in_base(line: Line, base: float) -> Line:
-    """A line of a loss in nats, in units of another logarithm."""
+    """Convert a line in nats to the unit of another logarithm."""
     if base == e:
         return line
     return replace(line, expression=f"({line.expression}) / ln(base)", numbers={**line.numbers, "base": float(base)})
 
 
 def weight_steps(value: float, weights: Mapping[str, float]) -> list[Step]:
-    """The step that multiplies the loss by its weights; nothing where they are all 1."""
+    """The step that multiplies the loss by its weights; empty if they are all 1."""
     if all(weight == 1 for weight in weights.values()):
         return []
     lines = tuple(Line(name, "s", {"s": weight}) for name, weight in weights.items())
@@ -88,5 +88,5 @@ def weight_steps(value: float, weights: Mapping[str, float]) -> list[Step]:
 
 
 def as_tuple(values: Iterable[float]) -> tuple[float, ...]:
-    """Plain floats, for a line's numbers."""
+    """Convert numbers to a tuple of Python floats."""
     return tuple(float(value) for value in values)

@@ -1,4 +1,4 @@
-"""`explain_probabilities`: the loss of one sample whose probabilities are given as such."""
+"""Explain the loss of one sample whose probabilities are given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from crosshead.explain.inputs import as_weight, target_of
 from crosshead.explain.loss_steps import unit_of, weight_steps
-from crosshead.explain.losses.probabilities import MEASURES, Given, Measure, gradient_of
+from crosshead.explain.losses.probabilities import MEASURES, Measure, ProbabilitySample, gradient_of
 from crosshead.explain.result import Explanation
 from crosshead.explain.sample import class_names
 from crosshead.losses._samples import as_fractions, as_probabilities, nats_to
@@ -28,15 +28,33 @@ def explain_probabilities(
     classes: Sequence[Any] | None = None,
     sample_weight: float = 1.0,
 ) -> Explanation:
-    """The loss of one sample's probabilities (C,), step by step.
+    """Explain the arithmetic of a loss of one sample's probabilities p (C,).
 
-    ``loss`` is "cross_entropy" (also "nll"), "bce", "mse" (also "brier") or "entropy", which takes no target.
-    ``target`` is the index or name of the true class, or a row of numbers: a distribution, or for "bce" any numbers
-    in [0, 1]. For "bce" of a single probability it is 0 or 1, the answer itself. Logarithms are to ``base``: e gives
-    nats, 2 bits, 10 bans.
+    Parameters
+    ----------
+    probabilities : array (C,)
+        Probabilities of the classes; for "bce" any numbers in [0, 1].
+    target : int, str or array (C,), optional
+        Index or name of the true class, or a row of numbers: a distribution, or for "bce" any numbers in [0, 1]. For
+        "bce" of a single probability, 0 or 1.
+    loss : str, default="cross_entropy"
+        "cross_entropy" or "nll", −Σ y_c log p_c; "bce", Σ −y_c log p_c − (1 − y_c) log(1 − p_c); "mse" or "brier",
+        Σ (p_c − y_c)²; "entropy", −Σ p_c log p_c, which takes no target.
+    base : float, default=e
+        Base of the logarithms: e gives nats, 2 bits, 10 bans.
+    classes : sequence, optional
+        Class names.
+    sample_weight : float, default=1.0
+        Factor of the loss.
 
-    Raises ValueError for probabilities that are negative, NaN or do not sum to 1 (except for "bce"), and for targets
-    that are no class.
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ValueError
+        If probabilities are negative, NaN or (except for "bce") do not sum to 1, or the target is not a class.
 
     Examples
     --------
@@ -59,36 +77,36 @@ def explain_probabilities(
     if not measure.needs_target:
         if target is not None:
             raise ValueError(f"{name} takes no target")
-        given = Given(p, np.zeros_like(p), -1, names, base)
+        sample = ProbabilitySample(p, np.zeros_like(p), -1, names, base)
     elif target is None:
         raise ValueError(f"{name} needs a target")
     elif name == "bce" and len(p) == 1:
         answer = float(np.ravel(target)[0])
-        given = Given(p, _checked("targets", np.array([answer]), measure), -1, names, base)
+        sample = ProbabilitySample(p, _checked("targets", np.array([answer]), measure), -1, names, base)
     else:
         index, row = target_of(target, names, len(p))
         goal = _checked("target probabilities", np.eye(len(p))[index] if row is None else row, measure)
-        given = Given(p, goal, index, names, base)
-    value, weight = measure.value(given), as_weight(sample_weight)
-    steps = tuple(measure.steps(given))
+        sample = ProbabilitySample(p, goal, index, names, base)
+    value, weight = measure.value(sample), as_weight(sample_weight)
+    steps = tuple(measure.steps(sample))
     return Explanation(
         loss=name,
         options={} if base == e else {"base": base},
         value=value,
         unit=unit_of(base) if measure.logarithmic else "",
         classes=names,
-        target=given.target if given.target >= 0 else None,
+        target=sample.target if sample.target >= 0 else None,
         predicted=int(p.argmax()) if measure.sums_to_one and measure.needs_target else None,
         scores=None,
         probabilities=p,
-        gradient=gradient_of(name, given) if measure.needs_target else None,
+        gradient=gradient_of(name, sample) if measure.needs_target else None,
         steps=(*steps, *weight_steps(value, {"sample weight": weight})),
         weight=weight,
     )
 
 
 def _checked(name: str, values: Float, measure: Measure) -> Float:
-    """One sample's probabilities, or numbers in [0, 1]; ValueError in words that speak of one sample."""
+    """Check one sample's probabilities, or numbers in [0, 1]; the error messages do not mention rows."""
     try:
         return np.asarray((as_probabilities if measure.sums_to_one else as_fractions)(name, values)[0])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The arithmetic of one sample, or of several, as an object that can be read, printed, put on a page or into JSON."""
+"""Explanations of one sample or several, with output as text, HTML and JSON."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ from crosshead.losses.protocol import Float
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One sample's arithmetic.
+    """The arithmetic of one sample's loss, as `explain` returns it.
 
-    * ``loss``: the loss's name; ``options``: its parameters; ``value``: the loss in ``unit``; None without a target
+    * ``loss``: name of the loss; ``options``: its parameters; ``value``: the loss in ``unit``, None without a target
     * ``weight``: sample weight times class weight; ``weighted`` is their product with the loss
-    * ``classes``: names; ``target``: index of the true class, None where the target is a row of numbers or absent;
-      ``predicted``: index of the highest score or probability, the first of several
-    * ``scores``, ``probabilities``: (C,), None where there are none
-    * ``gradient``: on the scores, or for a loss of given probabilities on those, (C,); None without a target
-    * ``alternatives``: the loss were each class the true one, (C,); None where that has no meaning
-    * ``steps``: the way from what was given to all this
+    * ``classes``: names; ``target``: index of the true class, None if the target is a row of numbers or missing;
+      ``predicted``: index of the highest score or probability, the first of equal ones
+    * ``scores``, ``probabilities``: (C,) or None
+    * ``gradient``: ∂ℓ/∂z (C,), or ∂ℓ/∂p for a loss of probabilities; None without a target
+    * ``alternatives``: the loss for each class taken as the true one, (C,), or None
+    * ``steps``: the steps from the input to the loss and its gradients
+
+    Examples
+    --------
+    >>> from crosshead.explain import explain
+    >>> explanation = explain([3.2, 5.1, -1.7], 0, loss="softmax")
+    >>> round(explanation.value, 4), explanation.unit, explanation.correct
+    (2.0404, 'nats', False)
     """
 
     loss: str
@@ -50,11 +57,11 @@ class Explanation:
 
     @property
     def correct(self) -> bool | None:
-        """Whether the prediction is the true class; None where either is missing."""
+        """Whether the prediction is the true class; None if either is missing."""
         return None if self.target is None or self.predicted is None else self.target == self.predicted
 
     def step(self, key: str) -> Step:
-        """The step with this key; KeyError where the explanation has none."""
+        """The step with this key; KeyError if there is none."""
         for step in self.steps:
             if step.key == key:
                 return step
@@ -75,7 +82,7 @@ class Explanation:
         return for_terminal(", ".join(parts))
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON document: plain types, every number in full."""
+        """Convert to a JSON document: plain types, numbers in full precision."""
         return {
             "title": self.title,
             "loss": self.loss,
@@ -97,13 +104,13 @@ class Explanation:
         }
 
     def to_text(self) -> str:
-        """All steps as text, for a terminal."""
+        """Format all steps as text, for a terminal."""
         from crosshead.explain.render.text import explanation_text
 
         return explanation_text(self)
 
     def to_html(self, *, style: bool = True) -> str:
-        """All steps as a fragment of HTML that needs nothing from elsewhere; ``style`` False leaves out its CSS."""
+        """Format all steps as a self-contained HTML fragment; ``style=False`` leaves out its CSS."""
         from crosshead.explain.render.html import explanation_html
 
         return explanation_html(self, style=style)
@@ -120,7 +127,15 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class SampleExplanations:
-    """Several samples' arithmetic, with their mean, their sum and the share of wrong predictions."""
+    """The explanations of several samples, with the mean, the sum and the error rate.
+
+    Examples
+    --------
+    >>> from crosshead.explain import explain_samples
+    >>> samples = explain_samples([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0]], [0, 1], loss="hinge")
+    >>> len(samples), round(samples.mean, 4), samples.error
+    (2, 1.45, 0.5)
+    """
 
     samples: tuple[Explanation, ...]
 
@@ -135,7 +150,7 @@ class SampleExplanations:
 
     @property
     def values(self) -> Float:
-        """The loss of each sample, (n,), NaN where a sample has no target."""
+        """The loss of each sample, (n,), NaN for a sample without target."""
         return np.array([np.nan if sample.value is None else sample.value for sample in self.samples])
 
     @property
@@ -155,7 +170,7 @@ class SampleExplanations:
 
     @property
     def error(self) -> float | None:
-        """The weighted share of wrong predictions; None where a sample has no single true class."""
+        """The weighted share of wrong predictions; None if a sample has no single true class."""
         correct = [sample.correct for sample in self.samples]
         if any(answer is None for answer in correct):
             return None
@@ -163,7 +178,7 @@ class SampleExplanations:
         return float(self.weights @ wrong / self.weights.sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON document: plain types, every number in full."""
+        """Convert to a JSON document: plain types, numbers in full precision."""
         return {
             "loss": self.samples[0].loss,
             "unit": self.samples[0].unit,
@@ -175,13 +190,13 @@ class SampleExplanations:
         }
 
     def to_text(self) -> str:
-        """Every sample's steps and the summary as text, for a terminal."""
+        """Format the steps of every sample and the summary as text, for a terminal."""
         from crosshead.explain.render.text import samples_text
 
         return samples_text(self)
 
     def to_html(self, *, style: bool = True) -> str:
-        """Every sample's steps and the summary as a fragment of HTML that needs nothing from elsewhere."""
+        """Format the steps of every sample and the summary as a self-contained HTML fragment."""
         from crosshead.explain.render.html import samples_html
 
         return samples_html(self, style=style)

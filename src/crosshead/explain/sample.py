@@ -1,4 +1,4 @@
-"""One sample's scores and target, checked, with the names of its classes and the choice of those worth showing."""
+"""A validated sample: its scores, its target, the names of its classes, and which classes to show."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MOST_CLASSES = 12
 
 
 @dataclass(frozen=True)
-class Case:
-    """One sample.
+class Sample:
+    """One validated sample.
 
-    ``target`` is the index of the true class, or −1 where there is none or ``row``, the target as numbers (C,),
-    says more than an index could; ``truth`` is what the loss is given.
+    ``target`` is the index of the true class, or −1 if there is none or the target is given as numbers (C,), which
+    are then in ``row``. ``truth`` is the target in the form that a loss takes.
     """
 
     scores: Float
@@ -31,12 +31,12 @@ class Case:
 
     @property
     def truth(self) -> Any:
-        """The target of a single sample, as a loss takes it."""
+        """The target in the form that a loss takes: an index (1,) or a row (1, C)."""
         return np.array([self.target]) if self.row is None else self.row[None, :]
 
     @property
     def goal(self) -> Float:
-        """The target as numbers, one a class, (C,)."""
+        """The target as one number per class, (C,)."""
         if self.row is not None:
             return self.row
         goal = np.zeros(len(self.scores))
@@ -46,30 +46,30 @@ class Case:
 
     @property
     def shown(self) -> tuple[int, ...]:
-        """The columns worth a line, in order."""
-        return chosen(self.scores, [self.target] if self.target >= 0 else [])
+        """The columns to show, in order."""
+        return columns_to_show(self.scores, [self.target] if self.target >= 0 else [])
 
     @property
     def hidden(self) -> tuple[int, ...]:
-        """The columns without a line."""
+        """The columns that are not shown."""
         seen = set(self.shown)
         return tuple(column for column in range(len(self.scores)) if column not in seen)
 
     def name(self, column: int) -> str:
-        """The class of a column, as a person reads it."""
+        """The display name of a column's class."""
         return self.classes[column]
 
     def marked(self, column: int) -> bool:
-        """Whether a column is the true class's."""
+        """Whether a column belongs to the true class."""
         return column == self.target
 
 
-def chosen(scores: Float, wanted: Sequence[int], most: int = MOST_CLASSES) -> tuple[int, ...]:
-    """All columns, or of many the wanted ones and those with the highest scores, in order.
+def columns_to_show(scores: Float, wanted: Sequence[int], most: int = MOST_CLASSES) -> tuple[int, ...]:
+    """All columns; or, if there are more than ``most``, the wanted ones and those with the highest scores, in order.
 
     Examples
     --------
-    >>> chosen(np.array([0.0, 3.0, 1.0, 2.0]), [0], most=3)
+    >>> columns_to_show(np.array([0.0, 3.0, 1.0, 2.0]), [0], most=3)
     (0, 1, 3)
     """
     if len(scores) <= most:
@@ -79,7 +79,7 @@ def chosen(scores: Float, wanted: Sequence[int], most: int = MOST_CLASSES) -> tu
 
 
 def class_names(classes: Any, count: int) -> tuple[str, ...]:
-    """The classes' names, "class 0" and so on where none are given; ValueError where their number is wrong."""
+    """Display names of the classes, "class 0", … by default; ValueError if their number is wrong."""
     if classes is None:
         return tuple(f"class {column}" for column in range(count))
     names = tuple(str(name) for name in np.asarray(classes).tolist())

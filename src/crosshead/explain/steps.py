@@ -1,4 +1,4 @@
-"""What an explanation is made of: steps, each of lines whose formula, numbers and result belong together."""
+"""The parts of an explanation: steps, which consist of lines with a formula, its numbers and its value."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from crosshead.explain.expression import Numbers, evaluate, with_numbers
 
 @dataclass(frozen=True)
 class Line:
-    """One computation: ``value`` is ``expression`` at ``numbers``, in float64.
+    """One computation: ``value`` is ``expression`` evaluated at ``numbers``, in float64.
 
-    ``marked`` lines are those of the true class; ``note`` says in a few words what the line does.
+    ``marked`` is true for lines of the true class; ``note`` is a short comment on the line.
 
     Examples
     --------
@@ -34,12 +34,12 @@ class Line:
 
     @property
     def arithmetic(self) -> str:
-        """The expression with its numbers in place."""
+        """The expression with its numbers substituted."""
         return with_numbers(self.expression, self.numbers)
 
     @property
     def given(self) -> bool:
-        """Whether the line states a number rather than computes one."""
+        """Whether the line is an input rather than a computation."""
         return self.expression.isidentifier()
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,12 +58,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the way from features to gradient.
+    """One step of the computation from features to gradient.
 
-    * ``key``: its name for programs, such as "scores" or "loss"; ``title``: for people
-    * ``formula``: in plain text, where _ begins a subscript
-    * ``lines``: the computations; ``total``: what they add up to, where they do
-    * ``meaning``: one or two sentences on what the step is for
+    * ``key``: identifier, such as "scores" or "loss"; ``title``: heading
+    * ``formula``: plain text, in which _ begins a subscript
+    * ``lines``: the computations; ``total``: their sum, or None
+    * ``meaning``: one or two sentences on the purpose of the step
+
+    Examples
+    --------
+    >>> from crosshead.explain import explain
+    >>> step = explain([3.2, 5.1, -1.7], 0, loss="hinge").step("loss")
+    >>> step.formula, len(step.lines), round(step.result, 4)
+    ('ℓ = Σ_{j≠y} max(0, z_j − z_y + Δ)', 2, 2.9)
     """
 
     key: str
@@ -75,7 +82,7 @@ class Step:
 
     @property
     def result(self) -> float | tuple[float, ...]:
-        """The total, or where there is none the value of every line."""
+        """The total, or without one the value of every line."""
         return tuple(line.value for line in self.lines) if self.total is None else self.total.value
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,5 +98,5 @@ class Step:
 
 
 def total_of(label: str, lines: Sequence[Line], note: str = "") -> Line:
-    """The sum of the lines' values, as a line."""
+    """The sum of the values of lines, as a line."""
     return Line(label, "sum(terms)", {"terms": tuple(line.value for line in lines)}, note)

@@ -14,7 +14,7 @@ from PIL import Image
 import crosshead.cli.main
 from crosshead.cli import options
 from crosshead.cli.commands.explain import FORMS, PROBABILITY_LOSSES, SCORE_LOSSES
-from crosshead.explain import LESSONS, MEASURES
+from crosshead.explain import LOSS_STEPS, MEASURES
 from crosshead.models import Model
 from crosshead.scaling import Scaler
 
@@ -34,7 +34,7 @@ def step(found, key):
 
 
 def test_the_choices_are_those_of_the_library():
-    assert set(SCORE_LOSSES) == {*LESSONS, "cross_entropy"}
+    assert set(SCORE_LOSSES) == {*LOSS_STEPS, "cross_entropy"}
     assert set(SCORE_LOSSES) > set(options.LOSSES)
     assert set(PROBABILITY_LOSSES) == {*MEASURES, "nll"}
 
@@ -291,4 +291,4 @@ def test_help_loads_nothing_heavy(tmp_path, monkeypatch):
 def test_scores_whose_squares_are_no_numbers(crosshead):
     result = crosshead("explain", "--scores", "1e308,-1e308", "--target", "1")
     assert result.code == 2
-    assert "scores reach 1.0e+308, and their squares are more than float64 holds" in result.line
+    assert "scores reach 1.0e+308, and their squares overflow float64" in result.line

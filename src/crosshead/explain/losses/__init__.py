@@ -1,1 +1,1 @@
-"""The arithmetic of each loss, step by step; one file a family."""
+"""The steps of each loss, one file per family."""

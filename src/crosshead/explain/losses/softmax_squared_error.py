@@ -1,4 +1,4 @@
-"""The squared error of softmax probabilities, whose gradient vanishes where the softmax is sure, right or wrong."""
+"""The squared error of softmax probabilities, and its steps. Its gradient vanishes where the softmax saturates."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.explain.loss_steps import Lesson, as_tuple, class_lines
+from crosshead.explain.loss_steps import LossSteps, as_tuple, class_lines
 from crosshead.explain.losses.softmax import probability_steps
-from crosshead.explain.sample import Case
+from crosshead.explain.sample import Sample
 from crosshead.explain.steps import Line, Step
 from crosshead.losses import functions
 from crosshead.losses.protocol import Array
 
 
 class SoftmaxSquaredError:
-    """‖softmax(z) − y‖² on scores: the Brier score of a sample, for comparison with the softmax loss.
+    """The squared error ‖softmax(z) − y‖² of scores z: a sample's Brier score, to compare with the softmax loss.
 
     Examples
     --------
@@ -44,51 +44,51 @@ class SoftmaxSquaredError:
         return functions.softmax(scores)
 
 
-def squared_terms(case: Case, p: Array, goal: Array) -> tuple[Line, ...]:
-    """(p − y)² of each class that is shown."""
+def squared_terms(sample: Sample, p: Array, goal: Array) -> tuple[Line, ...]:
+    """(p − y)² of each class shown."""
     return class_lines(
-        case,
-        lambda c: Line(case.name(c), "(p - y)**2", {"p": float(p[c]), "y": float(goal[c])}, marked=case.marked(c)),
+        sample,
+        lambda c: Line(sample.name(c), "(p - y)**2", {"p": float(p[c]), "y": float(goal[c])}, marked=sample.marked(c)),
     )
 
 
-def _steps(case: Case) -> list[Step]:
-    p, goal = functions.softmax(case.scores), case.goal
+def _steps(sample: Sample) -> list[Step]:
+    p, goal = functions.softmax(sample.scores), sample.goal
     loss = Step(
         "loss",
         "Loss",
         "ℓ = Σ_c (p_c − y_c)²",
-        squared_terms(case, p, goal),
+        squared_terms(sample, p, goal),
         Line("loss", "sum(terms)", {"terms": as_tuple((p - goal) ** 2)}),
-        "The squared distance from the target, summed over the classes: never more than 2, however wrong.",
+        "The squared distance from the target, summed over the classes; never more than 2.",
     )
-    return [*probability_steps(case), loss]
+    return [*probability_steps(sample), loss]
 
 
-def _gradient(case: Case) -> Step:
-    p, goal = functions.softmax(case.scores), case.goal
+def _gradient(sample: Sample) -> Step:
+    p, goal = functions.softmax(sample.scores), sample.goal
     mean = float(p @ (p - goal))
 
     def line(c: int) -> Line:
         numbers = {"p": float(p[c]), "y": float(goal[c]), "mean": mean}
-        return Line(case.name(c), "2 * p * (p - y - mean)", numbers, marked=case.marked(c))
+        return Line(sample.name(c), "2 * p * (p - y - mean)", numbers, marked=sample.marked(c))
 
     return Step(
         "gradient",
         "Gradient on the scores",
         "∂ℓ/∂z_c = 2·p_c·(p_c − y_c − Σ_k p_k·(p_k − y_k))",
-        class_lines(case, line),
+        class_lines(sample, line),
         None,
-        "The chain rule through softmax multiplies by p_c: where p is close to 0 or 1 nothing is learned, even if the "
-        "answer is wrong. The softmax loss has p_c − y_c there and keeps learning.",
+        "The chain rule through softmax multiplies by p_c: where p is close to 0 or 1 the gradient vanishes, even if "
+        "the prediction is wrong. The softmax loss has the gradient p_c − y_c there, which does not vanish.",
     )
 
 
-def _charge(case: Case, column: int) -> Line:
-    p = functions.softmax(case.scores)
+def _alternative(sample: Sample, column: int) -> Line:
+    p = functions.softmax(sample.scores)
     goal = np.zeros_like(p)
     goal[column] = 1
-    return Line(case.name(column), "sum(terms)", {"terms": as_tuple((p - goal) ** 2)}, marked=case.marked(column))
+    return Line(sample.name(column), "sum(terms)", {"terms": as_tuple((p - goal) ** 2)}, marked=sample.marked(column))
 
 
-SOFTMAX_SQUARED_ERROR = Lesson(_steps, _gradient, _charge)
+SOFTMAX_SQUARED_ERROR = LossSteps(_steps, _gradient, _alternative)

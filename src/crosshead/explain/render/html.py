@@ -1,4 +1,4 @@
-"""Explanations as HTML: an ordered list of steps with a table each. No script, no font, nothing from the network."""
+"""Explanations as HTML: an ordered list of steps with one table each. No scripts, fonts or network requests."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ h1 {{ font-size: 1.5rem; }}
 
 
 def explanation_html(explanation: Explanation, *, style: bool = True) -> str:
-    """The fragment of one explanation."""
+    """Format one explanation as an HTML fragment."""
     return _fragment(_body(explanation), style)
 
 
 def samples_html(samples: SampleExplanations, *, style: bool = True) -> str:
-    """The fragment of several explanations, and what they add up to."""
+    """Format several explanations and their summary as an HTML fragment."""
     parts = [
         f"<section>\n<h2>Sample {number} of {len(samples)}</h2>\n{_body(sample)}\n</section>"
         for number, sample in enumerate(samples, start=1)
@@ -81,9 +81,24 @@ def samples_html(samples: SampleExplanations, *, style: bool = True) -> str:
 
 
 def page(title: str, explanation: Explanation | SampleExplanations) -> str:
-    """A page of its own, complete in one file."""
+    """Format an explanation as a complete HTML page in one file.
+
+    Parameters
+    ----------
+    title : str
+        Title and heading of the page.
+    explanation : Explanation or SampleExplanations
+        What the page shows.
+
+    Examples
+    --------
+    >>> from crosshead.explain import explain
+    >>> text = page("One sample", explain([3.2, 5.1, -1.7], 0))
+    >>> text.startswith("<!doctype html>"), "<h1>One sample</h1>" in text
+    (True, True)
+    """
     if isinstance(explanation, Explanation) and explanation.title == title:
-        explanation = replace(explanation, title="")  # the page's heading says it
+        explanation = replace(explanation, title="")  # it is the page's heading
     return _PAGE.format(
         policy=CONTENT_SECURITY_POLICY,
         title=for_html(title),
@@ -93,7 +108,7 @@ def page(title: str, explanation: Explanation | SampleExplanations) -> str:
 
 
 def formula_html(formula: str) -> str:
-    """A formula in plain text with its subscripts set as such.
+    """Convert a plain-text formula to HTML with subscripts.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Explanations as text: a numbered heading a step, below it a table of its lines; what names hold is escaped."""
+"""Explanations as text: one numbered heading per step and a table of its lines. Names are escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDENT = "   "
 
 
 def explanation_text(explanation: Explanation) -> str:
-    """The text of one explanation."""
+    """Format one explanation as text."""
     head = [for_terminal(line) for line in (explanation.title, explanation.verdict) if line]
     parts = ["\n".join(head)] if head else []
     parts += [_step_text(number, step) for number, step in enumerate(explanation.steps, start=1)]
@@ -21,7 +21,7 @@ def explanation_text(explanation: Explanation) -> str:
 
 
 def samples_text(samples: SampleExplanations) -> str:
-    """The text of several explanations, and what they add up to."""
+    """Format several explanations and their summary as text."""
     summary = summary_rows(samples)
     parts = [
         f"Sample {number} of {len(samples)}\n{explanation_text(sample)}"
@@ -33,7 +33,7 @@ def samples_text(samples: SampleExplanations) -> str:
 
 
 def summary_rows(samples: SampleExplanations) -> list[tuple[str, str, str, str]]:
-    """Label, arithmetic, value and note of the lines that sum up several samples; none where one has no target."""
+    """Label, arithmetic, value and note of the summary lines; empty if a sample has no target."""
     if any(sample.value is None for sample in samples):
         return []
     first = samples[0]
@@ -73,7 +73,7 @@ def _step_text(number: int, step: Step) -> str:
 
 
 def aligned(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
-    """Rows in columns: label, arithmetic, = value, note."""
+    """Align rows in columns: label, arithmetic, = value, note."""
     from rich.cells import cell_len
 
     labels, sums, values = (max((cell_len(row[place]) for row in rows), default=0) for place in range(3))
