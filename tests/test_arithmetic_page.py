@@ -1,4 +1,4 @@
-"""What docs/arithmetic.md shows is what the program says."""
+"""What docs/explanation/arithmetic.md shows is what the program says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from crosshead.cli.main import main
 
-PAGE = (Path(__file__).parents[1] / "docs" / "arithmetic.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "explanation" / "arithmetic.md").read_text(encoding="utf-8")
 
 ROWS_OF_THE_TABLE = {
     "flatten": ["--shape 100,4,4 --classes 7", "1600", "7 × 1600"],

@@ -1,4 +1,4 @@
-"""Write the table of methods, from `crosshead.solvers.plan`, into docs/solvers.md."""
+"""Write the table of methods, from `crosshead.solvers.plan`, into docs/explanation/solvers.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crosshead.solvers.plan import TABLE
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "solvers.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "explanation" / "solvers.md"
 BEGIN, END = "<!-- table of methods: tools/solvers_table.py writes it -->", "<!-- end of the table -->"
 
 
