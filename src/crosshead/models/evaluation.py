@@ -230,8 +230,8 @@ def doubtful_labels(
     joint[np.ix_(present, present)] = found.joint
     return DoubtfulLabels(
         found.rows,
-        present[found.given],
-        present[found.suggested],
+        present[found.given].astype(np.int64),
+        present[found.suggested].astype(np.int64),
         found.given_probability,
         found.suggested_probability,
         thresholds,
