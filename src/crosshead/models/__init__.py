@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from crosshead.models.calibration import Calibrated, calibrate
     from crosshead.models.evaluation import Measures, compare, doubtful_labels, evaluate, measure, top_losses
     from crosshead.models.from_estimator import model_of
-    from crosshead.models.scoring import has_probabilities, predict, predict_proba, score, score_blocks
-    from crosshead.models.seen_rows import SeenRows, held_out_rows, seen_rows, unseen_rows
+    from crosshead.models.provenance import SeenRows, held_out_rows, seen_rows, unseen_rows
+    from crosshead.models.scoring import (
+        has_probabilities,
+        predict,
+        predict_proba,
+        probabilities_of,
+        score,
+        score_blocks,
+    )
     from crosshead.models.summary import Stage, Summary, describe
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "model_of",
     "predict",
     "predict_proba",
+    "probabilities_of",
     "score",
     "score_blocks",
     "seen_rows",
@@ -51,8 +59,15 @@ _HOMES = {  # loaded when they are used: most of them import scikit-learn, which
     "crosshead.models.calibration": ("Calibrated", "calibrate"),
     "crosshead.models.evaluation": ("Measures", "compare", "doubtful_labels", "evaluate", "measure", "top_losses"),
     "crosshead.models.from_estimator": ("model_of",),
-    "crosshead.models.scoring": ("has_probabilities", "predict", "predict_proba", "score", "score_blocks"),
-    "crosshead.models.seen_rows": ("SeenRows", "held_out_rows", "seen_rows", "unseen_rows"),
+    "crosshead.models.scoring": (
+        "has_probabilities",
+        "predict",
+        "predict_proba",
+        "probabilities_of",
+        "score",
+        "score_blocks",
+    ),
+    "crosshead.models.provenance": ("SeenRows", "held_out_rows", "seen_rows", "unseen_rows"),
     "crosshead.models.summary": ("Stage", "Summary", "describe"),
 }
 

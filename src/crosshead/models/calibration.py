@@ -14,8 +14,8 @@ from crosshead.evaluation.calibration.cross_fitting import CrossFitted, cross_fi
 from crosshead.evaluation.calibration.temperature import TemperatureScaler
 from crosshead.models.labels import as_dataset, class_indices
 from crosshead.models.model import Model
+from crosshead.models.provenance import SeenRows, seen_rows, unseen_rows
 from crosshead.models.scoring import loss_of, score
-from crosshead.models.seen_rows import SeenRows, seen_rows, unseen_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ from crosshead.evaluation.top_losses import top_losses as top_losses_of
 from crosshead.linear import ConvergenceWarning, out_of_fold_probabilities
 from crosshead.models.labels import as_dataset, class_indices
 from crosshead.models.model import Model
-from crosshead.models.scoring import has_probabilities, log_probabilities, loss_of, score, score_blocks
+from crosshead.models.scoring import has_probabilities, log_probabilities_of, loss_of, score, score_blocks
 from crosshead.solvers import Progress
 
 COMPARED_BYTES = 1 << 26
@@ -94,7 +94,7 @@ def measure(model: Model, X: Any, y: Any = None, *, engine: str = "auto", n_thre
         total += float(loss.value(scores, target[rows]).sum())
         wrong[rows] = scores.argmax(axis=1) != target[rows]
         if has_probabilities(model):
-            logs = log_probabilities(model, scores)
+            logs = log_probabilities_of(model, scores)
             log_likelihood += float(logs[np.arange(len(logs)), target[rows]].sum())
     n_classes = len(model.bias)
     return Measures(

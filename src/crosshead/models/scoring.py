@@ -15,7 +15,7 @@ from scipy import sparse
 from crosshead.data.dataset import Array, Dataset
 from crosshead.data.errors import DataError
 from crosshead.data.memmap import check_mapped, release
-from crosshead.evaluation.outputs import log_probabilities as log_probabilities_of_loss
+from crosshead.evaluation.outputs import log_probabilities
 from crosshead.linear import prediction
 from crosshead.losses import get_loss
 from crosshead.losses.functions import softmax
@@ -96,7 +96,7 @@ def predict_proba(model: Model, X: Any, *, engine: str = "auto", n_threads: int 
     >>> predict_proba(model, [[0.0, 2 * np.log(3)]]).round(4).tolist()
     [[0.25, 0.75]]
     """
-    return probabilities(model, score(model, X, engine=engine, n_threads=n_threads))
+    return probabilities_of(model, score(model, X, engine=engine, n_threads=n_threads))
 
 
 def loss_of(model: Model) -> Loss:
@@ -121,14 +121,14 @@ def has_probabilities(model: Model) -> bool:
     return model.temperature is not None or loss_of(model).has_probabilities
 
 
-def probabilities(model: Model, scores: Array) -> Array:
+def probabilities_of(model: Model, scores: Array) -> Array:
     """Probabilities (n, C) of a model's scores (n, C): softmax(z/T) with a temperature T, else those of its loss.
 
     Raises ValueError where the model has none.
 
     Examples
     --------
-    >>> probabilities(Model(np.eye(2), np.zeros(2), np.array([0, 1]), "softmax"), np.array([[0.0, 0.0]]))
+    >>> probabilities_of(Model(np.eye(2), np.zeros(2), np.array([0, 1]), "softmax"), np.array([[0.0, 0.0]]))
     array([[0.5, 0.5]])
     """
     if not has_probabilities(model):
@@ -138,16 +138,16 @@ def probabilities(model: Model, scores: Array) -> Array:
     return softmax(scores / model.temperature)
 
 
-def log_probabilities(model: Model, scores: Array) -> Array:
+def log_probabilities_of(model: Model, scores: Array) -> Array:
     """Logarithms (n, C) in nats of the probabilities of a model's scores (n, C), without forming these first.
 
     Examples
     --------
     >>> model = Model(np.eye(2), np.zeros(2), np.array([0, 1]), "softmax")
-    >>> log_probabilities(model, np.array([[2000.0, 0.0]])).tolist()
+    >>> log_probabilities_of(model, np.array([[2000.0, 0.0]])).tolist()
     [[0.0, -2000.0]]
     """
-    return log_probabilities_of_loss(loss_of(model), scores, model.temperature)
+    return log_probabilities(loss_of(model), scores, model.temperature)
 
 
 def _features(model: Model, X: Any) -> Any:

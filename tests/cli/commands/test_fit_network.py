@@ -231,7 +231,7 @@ def test_a_killed_run_resumes(crosshead, photos, tmp_path):
     command = ["fit", "photos", *SMALL, "--epochs", "12", "--output", "m"]
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     program = (
-        "import os, signal, sys\nfrom crosshead.nn import training_state as state\ntrue = state.write_checkpoint\n"
+        "import os, signal, sys\nfrom crosshead.nn.training import state\ntrue = state.write_checkpoint\n"
         "def write(folder, checkpoint):\n    true(folder, checkpoint)\n"
         "    if checkpoint.document['state']['epoch'] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "state.write_checkpoint = write\nfrom crosshead.cli.start import run\nrun()"
