@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from crosshead.cli.csv_rows import CsvRows
+from crosshead.cli.output import CsvRows
 from crosshead.escaping import (
     VISIBLE_FORMATS,
     for_csv,

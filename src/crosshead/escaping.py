@@ -9,8 +9,8 @@ Each function takes the text as it is and returns what is written. What no funct
 * `for_utf8`: nothing that a file of text or Parquet cannot hold
 
 Every text that crosshead prints or writes passes one of them where it leaves: in `crosshead.cli.output`,
-`crosshead.cli.errors`, `crosshead.cli.csv_rows`, the templates of reports, explanations and model cards. Imports
-nothing heavy.
+`crosshead.cli.errors`, the templates of reports, explanations and model cards.
+Imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ def test_predictions(
     crosshead, model: str, flowers: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).write_text("what was there")
-    monkeypatch.setattr("crosshead.cli.writers.CsvWriter.write", _fail)
-    monkeypatch.setattr("crosshead.cli.writers.ParquetWriter.write", _fail)
-    monkeypatch.setattr("crosshead.cli.writers.NpzWriter.write", _fail)
+    monkeypatch.setattr("crosshead.cli.commands.predict.writers.CsvWriter.write", _fail)
+    monkeypatch.setattr("crosshead.cli.commands.predict.writers.ParquetWriter.write", _fail)
+    monkeypatch.setattr("crosshead.cli.commands.predict.writers.NpzWriter.write", _fail)
     outcome = crosshead("predict", model, flowers, "--proba", "--output", name)
     assert outcome.code == 1
     assert outcome.line == f"crosshead: error: {name}: No space left on device; free some space, or write elsewhere"
@@ -50,7 +50,7 @@ def test_an_archive_is_let_go_of_without_a_traceback(tmp_path: Path) -> None:
 import resource, signal
 import numpy as np
 from pathlib import Path
-from crosshead.cli.writers import Block, Columns, file_writer
+from crosshead.cli.commands.predict.writers import Block, Columns, file_writer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # files end here, as on a full disk
 rows, classes = 2000, np.array(["a", "b"])

@@ -12,8 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import ImageForm, load
-from crosshead.data.images import open_images
+from crosshead.data import ImageForm, load, open_images
 from crosshead.models import Model
 
 MEANS = ("--mean", "0.5", "--std", "0.25")
@@ -243,7 +242,7 @@ def test_ctrl_c_keeps_what_is_done(crosshead, photos, network, monkeypatch):
         if done >= 8 and len(calls) < 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("crosshead.cli.embedding.Rate.__call__", stop)
+    monkeypatch.setattr("crosshead.cli.backbones.Rate.__call__", stop)
     command = ["embed", photos, "--backbone", network.path, *MEANS, "--batch-size", "4", "--output", "f.npz"]
     done = crosshead(*command)
     assert done.code == 1

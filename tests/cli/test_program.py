@@ -12,7 +12,7 @@ import pytest
 
 import crosshead.cli.main
 from crosshead.cli import options
-from crosshead.cli.main import main
+from crosshead.cli.main import app, main
 from crosshead.engines import ENGINES
 from crosshead.losses import LOSSES
 from crosshead.scaling import ScalingKind
@@ -56,9 +56,10 @@ def test_help_goes_to_stdout(crosshead, arguments):
     assert result.out.startswith("Usage: crosshead")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["fit", "--help"], ["calibrate", "--help"], ["export", "--help"], ["--version"]]
-)
+COMMANDS = [str(command.name) for command in app.registered_commands]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS), ["--version"]])
 def test_help_loads_nothing_heavy(tmp_path, arguments):
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "crosshead", *arguments],

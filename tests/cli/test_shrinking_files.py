@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crosshead.cli import measures
 from crosshead.cli.commands.evaluate import run as evaluating
 from crosshead.cli.commands.fit import run as fitting
 from crosshead.cli.commands.predict import rows as predicting_rows
 from crosshead.data.formats.feature_files import FeatureRows, write_archive
+from crosshead.linear import prediction
+from crosshead.models import scoring
 
 pytestmark = pytest.mark.skipif(find_spec("crosshead._native") is None, reason="the guard is in the native module")
 
@@ -25,7 +26,7 @@ SIZE = 400_000
 @pytest.fixture
 def pair(rows_on_disk: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> str:
     """A source whose file of features is read in several blocks."""
-    monkeypatch.setattr(measures, "BLOCK_BYTES", 1 << 17)
+    monkeypatch.setattr(scoring, "BLOCK_BYTES", 1 << 17)
     return "X.npy,y.npy"
 
 
@@ -44,7 +45,7 @@ def assert_refused(outcome: Any, folder: Path, before: list[str], name: str = "X
 
 
 # Before it is read, before it is scaled, trained on and measured, and at the end, where all may be right.
-@pytest.mark.parametrize("name", ["_read", "_scaler", "train", "measure", "Fitted"])
+@pytest.mark.parametrize("name", ["_read", "fitted_scaler", "_train", "measure", "Fitted"])
 def test_fit(crosshead: Any, pair: str, cutter: Any, tmp_path: Path, name: str) -> None:
     before = sorted(os.listdir(tmp_path))
     if name == "_read":
@@ -79,7 +80,7 @@ def test_measures_are_not_shown(
     crosshead: Any, model: str, pair: str, cutter: Any, tmp_path: Path, command: str
 ) -> None:
     before = sorted(os.listdir(tmp_path))
-    cutter.at_call(measures, "score_blocks", tmp_path / "X.npy", SIZE)
+    cutter.at_call(prediction, "score_blocks", tmp_path / "X.npy", SIZE)
     outcome = crosshead(command, model, pair)
     assert_refused(outcome, tmp_path, before)
     assert outcome.out == ""
@@ -101,7 +102,7 @@ def test_features_of_images(crosshead: Any, cutter: Any, tmp_path: Path) -> None
     description = {"kind": "onnx", "name": "net", "output": "f", "fingerprint": 64 * "0", "preprocessing": {}}
     write_archive(tmp_path / "f.npz", rows, None, description)
     before = sorted(os.listdir(tmp_path))
-    cutter.at_call(fitting, "train", tmp_path / "f.npz", SIZE)
+    cutter.at_call(fitting, "_train", tmp_path / "f.npz", SIZE)
     assert_refused(crosshead("fit", "f.npz", "--output", "model"), tmp_path, before, "f.npz")
 
 

@@ -24,7 +24,7 @@ class Trap:
 sys.meta_path.insert(0, Trap())
 """
 WHILE_READING = """
-from crosshead.cli import fitting
+from crosshead.cli.commands.fit import run as fitting
 fitting.load = lambda *_, **__: os.kill(os.getpid(), number)
 """
 IN_A_FIT = """
@@ -32,7 +32,7 @@ from crosshead.cli.progress import Monitor
 Monitor.__call__ = lambda self, progress: progress.iteration == 3 and os.kill(os.getpid(), number)
 """
 IN_THE_REPORT = """
-from crosshead.cli import fitting
+from crosshead.cli.commands.fit import run as fitting
 fitting._write_report = lambda *_: os.kill(os.getpid(), number)
 """
 

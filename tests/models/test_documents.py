@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crosshead.cli.commands.report.words import commands_for, training_of
 from crosshead.cli.main import main
+from crosshead.cli.report_page import commands_for, training_of
 from crosshead.data.formats.json_text import DEEPEST, too_deep
 from crosshead.explain.linear_heads import head_of
 from crosshead.models import Model, ModelError

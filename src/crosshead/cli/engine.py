@@ -5,23 +5,20 @@ from __future__ import annotations
 from importlib import metadata
 
 from crosshead.cli.errors import UsageError, tell
+from crosshead.engines import has_native
 
 
 def engine_name(choice: str) -> str:
     """The engine that ``choice`` stands for here, with its instruction set."""
-    from crosshead.engines import has_native
-
     if choice == "reference" or not has_native():
         return "reference"
-    from crosshead import _native
+    from crosshead import _native  # it need not be built
 
     return f"native ({_native.instruction_set()})"
 
 
 def check_engine(choice: str) -> None:
     """UsageError where a native engine that was not built is asked for; a line where "auto" does without."""
-    from crosshead.engines import has_native
-
     if has_native():
         return
     if choice == "native":

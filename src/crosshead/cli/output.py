@@ -1,18 +1,26 @@
-"""Results as a person reads them on stdout, and as a program does.
+"""Results as a person reads them on stdout, and as a program does: text, tables, JSON, and rows of CSV anywhere.
 
 All that a command prints on stdout goes through here, and whatever its texts hold, a terminal is not controlled by it.
+Loads nothing heavy, for `crosshead --help` prints too.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from crosshead.escaping import for_json, for_terminal
+from crosshead.cli.errors import tell
+from crosshead.escaping import for_csv, for_json, for_terminal, for_utf8
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crosshead.evaluation import Evaluation
 
 LOSS_TITLES = {"softmax": "cross-entropy", "binary": "binary cross-entropy"}
 """The losses measured in nats; any other is shown under its own name."""
@@ -145,3 +153,66 @@ def loss_words(loss: str, parameters: Mapping[str, Any]) -> str:
     """
     told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items())
     return f"{loss} ({told})" if told else loss
+
+
+def warn_of_infinite_loss(found: Evaluation, row_name: Callable[[int], str]) -> None:
+    """Say on stderr where a cross-entropy is infinite, and why."""
+    if found.first_impossible is not None:
+        rows = f"{found.impossible} rows give" if found.impossible > 1 else "1 row gives"
+        name = row_name(found.first_impossible)
+        tell("warning", f"the cross-entropy is infinite: {rows} the true class probability 0, first row {name}")
+
+
+class _Lines:
+    """Rows that end as lines of text do. Told that they end in both, Python's writer quotes either in a cell."""
+
+    def __init__(self, stream: TextTarget) -> None:
+        self._stream = stream
+
+    def write(self, row: str, /) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
+
+
+class CsvRows:
+    """Writes columns as rows below a header. Floats have as many digits as tell them apart.
+
+    With ``spreadsheet_safe``, text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+
+    def __init__(self, stream: TextTarget, header: Sequence[str], *, spreadsheet_safe: bool) -> None:
+        self._rows, self._safe, self._changed = csv.writer(_Lines(stream), lineterminator="\r\n"), spreadsheet_safe, 0
+        self._rows.writerow(self._texts(header))
+
+    def write(self, columns: Sequence[Sequence[Any] | NDArray[Any]], numbers: NDArray[Any] | None = None) -> None:
+        """Write some rows: columns of equal length (n,), and then those of a matrix of floats (n, C)."""
+        cells = map(self._cells, columns)
+        if numbers is None:
+            self._rows.writerows(zip(*cells, strict=True))
+            return
+        texts = numbers.astype(str).tolist()
+        self._rows.writerows([*row, *text] for *row, text in zip(*cells, texts, strict=True))
+
+    def finish(self) -> None:
+        """Say on stderr how many cells are not what the text was."""
+        if self._changed:
+            cells = "1 cell begins" if self._changed == 1 else f"{self._changed} cells begin"
+            tell(
+                "note",
+                f"{cells} like a formula; an apostrophe was put first, so that no spreadsheet runs it "
+                "(--no-spreadsheet-safe writes text as it is)",
+            )
+
+    def _cells(self, column: Sequence[Any] | NDArray[Any]) -> list[Any]:
+        if isinstance(column, Sequence):
+            return self._texts(column)
+        if column.dtype.kind == "f":
+            return list(column.astype(str).tolist())
+        return self._texts(column.tolist())
+
+    def _texts(self, values: Sequence[Any]) -> list[Any]:
+        values = [for_utf8(value) if isinstance(value, str) else value for value in values]
+        if not self._safe:
+            return values
+        safe = [for_csv(value) if isinstance(value, str) else value for value in values]
+        self._changed += sum(new is not old for new, old in zip(safe, values, strict=True))
+        return safe

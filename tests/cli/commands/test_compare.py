@@ -122,7 +122,7 @@ def test_models_on_a_source(crosshead, models):
 
 def test_blocks_do_not_matter(crosshead, models, monkeypatch):
     whole = crosshead("compare", "plain", "sharp", "rows.npz", "--json").out
-    monkeypatch.setattr("crosshead.cli.commands.compare.run.BLOCK_BYTES", 8 * 6 * 7)
+    monkeypatch.setattr("crosshead.models.evaluation.COMPARED_BYTES", 8 * 6 * 7)
     cut, whole = json.loads(crosshead("compare", "plain", "sharp", "rows.npz", "--json").out), json.loads(whole)
     assert cut["pairs"][0]["most_different"] == whole["pairs"][0]["most_different"]
     assert cut["pairs"][0]["differences"]["ece"]["lower"] == pytest.approx(

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from crosshead.cli import measures
 from crosshead.data import load
-from crosshead.models import Model
+from crosshead.models import Model, scoring
 from crosshead.scaling import Scaler
 
 
@@ -45,7 +44,7 @@ def test_csv_on_stdout(crosshead, model, expected):
 @pytest.mark.parametrize("block_bytes", [1 << 25, 1 << 14])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
 def test_files_of_every_kind(crosshead, model, expected, monkeypatch, tmp_path, suffix, block_bytes):
-    monkeypatch.setattr(measures, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(scoring, "BLOCK_BYTES", block_bytes)
     name = f"out{suffix}"
     result = crosshead("predict", "m", "digits", "--proba", "--output", name)
     assert (result.code, result.out) == (0, "")
@@ -148,7 +147,7 @@ def test_a_failed_run_leaves_the_old_file(crosshead, model, monkeypatch, tmp_pat
     def fail(self, block):
         raise OSError(28, "No space left on device", "o.csv")
 
-    monkeypatch.setattr("crosshead.cli.writers.CsvWriter.write", fail)
+    monkeypatch.setattr("crosshead.cli.commands.predict.writers.CsvWriter.write", fail)
     assert crosshead("predict", "m", "digits", "--output", "o.csv").code == 1
     assert (tmp_path / "o.csv").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "o.csv"]
@@ -180,7 +179,7 @@ def test_sparse_rows_for_a_model_with_means(crosshead, blobs, tmp_path):
 
 def test_memory_does_not_grow_with_rows_times_classes(crosshead, monkeypatch, tmp_path):
     n_rows, n_classes = 20_000, 400
-    monkeypatch.setattr(measures, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(scoring, "BLOCK_BYTES", 1 << 20)
     weight = np.random.default_rng(0).normal(size=(n_classes, 2))
     model = Model(weight, np.zeros(n_classes), np.arange(n_classes), "softmax", scaling=Scaler("none", 2))
     model.save(tmp_path / "wide")

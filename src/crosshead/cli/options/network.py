@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -11,11 +12,20 @@ from crosshead.cli import options
 from crosshead.cli.command import Reads
 from crosshead.cli.errors import UsageError
 from crosshead.cli.options import values
+from crosshead.cli.options.images import ImageOptions
 
 CNN = "cnn"
 POOLINGS = ("average", "max", "flatten")
 OPTIMIZERS = ("adamw", "sgd")
 PANEL = "With --backbone cnn"
+
+
+NOT_FOR_CNN = {
+    "white": "the network learns mean and deviation of the pixels",
+    "mean": "the network learns mean and deviation of the pixels",
+    "std": "the network learns mean and deviation of the pixels",
+    "layout": "the network has its own",
+}
 
 
 def _option(metavar: str | None, text: str, **others: Any) -> Any:
@@ -127,6 +137,25 @@ class NetworkOptions:
     validation: float
     resume: bool
     checkpoints: str | None
+
+
+def check_network(network: NetworkOptions, images: ImageOptions, ignore: Sequence[str], loss: str) -> None:
+    """UsageError where an option contradicts the training of a network, or means nothing for it."""
+    for name, reason in NOT_FOR_CNN.items():
+        if name in images.stated:
+            raise UsageError(f"--{name}: means nothing with --backbone cnn: {reason}")
+    if images.stated.get("colours") == "bgr":
+        raise UsageError(
+            "--colours bgr: with --backbone cnn say rgb; a network that is trained here knows no other order"
+        )
+    if images.cache is not None:
+        raise UsageError("--cache: with --backbone cnn features change with every training; none are kept")
+    if ignore:
+        raise UsageError("--ignore names columns of a table of features, and images have none")
+    if "m1" in network.network and loss != "softmax":
+        raise UsageError(f"--margin: a margin belongs to softmax, not to --loss {loss}")
+    if "momentum" in network.training and network.training.get("optimizer") != "sgd":
+        raise UsageError("--momentum: it belongs to sgd; say --optimizer sgd, or leave it out")
 
 
 def _named(said: dict[str, Any], *names: str, **called: str) -> dict[str, Any]:

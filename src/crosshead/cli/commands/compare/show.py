@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crosshead.cli.commands.evaluate.show import warn
-from crosshead.cli.output import percent, show_pairs, show_table, show_text
+from crosshead.cli.output import percent, show_json, show_pairs, show_table, show_text, warn_of_infinite_loss
 from crosshead.evaluation import Comparison, Evaluation, Pair
 
 Text = Callable[[float], str]
@@ -24,10 +23,16 @@ MEASURES: tuple[tuple[str, str, Text], ...] = (
 """Name, title, and how its values are written."""
 
 
-def show(found: Comparison, row_name: Callable[[int], str]) -> None:
-    """One table of all models, then each pair of them."""
+def show(found: Comparison, row_name: Callable[[int], str], *, as_json: bool) -> None:
+    """One JSON document; or one table of all models, then each pair of them."""
+    if as_json:
+        document = found.to_dict()
+        for pair in document["pairs"]:
+            pair["most_different"] = [{"name": row_name(row["row"]), **row} for row in pair["most_different"]]
+        show_json(document)
+        return
     for evaluation in found.evaluations.values():
-        warn(evaluation, row_name)
+        warn_of_infinite_loss(evaluation, row_name)
     show_text(f"{found.rows} rows, {100 * found.level:g} % intervals of {found.resamples} resamples")
     show_text()
     measured = {name for evaluation in found.evaluations.values() for name in evaluation.intervals}

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from scipy import sparse
+
+from crosshead.cli.commands.evaluate import EvaluateOptions
 from crosshead.cli.errors import tell
-from crosshead.cli.output import percent, show_table, show_text
+from crosshead.cli.output import percent, show_json, show_pairs, show_table, show_text, warn_of_infinite_loss
 from crosshead.evaluation import Evaluation
 
 MOST_CLASSES = 20
+
+
+def show(
+    options: EvaluateOptions,
+    found: Evaluation,
+    head: Mapping[str, Any],
+    loss_title: str | None,
+    row_name: Callable[[int], str],
+) -> None:
+    """Print the result on stdout; ``head`` is what the JSON document says besides."""
+    warn_of_infinite_loss(found, row_name)
+    if options.as_json:
+        show_json({**head, **found.to_dict()})
+        return
+    show_pairs(pairs(found, loss_title))
+    show_classes(found)
+    if options.confusion:
+        show_confusion(found)
+    if options.reliability:
+        if not found.has_probabilities:
+            tell("note", "--reliability: there are no probabilities to show it of")
+        show_reliability(found)
 
 
 def pairs(found: Evaluation, loss_title: str | None) -> list[tuple[str, str]]:
@@ -23,14 +49,6 @@ def pairs(found: Evaluation, loss_title: str | None) -> list[tuple[str, str]]:
     if loss_title is not None and found.mean_loss is not None and not _is_cross_entropy(found):
         lines.append((loss_title, f"{found.mean_loss:.6g}{_limits(found, 'mean_loss')}"))
     return lines + _probability_pairs(found)
-
-
-def warn(found: Evaluation, row_name: Callable[[int], str]) -> None:
-    """Say on stderr where the cross-entropy is infinite, and why."""
-    if found.first_impossible is not None:
-        rows = f"{found.impossible} rows give" if found.impossible > 1 else "1 row gives"
-        name = row_name(found.first_impossible)
-        tell("warning", f"the cross-entropy is infinite: {rows} the true class probability 0, first row {name}")
 
 
 def show_classes(found: Evaluation) -> None:
@@ -55,8 +73,6 @@ def show_confusion(found: Evaluation) -> None:
         rows = [[name, *(f"{count:g}" for count in row)] for name, row in zip(names, found.confusion, strict=True)]
         show_table(["true \\ predicted", *names], rows)
         return
-    from scipy import sparse
-
     cells = sparse.coo_array(found.confusion)
     wrong = sorted(
         (-count, true, predicted)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from crosshead.cli.commands.explain import ExplainOptions
+from crosshead.cli.destinations import check_output, text_file
 from crosshead.cli.errors import DONE, UsageError, tell
 from crosshead.cli.options import values
 from crosshead.cli.output import show_json, show_text
 from crosshead.cli.sources import load_for_model
-from crosshead.cli.writers import check_output, text_file
 from crosshead.data import Dataset
 from crosshead.explain import (
     Explanation,

@@ -85,6 +85,8 @@ class FitOptions:
         images = replace(self.images, cache=self.cache)
         network = self.network_arguments.chosen(images.backbone)
         images.check()
+        if network is not None:
+            network_options.check_network(network, images, self.ignore, self.loss)
         settled = {
             "images": images,
             "network": network,

@@ -4,57 +4,42 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from crosshead.atomic_files import is_temporary
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
 from crosshead.backbones.embedding import BATCH
 from crosshead.cli.commands.fit import FitOptions
-from crosshead.cli.commands.fit.network_images import Images, check_images, read_images
+from crosshead.cli.commands.fit.network_images import Images, read_images
+from crosshead.cli.commands.fit.show import Fitted, NetworkFit, network_document
 from crosshead.cli.errors import UsageError, WorkError, tell
-from crosshead.cli.fitted import Fitted, model_of, train
-from crosshead.cli.labels import class_indices, training_classes
-from crosshead.cli.last_layer import NetworkFit, choose_alpha, measure_last_layer
-from crosshead.cli.measures import Computing, measure
 from crosshead.cli.progress import Monitor
+from crosshead.cli.training import estimator_options, fit_record, trained_model
 from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
-from crosshead.data.errors import load_package
 from crosshead.data.formats.feature_files import BACKBONE, KIND
 from crosshead.data.images.decoding_pool import images_a_batch
-from crosshead.models import Model
+from crosshead.models import measure
+from crosshead.models.labels import class_indices, training_classes
 from crosshead.models.serialization import NETWORK
-from crosshead.scaling import Scaler
-
-if TYPE_CHECKING:
-    from crosshead.nn import CNN
-    from crosshead.nn.training.trainer import Moment, Trained
-
-# As in nn.training.checkpoint, which this module must not load before PyTorch is needed; a test compares them.
-CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
+from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
+from crosshead.nn.training.checkpoint import CHECKPOINT, HISTORY, CheckpointError
+from crosshead.nn.training.last_layer import fit_last_layer
+from crosshead.nn.training.trainer import DivergedError, Moment, Trained
 
 
 def fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     """Train network and last layer, measure both, and make the model; nothing but checkpoints is written."""
-    check_images(options)
-    _check_optimizer(options)
-    load_package("torch", '"crosshead[torch]"', "training a network")
     checkpoints = _checkpoint_folder(options, folder)
     monitor.stage(f"reading {options.source}")
     images = read_images(options, monitor)
     parts = _Parts(options, images)
     network, trained = _train_network(options, images, parts, checkpoints, monitor)
     monitor.stage("features of all images")
-    return _fit_last_layer(options, folder, images, parts, network, trained, checkpoints / HISTORY, monitor)
-
-
-def _check_optimizer(options: FitOptions) -> None:
-    assert options.network is not None
-    training = options.network.training
-    if "momentum" in training and training.get("optimizer") != "sgd":
-        raise UsageError("--momentum: it belongs to sgd; say --optimizer sgd, or leave it out")
+    return _solve_last_layer(options, folder, images, parts, network, trained, checkpoints / HISTORY, monitor)
 
 
 class _Parts:
@@ -98,12 +83,6 @@ def _rows(numbers: Dataset) -> Array:
 def _train_network(
     options: FitOptions, images: Images, parts: _Parts, checkpoints: Path, monitor: Monitor
 ) -> tuple[CNN, Trained]:
-    import torch
-
-    from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
-    from crosshead.nn.training.checkpoint import CheckpointError
-    from crosshead.nn.training.trainer import DivergedError
-
     chosen = options.network
     assert chosen is not None
     if options.threads is not None:
@@ -153,7 +132,7 @@ def _train_network(
     return network, trained
 
 
-def _fit_last_layer(
+def _solve_last_layer(
     options: FitOptions,
     folder: Path,
     images: Images,
@@ -172,61 +151,33 @@ def _fit_last_layer(
     test = take(whole, parts.test) if parts.test is not None else None
     if images.test is not None:
         test = _dataset(images.test, backbone, options.images.batch_size)
-    scaler = Scaler.fit(_scaling(options), learning.features)
-    alpha, tried = options.alpha, list[tuple[float, float]]()
-    if alpha is None:
-        monitor.stage("choosing alpha")
-        scaled = [scaler.apply(part.features) for part in (learning, choosing)]
-        alpha, tried = choose_alpha(options, scaled[0], learning.target, scaled[1], choosing.target)
-    own = own_last_layer(network)
-    start = (*scaled_parameters(*own, scaler), parts.classes)
-    classifier = train(options, alpha, scaler.apply(learning.features), learning.target, monitor, start)
-    monitor.stage("measuring")
+    try:
+        found = fit_last_layer(
+            network,
+            learning.features,
+            learning.target,
+            validation=(choosing.features, choosing.target),
+            test=None if test is None else (test.features, test.target),
+            classes=parts.classes,
+            alpha=options.alpha,
+            scale=options.scale,
+            precision=options.precision,
+            callback=monitor,
+            watch=monitor.stage,
+            **estimator_options(options),
+        )
+    except ValueError as error:
+        raise UsageError(f"{options.source}: {error}") from error
+    fit = NetworkFit(trained, str(history), found)
     # Validation rows were held out of the source, too: a later evaluation on all of it is told so.
-    model = replace(model_of(options, learning, scaler, classifier, whole.fingerprint()), network=content)
-    as_trained = Model(*own, model.classes, model.loss, loss_parameters=model.loss_parameters, encoding=model.encoding)
+    record = {**fit_record(found.classifier, whole.fingerprint()), "network": network_document(fit)}
+    model = trained_model(options, found.classifier, learning, found.scaler, record)
+    model = replace(model, network=content, hyperparameters={**model.hyperparameters, "network": _said(options)})
+    computing: dict[str, Any] = {"engine": options.engine, "n_threads": options.threads}
+    on_training = measure(model, learning, **computing)
+    on_test = None if test is None else measure(model, test, **computing)
     judged, title = learning if test is None else test, "row" if images.source.names is None else "file"
-    sides = {"learning": learning, "validation": choosing} | ({} if test is None else {"test": test})
-    fit = NetworkFit(
-        trained,
-        str(history),
-        tried,
-        measure_last_layer(options, as_trained, sides, alpha, scaler),
-        measure_last_layer(options, model, sides, alpha, scaler),
-    )
-    model = replace(
-        model,
-        hyperparameters={**model.hyperparameters, "network": _said(options)},
-        training={**model.training, "network": fit.document()},
-    )
-    computing = Computing(options.engine, options.threads)
-    on_training = measure(model, learning.features, class_indices(learning, model.classes), computing)
-    on_test = None if test is None else measure(model, test.features, class_indices(test, model.classes), computing)
-    return Fitted(options, classifier, model, folder, on_training, on_test, judged, title, network=fit)
-
-
-def own_last_layer(network: CNN) -> tuple[Array, Array]:
-    """The network's own last layer as W (C, D) and b (C,) of its embedding, float64."""
-    import torch
-
-    from crosshead.nn.heads.margin import MarginHead
-    from crosshead.nn.losses.margin import directions
-
-    head = network.head
-    with torch.no_grad():
-        if isinstance(head, MarginHead):
-            weight, bias = directions(head.weight) * head.scale, None
-        else:
-            weight, bias = head.weight, head.bias
-        values = weight.double().numpy()
-        return values, np.zeros(len(values)) if bias is None else bias.double().numpy()
-
-
-def scaled_parameters(weight: Array, bias: Array, scaler: Scaler) -> tuple[Array, Array]:
-    """W and b that give the same scores of scaled features."""
-    if scaler.centre is not None:
-        bias = bias + weight @ scaler.centre
-    return (weight if scaler.scale is None else weight * scaler.scale), bias
+    return Fitted(options, found.classifier, model, folder, on_training, on_test, judged, title, network=fit)
 
 
 def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
@@ -244,10 +195,6 @@ def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
         source=images.source.source,
         notes=images.source.notes,
     )
-
-
-def _scaling(options: FitOptions) -> Any:
-    return options.scale
 
 
 def _said(options: FitOptions) -> dict[str, Any]:

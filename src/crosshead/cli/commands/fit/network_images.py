@@ -10,24 +10,16 @@ import numpy as np
 
 from crosshead.atomic_files import writing
 from crosshead.cli.commands.fit import FitOptions
-from crosshead.cli.errors import UsageError, tell
+from crosshead.cli.errors import tell
 from crosshead.cli.progress import Monitor
-from crosshead.data import ImageForm, ImageSource
+from crosshead.data import ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
-from crosshead.data.images import open_images
 from crosshead.data.images.decoding import COLOURS, Pixels
 from crosshead.data.images.source import Broken, skipped_note
 
 MOST_IN_MEMORY = 1 << 29
 """Bytes of pixels; more lie in a file without a name, of which the system keeps in memory what there is room for."""
-
-NOT_FOR_CNN = {
-    "white": "the network learns mean and deviation of the pixels",
-    "mean": "the network learns mean and deviation of the pixels",
-    "std": "the network learns mean and deviation of the pixels",
-    "layout": "the network has its own",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +40,6 @@ class Images:
     def colours(self) -> str:
         """What the channels are, as pre-processing calls it."""
         return {1: "grey", 3: "rgb", 4: "rgba"}[self.form.channels]
-
-
-def check_images(options: FitOptions) -> None:
-    """UsageError for options about images that mean nothing for a network that is trained."""
-    stated = options.images.stated
-    for name, reason in NOT_FOR_CNN.items():
-        if name in stated:
-            raise UsageError(f"--{name}: means nothing with --backbone cnn: {reason}")
-    if stated.get("colours") == "bgr":
-        raise UsageError(
-            "--colours bgr: with --backbone cnn say rgb; a network that is trained here knows no other order"
-        )
-    if options.images.cache is not None:
-        raise UsageError("--cache: with --backbone cnn features change with every training; none are kept")
-    if options.ignore:
-        raise UsageError("--ignore names columns of a table of features, and images have none")
-    assert options.network is not None
-    if "m1" in options.network.network and options.loss != "softmax":
-        raise UsageError(f"--margin: a margin belongs to softmax, not to --loss {options.loss}")
 
 
 def read_images(options: FitOptions, monitor: Monitor) -> Images:

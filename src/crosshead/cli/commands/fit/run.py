@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from crosshead.cli.backbones import embedded_source, how_of, load_again, open_backbone
 from crosshead.cli.commands.fit import FitOptions
-from crosshead.cli.commands.fit import show as fit_report
-from crosshead.cli.embedding import embedded_source, how_of, load_again, open_backbone
+from crosshead.cli.commands.fit.show import Fitted, show
+from crosshead.cli.destinations import model_folder_for
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED, UsageError, WorkError, tell
-from crosshead.cli.fitted import Fitted, model_of, train
-from crosshead.cli.folders import model_folder_for
-from crosshead.cli.labels import class_indices, training_classes
-from crosshead.cli.measures import Computing, fitted_scaler, measure
-from crosshead.cli.options.loss import chosen_loss
 from crosshead.cli.progress import Monitor
-from crosshead.cli.sources import show_notes
-from crosshead.data import Dataset, load, split
-from crosshead.data.images import open_images
-from crosshead.scaling import Scaler
+from crosshead.cli.report_page import TRAINED_ON_THESE, Judged, check_page, commands_for, contents_of, write_page
+from crosshead.cli.sources import numbered_rows, row_title, show_notes
+from crosshead.cli.training import chosen_loss, estimator_options, fit_record, fitted_scaler, trained_model
+from crosshead.data import Dataset, load, open_images, split
+from crosshead.data.errors import load_package
+from crosshead.linear import ConvergenceWarning, LinearClassifier
+from crosshead.models import measure
+from crosshead.models.labels import class_indices, training_classes
+from crosshead.report.page.build import Settings
 
 
 def run(options: FitOptions) -> int:
@@ -39,12 +42,13 @@ def run(options: FitOptions) -> int:
                 _write_report(fitted, report)
             except KeyboardInterrupt:
                 raise WorkError(f"interrupted; the model is saved in {folder}, but not {report}") from None
-    fit_report.show(fitted)
+    show(fitted)
     return FAILED if fitted.classifier.status_ == "interrupted" else DONE
 
 
 def _fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
-    from crosshead.cli.commands.fit.network import fit_network
+    load_package("torch", '"crosshead[torch]"', "training a network")
+    from crosshead.cli.commands.fit.network import fit_network  # loads PyTorch
 
     return fit_network(options, folder, monitor)
 
@@ -55,21 +59,34 @@ def _fit(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
     show_notes(whole)
     training, test = _parts(options, whole, monitor)
     classes = training_classes(training)
-    test_indices = None if test is None else class_indices(test, classes)
+    if test is not None:
+        class_indices(test, classes)  # labels that training does not know are told before it
     monitor.stage("scaling" if options.scale != "none" else "starting")
-    scaler = _scaler(options, training)
-    assert options.alpha is not None  # only a network's last layer has it chosen by validation
-    classifier = train(options, options.alpha, scaler.apply(training.features), training.target, monitor)
+    scaler = fitted_scaler(options.scale, training.features, options.source)
+    classifier = _train(options, scaler.apply(training.features), training.target, monitor)
     monitor.stage("measuring")
     split_from = whole.fingerprint() if options.test_fraction is not None else None
-    model = model_of(options, training, scaler, classifier, split_from)
-    computing = Computing(options.engine, options.threads)
-    on_training = measure(model, training.features, class_indices(training, model.classes), computing)
-    on_test = None
-    if test is not None and test_indices is not None:
-        on_test = measure(model, test.features, test_indices, computing)
-    judged, title = (training if test is None else test), "row" if whole.row_names is None else "file"
-    return Fitted(options, classifier, model, folder, on_training, on_test, judged, title)
+    model = trained_model(options, classifier, training, scaler, fit_record(classifier, split_from))
+    computing: dict[str, Any] = {"engine": options.engine, "n_threads": options.threads}
+    on_training = measure(model, training, **computing)
+    on_test = None if test is None else measure(model, test, **computing)
+    judged = training if test is None else test
+    return Fitted(options, classifier, model, folder, on_training, on_test, judged, row_title(whole))
+
+
+def _train(options: FitOptions, features: Any, target: Any, monitor: Monitor) -> LinearClassifier:
+    """The certified fit of scaled features."""
+    assert options.alpha is not None  # only a network's last layer has it chosen by validation
+    classifier = LinearClassifier(
+        **estimator_options(options), alpha=options.alpha, precision=options.precision, callback=monitor
+    )
+    monitor.stage("first passes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the result says it in its own line
+        try:
+            return classifier.fit(features, target)
+        except ValueError as error:
+            raise UsageError(f"{options.source}: {error}") from error
 
 
 def _read(options: FitOptions, monitor: Monitor) -> Dataset:
@@ -93,17 +110,11 @@ def report_page_for(options: FitOptions, folder: Path) -> Path | None:
     """Where the page goes, beside the model's folder unless told otherwise; None where none is wanted."""
     if not options.report:
         return None
-    from crosshead.cli.commands.report.run import check_page
-
     name = options.report_output or str(folder.with_name(f"{folder.resolve().name}-report.html"))
     return check_page(name, "--report-output")
 
 
 def _write_report(fitted: Fitted, page: Path) -> None:
-    from crosshead.cli.commands.report.run import TRAINED_ON_THESE, Judged, contents_of, write_page
-    from crosshead.cli.commands.report.words import commands_for
-    from crosshead.report.page.build import Settings
-
     options, training_only = fitted.options, fitted.test is None
     caution = TRAINED_ON_THESE if training_only else None
     name = "training rows" if training_only else "test rows" if options.test_fraction is None else "held-out rows"
@@ -112,7 +123,8 @@ def _write_report(fitted: Fitted, page: Path) -> None:
         fitted.model,
         Judged(fitted.judged, name, fitted.row_title, options.test, caution),
         options.source,
-        computing=Computing(options.engine, options.threads),
+        engine=options.engine,
+        threads=options.threads,
         commands=[f"{command} --report" for command in commands],
         title=f"{fitted.folder.name} on {Path(options.source).name}",
         settings=Settings(),
@@ -125,7 +137,7 @@ def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dat
     if options.test is None:
         return dataset, dataset.test
     if options.test_fraction is not None:
-        return split(_numbered(dataset) if options.report else dataset, options.test_fraction, options.seed)
+        return split(numbered_rows(dataset) if options.report else dataset, options.test_fraction, options.seed)
     images = options.images
     test = load_again(
         options.test,
@@ -142,16 +154,6 @@ def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dat
     return dataset, test
 
 
-def _numbered(dataset: Dataset) -> Dataset:
-    from crosshead.cli.commands.report.run import numbered
-
-    return numbered(dataset)
-
-
 def _test_target(options: FitOptions, dataset: Dataset) -> str | None:
     """A table remembers its target's name; of an archive it has to be said again."""
     return None if dataset.encoding.get("kind") == "table" else options.target
-
-
-def _scaler(options: FitOptions, training: Dataset) -> Scaler:
-    return fitted_scaler(options.scale, training.features, options.source)

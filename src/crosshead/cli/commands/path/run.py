@@ -12,21 +12,17 @@ from sklearn.model_selection import StratifiedKFold
 from crosshead.cli.commands.path import PathOptions
 from crosshead.cli.commands.path import show as path_report
 from crosshead.cli.commands.path.show import PathOutcome
+from crosshead.cli.destinations import model_folder_for
 from crosshead.cli.engine import check_engine
 from crosshead.cli.errors import DONE, FAILED, UsageError
-from crosshead.cli.fitted import trained_model
-from crosshead.cli.folders import model_folder_for
-from crosshead.cli.labels import class_indices, training_classes
-from crosshead.cli.measures import fitted_scaler
-from crosshead.cli.options.loss import chosen_loss
 from crosshead.cli.progress import Monitor
 from crosshead.cli.sources import show_notes
+from crosshead.cli.training import chosen_loss, estimator_options, fitted_scaler, trained_model
 from crosshead.data import Dataset, load
 from crosshead.engines import TrainingData
 from crosshead.linear import ConvergenceWarning, LinearClassifierCV, Path, regularisation_path
 from crosshead.linear.path_measures import measure_path
-from crosshead.models import Model
-from crosshead.scaling import Scaler
+from crosshead.models.labels import class_indices, training_classes
 
 
 def run(options: PathOptions) -> int:
@@ -67,7 +63,13 @@ def run(options: PathOptions) -> int:
         outcome = PathOutcome(options, path, training, chosen, dataset.n_rows)
         if options.output is not None and chosen is not None:
             monitor.stage(f"saving {options.output}")
-            _model(outcome, chosen, dataset, scaler).save(options.output)
+            record = {
+                "split_from": None,
+                "seconds": float(path.seconds[chosen.best_index_]),
+                "chosen_from": len(path),
+                "folds": options.cv,
+            }
+            trained_model(options, chosen, dataset, scaler, record).save(options.output)
         if options.picture is not None:
             monitor.stage(f"drawing {options.picture}")
             path_report.draw(outcome, options.picture)
@@ -82,18 +84,7 @@ def _floats(features: Any) -> Any:
 def _train(
     options: PathOptions, features: Any, dataset: Dataset, monitor: Monitor
 ) -> tuple[Path, LinearClassifierCV | None]:
-    shared: dict[str, Any] = {
-        "loss": chosen_loss(options),
-        "l1_ratio": options.l1_ratio,
-        "fit_intercept": options.intercept,
-        "class_weight": options.class_weight,
-        "tol": options.tol,
-        "max_iter": options.max_iter,
-        "max_time": options.max_time,
-        "engine": options.engine,
-        "n_threads": options.threads,
-        "random_state": options.seed,
-    }
+    shared = estimator_options(options)
     monitor.stage("first passes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the report says it in its own line
@@ -112,14 +103,3 @@ def _train(
         except ValueError as error:
             raise UsageError(f"{options.source}: {error}") from error
     return chosen.path_, chosen
-
-
-def _model(outcome: PathOutcome, chosen: LinearClassifierCV, dataset: Dataset, scaler: Scaler) -> Model:
-    path, options = outcome.path, outcome.options
-    told = {
-        "split_from": None,
-        "seconds": float(path.seconds[chosen.best_index_]),
-        "chosen_from": len(path),
-        "folds": options.cv,
-    }
-    return trained_model(options, dataset, scaler, chosen, chosen.alpha_, told)

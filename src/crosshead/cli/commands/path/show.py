@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from crosshead.cli.commands.path import PathOptions
+from crosshead.cli.destinations import check_output
 from crosshead.cli.engine import engine_name
 from crosshead.cli.errors import UsageError, tell
 from crosshead.cli.output import loss_title, loss_words, show_json, show_pairs, show_table, show_text
-from crosshead.cli.writers import check_output
-
-if TYPE_CHECKING:
-    from crosshead.cli.commands.path import PathOptions
-    from crosshead.linear import LinearClassifierCV, Path
-    from crosshead.linear.path_measures import PathMeasures
+from crosshead.linear import LinearClassifierCV, Path
+from crosshead.linear.path_measures import PathMeasures
+from crosshead.report.displays.path import Curve, PathDisplay, draw_path
+from crosshead.report.figures import FORMATS, require_matplotlib
 
 Float = Any
 
@@ -156,8 +156,6 @@ def document(outcome: PathOutcome) -> dict[str, Any]:
 
 def check_picture(file: str) -> None:
     """UsageError where no picture can be drawn or written, before any time is spent."""
-    from crosshead.report.figures import FORMATS, require_matplotlib
-
     check_output(file, FORMATS, "--picture")
     try:
         require_matplotlib()
@@ -167,8 +165,6 @@ def check_picture(file: str) -> None:
 
 def draw(outcome: PathOutcome, file: str) -> None:
     """Draw the path into a file."""
-    from crosshead.report.displays.path import Curve, PathDisplay, draw_path
-
     path, options = outcome.path, outcome.options
     assert path.coef is not None
     loss = loss_words(options.loss, options.loss_parameter or {})

@@ -9,23 +9,22 @@ import numpy as np
 
 from crosshead.backbones import Backbone
 from crosshead.backbones.embedding import embed_batch
-from crosshead.cli.commands.predict.output import Request, block_of, columns_for, open_writer, shown_progress
-from crosshead.cli.embedding import backbone_of, batch_size_of
+from crosshead.cli.backbones import backbone_of, batch_size_of
+from crosshead.cli.commands.predict import PredictOptions
+from crosshead.cli.commands.predict.output import block_of, columns_for, open_writer, shown_progress
+from crosshead.cli.commands.predict.writers import Block, JsonWriter
 from crosshead.cli.errors import DONE, UsageError, tell
-from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.output import show_json
 from crosshead.cli.progress import Monitor
-from crosshead.cli.writers import Block, JsonWriter
-from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource
+from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
 from crosshead.data.detect import recognise
 from crosshead.data.formats.feature_files import KIND
-from crosshead.data.images import open_images
 from crosshead.data.images.image_folder import readable
 from crosshead.data.images.open_images import holds_images, table_of_images
 from crosshead.data.images.pixels import learned_form
 from crosshead.data.images.source import Broken, skipped_note
-from crosshead.models import Model
+from crosshead.models import Model, score
 
 
 def are_images(model: Model, sources: Sequence[str]) -> bool:
@@ -44,44 +43,44 @@ def are_images(model: Model, sources: Sequence[str]) -> bool:
     return True
 
 
-def run(request: Request, model: Model, output: Path | None) -> int:
+def run(options: PredictOptions, model: Model, output: Path | None) -> int:
     """Predict and write; returns the exit code."""
-    if request.ignore:
+    if options.ignore:
         raise UsageError("--ignore names columns of a table of features, and these are images")
-    scorer = ImageScorer(model, request)
-    sources = [_opened(source, request) for source in request.sources]
+    scorer = ImageScorer(model, options)
+    sources = [_opened(source, options) for source in options.sources]
     total = sum(map(len, sources))
-    columns = columns_for(request, model, _row_title(sources), None if request.images.skip_broken else total)
+    columns = columns_for(options, model, _row_title(sources), None if options.images.skip_broken else total)
     done, skipped = 0, list[Broken]()
-    with shown_progress(output) as monitor, open_writer(request, output, columns) as writer:
-        for name, source in zip(request.sources, sources, strict=True):
+    with shown_progress(output) as monitor, open_writer(options, output, columns) as writer:
+        for name, source in zip(options.sources, sources, strict=True):
             prefix = _prefix(name) if len(sources) > 1 else ""
-            for block, broken in _blocks(source, prefix, scorer, request):
+            for block, broken in _blocks(source, prefix, scorer, options):
                 skipped += broken
                 if len(block.names):
                     writer.write(block)
                 done += len(block.names)
                 monitor.detail(f"predicted {done} of {total} images")
         if not done:
-            raise DataError(f"{request.source}: none of the {total} images can be read: {skipped[0]}")
+            raise DataError(f"{options.source}: none of the {total} images can be read: {skipped[0]}")
         if isinstance(writer, JsonWriter):
-            writer.tail = _tail(done, skipped, request)
-    _report(request, done, skipped)
+            writer.tail = _tail(done, skipped, options)
+    _report(options, done, skipped)
     return DONE
 
 
 class ImageScorer:
     """From decoded images to scores: pixels or a backbone's features, then the model."""
 
-    def __init__(self, model: Model, request: Request) -> None:
-        self.model, self._computing = model, Computing(request.engine, request.threads)
+    def __init__(self, model: Model, options: PredictOptions) -> None:
+        self.model, self._engine, self._threads = model, options.engine, options.threads
         self._backbone: Backbone | None = None
         if model.encoding.get("kind") == KIND:
             with Monitor() as monitor:
                 monitor.stage("reading the backbone")
-                chosen = request.images.backbone
-                self._backbone = backbone_of(model.encoding, chosen, model.network, threads=request.threads)
-        elif request.images.backbone is not None:
+                chosen = options.images.backbone
+                self._backbone = backbone_of(model.encoding, chosen, model.network, threads=options.threads)
+        elif options.images.backbone is not None:
             raise UsageError("--backbone: the model was trained on pixels, without a backbone")
 
     @property
@@ -97,14 +96,14 @@ class ImageScorer:
             features: Array = batch.pixels.reshape(batch.rows.size, -1).astype(np.float32)
         else:
             features = embed_batch(batch, source, self._backbone)
-        return np.concatenate([scores for _, scores in scores_of(self.model, features, self._computing)])
+        return score(self.model, features, engine=self._engine, n_threads=self._threads)
 
 
-def _opened(name: str, request: Request) -> ImageSource:
+def _opened(name: str, options: PredictOptions) -> ImageSource:
     opened = open_images(name, classes=False)
     for note in opened.notes:
         tell("note", note)
-    if request.test_rows:
+    if options.test_rows:
         if opened.test is None:
             raise UsageError(f"{name}: --test-rows, but the source brings no test rows of its own")
         return opened.test
@@ -114,9 +113,9 @@ def _opened(name: str, request: Request) -> ImageSource:
 
 
 def _blocks(
-    source: ImageSource, prefix: str, scorer: ImageScorer, request: Request
+    source: ImageSource, prefix: str, scorer: ImageScorer, options: PredictOptions
 ) -> Iterator[tuple[Block, tuple[Broken, ...]]]:
-    images = request.images
+    images = options.images
     size = batch_size_of(scorer.model.encoding, images.batch_size)
     batches = source.batches(scorer.form, batch_size=size, workers=images.workers, skip_broken=images.skip_broken)
     for batch in batches:
@@ -124,7 +123,7 @@ def _blocks(
             names: Array = source.rows[batch.rows] + 1
         else:
             names = np.array([f"{prefix}{source.name(int(row))}" for row in batch.rows], dtype=np.str_)
-        yield block_of(scorer.model, names, scorer.scores(batch, source), request), batch.broken
+        yield block_of(scorer.model, names, scorer.scores(batch, source), options), batch.broken
 
 
 def _row_title(sources: Sequence[ImageSource]) -> str:
@@ -139,19 +138,19 @@ def _prefix(source: str) -> str:
     return "" if place == Path() else f"{readable(place.as_posix())}/"
 
 
-def _tail(done: int, skipped: Sequence[Broken], request: Request) -> dict[str, object]:
-    if not request.images.skip_broken:
+def _tail(done: int, skipped: Sequence[Broken], options: PredictOptions) -> dict[str, object]:
+    if not options.images.skip_broken:
         return {}
     return {"rows": done, "skipped": [{"file": one.place, "reason": one.reason} for one in skipped]}
 
 
-def _report(request: Request, done: int, skipped: Sequence[Broken]) -> None:
+def _report(options: PredictOptions, done: int, skipped: Sequence[Broken]) -> None:
     if skipped:
-        tell("note", skipped_note(skipped, request.source))
-    if request.output is None:
+        tell("note", skipped_note(skipped, options.source))
+    if options.output is None:
         return
-    if request.as_json:
-        head = {"model": request.model, "source": request.source}
-        show_json({**head, "rows": done, "output": request.output, **_tail(done, skipped, request)})
+    if options.as_json:
+        head = {"model": options.model, "source": options.source}
+        show_json({**head, "rows": done, "output": options.output, **_tail(done, skipped, options)})
     else:
-        tell("note", f"{done} predictions written to {request.output}")
+        tell("note", f"{done} predictions written to {options.output}")

@@ -1,13 +1,46 @@
-"""Where a model is saved, and whether it can be, looked at before any time is spent on making it."""
+"""Where results are written, files and model folders: checked before any time is spent on making them."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
+from crosshead.atomic_files import atomic_write
 from crosshead.cli.errors import UsageError
 from crosshead.models.serialization import DOCUMENT
+
+
+def check_output(text: str, suffixes: Sequence[str], option: str = "--output") -> Path:
+    """The path of a file to write; UsageError where its kind is unknown or it cannot lie there."""
+    path = Path(text)
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} {text}: name a file that ends in {', '.join(suffixes)}")
+    if path.is_dir():
+        raise UsageError(f"{option} {text}: a folder is in the way")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{option} {text}: a pipe or a device is in the way; name a file")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UsageError(f"{option} {text}: there is no folder {folder}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageError(f"{option} {text}: the file is write-protected")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{option} {text}: the folder {folder} cannot be written to")
+    return path
+
+
+@contextmanager
+def text_file(path: Path) -> Iterator[TextIO]:
+    """A text file to write to, which appears, or replaces the old one, once it is complete."""
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        yield stream
 
 
 def check_model_folder(folder: Path) -> None:

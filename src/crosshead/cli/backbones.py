@@ -1,4 +1,4 @@
-"""What `crosshead embed` does once its options are read, and how other commands come from images to features."""
+"""From images to features on the command line: which backbone, how it is run, and what is said meanwhile."""
 
 from __future__ import annotations
 
@@ -7,67 +7,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
-from crosshead.backbones.embedding import BATCH, WRITERS, Embedded, Embedding, cache_folder, described, embed_cached
+from crosshead.backbones import Backbone, backbone_again, load_backbone
+from crosshead.backbones.embedding import BATCH, Embedded, Embedding, cache_folder, described, embed_cached
 from crosshead.backbones.locations import remember
-from crosshead.cli.errors import DONE, FAILED, tell
+from crosshead.cli.errors import tell
 from crosshead.cli.options.images import BATCH_SIZE, ImageOptions, OwnImages
-from crosshead.cli.output import show_json, show_pairs
 from crosshead.cli.progress import Monitor
-from crosshead.cli.writers import check_output
-from crosshead.data import Dataset, ImageSource, load
+from crosshead.data import Dataset, ImageSource, load, open_images
 from crosshead.data.formats.feature_files import BACKBONE, KIND
-from crosshead.data.images import open_images
 from crosshead.data.images.open_images import holds_images
 from crosshead.data.images.source import skipped_note
 
 Encoding = Mapping[str, Any]
 
 GOES_ON = "the features made so far are kept, and the same command goes on from there"
-
-
-def run(source: str, output: str, target: str | None, options: ImageOptions, threads: int | None, as_json: bool) -> int:
-    """Embed, write and show; returns the exit code."""
-    path = check_output(output, tuple(WRITERS))
-    with Monitor() as monitor:
-        monitor.stage(f"reading {source}")
-        images = open_images(source, target=target)
-        monitor.stage(f"reading {options.backbone}")
-        backbone = open_backbone(options, threads)
-        began = time.monotonic()
-        try:
-            made = embed_to_file(images, backbone, path, how_of(options), Rate(monitor, source))
-        except KeyboardInterrupt:
-            tell("error", f"interrupted; {GOES_ON}")
-            return FAILED
-        seconds = time.monotonic() - began
-    show_image_notes(images, made)
-    n_images = len(images) + (0 if images.test is None else len(images.test))
-    shown = {
-        "source": source,
-        "images": n_images,
-        "written": n_images - len(made.broken),
-        "skipped": [{"file": one.place, "reason": one.reason} for one in made.broken],
-        "resumed_at": made.resumed,
-        "features": backbone.n_features,
-        "backbone": backbone.description,
-        "seconds": seconds,
-        "output": output,
-    }
-    if as_json:
-        show_json(shown)
-        return DONE
-    rate = (n_images - made.resumed) / seconds if seconds > 0 else 0.0
-    resumed = f", {made.resumed} of them by an earlier run" if made.resumed else ""
-    show_pairs(
-        [
-            ("images", f"{n_images - len(made.broken)} of {n_images}{resumed}"),
-            ("features", f"{backbone.n_features} by {backbone_title(backbone.description)}"),
-            ("pace", f"{rate:.1f} images/s, {seconds:.1f} s"),
-            ("written to", output),
-        ]
-    )
-    return DONE
 
 
 class Rate:
@@ -115,20 +68,6 @@ def backbone_of(
 def how_of(options: ImageOptions) -> Embedding:
     """How images are embedded."""
     return Embedding(options.batch_size, options.workers, options.skip_broken)
-
-
-def backbone_title(description: Encoding) -> str:
-    """What a backbone is called in a line of text.
-
-    Examples
-    --------
-    >>> backbone_title({"name": "small.onnx", "output": "pool"})
-    'small.onnx, output pool'
-    """
-    if description.get("network") is not None:
-        return f"cnn, stages of {', '.join(map(str, description['network']['widths']))} channels"
-    name, output = description["name"], description.get("output")
-    return str(name) if output is None else f"{name}, output {output}"
 
 
 def batch_size_of(encoding: Encoding, chosen: int | None) -> int:

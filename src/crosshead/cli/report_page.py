@@ -1,19 +1,98 @@
-"""The words of a report that are not in its numbers: its subject, its commands, and where all of it came from."""
+"""The page about a model that `crosshead report` and `crosshead fit --report` write: its contents, words and file."""
 
 from __future__ import annotations
 
 import platform
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crosshead.cli.destinations import check_output, text_file
+from crosshead.cli.engine import engine_name
+from crosshead.cli.errors import UsageError
 from crosshead.cli.output import loss_words
 from crosshead.data import Dataset
-from crosshead.models import Model
+from crosshead.models import Model, score_blocks, seen_rows
 from crosshead.models.document import package_version
-from crosshead.report.page.contents import Training
+from crosshead.models.labels import class_indices
+from crosshead.report.page.build import Settings, Wording, report_on_model
+from crosshead.report.page.contents import Contents, Training
+from crosshead.report.page.render import check_packages, render
 from crosshead.solvers.protocol import MEANING
+
+PAGES = (".html", ".htm")
+TRAINED_ON_THESE = "These are the very rows that the model was trained on. How it does on new rows, they do not tell."
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The rows that a model is judged on, what they are, and the ``--test`` that holds the same rows out again.
+
+    ``row_title`` says what the names of the dataset's rows are: "file", or "row" where they are numbers.
+    """
+
+    dataset: Dataset
+    name: str
+    row_title: str
+    test: str | None = None
+    caution: str | None = None
+
+
+def check_page(name: str, option: str) -> Path:
+    """The path of a page; UsageError where it cannot be written, or a package is missing, before any time is spent."""
+    path = check_output(name, PAGES, option)
+    try:
+        check_packages()
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from error
+    return path
+
+
+def write_page(contents: Contents, path: Path) -> int:
+    """Write the page, which appears once it is complete; returns its bytes."""
+    text = render(contents)
+    with text_file(path) as stream:
+        stream.write(text)
+    return path.stat().st_size
+
+
+def contents_of(
+    model: Model,
+    judged: Judged,
+    source: str,
+    *,
+    engine: str,
+    threads: int | None,
+    commands: list[str],
+    title: str,
+    settings: Settings,
+    date: str | None = None,
+) -> Contents:
+    """The contents of a report on a model."""
+    dataset = judged.dataset
+    target = class_indices(dataset, model.classes)
+    wording = Wording(
+        title=title,
+        subject=subject_of(model, dataset, judged.name, source),
+        judged_on=judged.name,
+        row_title=judged.row_title,
+        cautions=_cautions(model, judged),
+        commands=commands,
+        facts=model_facts(model, dataset, engine_name(engine), settings.resamples, settings.seed),
+        date=date,
+    )
+    blocks = score_blocks(model, dataset, engine=engine, n_threads=threads)
+    return report_on_model(model, dataset, target, blocks, wording, training=training_of(model), settings=settings)
+
+
+def _cautions(model: Model, judged: Judged) -> list[str]:
+    cautions = [] if judged.caution is None else [judged.caution]
+    rows = seen_rows(model, judged.dataset).calibration
+    if rows:
+        cautions.append(f"The temperature was fitted on {rows} of these rows; new rows tell more about calibration.")
+    return cautions
 
 
 def training_of(model: Model) -> Training | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,7 @@ from typing import IO, Any, Protocol, TextIO
 import numpy as np
 
 from crosshead.atomic_files import atomic_write
-from crosshead.cli.csv_rows import CsvRows
-from crosshead.cli.errors import UsageError
-from crosshead.cli.output import TextTarget, json_text
+from crosshead.cli.output import CsvRows, TextTarget, json_text
 from crosshead.data.dataset import Array
 from crosshead.data.errors import load_package
 from crosshead.escaping import for_utf8
@@ -237,35 +234,6 @@ class NpzWriter:
             if part is not None:
                 with suppress(OSError, ValueError):
                     part.close()
-
-
-def check_output(text: str, suffixes: Sequence[str] = SUFFIXES, option: str = "--output") -> Path:
-    """The path to write to; UsageError where its kind is unknown or it cannot lie there."""
-    path = Path(text)
-    if path.suffix.lower() not in suffixes:
-        raise UsageError(f"{option} {text}: name a file that ends in {', '.join(suffixes)}")
-    if path.is_dir():
-        raise UsageError(f"{option} {text}: a folder is in the way")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{option} {text}: a pipe or a device is in the way; name a file")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"{option} {text}: there is no folder {folder}")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UsageError(f"{option} {text}: the file is write-protected")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{option} {text}: the folder {folder} cannot be written to")
-    return path
-
-
-@contextmanager
-def text_file(path: Path) -> Iterator[TextIO]:
-    """A text file to write to, which appears, or replaces the old one, once it is complete."""
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
-        yield stream
 
 
 @contextmanager
