@@ -108,7 +108,7 @@ class CentredQuadratic(_Quadratic):
     def bond_factors(self, coefficients: Float) -> Float:
         """a/√Σa, (n, C)."""
         root = np.sqrt(np.maximum(coefficients.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
-        return coefficients / root
+        return np.asarray(coefficients / root)
 
     def bonds(self, coefficients: Float) -> Iterator[Bond]:
         """Every pair of classes, with a_a a_b/Σa."""
