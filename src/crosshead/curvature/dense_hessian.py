@@ -10,7 +10,7 @@ seen from the mean feature x̄, b′ = b + W x̄, so that columns with a large m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -21,7 +21,7 @@ from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 from crosshead.losses.quadratic import Bond
 
-BLOCK_ELEMENTS = 1 << 22  # of rows times parameters that are multiplied at a stretch
+BLOCK_ELEMENTS = 1 << 17  # of rows times parameters that are multiplied at a stretch: they stay in the cache
 RIDGES = (1e-15, 1e-13, 1e-11, 1e-9, 1e-6)  # of the scaled matrix's diagonal, tried in turn
 
 
@@ -79,6 +79,33 @@ class DenseHessian:
         step = _solve_scaled(matrix, np.concatenate([weight.ravel(), bias])[:used] * scale)
         return None if step is None else self._unfold(step * scale, strength, common)
 
+    def enter(self, gradient: Float) -> Float:
+        """A gradient by (W, b) as one by (W, b′)."""
+        weight, bias = self._unpack(gradient)
+        return np.concatenate([(weight - np.outer(bias, self.center)).ravel(), bias])
+
+    def leave(self, step: Float) -> Float:
+        """A step of (W, b′) as one of (W, b)."""
+        weight, bias = self._unpack(step)
+        return np.concatenate([weight.ravel(), bias - weight @ self.center])
+
+    def uncoupled(self) -> Iterator[tuple[Float, Array]]:
+        """The matrix of all classes' parameters, and their positions in (W, b′); without an intercept those of W."""
+        classes, columns = self.n_classes - self.shift_invariant, len(self.center)
+        split = classes * columns
+        weights = self.matrix[:split, :split].reshape(classes, columns, classes, columns)
+        across = self.matrix[:split, split:].reshape(classes, columns, classes)
+        biases = self.matrix[split:, split:]
+        if self.shift_invariant:
+            weights, across = _with_last(_with_last(weights, 0), 2), _with_last(_with_last(across, 0), 2)
+            biases = _with_last(_with_last(biases, 0), 1)
+        split = self.n_classes * columns
+        matrix = weights.reshape(split, split)
+        if self.fit_intercept:
+            across = across.reshape(split, self.n_classes)
+            matrix = np.block([[matrix, across], [across.T, biases]])
+        yield matrix, np.arange(len(matrix))
+
     def _unfold(self, step: Float, strength: Float, common: Float) -> Float:
         """A solution, maybe in differences to the last class, as a flat (W, b)."""
         classes = self.n_classes - self.shift_invariant
@@ -116,6 +143,21 @@ class ClasswiseHessian:
         except linalg.LinAlgError:
             return None
 
+    def enter(self, gradient: Float) -> Float:
+        """A gradient by (W, b) as one by (W, b′)."""
+        return self._by_class(lambda part, own, _: part.enter(own), gradient, np.zeros_like(gradient))
+
+    def leave(self, step: Float) -> Float:
+        """A step of (W, b′) as one of (W, b)."""
+        return self._by_class(lambda part, own, _: part.leave(own), step, np.zeros_like(step))
+
+    def uncoupled(self) -> Iterator[tuple[Float, Array]]:
+        """Each class's matrix, and the positions of its parameters in (W, b′)."""
+        columns = len(self.parts[0].center)
+        for c, part in enumerate(self.parts):
+            for matrix, own in part.uncoupled():
+                yield matrix, np.where(own < columns, c * columns + own, len(self.parts) * columns + c)
+
     def _by_class(self, of: Callable[[DenseHessian, Float, Float], Float], vector: Float, charge: Float) -> Float:
         classes = len(self.parts)
         split = len(vector) - classes
@@ -131,6 +173,11 @@ def _solved(part: DenseHessian, right: Float, diagonal: Float) -> Float:
     if step is None:
         raise linalg.LinAlgError
     return step
+
+
+def _with_last(blocks: Float, axis: int) -> Float:
+    """Blocks of all classes but the last with its own, which is minus their sum."""
+    return np.concatenate([blocks, -blocks.sum(axis=axis, keepdims=True)], axis=axis)
 
 
 def _solve_scaled(matrix: Float, right: Float) -> Float | None:
@@ -216,15 +263,19 @@ def _add_factored_bonds(matrix: Float, X: Float, factors: Float, share: Float) -
     """
     told, columns = matrix.shape[:2]
     flat = matrix.reshape(told * columns, told * columns)
+    own = np.zeros((told, columns, columns))
     step = max(1, BLOCK_ELEMENTS // len(flat))
-    for first in range(0, len(X) if told > 1 else 0, step):  # what two classes share follows from one of them
+    for first in range(0, len(X), step):
         part = slice(first, first + step)
-        scaled = factors[part, :told] * np.sqrt(share[part])[:, None]
-        scaled = (scaled[:, :, None] * X[part, None, :]).reshape(len(scaled), -1)
-        flat -= scaled.T @ scaled
+        rows, factor = X[part], factors[part] * np.sqrt(share[part])[:, None]
+        if told > 1:  # what two classes share follows from one of them
+            scaled = (factor[:, :told, None] * rows[:, None, :]).reshape(len(rows), -1)
+            flat -= scaled.T @ scaled
+        for c in range(told):
+            others = np.delete(factor, c, axis=1).sum(axis=1)
+            own[c] += (rows * (factor[:, c] * others)[:, None]).T @ rows
     for c in range(told):
-        others = np.delete(factors, c, axis=1).sum(axis=1)
-        matrix[c, :, c, :] = (X * (share * factors[:, c] * others)[:, None]).T @ X
+        matrix[c, :, c, :] = own[c]
 
 
 def _of_class(X: Float, weight: Float, center: Float, fit_intercept: bool) -> DenseHessian:

@@ -60,8 +60,12 @@ def forms_hessian(facts: Facts) -> bool:
 
     Fewer rows are factorised in their own space (`crosshead.curvature.row_factors`).
     """
-    _, parameters = _blocks(facts)
-    return facts.quadratic and facts.l2 and _widens(facts) and factorises(facts) and parameters <= facts.n_rows
+    return facts.l2 and forms_model(facts) and _blocks(facts)[1] <= facts.n_rows
+
+
+def forms_model(facts: Facts) -> bool:
+    """Whether a proximal Newton step forms the Hessian of all parameters: in some hundredths of a second."""
+    return facts.quadratic and _widens(facts) and factorises(facts)
 
 
 def factor_passes(facts: Facts) -> float:
@@ -184,6 +188,11 @@ def descent_passes(facts: Facts, rank: int) -> float:
     """A sweep of coordinate descent over the Kronecker model with a correction of so many columns."""
     operations = facts.n_parameters * (facts.n_features + facts.n_classes + rank)
     return operations / (DESCENT_RATE * pass_operations(facts))
+
+
+def matrix_descent_passes(facts: Facts, size: int) -> float:
+    """A sweep of coordinate descent over a matrix of so many parameters."""
+    return float(size) ** 2 / (DESCENT_RATE * pass_operations(facts))
 
 
 def pass_operations(facts: Facts) -> float:

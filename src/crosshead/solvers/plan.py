@@ -20,6 +20,7 @@ from crosshead.solvers.costs import (
     augments,
     factored,
     factorises,
+    forms_model,
     instant,
     interior_passes,
     lagrangian_passes,
@@ -35,6 +36,7 @@ from crosshead.solvers.costs import (
     wide,
 )
 from crosshead.solvers.loop import Method
+from crosshead.solvers.methods.dense_proximal_newton import DenseProximalNewton
 from crosshead.solvers.methods.dual_ascent import DualAscent
 from crosshead.solvers.methods.interior_point import InteriorPoint
 from crosshead.solvers.methods.lbfgs import LBFGS
@@ -112,16 +114,17 @@ TABLE = (
         why="few rows are curved, so that a Hessian is formed quickly",
     ),
     Row(
-        when="smooth, L1, few parameters and rows",
-        fits=lambda facts: facts.l1 and instant(facts),
+        when="smooth, L1, while a Hessian is formed at once",
+        fits=lambda facts: facts.l1 and forms_model(facts),
         stages=(
+            Stage(DenseProximalNewton, worth=sparse_passes, trial=60),
             Stage(SplitInteriorPoint, fits=lambda facts: not facts.violations),
             Stage(SparseNewton, worth=sparse_passes, trial=200),
             Stage(InteriorPoint, fits=programs),
             Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
             Stage(SparseNewton),
         ),
-        why="an interior point does not change when columns are scaled",
+        why="exact steps, which do not change when columns are scaled",
     ),
     Row(
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",
