@@ -38,6 +38,16 @@ SANITIZER_OPTIONS = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CXX) 
   ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
   PYTHONMALLOC=malloc
 
+# Installs $(2) into the environment $(1), naming each package and each file that is compiled; all of the output is kept
+# in build/, and its end shown where that fails.
+SHELL := /bin/bash
+define INSTALL
+@mkdir -p build; set -o pipefail; \
+  $(1)/bin/python -m pip install --disable-pip-version-check --verbose $(2) 2>&1 | tee build/install$(1).log | sed -nu \
+    -e 's,^Collecting \([^ ]*\).*,  \1,p' -e 's,.*\[\([0-9]*\)/\([0-9]*\)\] Building.*/\(.*\)\.o$$,  compiled \3 (\1 of \2),p' \
+  || { tail -n 30 build/install$(1).log >&2; exit 1; }
+endef
+
 PACKAGES_OF := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .PHONY: demo test test-newest test-lowest sanitize fuzz kills lint types tests constraints clean help
@@ -87,13 +97,13 @@ fuzz: $(TEST)/.installed
 # The demo is a plain installation, so it is renewed when any file of the package changes; the tests run an editable
 # one, which sees changes by itself unless they are to what is compiled.
 $(DEMO)/.installed: $(BUILD_INPUTS) $(PACKAGE_FILES) README.md LICENSE | $(DEMO)/.pip
-	@echo "installing crosshead into $(DEMO); the first time this compiles, and takes a while"
-	@$(DEMO)/bin/python -m pip install $(PIP_OPTIONS) $(PINNED) .
+	@echo "installing crosshead into $(DEMO); the first time this compiles for a minute or two"
+	$(call INSTALL,$(DEMO),$(PINNED) .)
 	@touch $@
 
 $(TEST)/.installed: $(BUILD_INPUTS) | $(TEST)/.pip
-	@echo "installing crosshead and its tests' tools into $(TEST); the first time this compiles, and takes a while"
-	@$(TEST)/bin/python -m pip install $(PIP_OPTIONS) $(PINNED) --editable '.[test]'
+	@echo "installing crosshead and its tests' tools into $(TEST); the first time this compiles for a minute or two"
+	$(call INSTALL,$(TEST),$(PINNED) --editable '.[test]')
 	@touch $@
 
 $(LOWEST)/.installed: $(BUILD_INPUTS) tools/constraints.py | $(LOWEST)/.pip
