@@ -42,7 +42,7 @@ class NormMargins(nn.Module):
     def __init__(self, margin: float, h: float, t_alpha: float, device: torch.device | str | None = None) -> None:
         super().__init__()
         if not 0 < h < float("inf"):
-            raise ValueError(f"h is what a deviation of one counts and must be a positive number, not {h!r}")
+            raise ValueError(f"h is the factor of normalised norms and must be a positive number, not {h!r}")
         if not 0 < t_alpha <= 1:
             raise ValueError(f"t_alpha is the share of a new batch, above 0 and at most 1, not {t_alpha!r}")
         self.margin, self.h, self.t_alpha = margin, h, t_alpha

@@ -122,7 +122,7 @@ def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets,
         "features of types that differ",
         "some class numbers, some a number for each class",
         "margins for all rows, some one for each",
-        "features and parameters of which some want gradients and some do not",
+        "features and parameters of which some need gradients and some do not",
     )
     for name, column in zip(names, same, strict=True):
         if len(set(column)) > 1:

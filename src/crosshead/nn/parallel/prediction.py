@@ -26,7 +26,7 @@ def best_classes_of_shards(
     found = processes.gather_integers([len(input), len(rows) // projection.rows_per_class, k], input.device)
     counts, classes, ks = (list(column) for column in zip(*found, strict=True))
     if len(set(ks)) > 1:
-        raise ValueError(f"the ranks want different numbers of best classes, k = {', '.join(map(str, ks))}")
+        raise ValueError(f"the ranks ask for different numbers of best classes, k = {', '.join(map(str, ks))}")
     layout = Layout(processes, counts, classes)
     local_bias = None if bias is None else sharded_matrix(bias).to_local()
     local = best_classes(projection, processes.gather_rows(input, counts), rows, local_bias, k, softcap)
