@@ -193,10 +193,10 @@ def test_what_cannot_be_converted_is_refused():
         ClassificationHead(4, 3, weight=weight, label_smoothing=0.1),
         ClassificationHead(4, 3, "binary", weight=weight),
     ):
-        with pytest.raises(ValueError, match="weighs whole rows"):
+        with pytest.raises(ValueError, match="multiply whole rows"):
             made.to_classifier()
     smooth = LinearClassifier(Softmax(0.1), class_weight={0: 2.0}, alpha=1.0).fit(X, y)
-    with pytest.raises(ValueError, match="weighs whole rows"):
+    with pytest.raises(ValueError, match="multiply whole rows"):
         ClassificationHead.from_classifier(smooth)
 
 

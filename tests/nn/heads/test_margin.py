@@ -268,7 +268,7 @@ def test_short_types(dtype):
         ({"sample_rate": 0.0}, "sample_rate is the share of classes in a step"),
         ({"sample_rate": 1.5}, "sample_rate"),
         ({"adaptive": True, "m3": 0.1}, "adaptive margins have m1 = 1 and m3 = 0"),
-        ({"adaptive": True, "h": 0.0}, "h is what a deviation of one counts"),
+        ({"adaptive": True, "h": 0.0}, "h is the factor of normalised norms"),
         ({"adaptive": True, "t_alpha": 0.0}, "t_alpha is the share of a new batch"),
         ({"m2": 28.6}, "m2 is added to the angle"),
         ({"sub_centers": 0}, "1 to 255 sub-centres"),

@@ -414,7 +414,7 @@ def ranks_that_disagree() -> None:
     head = ClassParallelHead(ClassificationHead(FEATURES, 7, dtype=torch.float64))
     with pytest.raises(ValueError, match="class numbers"):
         head(features, target if first else torch.rand(ROWS, 7, dtype=torch.float64))
-    with pytest.raises(ValueError, match="want gradients"), torch.set_grad_enabled(first):
+    with pytest.raises(ValueError, match="need gradients"), torch.set_grad_enabled(first):
         head(features, target)
     with pytest.raises(ValueError, match="k = "):
         head.predict(features, 1 if first else 2)

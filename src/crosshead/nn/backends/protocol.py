@@ -37,7 +37,7 @@ class Problem:
 
 
 class Gradients(NamedTuple):
-    """Gradients of input (N, D), weight and bias, each in the type of that tensor; None where not wanted."""
+    """Gradients of input (N, D), weight and bias, each in the type of that tensor; None if not wanted."""
 
     input: Tensor | None
     weight: Tensor | None
@@ -52,7 +52,7 @@ class Backend(Protocol):
     """
 
     def target_scores(self, projection: Projection, problem: Problem) -> Tensor:
-        """The score of each row for its own class, 0 where that is not a local class, (N,)."""
+        """The score of each row for its own class, 0 if that is not a local class, (N,)."""
         ...
 
     def states(self, loss: RowLoss, projection: Projection, problem: Problem, target_score: Tensor | None) -> Tensor:

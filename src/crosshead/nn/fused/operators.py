@@ -77,9 +77,9 @@ def linear_loss(
     row_weight: Tensor,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Σᵢ row_weightᵢ ℓᵢ, and already its gradients with respect to input, weight and bias (where wanted, else empty).
+    """Σᵢ row_weightᵢ ℓᵢ, and its gradients with respect to input, weight and bias (empty if not wanted).
 
-    The scores are at hand when the loss is computed; later they would have to be computed again.
+    Gradients are computed together with the loss, because later the scores would have to be computed again.
     """
     call = _call_of(recipe, input, weight, bias, targets)
     loss, projection, problem, backend = call

@@ -34,7 +34,7 @@ def loss_and_options(classifier: LinearClassifier, dtype: torch.dtype | None) ->
     options: dict[str, Any] = {name: getattr(loss, name) for name in SHARED if hasattr(loss, name)}
     weight = _class_weight(classifier)
     if weight is not None:
-        _check_weighs_rows(loss.name, options)
+        _check_class_weights(loss.name, options)
         options["weight"] = torch.as_tensor(weight, dtype=dtype or torch.get_default_dtype())
     return loss.name, options
 
@@ -59,7 +59,7 @@ def classifier_with(
     shared = {name: options[name] for name in SHARED if name in options}
     class_weight = _array(options["weight"]) if options.get("weight") is not None else None
     if class_weight is not None:
-        _check_weighs_rows(loss, shared)
+        _check_class_weights(loss, shared)
     classifier = LinearClassifier(
         get_loss(loss, **shared) if shared else loss,
         fit_intercept=bias is not None,
@@ -71,11 +71,15 @@ def classifier_with(
     return classifier
 
 
-def _check_weighs_rows(loss: str, options: Mapping[str, Any]) -> None:
+def _check_class_weights(loss: str, options: Mapping[str, Any]) -> None:
+    """ValueError if a head with this loss and options applies class weights in another way than a classifier."""
     if options.get("label_smoothing"):
-        raise ValueError("class weights: a LinearClassifier weighs whole rows, a head's label smoothing single classes")
-    if not HEAD_LOSSES[loss].weighs_rows:
-        raise ValueError(f"class weights: a LinearClassifier weighs whole rows, a head's {loss!r} single terms")
+        terms = "single classes in a head with label smoothing"
+    elif not HEAD_LOSSES[loss].weight_multiplies_rows:
+        terms = f"single terms in a head with the loss {loss!r}"
+    else:
+        return
+    raise ValueError(f"class weights multiply whole rows in a LinearClassifier, but {terms}")
 
 
 def _class_weight(classifier: LinearClassifier) -> Any:

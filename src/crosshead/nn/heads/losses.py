@@ -26,13 +26,13 @@ class HeadLoss:
     """A ``function`` of `crosshead.nn.functional`, the function's names of the head's ``reductions``, and more.
 
     ``confidence(scores (N, k), log-sum-exp (N, 1))`` is the probability of a class; None if the loss has no probability
-    model. ``weighs_rows``: whether ``weight`` is a factor of a whole row, by its class, or of single terms.
+    model. ``weight_multiplies_rows``: whether ``weight`` is a factor of a whole row, by its class, or of single terms.
     """
 
     function: Callable[..., Any]
     reductions: Mapping[str, str]
     confidence: Callable[[Tensor, Tensor], Tensor] | None = None
-    weighs_rows: bool = True
+    weight_multiplies_rows: bool = True
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -51,12 +51,12 @@ HEAD_LOSSES: Mapping[str, HeadLoss] = MappingProxyType(
             functional.linear_binary_cross_entropy_with_logits,
             _ELEMENTS,
             lambda scores, lse: torch.sigmoid(scores),
-            weighs_rows=False,
+            weight_multiplies_rows=False,
         ),
         "hinge": HeadLoss(functional.linear_weston_watkins_loss, _ROWS),
         "squared_hinge": HeadLoss(partial(functional.linear_weston_watkins_loss, squared=True), _ROWS),
         "crammer_singer": HeadLoss(functional.linear_crammer_singer_loss, _ROWS),
-        "squared_error": HeadLoss(functional.linear_mse_loss, _ELEMENTS, weighs_rows=False),
+        "squared_error": HeadLoss(functional.linear_mse_loss, _ELEMENTS, weight_multiplies_rows=False),
     }
 )
 

@@ -42,11 +42,11 @@ class NormMargins(nn.Module):
     def __init__(self, margin: float, h: float, t_alpha: float, device: torch.device | str | None = None) -> None:
         super().__init__()
         if not 0 < h < float("inf"):
-            raise ValueError(f"h is what a deviation of one counts and must be a positive number, not {h!r}")
+            raise ValueError(f"h is the factor of normalised norms and must be a positive number, not {h!r}")
         if not 0 < t_alpha <= 1:
             raise ValueError(f"t_alpha is the share of a new batch, above 0 and at most 1, not {t_alpha!r}")
         self.margin, self.h, self.t_alpha = margin, h, t_alpha
-        self.total: Callable[[Tensor], Tensor] = alone
+        self.total: Callable[[Tensor], Tensor] = local_total
         self.register_buffer("mean", torch.tensor(20.0, device=device))
         self.register_buffer("deviation", torch.tensor(100.0, device=device))
 
@@ -72,6 +72,6 @@ class NormMargins(nn.Module):
         return f"margin={self.margin}, h={self.h}, t_alpha={self.t_alpha}"
 
 
-def alone(amount: Tensor) -> Tensor:
-    """The sum over all rows, if no other process has any: the amount itself."""
+def local_total(amount: Tensor) -> Tensor:
+    """The sum over the rows of all processes if there is one process: the amount itself."""
     return amount

@@ -97,7 +97,7 @@ def margin_softmax(
     margin_gradient: MarginGradient,
     label_smoothing: float,
 ) -> MarginSoftmax:
-    """The row loss of these options; ValueError where one is outside its domain."""
+    """The row loss of these options; ValueError if one is outside its domain."""
     AngularMargin(float(m1), float(m2), float(m3), bool(easy_margin), margin_gradient)  # checks
     return MarginSoftmax(
         float(m1),

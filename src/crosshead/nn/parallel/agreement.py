@@ -25,7 +25,7 @@ class Agreement:
         refused = [rank for rank, (answer,) in enumerate(answers) if not answer]
         if accepted and refused:
             raise RuntimeError(
-                f"rank {', '.join(map(str, refused))} refused its batch, so that no rank can go on: its own error "
+                f"rank {', '.join(map(str, refused))} refused its batch, so no rank can continue: its own error "
                 "says why"
             )
 

@@ -24,17 +24,17 @@ def classes_of_sharded_step(head: MarginHead, index: Tensor) -> tuple[Tensor, Te
     accept()
     weight, each = head.weight, head.sub_centers
     processes = processes_of(weight)
-    here = local_rows(weight).shape[0] // each
+    local_classes = local_rows(weight).shape[0] // each
     own = index.reshape(-1)
-    found = processes.gather_integers([len(own), here], own.device)
+    found = processes.gather_integers([len(own), local_classes], own.device)
     counts, classes = (list(column) for column in zip(*found, strict=True))
     first = starts(classes)[processes.rank]
     target = processes.gather_rows(own, counts)
-    inside = (target >= first) & (target < first + here)
-    size = min(here, max(1, round(head.sample_rate * here)))
+    inside = (target >= first) & (target < first + local_classes)
+    size = min(local_classes, max(1, round(head.sample_rate * local_classes)))
     drawn, places = sample_classes(
         torch.where(inside, target - first, IGNORED),
-        here,
+        local_classes,
         size,
         ignore_index=IGNORED,
         generator=head.generator(processes.rank),
@@ -43,8 +43,8 @@ def classes_of_sharded_step(head: MarginHead, index: Tensor) -> tuple[Tensor, Te
     begin = starts(sizes)
     # Only the process that holds a row's class knows its position; the others add zero.
     place = processes.all_reduce(torch.where(inside, places + begin[processes.rank], 0))
-    mine = starts(counts)[processes.rank]
-    place = place[mine : mine + len(own)]
+    start = starts(counts)[processes.rank]
+    place = place[start : start + len(own)]
     rows = gather_rows(sparse_local_rows(weight), drawn, each)
     class_weight = None
     if head.class_weight is not None:

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from crosshead.nn.fused.prediction import Prediction
 from crosshead.nn.heads.classification import ClassificationHead
 from crosshead.nn.heads.margin import ClassesOfStep, MarginHead, classes_of_step
-from crosshead.nn.losses.adaptive_margin import alone
+from crosshead.nn.losses.adaptive_margin import local_total
 from crosshead.nn.parallel.agreement import accept, one_step
 from crosshead.nn.parallel.class_sampling import classes_of_sharded_step
 from crosshead.nn.parallel.processes import Processes
@@ -188,7 +188,7 @@ def _whole_head(head: ClassificationHead | MarginHead) -> ClassificationHead | M
         head, {name: _whole(parameter) for name, parameter in head.named_parameters(recurse=False)}
     )
     if isinstance(found, MarginHead):
-        _set_sums(found, classes_of_step, alone)
+        _set_sums(found, classes_of_step, local_total)
     return found
 
 

@@ -76,8 +76,8 @@ def sharded_loss(
     bias = None if rows.bias is None else sharded_matrix(rows.bias).to_local()
     layout = _agreed(loss, projection, rows, targets, weight, f"{reduction} {all_ignored}")
     processes = layout.processes
-    here = _targets_here(targets, layout)
-    outputs = _Rows.apply(_Step(layout, loss, projection), here, rows.input, weight, bias)  # type: ignore[no-untyped-call]
+    local_targets = _local_targets(targets, layout)
+    outputs = _Rows.apply(_Step(layout, loss, projection), local_targets, rows.input, weight, bias)  # type: ignore[no-untyped-call]
     if row_weights.denominator is not None:
         row_weights = row_weights_for(row_weights.undivided, "mean", processes.all_reduce(row_weights.denominator))
 
@@ -122,7 +122,7 @@ def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets,
         "features of types that differ",
         "some class numbers, some a number for each class",
         "margins for all rows, some one for each",
-        "features and parameters of which some want gradients and some do not",
+        "features and parameters of which some need gradients and some do not",
     )
     for name, column in zip(names, same, strict=True):
         if len(set(column)) > 1:
@@ -130,7 +130,7 @@ def _agreed(loss: RowLoss, projection: Projection, rows: Rows, targets: Targets,
     return Layout(processes, counts, classes, any(input_wanted))
 
 
-def _targets_here(targets: Targets, layout: Layout) -> Targets:
+def _local_targets(targets: Targets, layout: Layout) -> Targets:
     """The targets of all rows, for the local classes."""
     processes, counts = layout.processes, layout.counts
     slices = layout.slices()

@@ -26,14 +26,14 @@ def best_classes_of_shards(
     found = processes.gather_integers([len(input), len(rows) // projection.rows_per_class, k], input.device)
     counts, classes, ks = (list(column) for column in zip(*found, strict=True))
     if len(set(ks)) > 1:
-        raise ValueError(f"the ranks want different numbers of best classes, k = {', '.join(map(str, ks))}")
+        raise ValueError(f"the ranks ask for different numbers of best classes, k = {', '.join(map(str, ks))}")
     layout = Layout(processes, counts, classes)
     local_bias = None if bias is None else sharded_matrix(bias).to_local()
-    here = best_classes(projection, processes.gather_rows(input, counts), rows, local_bias, k, softcap)
+    local = best_classes(projection, processes.gather_rows(input, counts), rows, local_bias, k, softcap)
     own = counts[processes.rank]
     shapes = [(own, min(k, many)) for many in classes]
-    scores = torch.cat(processes.all_to_all(torch.split(here.scores, counts), shapes), dim=1)
-    numbers = torch.cat(processes.all_to_all(torch.split(here.classes + layout.first_class, counts), shapes), dim=1)
-    lse = torch.stack(processes.all_to_all(torch.split(here.lse, counts), [(own,)] * processes.size))
+    scores = torch.cat(processes.all_to_all(torch.split(local.scores, counts), shapes), dim=1)
+    numbers = torch.cat(processes.all_to_all(torch.split(local.classes + layout.first_class, counts), shapes), dim=1)
+    lse = torch.stack(processes.all_to_all(torch.split(local.lse, counts), [(own,)] * processes.size))
     best, order = scores.topk(min(k, scores.shape[1]), dim=1)
     return Best(numbers.gather(1, order), best, lse.logsumexp(dim=0))

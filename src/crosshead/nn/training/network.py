@@ -24,7 +24,7 @@ MARGIN = "margin"
 POOLINGS = ("average", "max", "flatten")
 NARROWEST, WIDEST = 16, 128
 LAST_SIDE = 2.5
-"""By default there are as many stages as leave the shorter side of the last map between this and twice this."""
+"""The default number of stages leaves the shorter side of the last map between this and twice this."""
 
 MOST_VALUES = NARROWEST << 22
 """The most values that one image may have after a convolution. A file of a few bytes can state channels and sides whose

@@ -78,7 +78,7 @@ class Trainer:
     ) -> None:
         if getattr(network.head, "sample_rate", 1.0) < 1.0:
             raise ValueError(
-                "a Trainer takes all classes in each step; a head with sample_rate < 1 needs a loop of its own"
+                "a Trainer uses all classes in each step; a head with sample_rate < 1 needs its own training loop"
             )
         self.network: Any = network
         self.options = options or TrainingOptions()
