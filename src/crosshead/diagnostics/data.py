@@ -15,17 +15,17 @@ from crosshead.diagnostics.finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.linear.validation import LARGEST
 
 LARGE, SMALL = 100.0, 1e-3
-"""Typical sizes of features beyond which they deserve a look."""
+"""Largest absolute values of features outside of which there is a warning."""
 
 UNEVEN = 1000.0
 """How many times the spread of one column may be that of another."""
 
 FEW_ROWS, RARE = 5, 0.1
-"""A class has few rows with fewer than the one, or than the other as a share of the classes' mean."""
+"""A class has few rows where it has fewer than `FEW_ROWS`, or than the share `RARE` of the classes' mean."""
 
 MOST_NAMED = 5
 
-VAST = "squares of such numbers are no longer numbers, so there is no training on them as they are"
+VAST = "the squares of such numbers overflow, so there is no training on them as they are"
 UNEQUAL = (
     "one penalty for all weights treats columns of very different size unequally: of two equally useful columns the "
     "larger is charged less"
@@ -68,7 +68,7 @@ def scale_findings(dataset: Dataset, features: Any) -> list[Finding]:
             "constant columns",
             WARNING if constant.any() else PASSED,
             f"{int(constant.sum())} of {len(constant)}{_named(dataset, np.flatnonzero(constant))}",
-            "a column that never changes tells the classes no better than the bias does",
+            "a constant column tells the classes apart no better than the bias does",
             "harmless with a penalty; leave them out (--ignore, for a table) to save time",
             {"columns": np.flatnonzero(constant).tolist()},
         ),
@@ -76,7 +76,7 @@ def scale_findings(dataset: Dataset, features: Any) -> list[Finding]:
 
 
 def repeated_columns(dataset: Dataset, features: Any) -> Finding:
-    """Columns that equal an earlier one in every row; constant columns are told elsewhere."""
+    """Columns that equal an earlier one in every row; constant columns have a check of their own."""
     first: dict[bytes, int] = {}
     repeated = []
     lowest, highest, _ = _spreads(features)
@@ -90,8 +90,8 @@ def repeated_columns(dataset: Dataset, features: Any) -> Finding:
         "repeated columns",
         WARNING if repeated else PASSED,
         f"{len(repeated)} of {features.shape[1]} equal an earlier column{_named(dataset, repeated)}",
-        "two equal columns share one weight between them in any proportion, so their weights mean nothing one by one; "
-        "and the penalty is halved for what they say",
+        "two equal columns can share a weight in any proportion, so neither weight means anything by itself; and an L2 "
+        "penalty on the pair is half of that on one column",
         "leave out one of each pair",
         {"columns": repeated},
     )
@@ -157,7 +157,7 @@ def class_balance(dataset: Dataset, classes: Array, indices: Array) -> Finding:
         "classes",
         WARNING if troubles else PASSED,
         "; ".join([found, *troubles]),
-        "a class with few rows is learnt badly and measured worse; one without rows is never predicted",
+        "a class with few rows is learnt and measured badly; one without rows is never predicted",
         "gather more rows of these classes; --class-weight balanced makes all classes count the same in training",
         {
             "rows_by_class": dict(zip([str(label) for label in classes.tolist()], counts.tolist(), strict=True)),

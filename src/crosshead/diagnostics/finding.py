@@ -1,4 +1,4 @@
-"""What one check of `crosshead check` found."""
+"""What one check found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that learning can work: the first loss, the gradient, and a few rows learnt by heart."""
+"""Checks that learning can work: the loss at equal scores, the gradient, and a few rows trained to zero loss."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ATTAINED, NOT_ATTAINED = 1e-3, 1e-2  # mean losses that count as zero
 
 @dataclass(frozen=True)
 class Learning:
-    """What is learnt, and how: features (N, D), class indices (N,), loss, penalty and engine."""
+    """What is trained: features (N, D), class indices (N,), loss, penalty and engine."""
 
     features: Any
     indices: Array
@@ -70,7 +70,7 @@ def learning_findings(learning: Learning) -> list[Finding]:
 
 
 def equal_scores_loss(learning: Learning) -> float:
-    """What the loss is at equal scores, by its own formula."""
+    """The loss at equal scores, by its own formula."""
     return float(learning.loss.value(np.zeros((1, learning.n_classes)), np.array([0]))[0])
 
 
@@ -85,15 +85,15 @@ def initial_loss(learning: Learning) -> Finding:
         "first loss, W = 0",
         PASSED if abs(found - expected) <= EXACT * expected else FAILED_CHECK,
         f"{found:.6g}, expected {value}",
-        "with all scores equal nothing is known, and the loss must be what ignorance costs; if it is not, loss, labels "
-        "or engine are at odds",
+        "with all scores equal the loss has a known value; another value means that loss, labels and engine do not "
+        "agree",
         "try --engine reference; if the numbers differ, please report it",
         {"found": found, "expected": expected},
     )
 
 
 def small_weights(learning: Learning) -> Finding:
-    """The loss at small random weights: scores that are far from equal there betray large features."""
+    """The loss at small random weights: scores that are far from equal there are a sign of large features."""
     objective, expected = learning.objective(), equal_scores_loss(learning)
     chance = np.random.default_rng(learning.seed)
     weight = SMALL_WEIGHT * chance.standard_normal((learning.n_classes, learning.features.shape[1]))
@@ -104,8 +104,8 @@ def small_weights(learning: Learning) -> Finding:
         "first loss, small random W",
         PASSED if abs(found - expected) <= NEAR * expected else WARNING,
         f"{found:.6g}, expected about {expected:.6g} (weights of size {SMALL_WEIGHT:g})",
-        "weights that small still tell the scores far apart, so the features are large, and a training that starts "
-        "from random weights starts by unlearning them",
+        "even such small weights give scores that differ much, so the features are large, and training from random "
+        "weights first has to shrink them",
         "scale the features: --scale standard or --scale maxabs",
         {"found": found, "expected": expected, "weight_size": SMALL_WEIGHT},
     )
@@ -134,7 +134,7 @@ def gradient(learning: Learning) -> Finding:
         "gradient",
         PASSED if worst <= GRADIENT_ERROR else FAILED_CHECK,
         f"largest relative difference {worst:.1e} from central differences, {DIRECTIONS} directions, {len(rows)} rows",
-        "the gradient is not that of the loss, and a solver that follows it goes astray",
+        "the gradient is not that of the loss, so a solver that follows it does not reach the optimum",
         "try --engine reference; if that passes, please report it",
         {"largest_relative_difference": worst, "directions": DIRECTIONS, "rows": len(rows)},
     )
@@ -169,8 +169,8 @@ def learnt_by_heart(learning: Learning) -> Finding:
         PASSED if found <= small else FAILED_CHECK,
         f"loss {found:.2g} after training on {len(rows)} rows of {len(classifier.classes_)} classes, wanted at most "
         f"{small:g}",
-        "these rows do not depend on each other, so some weights get them all right, unless two of them are equal but "
-        "for their labels; where training does not find such weights, it does not work",
+        "these rows are linearly independent, so some weights predict all of them right, unless two rows are equal but "
+        "for their labels; a training that does not find such weights does not work",
         "look at rows that are equal but for their labels; else try --engine reference, and please report it",
         {
             "loss": found,
@@ -228,7 +228,7 @@ def _typical_size(features: Any) -> float:
 
 
 def _evened(features: Any) -> Any:
-    """Each column divided by its root mean square: scale has a check of its own, and is not to decide this one."""
+    """Each column divided by its root mean square, so that scale, which has a check of its own, does not decide."""
     if isinstance(features, np.ndarray):
         dense = features
     else:  # of a wide sparse matrix, the columns that these rows use

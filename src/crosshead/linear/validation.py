@@ -12,7 +12,6 @@ from scipy import sparse
 
 from crosshead.engines import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
-from crosshead.sparse_structure import canonical, require_structure
 
 LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # one over a smaller sum of weights is infinite
 LARGEST = {4: 1e15, 8: 1e150}  # by the bytes of a feature
@@ -36,14 +35,13 @@ def prepare(
 ) -> Prepared:
     """Class indices or probabilities, and the weight of each row.
 
+    ``features`` are checked: float32 or float64, dense or CSR with each column once in a row.
     ``target`` (N,) are labels of any type; (N, C) are probabilities (or several labels a row, for the binary loss) of
     classes 0 … C − 1. A class whose rows all weigh nothing is left out, as if its rows were not there.
 
     Raises ValueError where fewer than two classes remain, for negative weights, a class weight for an unknown label, or
     features whose squares overflow.
     """
-    require_structure(features)
-    features = canonical(features)  # squares of rows need each column once
     _refuse_vast(features)
     if target.ndim == 2:
         return _prepare_probabilities(features, target, sample_weight, class_weight)

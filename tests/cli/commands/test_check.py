@@ -149,7 +149,7 @@ def test_a_wrong_gradient_is_found(crosshead, monkeypatch):
     found = checked(crosshead, "iris", "--engine", "reference", code=1)
     assert found["gradient"]["status"] == "failed"
     assert found["gradient"]["numbers"]["largest_relative_difference"] == pytest.approx(1e-3, rel=0.1)
-    assert "goes astray" in found["gradient"]["meaning"]
+    assert "does not reach the optimum" in found["gradient"]["meaning"]
 
 
 def test_a_wrong_first_loss_is_found(crosshead, monkeypatch):

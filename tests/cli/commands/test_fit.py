@@ -170,7 +170,7 @@ def test_the_reference_engine_agrees(crosshead):
 
 
 def test_without_the_native_engine_one_line_says_so(crosshead, monkeypatch):
-    monkeypatch.setattr("crosshead.engines.has_native", lambda: False)
+    monkeypatch.setattr("crosshead.cli.engine.has_native", lambda: False)
     result = crosshead("fit", "iris", "--max-iter", "2000", "--scale", "standard")
     assert result.code == 0
     assert len(result.err.splitlines()) == 1

@@ -9,23 +9,21 @@ import numpy as np
 from crosshead.atomic_files import atomic_write
 from crosshead.cli.backbones import backbone_of
 from crosshead.cli.commands.export import ExportOptions
+from crosshead.cli.commands.export.show import in_words, show
 from crosshead.cli.destinations import check_output
 from crosshead.cli.errors import DONE, FAILED, UsageError, tell
 from crosshead.cli.options.images import OwnImages
-from crosshead.cli.output import show_json, show_pairs
 from crosshead.cli.progress import Monitor
 from crosshead.cli.sources import load_for_model
 from crosshead.data import open_images
-from crosshead.data.dataset import Array
 from crosshead.data.formats.feature_files import KIND
-from crosshead.data.images.decoding import Pixels
 from crosshead.data.images.open_images import holds_images
-from crosshead.export import Check, build_onnx, check_export
+from crosshead.export import Check, build_onnx, verify_export
 from crosshead.export.check import Runner
 from crosshead.export.graph import Exported
-from crosshead.models import Model, has_probabilities, probabilities_of, score
+from crosshead.models import Model
 
-N_RANDOM, MOST_REAL = 64, 256
+MOST_REAL = 256
 
 
 def run(options: ExportOptions) -> int:
@@ -38,7 +36,7 @@ def run(options: ExportOptions) -> int:
         exported = build_onnx(model, backbone, dtype=options.dtype, opset=options.opset)
         monitor.stage("checking the graph")
         runner = Runner(exported)
-        random = _check_random(options, model, backbone, exported, runner)
+        random = verify_export(exported, model, backbone, runner=runner, seed=options.seed)
         real = None if options.check is None else _check_real(options, model, backbone, exported, runner)
         whole = random if real is None else random + real
         if whole.passed:
@@ -46,9 +44,9 @@ def run(options: ExportOptions) -> int:
                 temporary.write_bytes(exported.content)
     if not whole.passed:
         advice = "; try --dtype float64" if backbone is None and options.dtype == "float32" else ""
-        tell("error", f"{options.output}: not written: onnxruntime predicts otherwise ({_in_words(whole)}){advice}")
+        tell("error", f"{options.output}: not written: onnxruntime predicts otherwise ({in_words(whole)}){advice}")
         return FAILED
-    _show(options, model, exported, random, real)
+    show(options, model, exported, random, real)
     return DONE
 
 
@@ -61,29 +59,6 @@ def _backbone(options: ExportOptions, model: Model) -> Any:
     return None if options.head_only else backbone_of(model.encoding, options.backbone, model.network)
 
 
-def _check_random(options: ExportOptions, model: Model, backbone: Any, exported: Exported, runner: Runner) -> Check:
-    generator = np.random.default_rng(options.seed)
-    if backbone is not None:
-        shape = (N_RANDOM, *backbone.preprocessing.form.shape)
-        return _check_images(model, backbone, generator.integers(0, 256, shape, dtype=np.uint8), runner)
-    features = _random_features(model, generator)
-    return _check_features(model, features.astype(exported.dtype), runner, options.dtype)
-
-
-def _random_features(model: Model, generator: np.random.Generator) -> Array:
-    """Features such as the model may have seen: about the centre, as wide as the scale."""
-    shape = (N_RANDOM, model.weight.shape[1])
-    scaling = model.scaling
-    if scaling.kind == "standard":
-        assert scaling.scale is not None  # `check_model` has looked
-        centre = 0.0 if scaling.centre is None else scaling.centre
-        return np.asarray(generator.normal(size=shape) * scaling.scale + centre)
-    if scaling.kind == "maxabs":
-        assert scaling.scale is not None
-        return np.asarray(generator.uniform(0.0, scaling.scale[0], shape))
-    return np.asarray(generator.normal(size=shape))
-
-
 def _check_real(options: ExportOptions, model: Model, backbone: Any, exported: Exported, runner: Runner) -> Check:
     assert options.check is not None
     if backbone is not None:
@@ -92,7 +67,7 @@ def _check_real(options: ExportOptions, model: Model, backbone: Any, exported: E
         source = open_images(options.check)
         chosen = source.take(np.arange(min(len(source), MOST_REAL)))
         batches = chosen.batches(backbone.preprocessing.form, workers=0)
-        checks = [_check_images(model, backbone, batch.pixels, runner) for batch in batches]
+        checks = [verify_export(exported, model, backbone, batch.pixels, runner=runner) for batch in batches]
         return sum(checks[1:], start=checks[0])
     dataset = load_for_model(
         options.check,
@@ -103,71 +78,4 @@ def _check_real(options: ExportOptions, model: Model, backbone: Any, exported: E
         test_rows=False,
         images=OwnImages(backbone=options.backbone),
     )
-    rows = dataset.features[:MOST_REAL]
-    dense = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
-    return _check_features(model, dense.astype(exported.dtype), runner, options.dtype)
-
-
-def _check_images(model: Model, backbone: Any, pixels: Pixels, runner: Runner) -> Check:
-    scores, probabilities = _ours(model, backbone.embed(pixels))
-    return check_export(runner, backbone.input_of(pixels), scores, probabilities, "float32")
-
-
-def _check_features(model: Model, features: Array, runner: Runner, dtype: str) -> Check:
-    scores, probabilities = _ours(model, features.astype(np.float64))
-    shape = model.encoding.get("shape")
-    inputs = features if shape is None else features.reshape(len(features), *shape)
-    return check_export(runner, inputs, scores, probabilities, dtype)
-
-
-def _ours(model: Model, features: Array) -> tuple[Array, Array | None]:
-    scores = score(model, features)
-    return scores, probabilities_of(model, scores) if has_probabilities(model) else None
-
-
-def _in_words(check: Check) -> str:
-    probabilities = "" if check.probabilities is None else f"probabilities by {check.probabilities:.1e}, "
-    if not check.different:
-        same = "same classes"
-    else:
-        same = f"{check.different} other classes" + (f", {check.ties} of them ties" if check.ties else "")
-    return f"{check.n_inputs}: {probabilities}scores by {check.scores:.1e} of the largest, {same}"
-
-
-def _show(options: ExportOptions, model: Model, exported: Exported, random: Check, real: Check | None) -> None:
-    graph = exported.proto.graph
-    opset = next(one.version for one in exported.proto.opset_import if one.domain in ("", "ai.onnx"))
-    shapes = {one.name: _shape(one) for one in (*graph.input, *graph.output)}
-    outputs = [one.name for one in graph.output]
-    if options.as_json:
-        show_json(
-            {
-                "model": options.model,
-                "output": options.output,
-                "input": {exported.input: shapes[exported.input]},
-                "outputs": {name: shapes[name] for name in outputs},
-                "classes": model.classes,
-                "opset": opset,
-                "random": vars(random),
-                "real": None if real is None else vars(real),
-            }
-        )
-        return
-    show_pairs(
-        [
-            ("input", f"{exported.input} {_times(shapes[exported.input])}"),
-            ("outputs", ", ".join(f"{name} {_times(shapes[name])}" for name in outputs)),
-            ("opset", str(opset)),
-            ("random inputs differ", _in_words(random)),
-            *([] if real is None else [("real inputs differ", _in_words(real))]),
-            ("written to", options.output),
-        ]
-    )
-
-
-def _shape(info: Any) -> list[int | str]:
-    return [one.dim_value or one.dim_param or "?" for one in info.type.tensor_type.shape.dim]
-
-
-def _times(shape: list[int | str]) -> str:
-    return "×".join(map(str, shape))
+    return verify_export(exported, model, None, dataset.features[:MOST_REAL], runner=runner)
