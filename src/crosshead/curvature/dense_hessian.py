@@ -1,11 +1,11 @@
-"""The Hessian of the loss as a matrix of all parameters, for problems in which that is small.
+"""The Hessian of the loss as a matrix over all parameters, for problems where it is small.
 
 Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so that with x̃ᵢ = (xᵢ − x̄, 1)
 
     ∇²L = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ,
 
-one product of N·D² for every pair of classes. The bias is seen from the mean feature x̄, b′ = b + W x̄, so that columns
-with a large mean cost no digits.
+one product of N·D² for every pair of classes. The bias is relative to the mean feature x̄, b′ = b + W x̄, so that
+columns with a large mean cause no cancellation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DenseHessian:
     shift_invariant: bool
 
     def multiply(self, direction: Float) -> Float:
-        """∇²L v for a flat (W, b)."""
+        """Multiply ∇²L by a flat (W, b)."""
         split = self.n_classes * len(self.center)
         weight, bias = direction[:split].reshape(self.n_classes, -1), direction[split:]
         product = self.matrix @ np.concatenate([weight.ravel(), bias + weight @ self.center])
@@ -45,8 +45,8 @@ class DenseHessian:
     def solve(self, diagonal: Float, right: Float) -> Float | None:
         """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids.
 
-        Where the loss does not see what all classes have in common, weights are told as differences to the last class
-        and that class itself: beside the loss's part, d would be rounded away there.
+        If the loss is invariant to what all classes have in common, the unknowns are differences to the last class and
+        that class itself: otherwise d would be rounded away in that direction.
         """
         split = self.n_classes * len(self.center)
         used = len(self.matrix) if self.fit_intercept else split
@@ -90,29 +90,29 @@ class DenseHessian:
 @final
 @dataclass(frozen=True)
 class ClasswiseHessian:
-    """∇²L of a loss that does not couple classes: one for each, on its own weights and bias."""
+    """∇²L of a loss that does not couple classes: one Hessian per class, on its own weights and bias."""
 
     parts: list[DenseHessian]
 
     def multiply(self, direction: Float) -> Float:
-        """∇²L v for a flat (W, b)."""
+        """Multiply ∇²L by a flat (W, b)."""
         return self._by_class(lambda part, own, _: part.multiply(own), direction, np.zeros_like(direction))
 
     def solve(self, diagonal: Float, right: Float) -> Float | None:
         """(∇²L + diag(d, 0))⁻¹ applied to a gradient (W, b); d (C·D,) is positive. None where rounding forbids."""
-        charge = np.concatenate([diagonal, np.zeros(len(self.parts))])
+        penalty = np.concatenate([diagonal, np.zeros(len(self.parts))])
         try:
-            return self._by_class(_solved, right, charge)
+            return self._by_class(_solved, right, penalty)
         except linalg.LinAlgError:
             return None
 
-    def _by_class(self, of: Callable[[DenseHessian, Float, Float], Float], vector: Float, charge: Float) -> Float:
+    def _by_class(self, of: Callable[[DenseHessian, Float, Float], Float], vector: Float, penalty: Float) -> Float:
         classes = len(self.parts)
         split = len(vector) - classes
         out = np.empty_like(vector)
         for c, part in enumerate(self.parts):
             own = np.append(np.arange(c * (split // classes), (c + 1) * (split // classes)), split + c)
-            out[own] = of(part, vector[own], charge[own][:-1])
+            out[own] = of(part, vector[own], penalty[own][:-1])
         return out
 
 
@@ -124,7 +124,7 @@ def _solved(part: DenseHessian, right: Float, diagonal: Float) -> Float:
 
 
 def _in_differences(matrix: Float, diagonal: Float) -> None:
-    """Make a loss's Hessian one in differences of the weights to the last class, with d (C, D) added, in place."""
+    """Transform a Hessian to differences of the weights to the last class, and add d (C, D), in place."""
     classes, columns = diagonal.shape
     split = classes * columns
     matrix[split - columns : split] = 0.0
@@ -145,17 +145,17 @@ def dense_hessian(
     fit_intercept: bool,
     shift_invariant: bool,
 ) -> DenseHessian | ClasswiseHessian:
-    """The Hessian at second-order ``coefficients`` (N, C) of the rows."""
+    """The Hessian from the rows' second-order ``coefficients`` (N, C)."""
     classes, columns = data.n_classes, data.n_features
     features = data.features if isinstance(data.features, np.ndarray) else np.asarray(data.features[:].todense())
     share = data.weights / data.total_weight
     X = features.astype(np.float64)
     center = share @ X if fit_intercept else np.zeros(columns)
     X -= center
-    bonds = quadratic.bonds(np.asarray(coefficients, dtype=np.float64))
+    edges = quadratic.edges(np.asarray(coefficients, dtype=np.float64))
     if not quadratic.couples:
         found: dict[int, DenseHessian] = {}
-        for one, _, strength in bonds:
+        for one, _, strength in edges:
             found[one] = _of_class(X, strength * share, center, fit_intercept)
         return ClasswiseHessian([found[c] for c in range(classes)])
     split = classes * columns
@@ -163,7 +163,7 @@ def dense_hessian(
     inner = matrix[:split, :split].reshape(classes, columns, classes, columns)
     across = matrix[:split, split:].reshape(classes, columns, classes)
     biases = matrix[split:, split:]
-    for first, second, strength in bonds:
+    for first, second, strength in edges:
         weight = strength * share
         gram, sums, total = (X * weight[:, None]).T @ X, weight @ X, float(weight.sum())
         ends = [(first, first, 1.0)]

@@ -1,4 +1,4 @@
-"""A second-order model as a graph on the classes: the bonds add up to the product that the model computes itself."""
+"""A second-order model as a graph on the classes: the edges add up to the product that the model computes itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_bonds_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
         coefficients[np.arange(7), random.integers(0, classes, 7)] = -1.0
     direction = random.normal(size=(7, classes))
     product = np.zeros((7, classes))
-    for first, second, weight in quadratic.bonds(coefficients):
+    for first, second, weight in quadratic.edges(coefficients):
         assert (weight >= 0).all()
         along = np.zeros(classes)
         along[first] = 1.0
