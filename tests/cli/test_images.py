@@ -12,8 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import ImageForm, load
-from crosshead.data.images import open_images
+from crosshead.data import ImageForm, load, open_images
 from crosshead.models import Model
 
 MEANS = ("--mean", "0.5", "--std", "0.25")

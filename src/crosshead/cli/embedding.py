@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from crosshead.backbones import Backbone, backbone_again, embed_to_file, load_backbone
+from crosshead.backbones import Backbone, embed_to_file, find_backbone, load_backbone
 from crosshead.backbones.embedding import BATCH, WRITERS, Embedded, Embedding, cache_folder, described, embed_cached
 from crosshead.backbones.locations import remember
 from crosshead.cli.errors import DONE, FAILED, tell
@@ -15,9 +15,8 @@ from crosshead.cli.options.images import BATCH_SIZE, ImageOptions, OwnImages
 from crosshead.cli.output import show_json, show_pairs
 from crosshead.cli.progress import Monitor
 from crosshead.cli.writers import check_output
-from crosshead.data import Dataset, ImageSource, load
+from crosshead.data import Dataset, ImageSource, load, open_images
 from crosshead.data.formats.feature_files import BACKBONE, KIND
-from crosshead.data.images import open_images
 from crosshead.data.images.open_images import holds_images
 from crosshead.data.images.source import skipped_note
 
@@ -106,7 +105,7 @@ def backbone_of(
     encoding: Encoding, chosen: str | None, network: bytes = b"", *, threads: int | None = None
 ) -> Backbone:
     """The backbone that an ``encoding`` describes; where a person says where it is, that is remembered."""
-    backbone = backbone_again(encoding[BACKBONE], chosen, network=network, threads=threads)
+    backbone = find_backbone(encoding[BACKBONE], chosen, network=network, threads=threads)
     if chosen is not None:
         remember(backbone)
     return backbone

@@ -16,9 +16,9 @@ from crosshead.cli.output import show_json, show_pairs
 from crosshead.cli.progress import Monitor
 from crosshead.cli.sources import load_for_model
 from crosshead.cli.writers import check_output
+from crosshead.data import open_images
 from crosshead.data.dataset import Array
 from crosshead.data.formats.feature_files import KIND
-from crosshead.data.images import open_images
 from crosshead.data.images.decoding import Pixels
 from crosshead.data.images.open_images import holds_images
 from crosshead.export import Check, build_onnx, check_export

@@ -12,10 +12,9 @@ from crosshead.atomic_files import writing
 from crosshead.cli.commands.fit import FitOptions
 from crosshead.cli.errors import UsageError, tell
 from crosshead.cli.progress import Monitor
-from crosshead.data import ImageForm, ImageSource
+from crosshead.data import ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
-from crosshead.data.images import open_images
 from crosshead.data.images.decoding import COLOURS, Pixels
 from crosshead.data.images.source import Broken, skipped_note
 

@@ -17,8 +17,7 @@ from crosshead.cli.measures import Computing, fitted_scaler, measure
 from crosshead.cli.options.loss import chosen_loss
 from crosshead.cli.progress import Monitor
 from crosshead.cli.sources import show_notes
-from crosshead.data import Dataset, load, split
-from crosshead.data.images import open_images
+from crosshead.data import Dataset, load, open_images, split
 from crosshead.scaling import Scaler
 
 

@@ -16,11 +16,10 @@ from crosshead.cli.measures import Computing, scores_of
 from crosshead.cli.output import show_json
 from crosshead.cli.progress import Monitor
 from crosshead.cli.writers import Block, JsonWriter
-from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource
+from crosshead.data import DataError, ImageBatch, ImageForm, ImageSource, open_images
 from crosshead.data.dataset import Array
 from crosshead.data.detect import recognise
 from crosshead.data.formats.feature_files import KIND
-from crosshead.data.images import open_images
 from crosshead.data.images.image_folder import readable
 from crosshead.data.images.open_images import holds_images, table_of_images
 from crosshead.data.images.pixels import learned_form
