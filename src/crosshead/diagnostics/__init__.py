@@ -1,1 +1,1 @@
-"""What can be wrong with data, or with learning on them, before any long training."""
+"""Checks of data, and of learning on them, before a long training."""

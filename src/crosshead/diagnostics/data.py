@@ -1,4 +1,4 @@
-"""Checks of the data themselves: scale, constant and repeated columns, repeated rows, classes."""
+"""Checks of data: scale, constant and repeated columns, repeated rows, classes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from crosshead.diagnostics.finding import FAILED_CHECK, PASSED, WARNING, Finding
 from crosshead.linear.validation import LARGEST
 
 LARGE, SMALL = 100.0, 1e-3
-"""Typical sizes of features beyond which they deserve a look."""
+"""Typical sizes of features beyond which there is a warning."""
 
 UNEVEN = 1000.0
-"""How many times the spread of one column may be that of another."""
+"""Largest ratio of the spreads of two columns."""
 
 FEW_ROWS, RARE = 5, 0.1
-"""A class has few rows with fewer than the one, or than the other as a share of the classes' mean."""
+"""Limits of a class with few rows: absolute, and relative to the mean of the classes."""
 
 MOST_NAMED = 5
 
@@ -33,7 +33,7 @@ UNEQUAL = (
 
 
 def data_findings(dataset: Dataset, features: Any, classes: Array, indices: Array) -> list[Finding]:
-    """All checks of features (N, D), scaled as asked, and of class indices (N,)."""
+    """Run all checks of features (N, D), with the requested scaling, and of class indices (N,)."""
     return [
         *scale_findings(dataset, features),
         repeated_columns(dataset, features),
@@ -43,7 +43,7 @@ def data_findings(dataset: Dataset, features: Any, classes: Array, indices: Arra
 
 
 def scale_findings(dataset: Dataset, features: Any) -> list[Finding]:
-    """The columns' sizes and spreads, and which of them are constant."""
+    """Check sizes and spreads of columns, and find constant ones."""
     lowest, highest, spread = _spreads(features)
     constant = lowest == highest
     varying = spread[~constant]
@@ -76,7 +76,7 @@ def scale_findings(dataset: Dataset, features: Any) -> list[Finding]:
 
 
 def repeated_columns(dataset: Dataset, features: Any) -> Finding:
-    """Columns that equal an earlier one in every row; constant columns are told elsewhere."""
+    """Find columns that equal an earlier one in every row, except constant columns."""
     first: dict[bytes, int] = {}
     repeated = []
     lowest, highest, _ = _spreads(features)
@@ -98,7 +98,7 @@ def repeated_columns(dataset: Dataset, features: Any) -> Finding:
 
 
 def repeated_rows(features: Any, indices: Array) -> list[Finding]:
-    """Rows that equal an earlier one, and those among them that carry another label."""
+    """Find rows that equal an earlier one, and those among them with another label."""
     first: dict[bytes, int] = {}
     repeated, contradicting = [], []
     for row, digest in enumerate(_row_digests(features)):
@@ -132,7 +132,7 @@ def repeated_rows(features: Any, indices: Array) -> list[Finding]:
 
 
 def class_balance(dataset: Dataset, classes: Array, indices: Array) -> Finding:
-    """Classes with few rows, labels that a numbering leaves out, and labels that only the test rows have."""
+    """Find classes with few rows, missing numbers of numbered labels, and labels that only test rows have."""
     counts = np.bincount(indices, minlength=len(classes))
     few = [position for position, count in enumerate(counts) if count < max(FEW_ROWS, RARE * counts.mean())]
     missing = _left_out(classes)
@@ -170,7 +170,7 @@ def class_balance(dataset: Dataset, classes: Array, indices: Array) -> Finding:
 
 
 def _left_out(classes: Array) -> list[int]:
-    """Whole numbers between the smallest and the largest label that are none, where the labels are a numbering."""
+    """The whole numbers between the smallest and the largest label that do not occur, if labels are numbers."""
     if classes.dtype.kind not in "iu" or classes[0] < 0 or int(classes[-1]) - int(classes[0]) >= 2 * len(classes):
         return []
     present = set(classes.tolist())
@@ -183,7 +183,7 @@ def _only_in(labels: Array, classes: Array) -> list[Any]:
 
 
 def _spreads(features: Any) -> tuple[Array, Array, Array]:
-    """Smallest value, largest value and standard deviation of each column, in blocks of rows."""
+    """Smallest value, largest value and standard deviation of each column, computed in blocks of rows."""
     count, columns = features.shape
     lowest, highest = np.full(columns, np.inf), np.full(columns, -np.inf)
     mean = np.zeros(columns)
@@ -195,7 +195,7 @@ def _spreads(features: Any) -> tuple[Array, Array, Array]:
         np.minimum(lowest, low, out=lowest)
         np.maximum(highest, high, out=highest)
         mean += np.asarray((block * (1 / count)).sum(axis=0)).ravel()
-    # In powers of two near the largest, which are exact: squares of very large and very small numbers are none.
+    # Scaled by a power of two, which is exact: squares of very large and very small numbers would overflow.
     exponent = np.frexp(np.maximum(np.abs(lowest), np.abs(highest)))[1]
     mean, squares = np.ldexp(mean, -exponent), np.zeros(columns)
     for start, stop in row_blocks(features):

@@ -1,4 +1,4 @@
-"""What one check of `crosshead check` found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ PASSED, WARNING, FAILED_CHECK = "passed", "warning", "failed"
 
 @dataclass(frozen=True)
 class Finding:
-    """A check and its outcome.
+    """A check and its result.
 
-    * ``key``: its name for programs; ``title``: for people
+    * ``key``: identifier; ``title``: display name
     * ``status``: "passed", "warning" or "failed"
-    * ``found``: what was seen, in words with numbers
-    * ``meaning``, ``advice``: what it means that the check did not pass, and what to do
-    * ``numbers``: what was seen, for programs
+    * ``found``: the observation, as text with numbers
+    * ``meaning``, ``advice``: what a failed check means, and what to do
+    * ``numbers``: the observation, for programs
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""Checks that learning can work: the first loss, the gradient, and a few rows learnt by heart."""
+"""Checks that learning can work: the initial loss, the gradient, and overfitting of a few rows."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ INITIAL: Mapping[str, str] = {
     "crammer_singer": "1",
     "squared_error": "1",
 }
-"""What each loss is at equal scores of zero, as a formula, where its parameters are not given."""
+"""The value of each loss at zero scores, as a formula, for default parameters."""
 
 SMALL_WEIGHT = 1e-3
-NEAR = 0.05  # how far from its start, relatively, small random weights may bring the loss
+NEAR = 0.05  # largest relative change of the loss by small random weights
 EXACT = 1e-9
 GRADIENT_ROWS, DIRECTIONS = 256, 12
 GRADIENT_ERROR = 1e-5
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
 MOST_LEARNT, CANDIDATES, LEARNING_ALPHA = 20, 200, 1e-9
-INDEPENDENT = 1e-3  # of a row's length that no earlier rows explain
-LEAST_SIZE = 1e-100  # of a row: the penalty squares weights that are one divided by it
+INDEPENDENT = 1e-3  # of a row's length: the part that is linearly independent of earlier rows
+LEAST_SIZE = 1e-100  # of a row: the penalty squares weights of its inverse size
 ATTAINED, NOT_ATTAINED = 1e-3, 1e-2  # mean losses that count as zero
 
 
 @dataclass(frozen=True)
 class Learning:
-    """What is learnt, and how: features (N, D), class indices (N,), loss, penalty and engine."""
+    """A learning problem: features (N, D), class indices (N,), loss, penalty and engine."""
 
     features: Any
     indices: Array
@@ -55,7 +55,7 @@ class Learning:
     seed: int
 
     def objective(self, rows: Array | None = None) -> Objective:
-        """The objective on some rows, in float64 and with no L1 part: that has no gradient."""
+        """The objective on some rows, in float64 and without the L1 part, which has no gradient."""
         features, indices = self.features, self.indices
         if rows is not None:
             features, indices = features[rows].astype(np.float64), indices[rows]
@@ -65,17 +65,17 @@ class Learning:
 
 
 def learning_findings(learning: Learning) -> list[Finding]:
-    """All checks of learning."""
+    """Run all checks of learning."""
     return [initial_loss(learning), small_weights(learning), gradient(learning), learnt_by_heart(learning)]
 
 
 def equal_scores_loss(learning: Learning) -> float:
-    """What the loss is at equal scores, by its own formula."""
+    """The value of the loss at equal scores, by its formula."""
     return float(learning.loss.value(np.zeros((1, learning.n_classes)), np.array([0]))[0])
 
 
 def initial_loss(learning: Learning) -> Finding:
-    """The loss at W = 0, as the engine computes it, against the loss's value at equal scores."""
+    """Compare the engine's loss at W = 0 with the loss at equal scores."""
     objective, expected = learning.objective(), equal_scores_loss(learning)
     found = objective.evaluate(np.zeros(objective.size)).value
     formula, plain = INITIAL[learning.loss.name], learning.loss == get_loss(learning.loss.name)
@@ -93,7 +93,7 @@ def initial_loss(learning: Learning) -> Finding:
 
 
 def small_weights(learning: Learning) -> Finding:
-    """The loss at small random weights: scores that are far from equal there betray large features."""
+    """Check the loss at small random weights, which large features would increase."""
     objective, expected = learning.objective(), equal_scores_loss(learning)
     chance = np.random.default_rng(learning.seed)
     weight = SMALL_WEIGHT * chance.standard_normal((learning.n_classes, learning.features.shape[1]))
@@ -112,7 +112,7 @@ def small_weights(learning: Learning) -> Finding:
 
 
 def gradient(learning: Learning) -> Finding:
-    """The engine's gradient against central differences of its value, both in float64, in random directions."""
+    """Compare the engine's gradient with central differences of its value, in float64 and random directions."""
     chance = np.random.default_rng(learning.seed)
     count = learning.features.shape[0]
     rows = np.sort(chance.choice(count, size=min(GRADIENT_ROWS, count), replace=False))
@@ -141,7 +141,7 @@ def gradient(learning: Learning) -> Finding:
 
 
 def learnt_by_heart(learning: Learning) -> Finding:
-    """A few rows of several classes, trained with next to no penalty until their loss is zero."""
+    """Train on a few rows of several classes, with almost no penalty, until their loss is zero."""
     candidates = by_turns(learning.indices, learning.seed)[:CANDIDATES]
     pool = _evened(learning.features[candidates].astype(np.float64))
     kept = independent_rows(pool, learning.indices[candidates], MOST_LEARNT, learning.intercept)
@@ -157,7 +157,7 @@ def learnt_by_heart(learning: Learning) -> Finding:
         n_threads=learning.threads,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the loss that was reached is the verdict
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the loss reached is the result
         classifier.fit(features, learning.indices[rows])
     scores = np.asarray(features @ classifier.coef_.T) + classifier.intercept_
     _, own = np.unique(learning.indices[rows], return_inverse=True)
@@ -183,7 +183,7 @@ def learnt_by_heart(learning: Learning) -> Finding:
 
 
 def by_turns(indices: Array, seed: int) -> Array:
-    """All rows: first one of each class, then a second of each, and so on."""
+    """Order all rows by turns: one of each class, then a second of each, and so on."""
     shuffled = np.random.default_rng(seed).permutation(len(indices))
     order = shuffled[np.argsort(indices[shuffled], kind="stable")]
     starts = np.concatenate(([0], np.cumsum(np.bincount(indices))[:-1]))
@@ -192,10 +192,10 @@ def by_turns(indices: Array, seed: int) -> Array:
 
 
 def independent_rows(features: Float, indices: Array, most: int, intercept: bool) -> list[int]:
-    """Rows whose scores can be chosen freely: up to ``most`` that depend linearly on none before.
+    """Rows whose scores can be chosen freely: up to ``most`` that are linearly independent.
 
-    A linear classifier with fewer free weights than rows need not be able to learn them. The first two of different
-    classes are taken in any case: there is nothing to learn without.
+    A linear classifier with fewer free weights than rows may not be able to fit them. The first two rows of different
+    classes are always included.
     """
     extended = np.hstack([features, np.ones((len(features), 1))]) if intercept else features
     kept: list[int] = []
@@ -218,7 +218,7 @@ def _random(objective: Objective, chance: np.random.Generator) -> Float:
 
 
 def _typical_size(features: Any) -> float:
-    """The root mean square norm of a row, or 1 where all are zero."""
+    """The root mean square norm of the rows, or 1 if all are zero."""
     values = features.data if not isinstance(features, np.ndarray) else features
     values = np.asarray(values, dtype=np.float64)
     largest = float(np.abs(values).max(initial=0.0))
@@ -228,7 +228,7 @@ def _typical_size(features: Any) -> float:
 
 
 def _evened(features: Any) -> Any:
-    """Each column divided by its root mean square: scale has a check of its own, and is not to decide this one."""
+    """Divide each column by its root mean square: scale has its own check, and must not affect this one."""
     if isinstance(features, np.ndarray):
         dense = features
     else:  # of a wide sparse matrix, the columns that these rows use
@@ -240,9 +240,9 @@ def _evened(features: Any) -> Any:
 
 
 def _difference(objective: Objective, point: Float, direction: Float, slope: float) -> float:
-    """The relative difference of a slope from central differences, at the best of several steps.
+    """The relative difference of a slope from central differences, at the best of several step sizes.
 
-    Too wide a step bends, or meets a hinge's kink; too narrow a one drowns in rounding.
+    Large steps see curvature or a hinge's kink, small ones rounding errors.
     """
     best = np.inf
     for step in STEPS:

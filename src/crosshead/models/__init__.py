@@ -1,4 +1,4 @@
-"""A trained model as a folder: weights in safetensors, everything else in JSON, a card to read. Nothing is pickled."""
+"""Trained models as folders: weights in safetensors, everything else in JSON, and a model card, without pickle."""
 
 from crosshead.models.consistency import check_model
 from crosshead.models.document import ModelError
