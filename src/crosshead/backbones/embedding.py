@@ -148,7 +148,7 @@ def embed_cached(
     Examples
     --------
     >>> net = load_backbone("small.onnx")  # doctest: +SKIP
-    >>> embed_cached(open_images("photos"), net, Path("cache")).done_before  # doctest: +SKIP
+    >>> embed_cached(open_images("photos"), net, Path("cache")).resumed  # doctest: +SKIP
     0
     """
     how = how or Embedding()

@@ -38,7 +38,7 @@ class Dataset:
     Examples
     --------
     >>> data = Dataset(np.eye(3), np.array(["a", "b", "a"]))
-    >>> data.n_rows, data.n_features, len(data.fingerprint)
+    >>> data.n_rows, data.n_features, len(data.fingerprint())
     (3, 3, 64)
     """
 

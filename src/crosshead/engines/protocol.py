@@ -95,7 +95,16 @@ class CoarsePasses(Protocol):
 
 
 class Engine(Protocol):
-    """Computes sums over the rows of one `TrainingData`; see `make_engine` for an example."""
+    """Computes sums over the rows of one `TrainingData`.
+
+    Examples
+    --------
+    >>> from crosshead.engines import TrainingData, make_engine
+    >>> data = TrainingData(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1], dtype=np.int32), 2)
+    >>> engine: Engine = make_engine("auto", data)
+    >>> engine.gram(data.features, np.ones(2)).tolist()
+    [[10.0, 14.0], [14.0, 20.0]]
+    """
 
     @property
     def data(self) -> TrainingData:

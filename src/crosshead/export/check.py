@@ -21,6 +21,11 @@ class Check:
 
     ``scores`` is relative to the largest score; ``different`` counts rows whose predicted class differs, and ``ties``
     those of them whose two best scores are equal up to rounding.
+
+    Examples
+    --------
+    >>> Check(n_inputs=3, scores=1e-7, probabilities=None, different=0, ties=0, tolerance=1e-5).passed
+    True
     """
 
     n_inputs: int
@@ -81,7 +86,17 @@ class Runner:
 
 
 def check_export(runner: Any, inputs: Array, scores: Array, probabilities: Array | None, dtype: str) -> Check:
-    """Compare the outputs of ``runner`` for ``inputs`` with the model's scores (n, C) and probabilities (n, C)."""
+    """Compare the outputs of an exported graph with the model's scores (n, C) and probabilities (n, C).
+
+    ``runner`` computes scores, probabilities and predicted indices of ``inputs``; ``dtype`` is that of the graph.
+    Raises DataError if only one of graph and model has probabilities.
+
+    Examples
+    --------
+    >>> scores = np.array([[2.0, 1.0], [0.0, 1.0]])
+    >>> check_export(lambda inputs: (inputs, None, inputs.argmax(axis=1)), scores, scores, None, "float32").passed
+    True
+    """
     their_scores, their_probabilities, predicted = runner(inputs)
     if (their_probabilities is None) != (probabilities is None):
         raise DataError("the exported graph and the model do not agree on whether there are probabilities")

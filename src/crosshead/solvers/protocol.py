@@ -129,8 +129,21 @@ Callback = Callable[[Progress], object]
 class Result:
     """The best parameters found, and their certificate; `minimise` returns it.
 
-    ``value`` F and ``bound`` D are computed in float64 at the end; ``gap`` = (F − D)/|F|. See `minimise` for an
-    example.
+    ``value`` F and ``bound`` D are computed in float64 at the end; ``gap`` = (F − D)/|F|.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crosshead.engines import TrainingData, make_engine
+    >>> from crosshead.losses import Softmax
+    >>> from crosshead.objective import Objective
+    >>> from crosshead.penalties import ElasticNet
+    >>> from crosshead.solvers import minimise
+    >>> data = TrainingData(np.array([[0.0], [1.0], [3.0]]), np.array([0, 1, 1], dtype=np.int32), 2)
+    >>> objective = Objective(make_engine("auto", data), Softmax(), ElasticNet(0.1))
+    >>> result = minimise(objective, np.zeros(objective.size))
+    >>> result.message, result.bound <= result.value
+    ('the relative duality gap is at most tol', True)
     """
 
     point: Float
