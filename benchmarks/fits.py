@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "prope
 from generated_problems import KINDS, GeneratedProblem, realistic, small
 
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.blas import one_blas_thread
+from crosshead.engines.threads import one_blas_thread
 from crosshead.linear import LinearClassifier
 from crosshead.losses import get_loss
 from crosshead.objective import Objective

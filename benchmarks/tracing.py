@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from crosshead.solvers.costs import programs
+from crosshead.solvers.costs import quadratic_program_fits
 from crosshead.solvers.methods.interior_point import InteriorPoint
 from crosshead.solvers.plan import METHODS
 
@@ -110,5 +110,5 @@ def alternatives(objective: Any) -> dict[str, Any]:
     return {
         method.__name__: method()
         for method in METHODS
-        if method.needs <= facts.traits and (method is not InteriorPoint or programs(facts))
+        if method.needs <= facts.traits and (method is not InteriorPoint or quadratic_program_fits(facts))
     }

@@ -1,6 +1,6 @@
 """crosshead: the last layer of a classifier, from scores to certified weights.
 
-Names are loaded when they are first used, so that ``import crosshead`` is quick and pulls in nothing heavy.
+Names are loaded on first use, so that ``import crosshead`` is fast and loads nothing heavy.
 """
 
 from __future__ import annotations

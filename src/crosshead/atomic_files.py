@@ -1,8 +1,8 @@
-"""Outputs on the disk: a file or a folder appears once it is complete, or what was there before stays.
+"""Atomic outputs: a file or folder appears once it is complete; otherwise the previous one remains.
 
 A run writes to a hidden name beside the output, ``.NAME.TOKEN.tmp``, holds a lock (flock) on it, and moves it into
-place at the end. The system takes the lock from a run that is killed, and the next one that writes the same output
-removes what was left. What is locked belongs to a living run, and stays; so does everything on file systems without
+place at the end. The lock of a killed run is released by the system, and the next run that writes the same output
+removes its files. Locked files belong to a running process and are not removed, nor are files on file systems without
 locks.
 """
 
@@ -22,20 +22,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ASKED: list[Callable[[], None]] = []
-"""Called when an output is complete, before it gets its name: an exception leaves what was there. Whoever knows of a
-reason why an output must not appear adds a function; this module imports none of them."""
+"""Functions called when an output is complete, before it gets its name; an exception prevents it. Modules that know
+reasons to discard an output add a function; this module imports none of them."""
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
-_TOKEN = "0123456789abcdef"  # in its place stand as many random digits
+_TOKEN = "0123456789abcdef"  # replaced by as many random digits
 _SUFFIX = f"{_TOKEN}.tmp"
-_LONGEST_NAME = 255  # where the system does not say
+_LONGEST_NAME = 255  # if the system does not tell
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux's renameat2 and RENAME_SWAP of macOS's renamex_np alike
 _AT_FDCWD = -100
 
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Name the file in errors of a full or failing disk, which the system raises without a name.
+    """Context that adds the file name to errors of a full or failing disk, which have none.
 
     Examples
     --------
@@ -55,17 +55,17 @@ def writing(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Give the name of an empty file to write to, which becomes ``path`` when the block ends without an exception.
+    """Context with the name of an empty file to write to, which becomes ``path`` when it ends without an exception.
 
-    The file is on the disk before it gets its name. Its permissions are those of the file that it replaces, else what
-    the umask leaves of ``rw-rw-rw-``. A link stays a link: the file that it points at is replaced.
+    The file is synced to the disk before it gets its name. Its permissions are those of the file that it replaces, else
+    ``rw-rw-rw-`` less the umask. A link remains a link: the file that it points to is replaced.
 
     Raises
     ------
     DataError
-        Where what was written may come from the missing pages of a mapped file, see `crosshead.data.memmap`.
+        If the content may come from missing pages of a mapped file, see `crosshead.data.memmap`.
     OSError
-        It names ``path``. Where that is write-protected, a folder, a pipe or a device, before the block begins.
+        With ``path``; before the context begins if that is write-protected, a folder, a pipe or a device.
 
     Examples
     --------
@@ -88,11 +88,10 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Give the name of an empty folder to write files to, which becomes ``path`` at the end, as `atomic_write` has it.
+    """Context with the name of an empty folder to write files to, which becomes ``path`` at the end.
 
-    A folder that is there is replaced with all that it holds: exchanged in one step where the system can do that
-    (Linux, macOS). Elsewhere it is first moved to `backup_of(path)`, where a reader finds it should the run be killed
-    between two renames.
+    An existing folder is replaced as a whole: exchanged in one step if the system supports it (Linux, macOS). Otherwise
+    it is first moved to `backup_of(path)`, where readers find it if the run is killed between the two renames.
 
     Examples
     --------
@@ -121,12 +120,12 @@ def _ask() -> None:
 
 
 def backup_of(folder: Path) -> Path:
-    """Where the old folder waits for a moment on systems that cannot exchange two folders at once."""
+    """The temporary location of the old folder on systems that cannot exchange two folders in one step."""
     return hidden_sibling(folder, "previous")
 
 
 def hidden_sibling(path: Path, suffix: str) -> Path:
-    """The path of ``.NAME.SUFFIX`` beside ``path``; a digest takes the place of a long name's end.
+    """The path ``.NAME.SUFFIX`` beside ``path``; the end of a long name is replaced by a digest.
 
     Examples
     --------
@@ -137,7 +136,7 @@ def hidden_sibling(path: Path, suffix: str) -> Path:
 
 
 def is_temporary(name: str, path: Path) -> bool:
-    """Whether a run writes under this name, or did before it was killed, what becomes ``path``.
+    """Whether a name is that of a temporary file or folder for ``path``, of a running or killed run.
 
     Examples
     --------
@@ -153,7 +152,7 @@ def _temporary_names(path: Path) -> re.Pattern[str]:
 
 
 def _stem(path: Path, n_suffix: int) -> str:
-    """The name, or its beginning and a digest: ``.STEM.`` and so many bytes are no longer than a name may be."""
+    """The name, or its beginning and a digest, such that ``.STEM.`` and a suffix do not exceed the limit of names."""
     try:
         longest = os.pathconf(path.parent, "PC_NAME_MAX")
     except OSError:
@@ -170,9 +169,9 @@ def _stem(path: Path, n_suffix: int) -> str:
 
 @contextmanager
 def _temporary(path: Path | str, *, is_folder: bool) -> Iterator[tuple[Path, Path, int]]:
-    """The place that ``path`` leads to, a new file or folder beside it, and a descriptor that holds the lock on it.
+    """The target of ``path``, a new file or folder beside it, and a descriptor that holds its lock.
 
-    What has the temporary name when the block ends is removed.
+    Anything with the temporary name at the end is removed.
     """
     place = Path(os.path.realpath(path))
     with writing(path), _named_for_people(path, place):
@@ -182,14 +181,14 @@ def _temporary(path: Path | str, *, is_folder: bool) -> Iterator[tuple[Path, Pat
         try:
             yield place, temporary, descriptor
         finally:
-            with suppress(OSError):  # after an exchange it is the old folder, after a rename there is nothing
+            with suppress(OSError):  # after an exchange it is the old folder, after a rename nothing
                 _remove(temporary)
             os.close(descriptor)
 
 
 @contextmanager
 def _named_for_people(path: Path | str, place: Path) -> Iterator[None]:
-    """Name the output in errors about its temporary."""
+    """Context that replaces the temporary name in errors by that of the output."""
     try:
         yield
     except OSError as error:
@@ -199,7 +198,7 @@ def _named_for_people(path: Path | str, place: Path) -> Iterator[None]:
 
 
 def _mode_of(path: Path | str, *, is_folder: bool) -> int | None:
-    """The permissions of what is to be replaced, None where there is nothing; OSError where it must not be."""
+    """The permissions of the file to be replaced, None if there is none; OSError if it must not be replaced."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -216,7 +215,7 @@ def _mode_of(path: Path | str, *, is_folder: bool) -> int | None:
 
 
 def _create(place: Path, mode: int | None, *, is_folder: bool) -> tuple[Path, int]:
-    """A new file or folder beside ``place``, of this mode or what the umask leaves, and a descriptor with the lock."""
+    """Create a file or folder beside ``place``, with these permissions or by the umask, and lock it."""
     while True:
         temporary = hidden_sibling(place, _SUFFIX.replace(_TOKEN, os.urandom(len(_TOKEN) // 2).hex()))
         descriptor = _made(temporary, mode, is_folder=is_folder)
@@ -224,14 +223,14 @@ def _create(place: Path, mode: int | None, *, is_folder: bool) -> tuple[Path, in
             continue
         if _take_lock(descriptor, temporary, without_locks=True):
             if mode is not None:
-                with suppress(OSError):  # some disks know no permissions
+                with suppress(OSError):  # some file systems have no permissions
                     os.fchmod(descriptor, mode | (0o700 if is_folder else 0o600))
             return temporary, descriptor
-        os.close(descriptor)  # before it was locked, another run took it for one that was left behind
+        os.close(descriptor)  # before it was locked, another run removed it as a leftover
 
 
 def _made(temporary: Path, mode: int | None, *, is_folder: bool) -> int | None:
-    """A descriptor of a new file or folder; None where the name is taken, or another run has just removed it."""
+    """A descriptor of a new file or folder; None if the name is taken, or another run has just removed it."""
     if not is_folder:
         with suppress(FileExistsError):
             return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode | 0o600)
@@ -246,9 +245,9 @@ def _made(temporary: Path, mode: int | None, *, is_folder: bool) -> int | None:
 
 
 def _take_lock(descriptor: int, path: Path, *, without_locks: bool) -> bool:
-    """Lock what was opened: whether no other run has, and ``path`` still leads to it.
+    """Lock an open file; whether no other run holds the lock and ``path`` still leads to the file.
 
-    ``without_locks`` is the answer where the file system has no locks.
+    ``without_locks`` is the result on file systems without locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -260,7 +259,7 @@ def _take_lock(descriptor: int, path: Path, *, without_locks: bool) -> bool:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what killed runs left that wrote to ``place``; what cannot be looked at or removed stays."""
+    """Remove leftovers of killed runs that wrote to ``place``; files that cannot be removed remain."""
     with suppress(OSError), os.scandir(place.parent) as entries:
         names = _temporary_names(place)
         left = [Path(entry.path) for entry in entries if names.fullmatch(entry.name)]
@@ -274,7 +273,7 @@ def _remove_if_left_behind(path: Path) -> None:
     is_folder = stat.S_ISDIR(found.st_mode)
     if not (is_folder or stat.S_ISREG(found.st_mode)) or found.st_uid != os.geteuid():
         return
-    access = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR  # to lock a file, NFS wants it open for writing
+    access = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR  # to lock a file, NFS needs it open for writing
     descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if _take_lock(descriptor, path, without_locks=False):
@@ -284,7 +283,7 @@ def _remove_if_left_behind(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link, or a folder and what is in it."""
+    """Remove a file, a link, or a folder with its content."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
     else:
@@ -293,8 +292,8 @@ def _remove(path: Path) -> None:
 
 
 def _put_in_place(finished: Path, folder: Path) -> None:
-    """Make ``finished`` become ``folder``; a full one takes the name of ``finished``, or moves to its backup."""
-    try:  # first: whether it is full may change between a look at it and the rename
+    """Rename ``finished`` to ``folder``; a non-empty folder gets the name of ``finished``, or moves to its backup."""
+    try:  # first, as its content may change between a check and the rename
         finished.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -312,7 +311,7 @@ def _rename_twice(finished: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; False where the system or the disk cannot."""
+    """Exchange two folders in one step; False if the system does not support it."""
     library = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):
@@ -323,15 +322,15 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk, where it may be opened and the system can."""
+    """Sync a file, or the entries of a folder, to the disk, if it can be opened and the system supports it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written to but not listed
+    except PermissionError:  # a folder with permission to write but not to list
         return
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # folders on some network disks
+        if error.errno != errno.EINVAL:  # folders on some network file systems
             raise
     finally:
         os.close(descriptor)

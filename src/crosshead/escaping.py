@@ -1,16 +1,15 @@
-r"""Text of unknown origin, such as names of classes, files and columns, as terminals, pages and tables show it safely.
+r"""Escape text of unknown origin, such as names of classes, files and columns, for terminals, pages and tables.
 
-Each function takes the text as it is and returns what is written. What no function changes is printable text.
+Each function takes the original text and returns the output. Printable text is not changed.
 
-* `for_terminal`: characters that control a terminal, or cannot be seen, become visible escapes such as ``\x1b``
-* `for_html`, `for_markdown`: that, and no markup
-* `for_json`: the same characters as JSON's own escapes, which stand for the same text
-* `for_csv`: no formula of a spreadsheet; `from_csv` gives back the text
-* `for_utf8`: nothing that a file of text or Parquet cannot hold
+* `for_terminal`: control characters and invisible characters become visible escapes such as ``\x1b``
+* `for_html`, `for_markdown`: the same, and markup is escaped
+* `for_json`: the same characters become JSON escapes, with the same meaning
+* `for_csv`: no spreadsheet formulas; `from_csv` is the inverse
+* `for_utf8`: valid UTF-8, for text files and Parquet
 
-Every text that crosshead prints or writes passes one of them where it leaves: in `crosshead.cli.output`,
-`crosshead.cli.errors`, the templates of reports, explanations and model cards.
-Imports nothing heavy.
+All output passes through one of them: in `crosshead.cli.output`, `crosshead.cli.errors`, the
+templates of reports, explanations and model cards. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from unicodedata import category
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
-"""What every page forbids itself: scripts, forms, and anything that is not inside its one file."""
+"""The content security policy of every page: no scripts, forms, or external resources."""
 
 ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 """Unicode's control, format, private and surrogate characters, line and paragraph separators."""
 
 VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-"""Format characters (Cf) that are seen: signs that stand before the number or the word they mark."""
+"""Visible format characters (Cf): signs before the number or word that they mark."""
 
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BACKTICKS = re.compile("`+")
-# Arabic script, the scripts of India and its neighbours, and emoji join or part their signs with these two characters;
-# in any other text they only hide.
+# Arabic, the scripts of India and its neighbours, and emoji use these two characters to join or separate signs;
+# in other text they are invisible.
 _JOINED = "\u0600-\u109f\u1780-\u1bff\ua800-\uabff\U00011000-\U00011fff\u2190-\u2bff\U0001f000-\U0001faff"
 _JOINER = re.compile(f"(?<=[{_JOINED}\ufe0f])[\u200c\u200d](?=[{_JOINED}])")
 _FORMULA = re.compile("'*(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])")
@@ -41,11 +40,11 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCI
 
 
 def for_terminal(text: str) -> str:
-    r"""The text in one line, with escapes for the characters that are not printed.
+    r"""Escape text for a terminal, in one line, with escapes for characters that are not printed.
 
-    These are C0 and C1 controls, line breaks, controls of the direction of writing, zero-width and other format
-    characters, lone surrogates and private characters. Joiners within a word of a script that needs them, or within an
-    emoji, stay.
+    These are C0 and C1 controls, line breaks, bidirectional controls, zero-width and other format characters, lone
+    surrogates and private characters. Joiners within a word of a script that needs them, or within an emoji, are not
+    escaped.
 
     Examples
     --------
@@ -64,7 +63,7 @@ def for_terminal(text: str) -> str:
 
 
 def one_line(message: str) -> str:
-    r"""A message of several lines in one, each of its lines as `for_terminal` shows it.
+    r"""Join the lines of a message, each escaped by `for_terminal`.
 
     Examples
     --------
@@ -75,7 +74,7 @@ def one_line(message: str) -> str:
 
 
 def for_html(text: str) -> str:
-    r"""The text for the content of an element, or for an attribute in quotes.
+    r"""Escape text for the content of an HTML element or a quoted attribute.
 
     Examples
     --------
@@ -86,9 +85,9 @@ def for_html(text: str) -> str:
 
 
 def for_markdown(text: str, *, in_table: bool = False) -> str:
-    r"""The text as a code span, in which Markdown knows no HTML, no links and no emphasis.
+    r"""Format text as a Markdown code span, in which HTML, links and emphasis have no effect.
 
-    In a table a bar would end the cell, and readers of Markdown differ on how else to write it: it becomes ``\x7c``.
+    In a table, a bar would end the cell, and Markdown dialects differ in its escape: it becomes ``\x7c``.
 
     Examples
     --------
@@ -100,15 +99,15 @@ def for_markdown(text: str, *, in_table: bool = False) -> str:
         shown = shown.replace("|", r"\x7c")
     longest = max(map(len, _BACKTICKS.findall(shown)), default=0)
     fence = "`" * (longest + 1)
-    # One space at both ends belongs to the fence, unless the text is all spaces.
+    # One space at both ends is part of the fence, unless the text is all spaces.
     padding = " " if shown.strip(" ") and (shown[0] in "` " or shown[-1] in "` ") else ""
     return f"{fence}{padding}{shown}{padding}{fence}"
 
 
 def for_json(document: str) -> str:
-    r"""A document in JSON with escapes for the characters that `for_terminal` escapes; line breaks stay.
+    r"""Escape the characters of `for_terminal` in a JSON document; line breaks are not changed.
 
-    It stands for the same values: such characters are only found within JSON's texts.
+    Its values do not change: such characters occur only within JSON strings.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def for_json(document: str) -> str:
 
 
 def for_utf8(text: str) -> str:
-    r"""The text with escapes for lone surrogates, which files of text cannot hold.
+    r"""Escape lone surrogates, which text files cannot contain.
 
     Examples
     --------
@@ -135,10 +134,10 @@ def for_utf8(text: str) -> str:
 
 
 def for_csv(text: str) -> str:
-    """A cell of CSV that no spreadsheet runs: an apostrophe comes before what begins like a formula.
+    """Escape a CSV cell against formulas: text that begins like a formula gets a leading apostrophe.
 
-    That is =, +, -, @, also in full width and after spaces, a tab or a line break; numbers stay as they are. Source:
-    OWASP, "CSV Injection". It holds for a file that is opened as what it is, with commas between its cells.
+    These are =, +, -, @, also in full width and after spaces, a tab or a line break; numbers are not changed. Source:
+    OWASP, "CSV Injection". It is effective for files opened with the comma as delimiter.
 
     Examples
     --------
@@ -149,7 +148,7 @@ def for_csv(text: str) -> str:
 
 
 def from_csv(cell: str) -> str:
-    """The text that `for_csv` made a cell of.
+    """Undo `for_csv`.
 
     Examples
     --------
@@ -161,7 +160,7 @@ def from_csv(cell: str) -> str:
 
 def _is_escaped(character: str) -> bool:
     kind = category(character)
-    if kind == "Cn":  # a letter of a later Unicode than Python knows, or one of those that never will be one
+    if kind == "Cn":  # unassigned in Python's version of Unicode
         return ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
     return kind in ESCAPED_CATEGORIES and character not in VISIBLE_FORMATS
 

@@ -1,4 +1,4 @@
-"""What a weight costs: the elastic net, with L2 and L1 as its two ends."""
+"""Penalties on the weights: the elastic net, with L2 and L1 as special cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
-# The best scaling is found by Newton's method on a piecewise linear function, which ends by itself; any
+# The best scaling is found by Newton's method on a piecewise linear function, which terminates; any
 # number of steps gives a valid bound.
 MAX_STEPS = 60
 
@@ -40,7 +40,7 @@ class ElasticNet:
             raise ValueError(f"alpha must be finite and not negative, not {self.alpha}")
         if not 0 <= self.l1_ratio <= 1:
             raise ValueError(f"l1_ratio must lie in [0, 1], not {self.l1_ratio}")
-        # Python floats leave float32 arrays as they are, which NumPy's own would not.
+        # Python floats, unlike NumPy's, do not widen float32 arrays.
         object.__setattr__(self, "alpha", float(self.alpha))
         object.__setattr__(self, "l1_ratio", float(self.l1_ratio))
 
@@ -55,7 +55,7 @@ class ElasticNet:
         return self.alpha * (1 - self.l1_ratio)
 
     def value(self, W: Float) -> float:
-        """R(W)."""
+        """The penalty R(W)."""
         return self.l1_weight * float(np.abs(W).sum()) + self.smooth_value(W)
 
     def smooth_value(self, W: Float) -> float:
@@ -71,7 +71,7 @@ class ElasticNet:
         return np.asarray(self.prox_l1(W, step) / (1 + step * self.l2_weight))
 
     def prox_l1(self, W: Float, step: float | Float) -> Float:
-        """Soft threshold by step·αρ: `prox` of the L1 part alone, for use beside `gradient`."""
+        """Soft threshold by step·αρ: `prox` of the L1 part alone, to be used with `gradient`."""
         if self.l1_weight == 0:
             return np.array(W)
         return np.asarray(np.copysign(np.maximum(np.abs(W) - step * self.l1_weight, 0), W))
@@ -79,7 +79,7 @@ class ElasticNet:
     def subdifferential_distance(self, W: Float, G: Float) -> float:
         """The 2-norm distance of −G to ∂R(W), with G the gradient of the rest of the objective.
 
-        Zero exactly at an optimum. Where W is zero the subdifferential is the interval [−αρ, αρ]; elsewhere
+        It is zero exactly at an optimum. Where W is zero, the subdifferential is the interval [−αρ, αρ]; elsewhere
         it is the number αρ·sign W + α(1 − ρ)·W.
         """
         at_zero = np.maximum(np.abs(G) - self.l1_weight, 0)
@@ -90,13 +90,13 @@ class ElasticNet:
         """R*(−G) = Σ (|G| − αρ)₊² / (2α(1 − ρ)); where α(1 − ρ) = 0, zero for |G| ≤ αρ and +inf otherwise."""
         size = np.abs(G)
         if self.l2_weight == 0:
-            # One rounding error of slack, for a G that was scaled to lie on the boundary.
+            # One rounding error of tolerance, for G scaled to the boundary.
             return 0.0 if (size <= self.l1_weight * (1 + 1e-12)).all() else np.inf
         over = np.maximum(size - self.l1_weight, 0)
         return float(np.vdot(over, over)) / (2 * self.l2_weight)
 
     def best_bound(self, value: float, gradient: Float, floor: float) -> float:
-        """The best lower bound of the objective that scaling a dual point's residuals by θ ∈ [0, 1] gives.
+        """The best lower bound of the objective over scalings θ ∈ [0, 1] of a dual point's residuals.
 
         Residuals rᵢ with −Σ sᵢ ℓ*(rᵢ) = ``value`` and Σ sᵢ rᵢ xᵢᵀ = ``gradient`` G bound the objective from
         below by value − R*(−G). As ℓ* is convex with −Σ sᵢ ℓ*(0) = ``floor`` (the smallest the loss can be),
@@ -110,7 +110,7 @@ class ElasticNet:
         if not np.isfinite(gradient).all():
             return float(floor)
         theta = self._best_scale(gain, np.abs(gradient).ravel())
-        if self.l2_weight == 0:  # the scale itself keeps θG inside the domain, but for rounding
+        if self.l2_weight == 0:  # the scale itself keeps θG inside the domain, up to rounding
             return float(floor + theta * gain)
         return max(float(floor + theta * gain - self.conjugate(theta * gradient)), float(floor))
 
@@ -134,7 +134,7 @@ class ElasticNet:
         for _ in range(MAX_STEPS):
             active = size[theta * size > self.l1_weight]
             squares = float(active @ active)
-            if squares == 0:  # only by rounding
+            if squares == 0:  # only due to rounding
                 break
             zero = (self.l2_weight * gain + self.l1_weight * float(active.sum())) / squares
             if zero >= theta:
@@ -144,7 +144,7 @@ class ElasticNet:
 
 
 def l2(alpha: float) -> ElasticNet:
-    """Ridge: α/2·‖W‖².
+    """Create a ridge penalty: α/2·‖W‖².
 
     Examples
     --------
@@ -155,7 +155,7 @@ def l2(alpha: float) -> ElasticNet:
 
 
 def l1(alpha: float) -> ElasticNet:
-    """Lasso: α·‖W‖₁.
+    """Create a lasso penalty: α·‖W‖₁.
 
     Examples
     --------

@@ -20,15 +20,15 @@ BLOCK_BYTES = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Features as a model sees them: (x − centre) / scale.
+    """Scales features: (x − centre) / scale.
 
-    * ``none`` leaves the features alone.
-    * ``standard`` treats each column by itself: minus its mean, divided by its standard deviation (of the
-      population, 1/Σs). A constant column is divided by 1. Sparse features are divided but *not* centred,
-      since centring would fill every zero; `centre` is then None.
-    * ``maxabs`` divides *all* features by one number, the largest absolute value among them, so that pixels
-      0…255 become pixels/255 and their proportions stay as they are. This is not scikit-learn's
-      MaxAbsScaler, which has one divisor a column. All-zero features are divided by 1.
+    * ``none`` does not change the features.
+    * ``standard`` subtracts the mean of each column and divides by its standard deviation (of the population,
+      1/Σs). Constant columns are divided by 1. Sparse features are divided but *not* centred, which would make
+      them dense; `centre` is then None.
+    * ``maxabs`` divides *all* features by one number, the largest absolute value, so that pixels 0…255 become
+      pixels/255. Unlike scikit-learn's MaxAbsScaler, it has one divisor for all columns. All-zero features are
+      divided by 1.
 
     ``centre`` is (D,) or None; ``scale`` is (D,) for standard, (1,) for maxabs, None for none.
 
@@ -45,9 +45,9 @@ class Scaler:
 
     @classmethod
     def fit(cls, kind: ScalingKind, features: Any, sample_weight: ArrayLike | None = None) -> Scaler:
-        """Learn a scaling from training features; statistics are float64, read in blocks of rows.
+        """Fit a scaling to training features; statistics are float64, computed in blocks of rows.
 
-        A row of weight k counts as k rows, a row of weight 0 not at all.
+        A row of weight k counts as k rows.
 
         Raises
         ------
@@ -68,12 +68,12 @@ class Scaler:
         return cls("standard", n_features, None if sparse.issparse(features) else mean, scale)
 
     def apply(self, features: Any) -> Any:
-        """Scaled features: float32 in, float32 out; all else float64. ``none`` returns `features` itself.
+        """Scale features: float32 remains float32, other dtypes become float64; ``none`` returns `features` itself.
 
         Raises
         ------
         ValueError
-            Where the number of features differs from training, or centred scaling meets sparse features.
+            If the number of features differs from training, or centred scaling meets sparse features.
         """
         if self.n_features is not None and features.shape[1] != self.n_features:
             raise ValueError(f"{features.shape[1]} features a row, but the scaling was fitted to {self.n_features}")
@@ -94,13 +94,13 @@ class Scaler:
     def _apply_sparse(self, features: Any, dtype: type[np.floating[Any]]) -> Any:
         if self.centre is not None:
             raise ValueError("the scaling subtracts means, which sparse features do not allow; give dense ones")
-        assert self.scale is not None  # the caller has looked
+        assert self.scale is not None  # checked by the caller
         divisor = self.scale if self.scale.size == 1 else self.scale[features.indices]
         data = (features.data.astype(np.float64) / divisor).astype(dtype)
         return type(features)((data, features.indices, features.indptr), shape=features.shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON document; numbers survive the round trip bit for bit.
+        """Convert to a JSON document, without loss of precision.
 
         Examples
         --------
@@ -116,7 +116,7 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Scaler:
-        """The scaler that `to_dict` described; ValueError where the document is not one."""
+        """Create a scaler from the document of `to_dict`; ValueError if it is invalid."""
         kind: Any = document.get("kind")
         if kind not in get_args(ScalingKind):
             raise ValueError(f"scaling {kind!r} is unknown; choose none, standard or maxabs")
@@ -184,7 +184,7 @@ def _finite(value: float) -> float:
 def _mean_and_deviation(features: Any, weight: Float) -> tuple[Float, Float]:
     """Column means and standard deviations, in two passes: the second sums squares about the mean.
 
-    One pass with Σx² would lose every digit of a small spread around a large mean.
+    A single pass with Σx² would lose all digits of a small spread around a large mean.
     """
     total = float(weight.sum())
     mean = np.zeros(features.shape[1])
@@ -197,7 +197,7 @@ def _mean_and_deviation(features: Any, weight: Float) -> tuple[Float, Float]:
     if not np.isfinite(variance.sum()):  # the mean was finite
         raise ValueError("features are so large that their squares overflow; choose maxabs scaling, which needs none")
     deviation = np.sqrt(variance)
-    # A constant column can deviate by a few units in its mean's last place; it is constant all the same.
+    # A constant column can deviate by rounding errors of its mean; it is still constant.
     deviation[_constant_columns(features, weight) | (deviation == 0.0)] = 1.0
     return mean, deviation
 
@@ -205,8 +205,8 @@ def _mean_and_deviation(features: Any, weight: Float) -> tuple[Float, Float]:
 def _squares_about(block: Any, mean: Float, share: Float) -> Float:
     if not sparse.issparse(block):
         return np.asarray(share @ np.square(block - mean))
-    # Absent entries are zeros, each (0 − mean)² from the mean. Their weight is what the present ones leave:
-    # exactly none in a full column, where a rounding error times a large mean² would swamp the rest.
+    # Absent entries are zeros, each (0 − mean)² from the mean. Their weight is the total minus that of present ones:
+    # exactly zero in a full column, where a rounding error times a large mean² would dominate.
     present = block.copy()
     present.data = np.ones_like(block.data)
     count = np.bincount(block.indices, minlength=mean.size)

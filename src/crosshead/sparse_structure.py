@@ -1,7 +1,7 @@
-"""What must hold of a sparse matrix's arrays before SciPy or a kernel follows them: neither looks for itself.
+"""Validation of the arrays of a sparse matrix, before SciPy or a kernel uses them without checks.
 
-SciPy's compiled conversions, row slices and products trust indices and row starts; one that points outside writes or
-reads memory that is not the matrix's. Every check here is plain NumPy, one pass over the indices.
+SciPy's compiled conversions, row slices and products trust indices and row starts; invalid ones access memory outside
+the matrix. Every check is plain NumPy, one pass over the indices.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGEST_SIZE = (1 << 63) - 1
 
 
 def shape_fault(shape: Sequence[Any]) -> str | None:
-    """What is wrong with a matrix's shape, if anything.
+    """The fault in the shape of a matrix, if any.
 
     Examples
     --------

@@ -17,8 +17,7 @@ import pytest
 import crosshead.backbones.embedding as embedding
 from crosshead.backbones import embed, embed_to_file, load_backbone, resumable_file
 from crosshead.backbones.embedding import Embedding, embed_cached
-from crosshead.data import DataError, load
-from crosshead.data.images import open_images
+from crosshead.data import DataError, load, open_images
 
 STATED = {"mean": 0.5, "std": 0.25}
 SIZE = 4

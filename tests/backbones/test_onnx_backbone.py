@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosshead.backbones import backbone_again, load_backbone
+from crosshead.backbones import find_backbone, load_backbone
 from crosshead.backbones.locations import remember
 from crosshead.data import DataError
 
@@ -175,19 +175,19 @@ def test_again_from_what_a_model_says(make_network, tmp_path, place):
     assert known["name"] == "net.onnx"
     assert str(tmp_path) not in json.dumps(known)
     with pytest.raises(DataError, match=r"is not there, a file with .*put it into the working folder, or say where"):
-        backbone_again(known)
+        find_backbone(known)
     remember(backbone)
-    assert backbone_again(known).description == known
+    assert find_backbone(known).description == known
     moved = network.path.rename(tmp_path / "moved.onnx")
-    again = backbone_again(known, str(moved))
+    again = find_backbone(known, str(moved))
     assert (again.description["output"], again.description["fingerprint"]) == ("maps", known["fingerprint"])
     (place / "net.onnx").write_bytes(moved.read_bytes())
-    assert backbone_again(known).path == Path("net.onnx")
+    assert find_backbone(known).path == Path("net.onnx")
     other = make_network(seed=1)
     with pytest.raises(DataError, match="not the backbone that the model was trained with"):
-        backbone_again(known, str(other.path))
+        find_backbone(known, str(other.path))
     with pytest.raises(DataError, match="the model's features are the output 'maps'; leave it out"):
-        backbone_again(known, f"{moved}:f")
+        find_backbone(known, f"{moved}:f")
 
 
 def test_a_file_is_compared_before_onnxruntime_opens_it(make_network, monkeypatch, place):
@@ -205,7 +205,7 @@ def test_a_file_is_compared_before_onnxruntime_opens_it(make_network, monkeypatc
     monkeypatch.setattr("onnxruntime.InferenceSession", opened)
     for spec in (None, str(other.path)):
         with pytest.raises(DataError, match=r"is not there|not the backbone"):
-            backbone_again(known, spec)
+            find_backbone(known, spec)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_damaged_record_is_no_record(make_network, place, content):
     record.parent.mkdir()
     record.write_bytes(content.replace(b"%s", backbone.description["fingerprint"].encode()))
     with pytest.raises(DataError, match="is not there"):
-        backbone_again(backbone.description)
+        find_backbone(backbone.description)
     remember(backbone)
-    assert backbone_again(backbone.description).description == backbone.description
+    assert find_backbone(backbone.description).description == backbone.description
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,11 @@ def test_descriptions_that_are_none(make_network, name, value, message):
     path = make_network().path
     known = {**load_backbone(str(path), STATED).description, name: value}
     with pytest.raises(DataError, match=message):
-        backbone_again(known, str(path))
+        find_backbone(known, str(path))
     del known[name]
     if name not in ("output", "batch_size"):
         with pytest.raises(DataError, match="what is said of the backbone cannot be used"):
-            backbone_again(known, str(path))
+            find_backbone(known, str(path))
 
 
 def test_descriptions_with_a_path_keep_its_last_part(make_network, place):
@@ -263,6 +263,6 @@ def test_descriptions_with_a_path_keep_its_last_part(make_network, place):
     old = {**known, "path": str(network.path)}
     del old["name"]
     with pytest.raises(DataError, match=r"^net\.onnx: the model's backbone is not there"):
-        backbone_again(old)
+        find_backbone(old)
     (place / "net.onnx").write_bytes(network.path.read_bytes())
-    assert backbone_again(old).description == known
+    assert find_backbone(old).description == known

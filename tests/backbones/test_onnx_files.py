@@ -8,11 +8,10 @@ import os
 import numpy as np
 import pytest
 
-from crosshead.backbones import backbone_again, load_backbone
+from crosshead.backbones import find_backbone, load_backbone
 from crosshead.backbones.embedding import Embedding, embed_cached
 from crosshead.backbones.onnx_files import _FIELDS, external_elements, read_network
-from crosshead.data import DataError, load
-from crosshead.data.images import open_images
+from crosshead.data import DataError, load, open_images
 
 onnx = pytest.importorskip("onnx")
 
@@ -62,7 +61,7 @@ def test_weights_in_other_files_count(large, photos, tmp_path):
     (tmp_path / "weights").write_bytes((weights * 2).tobytes())
     assert path.read_bytes() == network
     with pytest.raises(DataError, match="not the backbone that the model was trained with"):
-        backbone_again(first.description, str(path))
+        find_backbone(first.description, str(path))
     second = load_backbone(str(path), STATED)
     assert second.description["fingerprint"] != first.description["fingerprint"]
     made = embed_cached(open_images(photos), second, tmp_path / "cache", Embedding(4))

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from crosshead.backbones import backbone_again, load_backbone
+from crosshead.backbones import find_backbone, load_backbone
 from crosshead.data import DataError
 
 pytest.importorskip("torch")
@@ -66,9 +66,9 @@ def test_modules_and_their_makers(home):
 def test_fingerprints_follow_the_weights(home):
     one, other = (load_backbone(f"torch:{home}:{name}", {"size": (4, 6)}).description for name in ("made", "make"))
     assert one["fingerprint"] != other["fingerprint"]
-    assert backbone_again(one, f"torch:{home}:made").description == one
+    assert find_backbone(one, f"torch:{home}:made").description == one
     with pytest.raises(DataError, match="not the backbone that the model was trained with"):
-        backbone_again(one, f"torch:{home}:make")
+        find_backbone(one, f"torch:{home}:make")
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_nothing_is_imported_on_the_word_of_a_description(home, tmp_path):
     known = dict(load_backbone(f"torch:{home}:made", {"size": (4, 6)}).description)
     for name in ("torch:runs_when_imported:made", "torch:os:abort", "net.onnx", "torch:\x1b[2J\u202e"):
         with pytest.raises(DataError, match="that runs only where you name it yourself") as refused:
-            backbone_again({**known, "name": name})
+            find_backbone({**known, "name": name})
         assert repr(name) in str(refused.value)
     with pytest.raises(DataError, match="name it yourself"):
-        backbone_again(known, "net.onnx")
+        find_backbone(known, "net.onnx")
     with pytest.raises(DataError, match=r"features come from the file 'net\.onnx'"):
-        backbone_again({**known, "kind": "onnx", "name": "net.onnx"}, f"torch:{home}:made")
+        find_backbone({**known, "kind": "onnx", "name": "net.onnx"}, f"torch:{home}:made")
 
 
 LATE = """

@@ -13,7 +13,7 @@ from crosshead.engines import TrainingData, make_engine
 from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
-from crosshead.solvers.costs import augments, lagrangian_passes
+from crosshead.solvers.costs import augmented_lagrangian_fits, lagrangian_passes
 
 KINKED = [name for name in LOSSES if not get_loss(name).smooth]
 CLASSES, ROWS, COLUMNS, ALPHA = 4, 23, 5, 0.1
@@ -145,7 +145,7 @@ def test_which_problems_have_one() -> None:
     data = TrainingData(X, y, 3)
     engine = make_engine("auto", data)
     for name in LOSSES:
-        assert augments(Objective(engine, get_loss(name), ElasticNet(0.1)).facts) == (name in KINKED)
+        assert augmented_lagrangian_fits(Objective(engine, get_loss(name), ElasticNet(0.1)).facts) == (name in KINKED)
     facts = Objective(engine, get_loss("hinge"), ElasticNet(0.1)).facts
     assert np.isfinite(lagrangian_passes(facts))
     for change in ({"sparse": True}, {"n_classes": 1}, {"n_classes": 1 << 19}, {"l1": True}, {"l2": False}):

@@ -67,7 +67,7 @@ def test_products_and_solutions_with_all_rows(loss: Any, intercept: bool, monkey
     level = 0.05
     step = 1e-6
     after, before = (objective.evaluate(point + sign * step * direction).gradient for sign in (1, -1))
-    extra = objective.levels.charge(level) - objective.levels.charge(0.0)
+    extra = objective.levels.diagonal(level) - objective.levels.diagonal(0.0)
     hessian, calls = hessian_of(objective, point, level)
     product = hessian.multiply(direction)
     assert len(calls) == 1
@@ -76,7 +76,7 @@ def test_products_and_solutions_with_all_rows(loss: Any, intercept: bool, monkey
 
 
 def test_a_draw_is_a_good_preconditioner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 12000 pairs of a row and a bond 300 are drawn; the preconditioned Hessian's spectrum stays narrow."""
+    """Of 12000 pairs of a row and a edge 300 are drawn; the preconditioned Hessian's spectrum stays narrow."""
     monkeypatch.setattr(factored_hessian, "DRAWN_PER_PARAMETER", 17)
     objective = objective_of(get_loss("softmax"), rows=2001, dtype=np.float32, decades=3)
     point = np.zeros(objective.size)

@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crosshead.data import DataError, load, read_predictions
+from crosshead.data import DataError, load, open_images, read_predictions
 from crosshead.data.formats.feature_files import FeatureRows, write_archive, write_table
 from crosshead.data.formats.parquet_sizes import check_sizes
-from crosshead.data.images import open_images
 
 N = 8
 BACKBONE = {"kind": "onnx", "name": "net.onnx", "output": None, "fingerprint": 64 * "f", "preprocessing": {}}

@@ -101,7 +101,7 @@ def test_no_rounding_where_it_would_not_do():
     large[3, 5] = np.finfo(np.float32).max  # rounds to infinity
     assert NativeEngine(TrainingData(large, data.target, 4), 1).coarse is None
     assert NativeEngine(TrainingData(np.asfortranarray(large), data.target, 4), 1).coarse is None
-    assert NativeEngine(data.choose(np.array([3, 4])), 1).coarse is not None
+    assert NativeEngine(data.subset(np.array([3, 4])), 1).coarse is not None
     large[3, 5] = 3.3e38
     assert NativeEngine(TrainingData(large, data.target, 4), 1).coarse is not None
     large[299, 32] = np.nan
@@ -180,7 +180,7 @@ def sample(classes: int, *, pixels: bool):
     """Chosen rows with coefficients, enough of them for a copy."""
     data, weight, _ = case(15_100, 260, classes, pixels=pixels)
     rows = np.random.default_rng(0).permutation(15_100)[:3001]
-    chosen = data.choose(rows)
+    chosen = data.subset(rows)
     coefficients = np.random.default_rng(1).dirichlet(np.ones(classes), 3001).astype(np.float32)
     return data, TrainingData(chosen.features, coefficients, classes, chosen.sample_weight), weight
 
@@ -192,13 +192,13 @@ def test_products_that_steer_are_near_the_others(classes, pixels, monkeypatch):
     monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 32)
     data, rows, weight = sample(classes, pixels=pixels)
     engine = NativeEngine(data, 2)
-    steering, plain = engine.steering_over(rows), engine.over(rows)
-    assert steering._steering is not None
+    steering, plain = engine.inexact_over(rows), engine.over(rows)
+    assert steering._inexact_passes is not None
     bias = np.linspace(-1, 1, classes)
     found = steering.evaluate(weight, bias, CentredQuadratic(), exact=False).weight_gradient
     wanted = plain.evaluate(weight, bias, CentredQuadratic(), exact=False).weight_gradient
     assert 0 < np.linalg.norm(found - wanted) < 0.01 * np.linalg.norm(wanted)
-    one = NativeEngine(data, 1).steering_over(rows).evaluate(weight, bias, CentredQuadratic(), exact=False)
+    one = NativeEngine(data, 1).inexact_over(rows).evaluate(weight, bias, CentredQuadratic(), exact=False)
     np.testing.assert_array_equal(one.weight_gradient, found)
     exact = [which.evaluate(weight, bias, CentredQuadratic()).weight_gradient for which in (steering, plain)]
     np.testing.assert_array_equal(*exact)
@@ -207,15 +207,17 @@ def test_products_that_steer_are_near_the_others(classes, pixels, monkeypatch):
 def test_products_that_are_not_rounded(monkeypatch):
     monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 32)
     data, rows, _ = sample(11, pixels=True)
-    assert NativeEngine(data, 2, precision="full").steering_over(rows)._steering is None
-    assert NativeEngine(data, 2, "plain").steering_over(rows)._steering is None
+    assert NativeEngine(data, 2, precision="full").inexact_over(rows)._inexact_passes is None
+    assert NativeEngine(data, 2, "plain").inexact_over(rows)._inexact_passes is None
     few = TrainingData(rows.features[:100], rows.target[:100], 11)
-    assert NativeEngine(data, 2).steering_over(few)._steering is None
-    assert NativeEngine(data.take(np.arange(15_000)), 2).steering_over(rows)._steering is None  # more than a fifth
+    assert NativeEngine(data, 2).inexact_over(few)._inexact_passes is None
+    assert NativeEngine(data.take(np.arange(15_000)), 2).inexact_over(rows)._inexact_passes is None  # more than a fifth
     _, many, _ = sample(40, pixels=True)
-    assert NativeEngine(data.take(np.arange(15_000)), 2).steering_over(many)._steering is not None  # nothing is copied
+    assert (
+        NativeEngine(data.take(np.arange(15_000)), 2).inexact_over(many)._inexact_passes is not None
+    )  # nothing is copied
     double = TrainingData(rows.features[:].astype(np.float64), rows.target, 11)
-    assert NativeEngine(double, 2).steering_over(double)._steering is None
+    assert NativeEngine(double, 2).inexact_over(double)._inexact_passes is None
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -40,7 +40,7 @@ def inside(loss: Any, data: TrainingData, seed: int) -> Any:
     """Residuals in the domain of the loss's conjugate."""
     random = np.random.default_rng(seed)
     residual = random.normal(size=(data.n_rows, data.n_classes))
-    loss.contain(residual, data.target)
+    loss.clip_to_domain(residual, data.target)
     return residual
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from crosshead.engines import TrainingData, has_native, make_engine
-from crosshead.engines.row_subset import ChosenRows
+from crosshead.engines.row_subset import RowSubset
 from crosshead.losses import get_loss
 from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, StarQuadratic
 
@@ -42,7 +42,7 @@ def both(features: Any, classes: int) -> tuple[TrainingData, TrainingData, Train
     )
     which = random.permutation(rows)[: rows // 2 + 3]
     which[1] = which[0]
-    return data, data.choose(which), data.take(which)
+    return data, data.subset(which), data.take(which)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -52,7 +52,7 @@ def both(features: Any, classes: int) -> tuple[TrainingData, TrainingData, Train
 @pytest.mark.parametrize("exact", [True, False])
 def test_passes_and_scores_have_the_same_bits(engine: str, how: str, dtype: Any, classes: int, exact: bool) -> None:
     data, chosen, copied = both(stored(how, dtype), classes)
-    assert isinstance(chosen.features, ChosenRows)
+    assert isinstance(chosen.features, RowSubset)
     assert chosen.sparse == copied.sparse
     assert (chosen.n_rows, chosen.n_features) == copied.features.shape
     whole = make_engine(engine, data, 2)
@@ -80,7 +80,7 @@ def test_gram_matrices_have_the_same_bits(engine: str, how: str, dtype: Any) -> 
 
 def test_rows_chosen_from_chosen_rows() -> None:
     data, chosen, copied = both(stored("csr", np.float32), 3)
-    again = chosen.choose(np.array([7, 3]))
+    again = chosen.subset(np.array([7, 3]))
     assert again.features.features is data.features
     np.testing.assert_array_equal(again.features[:].toarray(), copied.features[[7, 3]].toarray())
     np.testing.assert_array_equal(again.target, copied.target[[7, 3]])
@@ -106,14 +106,14 @@ def test_rows_that_are_not_there_are_an_error() -> None:
             _native.chosen_rows(handle, np.array(rows))
     some = _native.chosen_rows(handle, np.array([3, 1]))
     assert (some.rows, some.columns) == (2, 2)
-    with pytest.raises(ValueError, match="choose among the rows"):
+    with pytest.raises(ValueError, match="subset among the rows"):
         _native.chosen_rows(some, np.array([0]))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_row_at_all(engine: str) -> None:
     data, _, _ = both(stored("C", np.float32), 3)
-    none = data.choose(np.zeros(0, dtype=np.int64))
+    none = data.subset(np.zeros(0, dtype=np.int64))
     sums = make_engine(engine, data).over(none).evaluate(np.ones((3, 19)), np.zeros(3), get_loss("softmax"))
     assert sums.loss == 0
     assert not sums.weight_gradient.any()
@@ -142,7 +142,7 @@ def test_choosing_copies_no_features() -> None:
     which = np.arange(0, 20_000, 2)
     tracemalloc.start()
     try:
-        chosen = data.choose(which)
+        chosen = data.subset(which)
         make_engine("auto", data, 1).over(chosen).evaluate(np.ones((3, 100)), np.zeros(3), get_loss("softmax"))
         peak = tracemalloc.get_traced_memory()[1]
     finally:

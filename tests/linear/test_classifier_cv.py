@@ -189,7 +189,7 @@ def test_an_alpha_without_certificates_is_not_chosen(digits):
 
 def test_where_no_alpha_has_a_certificate_the_scores_decide(digits):
     X, y = digits
-    with pytest.warns(ConvergenceWarning, match="alpha is chosen by scores that are not final"):
+    with pytest.warns(ConvergenceWarning, match="alpha is chosen by scores of uncertified fits"):
         model = LinearClassifierCV(alphas=[1e-3, 1e-8], cv=3, max_iter=1, tol=1e-9).fit(X, y)
     assert model.alpha_ in (1e-3, 1e-8)
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits, load_iris
 
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.caching import RecallingEngine
+from crosshead.engines.caching import CachingEngine
 from crosshead.linear import ConvergenceWarning, LinearClassifier, regularisation_path
 from crosshead.linear.alphas import best_bias
 from crosshead.losses import get_loss
@@ -177,7 +177,7 @@ def test_features_are_not_copied():
 
 def test_the_same_sums_are_not_computed_twice(digits):
     X, y = digits
-    engine = RecallingEngine(make_engine("auto", TrainingData(X, y.astype(np.int32), 10)))
+    engine = CachingEngine(make_engine("auto", TrainingData(X, y.astype(np.int32), 10)))
     W, b, loss = np.full((10, 64), 0.1), np.zeros(10), get_loss("softmax")
     exact = engine.evaluate(W, b, loss)
     found, kept = engine.evaluate(W.copy(), b.copy(), loss, exact=False), exact.gradient.copy()

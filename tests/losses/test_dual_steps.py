@@ -98,12 +98,12 @@ def test_what_is_contained_lies_in_the_domain(name: str, broken: float) -> None:
     loss = get_loss(name)
     _, target, residual = rows_of(loss, 1, 4, 1.0)
     inside = residual.copy()
-    loss.contain(inside, target)
+    loss.clip_to_domain(inside, target)
     np.testing.assert_allclose(inside, residual, atol=1e-12)
     residual[2, (target[2] + 1) % 4] = broken
     residual[3] = broken
     with np.errstate(over="ignore"):
-        loss.contain(residual, target)
+        loss.clip_to_domain(residual, target)
         conjugate = loss.conjugate(residual, target)
     assert np.isfinite(residual).all()
     assert (conjugate > -np.inf).all()
@@ -112,8 +112,8 @@ def test_what_is_contained_lies_in_the_domain(name: str, broken: float) -> None:
 
 
 def test_smoothed_hinges_have_no_step() -> None:
-    assert [get_loss(name, smoothing=0.5).ascends for name in ("hinge", "crammer_singer")] == [False, False]
-    assert all(get_loss(name).ascends for name in LOSSES)
+    assert [get_loss(name, smoothing=0.5).has_dual_step for name in ("hinge", "crammer_singer")] == [False, False]
+    assert all(get_loss(name).has_dual_step for name in LOSSES)
 
 
 def test_a_far_row_does_not_swing_to_and_fro() -> None:

@@ -88,17 +88,17 @@ def test_the_old_model_is_gone_before_the_next_is_made(monkeypatch: pytest.Monke
     objective = objective_of(data(2000, 20, 3))
     run = Run(objective, 1e-12, None, exact=True)
     state = LBFGS().start(run, np.zeros(objective.size))
-    looks, look = [], lbfgs.look
+    observed, estimate_curvature = [], lbfgs.estimate_curvature
 
     def watched(*arguments: Any) -> Any:
-        looks.append(state.memory is not None and hasattr(state.memory, "initial"))
-        return look(*arguments)
+        observed.append(state.memory is not None and hasattr(state.memory, "initial"))
+        return estimate_curvature(*arguments)
 
-    monkeypatch.setattr(lbfgs, "look", watched)
+    monkeypatch.setattr(lbfgs, "estimate_curvature", watched)
     for _ in range(12):
         state = LBFGS().step(run, state)
-    assert len(looks) > 1
-    assert not any(looks)
+    assert len(observed) > 1
+    assert not any(observed)
 
 
 def test_the_biases_curvature_holds_few_matrices_of_the_classes() -> None:

@@ -107,7 +107,7 @@ class Problem:
 
 def within(method: Any, facts: Any) -> bool:
     """Whether a method is not beyond what it may hold."""
-    return bool(method.__name__ != "InteriorPoint" or costs.programs(facts))
+    return bool(method.__name__ != "InteriorPoint" or costs.quadratic_program_fits(facts))
 
 
 def _features(shape: str, X: Any, y: Any, random: Any) -> Any:

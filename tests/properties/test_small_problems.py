@@ -16,7 +16,7 @@ from generated_problems import KINDS, GeneratedProblem, realistic, small
 from scipy import optimize, sparse, special
 
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.blas import one_blas_thread
+from crosshead.engines.threads import one_blas_thread
 from crosshead.losses import get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet

@@ -17,12 +17,12 @@ from crosshead.solvers.initial_curvature import (
     LEAST_SCALE,
     LONGEST_INTERVAL,
     SHARE_FACTOR,
+    InexactNewton,
     Renewal,
-    RoughNewton,
 )
 
 
-def walk(renewal: Renewal, iterations: int, evaluations: int, interval: float | None = None) -> list[int]:
+def due_iterations(renewal: Renewal, iterations: int, evaluations: int, interval: float | None = None) -> list[int]:
     """The iterations, of so many that each take so many evaluations, before which a look is due."""
     due = []
     for iteration in range(iterations):
@@ -33,7 +33,7 @@ def walk(renewal: Renewal, iterations: int, evaluations: int, interval: float | 
 
 
 def test_looks_grow_rarer() -> None:
-    due = walk(Renewal(), 200, 1)
+    due = due_iterations(Renewal(), 200, 1)
     assert due[0] == INTERVAL
     gaps = [after - before for before, after in pairwise(due)]
     assert gaps == sorted(gaps)
@@ -42,33 +42,33 @@ def test_looks_grow_rarer() -> None:
 
 def test_unit_steps_lower_the_share_and_long_searches_raise_it() -> None:
     renewal = Renewal()
-    walk(renewal, INTERVAL + 1, 1)
+    due_iterations(renewal, INTERVAL + 1, 1)
     assert renewal.share == FIRST_SHARE  # the first look tells little
-    walk(renewal, 2 * INTERVAL, 1)
+    due_iterations(renewal, 2 * INTERVAL, 1)
     assert renewal.share == FIRST_SHARE / SHARE_FACTOR
-    looks = renewal.looks
-    walk(renewal, INTERVAL + 1, 4)
-    assert renewal.looks > looks  # at once, not only when it was due
+    estimates = renewal.estimates
+    due_iterations(renewal, INTERVAL + 1, 4)
+    assert renewal.estimates > estimates  # at once, not only when it was due
     assert renewal.share == FIRST_SHARE
 
 
 def test_what_costs_some_passes_is_looked_at_again_after_so_many() -> None:
-    assert walk(Renewal(), 31, 1, interval=9.5) == [10, 20, 30]
-    assert walk(Renewal(), 16, 2, interval=9.5) == [5, 10, 15]
-    assert not Renewal().rough
+    assert due_iterations(Renewal(), 31, 1, interval=9.5) == [10, 20, 30]
+    assert due_iterations(Renewal(), 16, 2, interval=9.5) == [5, 10, 15]
+    assert not Renewal().blocks_failed
 
 
 def test_long_searches_say_that_the_going_is_rough() -> None:
     renewal = Renewal()
-    walk(renewal, 20, 1, interval=5)
-    assert not renewal.rough
-    walk(renewal, 20, 2, interval=5)
-    assert renewal.rough
+    due_iterations(renewal, 20, 1, interval=5)
+    assert not renewal.blocks_failed
+    due_iterations(renewal, 20, 2, interval=5)
+    assert renewal.blocks_failed
 
 
 def test_the_share_is_never_more_than_all() -> None:
     renewal = Renewal()
-    walk(renewal, 100, 5)
+    due_iterations(renewal, 100, 5)
     assert renewal.share == 1.0
 
 
@@ -94,7 +94,7 @@ PLAIN: Any = SimpleNamespace(size=PARAMETERS, without_shift=lambda step: step)
 def test_few_rows_are_held_to_what_all_rows_said(truth: float, scale: float) -> None:
     """The curvature met along the last step was ``truth``; the model says 1, and may only be found too small."""
     step = np.random.default_rng(0).normal(size=PARAMETERS)
-    known = RoughNewton(Isotropic(1.0, PARAMETERS // ENOUGH_PARAMETERS - 1), 0.1, 10)
+    known = InexactNewton(Isotropic(1.0, PARAMETERS // ENOUGH_PARAMETERS - 1), 0.1, 10)
     fitted = known.match(PLAIN, step, truth * step)
     np.testing.assert_allclose(fitted.apply(PLAIN, step.copy()), scale * step, rtol=1e-12)
     again = fitted.match(PLAIN, step, step)  # each time from the model as it is
@@ -103,5 +103,5 @@ def test_few_rows_are_held_to_what_all_rows_said(truth: float, scale: float) -> 
 
 def test_enough_rows_are_believed() -> None:
     step = np.random.default_rng(0).normal(size=PARAMETERS)
-    known = RoughNewton(Isotropic(1.0, PARAMETERS // ENOUGH_PARAMETERS), 0.1, 10)
+    known = InexactNewton(Isotropic(1.0, PARAMETERS // ENOUGH_PARAMETERS), 0.1, 10)
     assert known.match(PLAIN, step, 4.0 * step) is known

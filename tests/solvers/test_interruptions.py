@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.blas import one_blas_thread
+from crosshead.engines.threads import one_blas_thread
 from crosshead.losses import get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet

@@ -15,7 +15,7 @@ from crosshead.objective.facts import Trait
 from crosshead.penalties import ElasticNet
 from crosshead.solvers.loop import Run, minimise_with
 from crosshead.solvers.methods.lbfgs import LBFGS
-from crosshead.solvers.stages import Seen, Stage, Stages, falls_behind
+from crosshead.solvers.stages import Observation, Stage, Stages, falls_behind
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def test_a_stage_that_does_not_fit_is_left_out() -> None:
 
 def test_what_is_foretold() -> None:
     """A gap that halves every ten passes needs log2(gap/tol)·10 more."""
-    falling = [Seen(cost, 0.5 ** (cost / 10)) for cost in range(10, 110, 10)]
+    falling = [Observation(cost, 0.5 ** (cost / 10)) for cost in range(10, 110, 10)]
     to_come = 10 * np.log2(falling[-1].gap / 1e-6)
     stage = Stage(Idle)
     assert falls_behind(falling, stage, 0.99 * to_come, 1e-6)
@@ -114,7 +114,9 @@ def test_what_is_foretold() -> None:
     assert not falls_behind(falling, Stage(Idle, trial=101), 0.1, 1e-6)
     assert not falls_behind(falling, stage, np.inf, 1e-6)
     assert not falls_behind(falling, stage, 0.1, 1.0)
-    assert not falls_behind([Seen(1, np.inf), Seen(61, np.inf)], stage, 60.0, 1e-6)  # no certificate, no forecast
+    assert not falls_behind(
+        [Observation(1, np.inf), Observation(61, np.inf)], stage, 60.0, 1e-6
+    )  # no certificate, no forecast
     rests = Stage(Idle, rests=0.5)
     assert not falls_behind(falling, rests, 101.0, 0.0)
-    assert falls_behind([Seen(cost, 0.9) for cost in (10, 20, 40)], rests, 50.0, 1e-6)
+    assert falls_behind([Observation(cost, 0.9) for cost in (10, 20, 40)], rests, 50.0, 1e-6)

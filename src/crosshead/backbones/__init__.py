@@ -1,7 +1,7 @@
-"""Backbones: networks without their last layer, and the features they make of images."""
+"""Backbones, networks without their last layer, and the features that they compute from images."""
 
 from crosshead.backbones.embedding import Embedded, Embedding, embed, embed_cached, embed_to_file
-from crosshead.backbones.loading import backbone_again, load_backbone
+from crosshead.backbones.loading import find_backbone, load_backbone
 from crosshead.backbones.preprocessing import Preprocessing
 from crosshead.backbones.protocol import Backbone
 
@@ -10,9 +10,9 @@ __all__ = [
     "Embedded",
     "Embedding",
     "Preprocessing",
-    "backbone_again",
     "embed",
     "embed_cached",
     "embed_to_file",
+    "find_backbone",
     "load_backbone",
 ]

@@ -1,4 +1,4 @@
-"""A network that crosshead trained itself, from the folder of its model."""
+"""A network trained by crosshead, from the folder of its model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ KIND = "cnn"
 
 
 class CnnBackbone:
-    """`crosshead.nn.CNN` without its head; takes pixels 0…255 and brings them to mean 0 and deviation 1 itself.
+    """`crosshead.nn.CNN` without its head; it takes pixels 0…255 and standardises them itself.
 
-    ``content`` are the bytes of the network's file; ``path`` says in messages where they come from. ``preprocessing``
-    states how images are brought to the network's size.
+    ``content`` are the bytes of the network's file, and ``path`` is its origin for messages. ``preprocessing`` is the
+    conversion of images to the network's size.
     """
 
     output_rank = 2
@@ -60,11 +60,11 @@ class CnnBackbone:
         }
 
     def input_of(self, pixels: Pixels) -> Features:
-        """What the network takes, of pixels (n, height, width, channels): the same numbers, channels first."""
+        """Convert pixels (n, height, width, channels) to the network's input: the same numbers, channels first."""
         return self.preprocessing.apply(pixels)
 
     def embed(self, pixels: Pixels) -> Features:
-        """The features (n, D) of pixels (n, height, width, channels)."""
+        """Compute the features (n, D) of pixels (n, height, width, channels)."""
         if not len(pixels):
             return np.empty((0, self.network.head.in_features), dtype=np.float32)
         with self._torch.inference_mode():
@@ -73,8 +73,8 @@ class CnnBackbone:
 
 
 def network_of(content: bytes, source: str) -> CNN:
-    """The network in the bytes of a file; DataError naming ``source`` where they are something else."""
-    # Only here do backbones need crosshead.nn, and only once such a network is asked for.
+    """Load the network from the bytes of a file; DataError, with ``source``, if they are invalid."""
+    # crosshead.nn, and so PyTorch, is imported only for such a network.
     from crosshead.nn.training.network import CNN
 
     try:
@@ -84,7 +84,7 @@ def network_of(content: bytes, source: str) -> CNN:
 
 
 def pixel_preprocessing(stated: Stated) -> dict[str, Any]:
-    """The pre-processing of such a network: size, colours, crop and resample as stated, pixels as they are."""
+    """The pre-processing of such a network: size, colours, crop and resample as stated, pixels unchanged."""
     return {**stated, "white": 255.0, "mean": 0.0, "std": 1.0, "layout": "nchw"}
 
 
@@ -94,7 +94,7 @@ def _times(shape: Sequence[int]) -> str:
 
 def _embedding_module(torch: Any, network: Any) -> Any:
     class Embedding(torch.nn.Module):  # type: ignore[misc]
-        """The network as a module whose call is its embedding, which is what exporting follows."""
+        """The network as a module whose call is its embedding, as required by the exporter."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""Features of a source of images: in memory, to a file in a resumable stream, or from the cache."""
+"""Compute features of images: in memory, to a file with resumption, or from a cache."""
 
 from __future__ import annotations
 
@@ -29,19 +29,25 @@ from crosshead.models.document import package_version
 
 BATCH_SIZE = 32
 BATCH = "batch_size"
-"""Under which name the batch size stands beside what is said of a backbone."""
+"""The key of the batch size in the description of a backbone."""
 
 CACHE_VARIABLE = "CROSSHEAD_CACHE"
 WRITERS = {".npz": write_archive, ".parquet": write_table}
 _VERSIONS = ("crosshead", "numpy", "onnxruntime", "pillow", "torch")
 
 Watch = Callable[[int, int], None]
-"""Is told how many images are done, and of how many."""
+"""A callback with the number of finished images, and the total."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """How images are embedded: images a batch, decoding processes, and whether broken images are left out."""
+    """Options of embedding: batch size, number of decoding processes, and whether to skip broken images.
+
+    Examples
+    --------
+    >>> Embedding(batch_size=16).batch_size
+    16
+    """
 
     batch_size: int = BATCH_SIZE
     workers: int | None = None
@@ -50,7 +56,13 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """Where the features lie, which images were left out, and how many images were done before this run."""
+    """The file of the features, the images that were skipped, and the number of images done by earlier runs.
+
+    Examples
+    --------
+    >>> Embedded(Path("features.npz"), (), 0).broken
+    ()
+    """
 
     path: Path
     broken: tuple[Broken, ...]
@@ -59,9 +71,9 @@ class Embedded:
 
 
 def embed(source: ImageSource, backbone: Backbone, how: Embedding | None = None) -> Dataset:
-    """The features (N, D) of all images, in memory, float32; names and labels are those of the images.
+    """Compute the features (N, D) of all images in memory, float32, with names and labels of the images.
 
-    Raises DataError for images that cannot be read, unless they are to be left out.
+    Raises DataError for images that cannot be read, unless they are skipped.
 
     Examples
     --------
@@ -94,7 +106,7 @@ def embed(source: ImageSource, backbone: Backbone, how: Embedding | None = None)
 
 
 def embed_batch(batch: ImageBatch, source: ImageSource, backbone: Backbone) -> Features:
-    """The features of one batch; DataError names the image whose features are NaN or infinite."""
+    """Compute the features of one batch; DataError names an image whose features are NaN or infinite."""
     features = backbone.embed(batch.pixels)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if bad.size:
@@ -108,16 +120,21 @@ def embed_to_file(
 ) -> Embedded:
     """Write the features to `.npz` or `.parquet`, which `crosshead.load` reads with names and labels.
 
-    Rows gather in a folder beside ``output``. A run that was killed, or ended at a broken image, resumes there if
-    images, backbone, pre-processing and batch size are the same, and makes the same bytes as an unbroken one. The file
-    appears once it is complete. What is held in memory does not grow with the number of images, but for their names
-    and labels.
+    Rows are collected in a folder beside ``output``. A run that was killed, or ended at a broken image, resumes there
+    if images, backbone, pre-processing and batch size are the same, with the same bytes as an uninterrupted run. The
+    file appears once it is complete. Memory does not grow with the number of images, except for names and labels.
 
     Raises
     ------
     DataError
-        For images that cannot be read, unless they are to be left out; for a file of another kind; where another run
-        writes the same file.
+        For images that cannot be read, unless they are skipped; for another file type; if another run writes the same
+        file.
+
+    Examples
+    --------
+    >>> net = load_backbone("small.onnx")  # doctest: +SKIP
+    >>> embed_to_file(open_images("photos"), net, Path("features.npz")).path  # doctest: +SKIP
+    PosixPath('features.npz')
     """
     how = how or Embedding()
     return _write(source, backbone, output, how, embedding_key(source, backbone, how), watch)
@@ -126,7 +143,14 @@ def embed_to_file(
 def embed_cached(
     source: ImageSource, backbone: Backbone, folder: Path, how: Embedding | None = None, watch: Watch | None = None
 ) -> Embedded:
-    """The same as `embed_to_file`, into a file in ``folder`` that is named after all that its content depends on."""
+    """Compute features as `embed_to_file`, or reuse a file in ``folder`` named by a digest of everything it depends on.
+
+    Examples
+    --------
+    >>> net = load_backbone("small.onnx")  # doctest: +SKIP
+    >>> embed_cached(open_images("photos"), net, Path("cache")).resumed  # doctest: +SKIP
+    0
+    """
     how = how or Embedding()
     key = embedding_key(source, backbone, how)
     output = folder / f"features-{key[:40]}.npz"
@@ -141,7 +165,7 @@ def embed_cached(
 
 
 def cache_folder(chosen: str | None = None) -> Path:
-    """Where features are kept: the folder chosen, else `CROSSHEAD_CACHE`, else the user's cache folder."""
+    """The cache folder: the given one, else `CROSSHEAD_CACHE`, else that in the user's cache folder."""
     named = chosen or os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named)
@@ -150,16 +174,15 @@ def cache_folder(chosen: str | None = None) -> Path:
 
 
 def described(backbone: Backbone, how: Embedding) -> dict[str, Any]:
-    """What features say of how they were made: the backbone, and how many images it took at a time."""
+    """The description of features: the backbone, and the batch size."""
     return {**backbone.description, BATCH: how.batch_size}
 
 
 def embedding_key(source: ImageSource, backbone: Backbone, how: Embedding) -> str:
-    """SHA-256 of all that the features depend on: images, labels, backbone, pre-processing, batch size, versions.
+    """SHA-256 of everything the features depend on: images, labels, backbone, pre-processing, batch size, versions.
 
-    Not of what the backbone's file is called: its fingerprint covers all that it computes.
-
-    Broken images are the same whether they are to be skipped or not: a run that they ended goes on with --skip-broken.
+    It does not depend on the name of the backbone's file, as the fingerprint covers its content, nor on whether broken
+    images are skipped, so that a run that ended at one resumes with --skip-broken.
     """
     description = {name: value for name, value in backbone.description.items() if name != "name"}
     content = {
@@ -201,7 +224,7 @@ def _write(
 
 @dataclass(frozen=True)
 class _Counter:
-    """Passes on how many images of all parts are done."""
+    """Reports the number of finished images of all parts."""
 
     watch: Watch | None
     before: int
@@ -241,7 +264,7 @@ def _finished(source: ImageSource, partial: PartialFeatures) -> FeatureRows:
 
 
 def _broken_of(source: ImageSource, path: Path) -> tuple[Broken, ...]:
-    """The images that a cached file lacks."""
+    """The images that are missing in a cached file."""
     dataset = read_feature_archive(path)
     found: list[Broken] = []
     for part, data in ((source, dataset), (source.test, dataset.test)):

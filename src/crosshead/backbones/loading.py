@@ -1,4 +1,4 @@
-"""Backbones by what a person calls them, and again by the fingerprint that a model has of them."""
+"""Load backbones by the user's name for them, or find them by the fingerprint in a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from crosshead.backbones.cnn_backbone import KIND as CNN_KIND
 from crosshead.backbones.cnn_backbone import CnnBackbone
-from crosshead.backbones.locations import recalled
+from crosshead.backbones.locations import known_location
 from crosshead.backbones.onnx_backbone import OnnxBackbone, split_output
 from crosshead.backbones.onnx_files import NetworkFiles, read_content, read_network, regular_file
 from crosshead.backbones.preprocessing import Stated
@@ -21,25 +21,27 @@ from crosshead.models import Model
 from crosshead.models.serialization import NETWORK
 
 MOST_SHOWN = 100
-"""Letters of a name out of a model that a message repeats."""
+"""Letters of a model's name for its network in messages."""
 
 
 def load_backbone(
     spec: str, stated: Stated | None = None, *, threads: int | None = None
 ) -> OnnxBackbone | TorchBackbone | CnnBackbone:
-    """The network that `FILE.onnx[:output]` or `torch:module:callable` names, or that of a model's folder.
+    """Load the network `FILE.onnx[:output]` or `torch:module:callable`, or that of a model's folder.
 
     Parameters
     ----------
     stated : mapping, optional
-        What is known of the pre-processing: size, colours, crop, resample, white, mean, std, layout, as in
-        `Preprocessing`. It comes before what `FILE.json` or `preprocessor_config.json` beside the network say.
+        Known fields of the pre-processing: size, colours, crop, resample, white, mean, std, layout, as in
+        `Preprocessing`. They take precedence over `FILE.json` or `preprocessor_config.json` beside the network.
+    threads : int, optional
+        Number of threads that run the network.
 
     Raises
     ------
     DataError
-        Where there is no such network, it takes no images, its shapes contradict what is stated, or the package that
-        runs it is missing.
+        If there is no such network, it does not take images, its shapes contradict ``stated``, or the package that runs
+        it is missing.
 
     Examples
     --------
@@ -58,28 +60,34 @@ def load_backbone(
     return OnnxBackbone(path, output, stated, threads)
 
 
-def backbone_again(
+def find_backbone(
     description: Mapping[str, Any], spec: str | None = None, *, network: bytes = b"", threads: int | None = None
 ) -> OnnxBackbone | TorchBackbone | CnnBackbone:
-    """The backbone that a model or a file of features describes, known by its fingerprint.
+    """Find the backbone described by a model or a file of features, by its fingerprint.
 
-    Nothing is run or opened on the word of a description. A file is read and its SHA-256 compared before anything
-    looks into it. Without ``spec`` it is looked for under its name in the working folder, then where a person last
-    named it on this machine. Python code is imported only where ``spec`` names it.
+    A description is not trusted: a file is used only after its SHA-256 has been compared. Without ``spec``, the file is
+    searched by its name in the working folder, then at its last known location on this machine. Python code is imported
+    only if ``spec`` names it.
 
     Parameters
     ----------
     description : mapping
-        As `Backbone.description` gave it, and models keep it.
+        `Backbone.description`, as stored in models.
     spec : str, optional
-        Where the backbone is: as for `load_backbone`.
+        The backbone, as for `load_backbone`.
     network : bytes, optional
-        `Model.network`, where the model brings its network with it.
+        `Model.network`, if the model has its own network.
 
     Raises
     ------
     DataError
-        Where the backbone is not found, is another one, or would have to be imported unasked.
+        If the backbone is not found, has another fingerprint, or would have to be imported without ``spec``.
+
+    Examples
+    --------
+    >>> model = Model.load("photos-model")  # doctest: +SKIP
+    >>> find_backbone(model.encoding["backbone"]).n_features  # doctest: +SKIP
+    1280
     """
     try:
         known = described_backbone(description)
@@ -118,7 +126,7 @@ def _named(known: Mapping[str, Any], spec: str) -> NetworkFiles:
 
 
 def _found(known: Mapping[str, Any]) -> NetworkFiles:
-    """The first file with the fingerprint of those that it may be; DataError where there is none."""
+    """The first candidate file with the fingerprint; DataError if there is none."""
     for path in _candidates(known):
         try:
             files = read_network(path)
@@ -130,7 +138,7 @@ def _found(known: Mapping[str, Any]) -> NetworkFiles:
 
 
 def _own_network(known: Mapping[str, Any], spec: str | None, network: bytes) -> tuple[Path, bytes]:
-    """The network that crosshead trained: the model's own, or a file with its fingerprint."""
+    """The network trained by crosshead: that of the model, or a file with its fingerprint."""
     if spec is not None:
         path = Path(spec) / NETWORK if Path(spec).is_dir() else Path(spec)
         with regular_file(path) as file:
@@ -152,8 +160,8 @@ def _own_network(known: Mapping[str, Any], spec: str | None, network: bytes) -> 
 
 
 def _candidates(known: Mapping[str, Any]) -> list[Path]:
-    """Where a file may lie that nobody named: the working folder, or where a person named it before."""
-    before = recalled(known["fingerprint"])
+    """Possible locations of a file: the working folder, and its last known location."""
+    before = known_location(known["fingerprint"])
     return [path for path in (Path(known["name"]), before) if path is not None and path.is_file()]
 
 
@@ -177,7 +185,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _of_model(folder: Path, stated: Stated | None, threads: int | None) -> CnnBackbone:
-    """The network of a model that crosshead trained from images to classes."""
+    """The network of a model that crosshead trained from images."""
     model = Model.load(folder)
     known = model.encoding.get(BACKBONE, {})
     if not model.network or known.get("kind") != CNN_KIND:

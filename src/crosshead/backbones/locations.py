@@ -1,7 +1,7 @@
-"""Where networks lie on this machine: a small file in the cache, by fingerprint.
+"""The last known locations of networks on this machine, by fingerprint, in a small file in the cache.
 
-It is a hint and no more: whoever looks a network up compares its fingerprint before using it. A file that is missing,
-damaged or cannot be written means that a person says `--backbone` again.
+They are hints: the fingerprint of a file is compared before it is used. If the file is missing, damaged or not
+writable, users have to give `--backbone` again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from crosshead.data.formats.json_text import parse_json
 
 FILE = "backbones.json"
 MOST = 500
-"""Networks that are remembered; the oldest go first."""
+"""Limit of the networks recorded; the oldest are dropped first."""
 
 _MOST_BYTES = 1 << 20
 
 
 def remember(backbone: Backbone) -> None:
-    """Note where the file of a backbone lies that a person named; nothing for one that is Python code."""
+    """Record the location of a backbone's file; nothing for Python code."""
     path = getattr(backbone, "path", None)
     if not isinstance(path, Path):
         return
@@ -38,12 +38,12 @@ def remember(backbone: Backbone) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as temporary:
             temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    except (OSError, ValueError, RuntimeError):  # no home, no room, no right to write, a name that is no text
+    except (OSError, ValueError, RuntimeError):  # no home, no space, no permission, or an invalid name
         return
 
 
-def recalled(fingerprint: str) -> Path | None:
-    """Where a network with this fingerprint was when a person last named it."""
+def known_location(fingerprint: str) -> Path | None:
+    """The last known location of a network with this fingerprint, or None."""
     try:
         place = _read(cache_folder() / FILE).get(fingerprint)
     except RuntimeError:  # no home

@@ -1,4 +1,4 @@
-"""A network in an ONNX file, computed by onnxruntime."""
+"""A network in an ONNX file, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ INPUT_DTYPES = {
 
 
 class OnnxBackbone:
-    """The features are one output of the network, or any tensor inside it.
+    """A network whose features are one of its outputs, or any tensor inside it.
 
-    ``stated`` is what is said of the pre-processing; what it leaves open is read from a JSON file beside the network,
-    then from the shape of its input. A network whose batch has a fixed size gets the last batch filled up.
-    ``files`` are the network's, where they were read and their fingerprint was compared before.
+    ``stated`` are given fields of the pre-processing; others are read from a JSON file beside the network, then from
+    the shape of its input. For a network with a fixed batch size the last batch is padded. ``files`` are those of the
+    network, if they were read and compared with a fingerprint before.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OnnxBackbone:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind, the file's name without its folder, output, SHA-256 of all files, and the pre-processing."""
+        """Kind, file name without folder, output, SHA-256 of all files, and the pre-processing."""
         return {
             "kind": "onnx",
             "name": self.path.name,
@@ -65,20 +65,20 @@ class OnnxBackbone:
         }
 
     def proto(self) -> Any:
-        """The network as `onnx.ModelProto`, with all weights inside; DataError where its files changed since."""
+        """The network as `onnx.ModelProto` with all weights; DataError if its files have changed."""
         files = read_network(self.path)
         if files.fingerprint != self._fingerprint:
             raise DataError(f"{self.path}: changed while it was in use; start again")
         return files.proto()
 
     def embed(self, pixels: Pixels) -> Features:
-        """The features (n, D) of pixels (n, height, width, channels)."""
+        """Compute the features (n, D) of pixels (n, height, width, channels)."""
         size = self._fixed_batch or max(len(pixels), 1)
         parts = [self._run(pixels[first : first + size], size) for first in range(0, len(pixels), size)]
         return np.concatenate(parts) if parts else np.empty((0, self.n_features), dtype=np.float32)
 
     def input_of(self, pixels: Pixels) -> NDArray[Any]:
-        """What the network takes, of pixels (n, height, width, channels)."""
+        """Convert pixels (n, height, width, channels) to the network's input."""
         return self.preprocessing.apply(pixels).astype(INPUT_DTYPES[self._input.type], copy=False)
 
     def _run(self, pixels: Pixels, size: int) -> Features:
@@ -106,7 +106,7 @@ def split_output(spec: str) -> tuple[Path, str | None]:
 
 
 def _session(files: NetworkFiles, output: str | None, threads: int | None) -> Any:
-    """The network in onnxruntime: the very bytes that were hashed, but for external weights, which it opens itself."""
+    """The network in onnxruntime, from the bytes that were hashed, except for external weights, which it opens."""
     runtime = load_package("onnxruntime", '"crosshead[onnx]"', "an ONNX backbone")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
@@ -114,14 +114,14 @@ def _session(files: NetworkFiles, output: str | None, threads: int | None) -> An
     if threads is not None:
         options.intra_op_num_threads = threads
     source = str(files.path) if files.external else files.content
-    # Where it falls back to another provider it says so on stdout; there is none but this one.
+    # A fallback to another provider would be reported on stdout; there is no other.
     where: dict[str, Any] = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}
     try:
         session = runtime.InferenceSession(source, options, **where)
         if output is not None and output not in {one.name for one in session.get_outputs()}:
             session = runtime.InferenceSession(_with_output(files, output), options, **where)
         for one in (*session.get_inputs(), *session.get_outputs()):
-            _ = one.name, one.type, one.shape  # decoded only now, and the names may be no UTF-8
+            _ = one.name, one.type, one.shape  # decoded only now; names may not be UTF-8
     except DataError:
         raise
     except Exception as error:  # onnxruntime has its own tree of errors
@@ -132,7 +132,7 @@ def _session(files: NetworkFiles, output: str | None, threads: int | None) -> An
 
 
 def _with_output(files: NetworkFiles, output: str) -> bytes:
-    """The network with a tensor inside it as one more output."""
+    """The network with one of its inner tensors as an additional output."""
     onnx = load_package("onnx", '"crosshead[onnx]"', "taking features from inside a network")
     model = files.proto()
     inside = [name for node in model.graph.node for name in node.output if name]
@@ -163,7 +163,7 @@ def _one_output(session: Any, output: str | None, path: Path) -> str:
 
 
 def _fitted(stated: Mapping[str, Any], network_input: Any, path: Path) -> Preprocessing:
-    """The pre-processing, with what the input's shape says; DataError where the two contradict each other."""
+    """The pre-processing, completed from the input's shape; DataError if they contradict each other."""
     shape = network_input.shape
     layout = stated.get("layout") or _layout(shape, path)
     channels, sides = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
@@ -188,6 +188,6 @@ def _fitted(stated: Mapping[str, Any], network_input: Any, path: Path) -> Prepro
 
 def _layout(shape: list[Any], path: Path) -> str:
     first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
-    if not (first and last):  # where the channels are left open, they are first, as ONNX's own convolutions have them
+    if not (first and last):  # channels of unknown number are first, as in ONNX's own convolutions
         return LAYOUTS[1] if last else LAYOUTS[0]
     raise DataError(f"{path}: the input's shape {shape} does not say where the channels are; say --layout nchw or nhwc")

@@ -1,8 +1,7 @@
-"""The files of an ONNX network, read once and hashed, before onnxruntime sees a byte of them.
+"""The files of an ONNX network, read once and hashed, before onnxruntime reads them.
 
-A network may keep weights in files beside it, and names them itself. Which ones is read from the few fields of its
-protocol buffer that lead there, so that the package onnx is not needed. Source of the field numbers: onnx.proto of
-ONNX 1.16.
+A network may have weights in external files, which it names. Their names are read from a few fields of its protocol
+buffer, without the package onnx. Source of the field numbers: onnx.proto of ONNX 1.16.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from crosshead.data.files import leads_outside, open_regular
 from crosshead.data.limits import allowance, in_words
 
 LARGEST = (1 << 31) - 1
-"""Bytes of a protocol buffer."""
+"""Limit of the bytes of a protocol buffer."""
 
 MEMORY_ADDRESS = "_ORT_MEM_ADDR_"
-"""In an external location onnxruntime takes the offset beside this for an address in its own memory."""
+"""For this external location, onnxruntime interprets the offset as an address in its own memory."""
 
 ORT_FORMAT = b"ORTM"
-"""At byte 4 of onnxruntime's own format, which it recognises by this."""
+"""Magic number of onnxruntime's own format, at byte 4."""
 
 _PIECE = 1 << 20
 _DEEPEST = 200
 
 _Stamp = tuple[int, int, int, int, int]
 
-# What lies in a message, by field number: messages that may lead to a tensor.
+# Fields of messages, by number, that may contain a tensor.
 _FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -48,15 +47,15 @@ _FIELDS: dict[str, dict[int, str]] = {
 _DIMENSIONS = {"tensor": 1, "sparse": 3}  # the field with a tensor's shape
 
 ELEMENTS_A_BYTE = 4
-"""At most, in the narrowest type of ONNX."""
+"""Limit of elements per byte, in the narrowest dtype of ONNX."""
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkFiles:
-    """A network's bytes, the files with external weights by the names that it gives them, and their fingerprint.
+    """The bytes of a network, its files with external weights by name, and the fingerprint.
 
-    ``fingerprint`` is the SHA-256 of the file where there are no external weights; else of a JSON list of the names and
-    SHA-256 of all files. ``stamps`` tell whether the files are still those that were hashed.
+    ``fingerprint`` is the SHA-256 of the file or, with external weights, of a JSON list of the names and SHA-256 of all
+    files. ``stamps`` detect changes of the files since they were hashed.
     """
 
     path: Path
@@ -66,7 +65,7 @@ class NetworkFiles:
     stamps: dict[Path, _Stamp]
 
     def proto(self) -> Any:
-        """The network as `onnx.ModelProto`, with all weights inside."""
+        """The network as `onnx.ModelProto` with all weights."""
         onnx = load_package("onnx", '"crosshead[onnx]"', "looking into a network")
         try:
             model = onnx.load_model_from_string(self.content)
@@ -80,7 +79,7 @@ class NetworkFiles:
         return model
 
     def check_unchanged(self) -> None:
-        """DataError where a file changed since it was hashed."""
+        """Raise DataError if a file has changed since it was hashed."""
         for path, stamp in self.stamps.items():
             with regular_file(path) as file:
                 if _stamp(file.fileno()) != stamp:
@@ -88,12 +87,12 @@ class NetworkFiles:
 
 
 def read_network(path: Path) -> NetworkFiles:
-    """Read a network and hash all files that belong to it.
+    """Read a network and hash all of its files.
 
     Raises
     ------
     DataError
-        Where a file is missing or no regular file, the network is no ONNX, or it names a file outside its folder.
+        If a file is missing or not regular, the network is not ONNX, or it names a file outside its folder.
     """
     with regular_file(path) as file:
         stamps = {path: _stamp(file.fileno())}
@@ -113,9 +112,9 @@ def read_network(path: Path) -> NetworkFiles:
 
 
 def external_elements(content: bytes, name: str) -> dict[str, int]:
-    """The locations of external weights, and the most numbers that a tensor says to have there.
+    """The locations of external weights, with the largest declared number of elements of a tensor in each.
 
-    Raises DataError, naming the network, where it is no ONNX, or a tensor says to have more numbers than it holds.
+    Raises DataError, naming the network, if it is not ONNX, or a tensor declares more elements than it has.
 
     Examples
     --------
@@ -144,9 +143,9 @@ def _check_elements(name: str, elements: int, held: int) -> None:
 
 
 def _tensors(content: memoryview) -> Iterator[tuple[str | None, int, int]]:
-    """Each tensor's external location, if it has one, how many numbers it says to have, and the bytes that it takes.
+    """Yield the external location (or None), the declared number of elements and the bytes of each tensor.
 
-    A sparse one becomes a dense one, so that it counts as the memory that the file explains.
+    Sparse tensors become dense, so their bytes are the memory that the file explains.
     """
     waiting = [("model", content, 0)]
     while waiting:
@@ -172,7 +171,7 @@ def _tensors(content: memoryview) -> Iterator[tuple[str | None, int, int]]:
 
 
 def _integers(value: memoryview | int | None) -> Iterator[int]:
-    """The numbers of a repeated field's part: one, or several packed together."""
+    """The numbers of one occurrence of a repeated field: one, or several packed."""
     if isinstance(value, int):
         yield value
     elif value is not None:
@@ -183,7 +182,7 @@ def _integers(value: memoryview | int | None) -> Iterator[int]:
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | int | None]]:
-    """The fields of a message by number: the bytes of those that have a length, whole numbers, None of the others."""
+    """Yield the fields of a message by number: bytes if they have a length, integers, or None for others."""
     place = 0
     while place < len(view):
         tag, place = _varint(view, place)
@@ -197,7 +196,7 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | int | None]]:
             length, place = _varint(view, place)
             value = view[place : place + length]
             place += length
-        else:  # groups, which ONNX has none of
+        else:  # groups, which ONNX does not use
             raise ValueError(f"wire type {wire}")
         if place > len(view) or number == 0:
             raise ValueError("cut short")
@@ -216,7 +215,7 @@ def _varint(view: memoryview, place: int) -> tuple[int, int]:
 
 
 def _entry(view: memoryview) -> tuple[str, str]:
-    """Key and value of a pair of texts; as in any protocol buffer the last one counts."""
+    """Key and value of a pair of texts; the last of repeated fields counts, as in any protocol buffer."""
     found = {1: "", 2: ""}
     for number, value in _fields(view):
         if number in found:
@@ -227,10 +226,10 @@ def _entry(view: memoryview) -> tuple[str, str]:
 
 
 def _place(network: Path, name: str) -> Path:
-    """Where a file with external weights lies; DataError where that is not in the network's folder.
+    """The path of a file with external weights; DataError if it is outside the network's folder.
 
-    A folder of links into a store, as Hugging Face's cache is, counts as a whole: a link may lead to where the
-    network's own file lies.
+    Folders of links into a store, such as Hugging Face's cache, are allowed: a link may lead to the folder of the
+    network's own file.
     """
     shown = f"{network}: keeps weights in {name!r}"
     if MEMORY_ADDRESS in name:
@@ -251,7 +250,7 @@ def _place(network: Path, name: str) -> Path:
 
 
 def regular_file(path: Path) -> IO[bytes]:
-    """A regular file, open for reading; DataError for anything else, without waiting for a pipe."""
+    """Open a regular file for reading; DataError for anything else, without waiting for a pipe."""
     try:
         return open_regular(path)
     except FileNotFoundError as error:
@@ -263,11 +262,11 @@ def regular_file(path: Path) -> IO[bytes]:
 
 
 def read_content(file: IO[bytes], path: Path) -> bytes:
-    """All of a file that has the size of a network; DataError for a larger one, before memory is taken."""
+    """Read a whole file of at most the size of a network; DataError for a larger one, before allocation."""
     size = os.fstat(file.fileno()).st_size
     if size > LARGEST:
         raise DataError(f"{path}: larger than 2 GiB, which no network's file is; ONNX keeps more weights in others")
-    return file.read(size)  # the memory for what is asked for is taken before the file turns out shorter
+    return file.read(size)  # the memory is allocated before the file turns out to be shorter
 
 
 def _stamp(descriptor: int) -> _Stamp:

@@ -1,4 +1,4 @@
-"""From pixels to what a network takes: size, colours, range, mean and deviation, layout."""
+"""Convert pixels to the input of a network: size, colours, range, mean and deviation, layout."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from crosshead.data.formats.json_text import parse_json
 from crosshead.data.images.decoding import COLOURS, ImageForm, Pixels, Size
 
 LAYOUTS = ("nchw", "nhwc")
-MOST_BYTES = 1 << 20  # of a file that states it
+MOST_BYTES = 1 << 20  # limit of the bytes of its file
 HUGGING_FACE_FILE = "preprocessor_config.json"
 _PILLOW_NUMBERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 Stated = Mapping[str, Any]
-"""What a person or a file says of the pre-processing: some of the fields of `Preprocessing`, by name."""
+"""Given fields of `Preprocessing`, by name."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """x = (pixel · white/255 − mean) / std, channel by channel, of images brought to one form.
+    """Pre-processing of images: x = (pixel · white/255 − mean) / std by channel, after resizing.
 
     * ``size`` (height, width); ``crop`` and ``resample`` as in `crosshead.data.ImageForm`
     * ``colours``: grey, rgb, bgr or rgba, the order of the channels
-    * ``white``: the value of a white pixel before mean and deviation, commonly 1 or 255
-    * ``mean``, ``std``: one number, or one a channel in the order of ``colours``
+    * ``white``: the value of a white pixel before mean and deviation, usually 1 or 255
+    * ``mean``, ``std``: one number, or one per channel in the order of ``colours``
     * ``layout``: nchw or nhwc
 
     Examples
@@ -65,21 +65,21 @@ class Preprocessing:
             raise DataError("std and white must be positive: features are divided by them")
         if not np.isfinite(self._levels()).all():
             raise DataError("white, mean and std bring pixels to numbers that float32 does not hold")
-        _ = self.form  # it checks size, crop and resampling
+        _ = self.form  # validates size, crop and resampling
 
     @property
     def n_channels(self) -> int:
-        """Channels of an image."""
+        """The number of channels of an image."""
         return COLOURS[self.colours]
 
     @property
     def form(self) -> ImageForm:
-        """What images are decoded to."""
+        """The form that images are decoded to."""
         return ImageForm(self.size, self.n_channels, self.crop, self.resample)
 
     def apply(self, pixels: Pixels) -> NDArray[np.float32]:
-        """The network's input of pixels (n, height, width, channels), uint8."""
-        # A table of 256 values a channel is exact to the last place, and no slower than arithmetic on every pixel.
+        """Convert pixels (n, height, width, channels), uint8, to the network's input."""
+        # A table of 256 values per channel is exact, and no slower than arithmetic on every pixel.
         table = np.broadcast_to(self._levels(), (256, self.n_channels))
         n_images, height, width, channels = pixels.shape
         out = np.empty((n_images, channels, height, width), dtype=np.float32)
@@ -90,14 +90,14 @@ class Preprocessing:
         return out if self.layout == "nchw" else np.ascontiguousarray(out.transpose(0, 2, 3, 1))
 
     def _levels(self) -> NDArray[np.float32]:
-        """What each of the 256 values of a pixel becomes, (256, channels) or (256, 1)."""
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are refused as soon as it is made
+        """The input for each of the 256 values of a pixel, (256, channels) or (256, 1)."""
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite values are rejected on creation
             factor = np.float64(self.white) / 255.0 / np.asarray(self.std)
             shift = np.asarray(self.mean) / np.asarray(self.std)
             return np.asarray((np.arange(256.0)[:, None] * factor - shift).astype(np.float32))
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON document, which `preprocessing_of` takes back."""
+        """Convert to a JSON document, which `preprocessing_of` reads."""
         return {
             "size": list(self.size),
             "colours": self.colours,
@@ -111,7 +111,7 @@ class Preprocessing:
 
 
 def preprocessing_of(stated: Stated, source: str) -> Preprocessing:
-    """The pre-processing that a document states; DataError naming ``source`` where it cannot be."""
+    """Read the pre-processing from a document; DataError, with ``source``, if it is invalid."""
     unknown = sorted(set(stated) - set(Preprocessing.__dataclass_fields__))
     if unknown:
         known = ", ".join(Preprocessing.__dataclass_fields__)
@@ -137,7 +137,7 @@ def preprocessing_of(stated: Stated, source: str) -> Preprocessing:
 
 
 def stated_beside(model: Path) -> tuple[Stated, str | None]:
-    """What files beside a network say: `<its name>.json`, or Hugging Face's `preprocessor_config.json`."""
+    """The pre-processing in files beside a network: `<its name>.json`, or Hugging Face's `preprocessor_config.json`."""
     own, theirs = model.with_suffix(".json"), model.with_name(HUGGING_FACE_FILE)
     for path in (own, theirs):
         if path.is_file():
@@ -154,7 +154,7 @@ def stated_beside(model: Path) -> tuple[Stated, str | None]:
 
 
 def _checked(stated: Stated, path: Path) -> Stated:
-    """What a file says, if it can be said of some network; DataError names the file where it cannot."""
+    """Validate the content of a file; DataError names the file."""
     said = {name: value for name, value in stated.items() if value is not None}
     per_channel = [len(said[name]) for name in ("mean", "std") if isinstance(said.get(name), list)]
     some_network = {"size": 1, "colours": "rgba" if max(per_channel, default=1) == 4 else "rgb"}
@@ -174,7 +174,7 @@ def _of_hugging_face(document: Stated, source: str) -> Stated:
 
 
 def _from_hugging_face(document: Stated, source: str) -> dict[str, Any]:
-    """The keys of Hugging Face's image processors in our words."""
+    """Translate the keys of Hugging Face's image processors."""
     stated: dict[str, Any] = {}
     size, cropped = document.get("size"), document.get("crop_size")
     edge = size.get("shortest_edge") if isinstance(size, Mapping) else None

@@ -1,4 +1,4 @@
-"""What a backbone is: a network without its last layer, from images to features."""
+"""The protocol of backbones: networks without their last layer, from images to features."""
 
 from __future__ import annotations
 
@@ -16,30 +16,38 @@ Features = NDArray[np.float32]
 
 
 class Backbone(Protocol):
-    """Images in, features out; every image by itself, whatever shares its batch."""
+    """Computes features of images, for every image independent of the others in its batch.
+
+    Examples
+    --------
+    >>> from crosshead.backbones import load_backbone
+    >>> backbone: Backbone = load_backbone("small.onnx")  # doctest: +SKIP
+    >>> backbone.n_features  # doctest: +SKIP
+    1280
+    """
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How images are decoded and turned into the network's input."""
+        """How images are decoded and converted to the network's input."""
         ...
 
     @property
     def n_features(self) -> int:
-        """D, the number of features of an image."""
+        """D, the number of features per image."""
         ...
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """A JSON document by which `backbone_again` knows it: kind, name, fingerprint, pre-processing; never a path."""
+        """A JSON document for `find_backbone`: kind, name, fingerprint, pre-processing, without any path."""
         ...
 
     def embed(self, pixels: Pixels) -> Features:
-        """The features (n, D) of pixels (n, height, width, channels), which have the form of the pre-processing."""
+        """Compute the features (n, D) of pixels (n, height, width, channels) in the form of the pre-processing."""
         ...
 
 
 def as_rows(outputs: NDArray[Any], layout: str, name: str) -> Features:
-    """A network's output as features (n, D): maps (n, D, h, w) are averaged over their positions.
+    """Convert a network's output to features (n, D): feature maps (n, D, h, w) are averaged over positions.
 
     Examples
     --------
@@ -58,9 +66,9 @@ def as_rows(outputs: NDArray[Any], layout: str, name: str) -> Features:
 
 
 def check_independence(embed: Any, preprocessing: Preprocessing, name: str) -> int:
-    """The number of features; DataError where an image's features depend on what else is in its batch.
+    """Return the number of features; DataError if features of an image depend on its batch.
 
-    That is how a network looks that was exported in training mode: its batch normalisation sees the batch.
+    This happens if a network was exported in training mode, with batch normalisation over the batch.
     """
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (2, *preprocessing.form.shape), dtype=np.uint8)

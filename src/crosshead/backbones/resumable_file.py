@@ -1,4 +1,4 @@
-"""Features on their way to a file: rows in a raw file, and how far they have come, so that a killed run resumes."""
+"""Resumable files of features: rows in a raw file and a record of the progress, so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from crosshead.data.memmap import map_array
 
 LOCK, KEY = "lock", "key"
 SAVE_SECONDS = 1.0
-"""How much work a killed run loses at most."""
+"""Limit of the work that a killed run loses."""
 
 
 @dataclass
 class Progress:
-    """Rows of the source that are done, rows of features written, and images that were left out."""
+    """Numbers of finished source rows and of feature rows written, and the images that were skipped."""
 
     stop: int = 0
     rows: int = 0
@@ -40,7 +40,7 @@ class Progress:
 class PartialFeatures:
     """The features of one source, `NAME.bin`, and their progress, `NAME.json`, in a folder.
 
-    What is recorded as done is on the disk: rows beyond it, written by a run that was killed, are cut off.
+    Rows recorded as finished are on the disk; rows beyond them, written by a killed run, are removed.
     """
 
     def __init__(self, folder: Path, name: str, n_features: int) -> None:
@@ -60,7 +60,7 @@ class PartialFeatures:
             self.save()
 
     def save(self) -> None:
-        """Put what there is on the disk, then say so."""
+        """Write everything to the disk, then record the progress."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
         document = {
@@ -73,7 +73,7 @@ class PartialFeatures:
         self._saved = time.monotonic()
 
     def close(self) -> None:
-        """Close the file; what was not saved is lost."""
+        """Close the file; rows not saved are lost."""
         self._stream.close()
 
     def rows(self) -> Array:
@@ -90,7 +90,7 @@ class PartialFeatures:
             written = self._data.stat().st_size // (4 * self._width)
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return Progress()
-        # Each image that is done is a row or broken; what says otherwise was not written by `save`.
+        # Each finished image is a row or broken; other records were not written by `save`.
         left_out = {one.row for one in broken if 0 <= one.row < progress.stop}
         is_whole = 0 <= progress.rows <= written and progress.rows + len(left_out) == progress.stop
         return progress if is_whole and len(left_out) == len(broken) else Progress()
@@ -98,9 +98,9 @@ class PartialFeatures:
 
 @contextmanager
 def partial_folder(output: Path, key: str) -> Iterator[Path]:
-    """The folder beside ``output`` where its features gather; one that another set of images left is emptied.
+    """The folder beside ``output`` for partial features; one left by another set of images is emptied.
 
-    It goes once the block ends well, and stays where it does not. Two runs never share one.
+    It is removed when the block ends without an exception. Two runs never share one.
     """
     folder = hidden_sibling(output, "partial")
     with _locked(folder, output):
@@ -110,7 +110,7 @@ def partial_folder(output: Path, key: str) -> Iterator[Path]:
 
 
 def remove_left_behind(output: Path) -> None:
-    """Remove the folder beside a finished ``output``, which a run left that was killed at its very end."""
+    """Remove the folder beside a finished ``output`` that was left by a run killed at its end."""
     folder = hidden_sibling(output, "partial")
     if folder.is_dir():
         with suppress(OSError, DataError), _locked(folder, output):
@@ -119,7 +119,7 @@ def remove_left_behind(output: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, output: Path) -> Iterator[None]:
-    """Make the folder where there is none, and hold its lock; DataError where another run does, and for links."""
+    """Create the folder if necessary, and hold its lock; DataError if another run does, and for links."""
     refuse_others(folder, output)
     lock = None
     while lock is None:
@@ -130,7 +130,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
 
 
 def _take_lock(path: Path, output: Path) -> IO[str] | None:
-    """The file with the lock on it; None where a run that ended has removed it meanwhile."""
+    """The locked file; None if a run that ended has removed it meanwhile."""
     try:
         lock = path.open("a")
     except FileNotFoundError:
@@ -149,9 +149,9 @@ def _take_lock(path: Path, output: Path) -> IO[str] | None:
 
 
 def refuse_others(folder: Path, output: Path) -> None:
-    """DataError where the folder is none, or holds something else than files that have no other name.
+    """Raise DataError unless it is a folder of regular files without other names.
 
-    What is written to a link would be elsewhere, and opening a pipe would wait for ever.
+    Writing to a link would write elsewhere, and opening a pipe would block.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise DataError(f"{output}: {folder} is a link or no folder, which no run of crosshead leaves; remove it")
@@ -163,7 +163,7 @@ def refuse_others(folder: Path, output: Path) -> None:
 
 
 def _claim(folder: Path, key: str) -> None:
-    """Empty the folder where another set of images left it."""
+    """Empty the folder if another set of images left it."""
     note = folder / KEY
     if not note.is_file() or note.read_bytes() != key.encode():
         _empty(folder)
@@ -172,7 +172,7 @@ def _claim(folder: Path, key: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the folder, its lock last; what cannot be removed, or belongs to the next run by then, stays."""
+    """Remove the folder, its lock last; files that cannot be removed, or belong to the next run, remain."""
     with suppress(OSError):
         _empty(folder)
         (folder / LOCK).unlink()
@@ -180,12 +180,12 @@ def _remove(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the lock."""
+    """Remove everything but the lock."""
     for entry in folder.iterdir():
         if entry.name != LOCK:
             entry.unlink()
 
 
 def text_of(value: Any) -> str:
-    """A JSON text that is the same for the same content."""
+    """Canonical JSON text: equal for equal content."""
     return json.dumps(value, sort_keys=True)

@@ -1,4 +1,4 @@
-"""A person's own PyTorch network: `torch:module:callable`."""
+"""A user's PyTorch network: `torch:module:callable`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PREFIX = "torch:"
 class TorchBackbone:
     """A `torch.nn.Module`, or a callable without arguments that returns one, found as module:name.
 
-    Making one imports the module and calls the callable: only ever for a name that a person gave. The module is looked
-    for where Python looks, and then in the working folder, which can be imported from only while this code runs. The
-    network is put in eval mode and takes float32 images (n, channels, height, width).
+    Creating it imports the module and calls the callable, and so must only be done for a name given by the user. The
+    module is searched on Python's path, and then in the working folder, which is on the path only while this code runs.
+    The network is set to eval mode and takes float32 images (n, channels, height, width).
     """
 
     def __init__(self, spec: str, stated: Stated | None = None, threads: int | None = None):
@@ -58,9 +58,9 @@ class TorchBackbone:
 
     @contextmanager
     def importable(self) -> Iterator[None]:
-        """While this lasts, Python looks in the working folder too, after all other places.
+        """Context in which the working folder is at the end of Python's path.
 
-        A network may import a module of its folder only when it is called, so that calls are inside as well.
+        A network may import modules of its folder when it is called, so calls need it too.
         """
         sys.path.append(self._home)
         try:
@@ -72,11 +72,11 @@ class TorchBackbone:
                     break
 
     def input_of(self, pixels: Pixels) -> Features:
-        """What the network takes, of pixels (n, height, width, channels)."""
+        """Convert pixels (n, height, width, channels) to the network's input."""
         return self.preprocessing.apply(pixels)
 
     def embed(self, pixels: Pixels) -> Features:
-        """The features (n, D) of pixels (n, height, width, channels)."""
+        """Compute the features (n, D) of pixels (n, height, width, channels)."""
         torch = self._torch
         if not len(pixels):
             return np.empty((0, self.n_features), dtype=np.float32)
@@ -94,7 +94,7 @@ class TorchBackbone:
 
 
 def _module_of(spec: str, torch: Any) -> tuple[Any, str]:
-    """The network in eval mode, and the source of the file it comes from."""
+    """The network in eval mode, and the source of its file."""
     module_name, separator, name = spec.removeprefix(PREFIX).rpartition(":")
     if not separator or not module_name or not name:
         raise DataError(f"{spec}: write {PREFIX}module:name, such as torch:my_networks:backbone")

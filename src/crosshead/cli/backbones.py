@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from crosshead.backbones import Backbone, backbone_again, load_backbone
+from crosshead.backbones import Backbone, find_backbone, load_backbone
 from crosshead.backbones.embedding import BATCH, Embedded, Embedding, cache_folder, described, embed_cached
 from crosshead.backbones.locations import remember
 from crosshead.cli.errors import tell
@@ -59,7 +59,7 @@ def backbone_of(
     encoding: Encoding, chosen: str | None, network: bytes = b"", *, threads: int | None = None
 ) -> Backbone:
     """The backbone that an ``encoding`` describes; where a person says where it is, that is remembered."""
-    backbone = backbone_again(encoding[BACKBONE], chosen, network=network, threads=threads)
+    backbone = find_backbone(encoding[BACKBONE], chosen, network=network, threads=threads)
     if chosen is not None:
         remember(backbone)
     return backbone

@@ -1,1 +1,1 @@
-"""What an objective's second derivatives are at a point: exactly, over all rows or some, and nearly, to invert them."""
+"""Models of the Hessian of an objective: exact, over all rows or some, and approximate, for preconditioning."""

@@ -1,16 +1,16 @@
-"""The augmented Lagrangian of a hinge: smoothed around residuals r̄ that are already good, in place of around zero.
+"""The augmented Lagrangian of a hinge: smoothed around good residuals r̄ instead of around zero.
 
-A piecewise linear hinge is the largest ⟨r, m⟩ over residuals r in its domain, with m the violations. With r̄ in it too,
+A piecewise linear hinge is the maximum of ⟨r, m⟩ over residuals r in its domain, with m the violations. With r̄ in it,
 
     φ(W, b) = Σ sᵢ max_r (⟨r, mᵢ⟩ − μ/2·‖r − r̄ᵢ‖²) + α/2·‖W‖²
 
-is differentiable, and the r that are taken at its minimum are better residuals than r̄ were (Rockafellar, Mathematics of
-Operations Research 1, 1976). So the width μ need not go to zero. The Hessian of φ is a sum over the rows whose r is
-strictly inside: few, where the margins of most rows are met or missed for certain (Li, Sun and Toh, SIAM Journal on
-Optimization 28, 2018).
+is differentiable, and the maximising r at its minimum are better residuals than r̄ (Rockafellar, Mathematics of
+Operations Research 1, 1976). So the width μ need not go to zero. The Hessian of φ is a sum over the rows whose r is in
+the interior, which are few if most margins are clearly met or violated (Li, Sun and Toh, SIAM Journal on Optimization
+28, 2018).
 
-The norm leaves out the target's column where every violation is charged for; for the worst one, r plus one in the
-target's column lies on a simplex, and the norm is that of all columns.
+The norm excludes the target's column if every violation counts; if only the largest counts, r plus one in the target's
+column lies on a simplex, and the norm is over all columns.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from crosshead.losses.protocol import Array, DualPoint, Float, Loss, Pieces, Qua
 from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, StarQuadratic
 
 BLOCK_ELEMENTS = 1 << 21
-# What holds a bias that no curved row holds, and what all others get: shares of the curvature were all rows curved.
-# With W to make up for it, a bias that few rows hold is nearly free to move.
-BIAS_CHARGE, LEAST_CHARGE = 1e-4, 1e-10
+# Curvature of a bias without curved rows, and of all others: shares of the curvature if all rows were curved.
+# Since W can compensate for it, a bias with few curved rows is nearly free to move.
+BIAS_PENALTY, LEAST_CHARGE = 1e-4, 1e-10
 
 
 @final
 @dataclass(frozen=True)
 class Curved:
-    """Where a point stands: its residuals r (N, C) and which of them move with the scores.
+    """A point: its residuals r (N, C), and which of them change with the scores.
 
     * ``active`` (N, C): strictly inside the box, or in the support on the simplex
     * ``dual``: r as a dual point of the hinge; ``gradient``: ∇φ, flat
-    * ``complementarity`` Σ sᵢ(ℓᵢ − ⟨rᵢ, mᵢ⟩) and ``stationarity`` ‖∇_W φ‖²/(2α): together the gap, but for the bias
+    * ``complementarity`` Σ sᵢ(ℓᵢ − ⟨rᵢ, mᵢ⟩) and ``stationarity`` ‖∇_W φ‖²/(2α): together the gap, except for the bias
     """
 
     residual: Float
@@ -57,7 +57,7 @@ class Curved:
 @final
 @dataclass(frozen=True)
 class AugmentedLagrangian:
-    """φ on flat parameters: values are told apart by slopes alone, along lines of scores."""
+    """φ on flat parameters; points along a line are compared by their slopes."""
 
     engine: Engine
     loss: Loss
@@ -67,13 +67,13 @@ class AugmentedLagrangian:
 
     @property
     def pieces(self) -> Pieces:
-        """What the hinge consists of."""
+        """The hinge as a loss of violations."""
         assert self.loss.pieces is not None
         return self.loss.pieces
 
     @property
     def no_residual(self) -> Float:
-        """Residuals of zero, (N, C), which are in every hinge's domain."""
+        """Residuals of zero, (N, C), which are in the domain of every hinge."""
         return np.zeros((self.engine.data.n_rows, self.engine.data.n_classes))
 
     def scores(self, point: Float) -> Float:
@@ -88,12 +88,12 @@ class AugmentedLagrangian:
         return out
 
     def moved(self, step: Float) -> Float:
-        """How the scores change with a step, in the features' own type: an error of it is an error of its length."""
+        """The change of the scores with a step, in the dtype of the features: errors only affect the step length."""
         weight, bias = self._unpack(step)
         return self.engine.scores(weight, bias, 0, self.engine.data.n_rows).astype(np.float64)
 
     def at(self, point: Float, scores: Float, center: Float, width: float) -> Curved:
-        """Residuals, ∇φ and both parts of the gap at a point with its ``scores``, around the residuals ``center``."""
+        """Evaluate residuals, ∇φ and both parts of the gap at a point with its ``scores``, centred at ``center``."""
         residual, active = self.residuals(scores, center, width)
         dual = self.dual_point(residual)
         weight, _ = self._unpack(point)
@@ -111,7 +111,7 @@ class AugmentedLagrangian:
         )
 
     def residuals(self, scores: Float, center: Float, width: float) -> tuple[Float, Array]:
-        """The r of each row at its scores, (N, C), and which of them move with the scores."""
+        """The r of each row at its scores, (N, C), and which of them change with the scores."""
         rows, own = self._rows, self.engine.data.target
         point = self._violations(scores)
         point /= width
@@ -130,9 +130,9 @@ class AugmentedLagrangian:
         return residual, active
 
     def dual_point(self, residual: Float) -> DualPoint:
-        """The sums over residuals that a bound is made of, in float64; puts them into the domain, in place."""
+        """The sums over residuals for a bound, in float64; clips the residuals to the domain, in place."""
         data, own = self.engine.data, self.engine.data.target
-        self.loss.contain(residual, own)
+        self.loss.clip_to_domain(residual, own)
         rows = TrainingData(data.features, residual, data.n_classes, data.sample_weight)
         weight, ones = np.zeros((data.n_classes, data.n_features)), np.ones(data.n_classes)
         # At scores of one, the gradient of ½ Σ r z² is r.
@@ -142,7 +142,7 @@ class AugmentedLagrangian:
         return DualPoint(value, sums.weight_gradient / data.total_weight, total)
 
     def slope(self, point: Float, step: Float, center: Float, width: float) -> Callable[[Float, Float, float], float]:
-        """The slope dφ/dt along a step as a function of the scores, of how they move, and of t."""
+        """The slope dφ/dt along a step as a function of the scores, of their change, and of t."""
         weight, _ = self._unpack(point)
         along, _ = self._unpack(step)
         level, bend = float(np.vdot(weight, along)), float(np.vdot(along, along))
@@ -155,7 +155,7 @@ class AugmentedLagrangian:
         return of
 
     def factored(self, curved: Curved, width: float, draw: int) -> FactoredHessian | None:
-        """∇²φ, factorised as far as single precision goes; None where it cannot be."""
+        """∇²φ, factorised in single precision; None if that fails."""
         engine, quadratic, coefficients = self._curved_rows(curved.active, width)
         return factorise(
             engine,
@@ -172,19 +172,19 @@ class AugmentedLagrangian:
     def hessian(
         self, curved: Curved, width: float, factored: FactoredHessian, *, count: Callable[[], None]
     ) -> AllRowsHessian:
-        """Products with ∇²φ, which go over the curved rows alone; ``count`` is called for each."""
+        """Products with ∇²φ over the curved rows alone; ``count`` is called for each."""
         engine, quadratic, coefficients = self._curved_rows(curved.active, width)
         data = engine.data
         rows = replace(data, target=coefficients)
-        charge = np.full(data.n_classes * (data.n_features + 1), self.l2_weight)
-        charge[data.n_classes * data.n_features :] = 0.0
+        penalty = np.full(data.n_classes * (data.n_features + 1), self.l2_weight)
+        penalty[data.n_classes * data.n_features :] = 0.0
         exact = data.features.dtype == np.float64
-        return AllRowsHessian(engine.over(rows), quadratic, factored, charge, True, exact, count)
+        return AllRowsHessian(engine.over(rows), quadratic, factored, penalty, True, exact, count)
 
     def _curved_rows(self, active: Array, width: float) -> tuple[Engine, QuadraticLoss, Float]:
-        """The rows with a Hessian that is not zero, in an engine of their own, and its coefficients.
+        """An engine over the rows with a non-zero Hessian, and the coefficients of the Hessians.
 
-        With a bias another row lies at the features' centre and bonds the classes that no curved row does.
+        With a bias, an additional row at the mean feature connects the classes that no curved row connects.
         """
         data, total = self.engine.data, self.engine.data.total_weight
         rows = np.flatnonzero((active.sum(axis=1) > int(self.pieces.worst)) & (self._share > 0))
@@ -194,17 +194,17 @@ class AugmentedLagrangian:
         coefficients[-1] = 0.0
         if self.fit_intercept:
             features[-1] = self.center
-            charge = np.where(self._connected(active[rows], target[:-1], int(target[-1])), LEAST_CHARGE, BIAS_CHARGE)
-            charge[target[-1]] = BIAS_CHARGE
-            coefficients[-1] = charge * total / (weights[-1] * width)
-        coefficients *= weights.sum() / total  # sums over these rows are divided by their weight, not by that of all
+            penalty = np.where(self._connected(active[rows], target[:-1], int(target[-1])), LEAST_CHARGE, BIAS_PENALTY)
+            penalty[target[-1]] = BIAS_PENALTY
+            coefficients[-1] = penalty * total / (weights[-1] * width)
+        coefficients *= weights.sum() / total  # sums over these rows are divided by their own total weight
         if not self.pieces.worst:
             coefficients[np.arange(len(held)), target] = -1.0
         engine = self.engine.over(TrainingData(features, target, data.n_classes, weights))
         return engine, CentredQuadratic() if self.pieces.worst else StarQuadratic(), coefficients
 
     def _connected(self, active: Array, target: Array, first: int) -> Array:
-        """Which classes hang together with the ``first`` one by the active residuals of some rows, (C,)."""
+        """The classes connected with the ``first`` by active residuals of some rows, (C,)."""
         members = active.astype(np.float64)
         if not self.pieces.worst:
             members[np.arange(len(target)), target] = 1.0

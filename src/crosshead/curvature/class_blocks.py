@@ -1,23 +1,22 @@
-"""The Hessian's blocks of each class with itself, inverted: what preconditions Newton's equation.
+"""The diagonal blocks of the Hessian for each class, inverted: a preconditioner of Newton's equation.
 
 With the loss's Hessians Hᵢ (C, C) at the rows' scores, normalised row weights sᵢ and the mean features x̄_c under the
 weights sᵢ (Hᵢ)_cc, the block of class c is
 
     A_c + α(1 − ρ)I,    A_c = Σ sᵢ (Hᵢ)_cc (xᵢ − x̄_c)(xᵢ − x̄_c)ᵀ,
 
-the bias being seen from x̄_c, where it does not interact with W. For a loss that does not change when one number is
-added to all scores of a row, ∇²F is these blocks less a coupling whose only weak direction is the step that all classes
-have in common, which no step has to take (`Objective.without_common`). So the inverses are applied between two
-projections that subtract the mean over the classes: what quasi-Newton steps start from
-(`crosshead.solvers.initial_curvature`). For losses without a coupling the blocks are ∇²F itself.
+with the bias relative to x̄_c, where it does not interact with W. For a shift-invariant loss, ∇²F is these blocks minus
+a coupling whose only weak direction is a step common to all classes, which is never needed
+(`Objective.without_common`). So the inverses are applied between two projections that subtract the mean over the
+classes. Quasi-Newton methods start from them (`crosshead.solvers.initial_curvature`). For losses that do not couple
+classes the blocks are ∇²F itself.
 
-The blocks are summed over rows that are drawn by their curvature in these classes and by their leverage. The inverse of
-a sum over n drawn rows is too large by about 1/(1 − d/n), d = tr A(A + αI)⁻¹: twice for n = 2·D, as that of a Wishart
-matrix is (Anderson, An Introduction to Multivariate Statistical Analysis, 7.7). It is made so much smaller.
-Where a block for each class would cost too much, classes with similar features share one: A_c ≈ s_c A_g with
-s_c = tr A_c.
+The blocks are summed over rows subsampled by their curvature in these classes and by their leverage. The inverse of a
+sum over n subsampled rows is too large by about 1/(1 − d/n), d = tr A(A + αI)⁻¹: by 2 for n = 2·D, as that of a Wishart
+matrix (Anderson, An Introduction to Multivariate Statistical Analysis, 7.7). It is divided by this factor. If one block
+per class would cost too much, classes with similar features share one: A_c ≈ s_c A_g with s_c = tr A_c.
 
-Memory: 4·D² bytes a group of classes.
+Memory: 4·D² bytes per group of classes.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.curvature.inclusion_probabilities import chances, parts
 from crosshead.curvature.inverses import Inverse, alike
+from crosshead.curvature.row_sampling import inclusion_probabilities, row_slices
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
-from crosshead.engines.row_subset import ChosenRows, is_sparse
+from crosshead.engines.row_subset import RowSubset, is_sparse
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
-UNIFORM = 0.1  # of the chances to be drawn, whatever the curvature
-ALIKE_SIZES = 16.0  # of the largest s_c of a group to the smallest: further apart α would count too differently
-MOST_COMPARED = 2048  # classes, each with each
-MOST_EXCESS = 0.9  # of an inverse, from few rows
+UNIFORM = 0.1  # share of the inclusion probabilities that is independent of the curvature
+ALIKE_SIZES = 16.0  # largest ratio of s_c in a group: beyond, α would be scaled too differently
+MOST_COMPARED = 2048  # classes compared pairwise
+MOST_EXCESS = 0.9  # of an inverse from few rows
 BLOCK_BYTES = 1 << 18
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -46,10 +45,10 @@ TINY = float(np.finfo(np.float64).tiny)
 @final
 @dataclass(frozen=True)
 class ClassBlocks:
-    """Inverses of the blocks of groups of classes, which share one but for its ``size``.
+    """Inverses of the blocks of groups of classes; the classes of a group differ in ``size`` only.
 
-    * ``groups``: the classes of each, and the inverse of A_g + αI for a class of size 1; None where there is none
-    * ``size`` (C,): s_c, relative to the group's, and what makes up for rows that were not drawn
+    * ``groups``: the classes of each, and the inverse of A_g + αI for a class of size 1, or None
+    * ``size`` (C,): s_c relative to the group's, with the correction for subsampling
     * ``mean`` (C, D): x̄_c; zeros without an intercept
     * ``total`` (C,): Σ sᵢ (Hᵢ)_cc, the curvature of the bias
     """
@@ -62,7 +61,7 @@ class ClassBlocks:
     shift_invariant: bool
 
     def precondition(self, weight: Float, bias: Float) -> tuple[Float, Float]:
-        """Nearly (∇²F)⁻¹ applied to a gradient (C, D), (C,)."""
+        """Approximately apply (∇²F)⁻¹ to a gradient (C, D), (C,)."""
         if self.shift_invariant:
             weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
         right = weight - bias[:, None] * self.mean if self.fit_intercept else weight
@@ -93,7 +92,7 @@ def build_blocks(
     shift_invariant: bool,
     seed: int,
 ) -> ClassBlocks:
-    """The blocks at second-order ``coefficients`` (N, C) of an engine's rows, for about ``groups`` groups of classes.
+    """Build the blocks from second-order ``coefficients`` (N, C) of an engine's rows, for about ``groups`` groups.
 
     Each is summed over about ``rows`` rows.
     """
@@ -104,7 +103,7 @@ def build_blocks(
     size, mean = np.ones(data.n_classes), np.zeros((data.n_classes, data.n_features))
     total = np.zeros(data.n_classes)
     for classes in _grouped(data, own, groups):
-        drawn = _drawn(own, classes, leverage, rows, random)
+        drawn = _subsample(own, classes, leverage, rows, random)
         total[classes] = drawn.total
         sums = _moments(engine, drawn.rows, drawn.weight, fit_intercept)
         mean[classes] = sums.mean
@@ -121,7 +120,7 @@ def build_blocks(
 
 @dataclass(frozen=True)
 class _OwnCurvature:
-    """sᵢ (Hᵢ)_cc of rows and classes, a block of rows at a time: as many numbers as all scores are not held."""
+    """sᵢ (Hᵢ)_cc of rows and classes, computed one block of rows at a time to bound the memory."""
 
     quadratic: QuadraticLoss
     coefficients: Array
@@ -134,7 +133,7 @@ class _OwnCurvature:
         return self.coefficients.shape
 
     def of(self, rows: Any, classes: Array | slice) -> Array:
-        """Of some rows and classes, (n, k)."""
+        """The values for some rows and classes, (n, k)."""
         chosen = self.coefficients[rows]
         own = self.quadratic.own_curvature(chosen[:, classes], self.totals[rows])
         weight = self.data.sample_weight
@@ -144,7 +143,7 @@ class _OwnCurvature:
         return own
 
     def blocks(self, classes: Array | slice) -> Iterator[tuple[slice, Array]]:
-        """Of all rows, block by block."""
+        """The values for all rows, block by block."""
         step = max(1, BLOCK_BYTES // (self.coefficients.itemsize * self.shape[1]))
         for first in range(0, self.shape[0], step):
             rows = slice(first, first + step)
@@ -153,7 +152,7 @@ class _OwnCurvature:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Of some classes together, Σ vᵢ_c (xᵢ − x̄_c)(xᵢ − x̄_c)ᵀ, (D, D); of each, the mean (k, D) and the trace (k,)."""
+    """Σ vᵢ_c (xᵢ − x̄_c)(xᵢ − x̄_c)ᵀ over some classes, (D, D); the mean (k, D) and the trace (k,) of each."""
 
     gram: Float
     mean: Float
@@ -161,8 +160,8 @@ class _Moments:
 
 
 def _moments(engine: Engine, rows: Array, weight: Float, fit_intercept: bool) -> _Moments:
-    """Over some of the engine's rows with the weights (n, k) of each class."""
-    chosen = ChosenRows.of(engine.data.features, rows)
+    """Compute the moments over some of the engine's rows with weights (n, k) for each class."""
+    chosen = RowSubset.of(engine.data.features, rows)
     count, columns = weight.shape[1], chosen.shape[1]
     sums, norms = np.zeros((count, columns)), np.zeros(len(rows))
     step = TrainingData(chosen, np.zeros(len(rows), dtype=np.int32), 1).rows_in(BLOCK_BYTES)
@@ -192,11 +191,11 @@ def _moments(engine: Engine, rows: Array, weight: Float, fit_intercept: bool) ->
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """The ``rows`` drawn for some classes, and what they stand for.
+class _Subsample:
+    """The ``rows`` subsampled for some classes, with their weights.
 
     * ``weight`` (n, k): sums with it are unbiased; ``total`` (k,): the classes' curvatures, summed over all rows
-    * ``count``: as how many rows of one chance they tell, infinite where all rows are there
+    * ``count``: the effective number of rows, infinite if all rows are included
     """
 
     rows: Array
@@ -205,37 +204,39 @@ class _Drawn:
     count: float
 
 
-def _drawn(own: _OwnCurvature, classes: Array, leverage: Array, count: int, random: np.random.Generator) -> _Drawn:
-    """About ``count`` rows drawn by their curvature in some classes and by leverage (N,)."""
-    # Chances need not be exact, and there is one for each row: single precision will do.
+def _subsample(
+    own: _OwnCurvature, classes: Array, leverage: Array, count: int, random: np.random.Generator
+) -> _Subsample:
+    """Draw about ``count`` rows by their curvature in some classes and by leverage (N,)."""
+    # Probabilities need not be exact, and there is one per row: single precision suffices.
     sums, part = np.zeros(len(classes)), np.empty(own.shape[0], dtype=np.float32)
     for rows, block in own.blocks(classes):
         sums += block.sum(axis=0, dtype=np.float64)
         part[rows] = block.sum(axis=1, dtype=np.float64) * leverage[rows]
     if own.shape[0] <= count:
-        return _Drawn(np.arange(len(part)), own.of(slice(None), classes).astype(np.float64), sums, np.inf)
+        return _Subsample(np.arange(len(part)), own.of(slice(None), classes).astype(np.float64), sums, np.inf)
     part /= max(float(part.sum(dtype=np.float64)), TINY)
     chance = part * np.float32(1 - UNIFORM)
     chance[part > 0] += np.float32(UNIFORM / max(1, int((part > 0).sum())))
-    chance = chances(chance, count)
+    chance = inclusion_probabilities(chance, count)
     drawn = np.flatnonzero(random.random(len(chance), dtype=np.float32) < chance)
     missed = 0.0  # the variance of the sum of parts
-    for rows in parts(len(chance)):
+    for rows in row_slices(len(chance)):
         own_part, own_chance = part[rows].astype(np.float64), chance[rows].astype(np.float64)
         left = np.divide(1 - own_chance, own_chance, out=np.zeros_like(own_chance), where=own_chance > 0)
         missed += float((own_part**2) @ left)
     weight = own.of(drawn, classes) / chance[drawn, None].astype(np.float64)
-    return _Drawn(drawn, weight, sums, 1 / missed if missed > 0 else np.inf)
+    return _Subsample(drawn, weight, sums, 1 / missed if missed > 0 else np.inf)
 
 
 def _grouped(data: TrainingData, own: _OwnCurvature, groups: int) -> list[Array]:
-    """The classes in groups of alike mean features under their curvature."""
+    """Group classes with similar mean features under their curvature."""
     classes = own.shape[1]
     if groups >= classes:
         return [np.array([c]) for c in range(classes)]
     if groups <= 1 or classes > MOST_COMPARED:
         return [np.arange(classes)]
-    from scipy.cluster import hierarchy  # takes some megabytes, which most fits do without
+    from scipy.cluster import hierarchy  # uses some megabytes that most fits do not need
 
     sums, total = np.zeros((classes, data.n_features)), np.zeros(classes)
     for rows, block in own.blocks(slice(None)):

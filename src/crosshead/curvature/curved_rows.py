@@ -1,11 +1,11 @@
-"""The Hessian of an objective at a point, through the rows where the loss is curved.
+"""The Hessian of an objective at a point, from the rows where the loss has curvature.
 
 With score Hessians Hᵢ (C, C), x̃ᵢ = (xᵢ, 1) and normalised row weights sᵢ,
 
     ∇²F = Σ sᵢ Hᵢ ⊗ x̃ᵢ x̃ᵢᵀ + α(1 − ρ) I (on W only).
 
-Rows with Hᵢ = 0 drop out. For a hinge smoothed over a small width those are nearly all rows, so that the others are
-gathered once and a product with the Hessian costs far less than a pass over the data.
+Rows with Hᵢ = 0 are left out. For a hinge with little smoothing those are nearly all rows; the others are copied once,
+and a product with the Hessian costs far less than a pass over the data.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, Loss
 
-SCORES_BYTES = 1 << 25  # scores of one block of rows while curved rows are looked for
-SMALL_BYTES = 1 << 24  # features whose scores cost little in double precision
-GATHERED_BYTES = 1 << 27  # copies of curved rows with their scores
+SCORES_BYTES = 1 << 25  # scores of one block of rows in the search for curved rows
+SMALL_BYTES = 1 << 24  # features whose scores are cheap in double precision
+GATHERED_BYTES = 1 << 27  # limit of copies of curved rows with their scores
 
 
 @final
@@ -44,7 +44,7 @@ class Hessian:
     fit_intercept: bool
 
     def multiply(self, direction: Float) -> Float:
-        """∇²F v for a flat v."""
+        """Multiply ∇²F by a flat vector."""
         weight, bias = self._unpack(direction)
         moved = _product(self.data.features, weight.T) + bias
         product = self.loss.hessian_product(self.scores, self.data.target, moved)
@@ -52,12 +52,12 @@ class Hessian:
 
     @cached_property
     def drift(self) -> Float:
-        """∂(∇F)/∂μ, how the gradient changes with the loss's smoothing width, flat."""
+        """∂(∇F)/∂μ, the derivative of the gradient with respect to the smoothing width, flat."""
         slope = self.loss.smoothing_slope(self.scores, self.data.target)
         return self._collect(slope, np.zeros((self.data.n_classes, self.data.n_features)))
 
     def precondition(self, vector: Float) -> Float:
-        """A flat vector through the inverse of the curved rows' Kronecker metric, which is nearly (∇²F)⁻¹."""
+        """Apply the inverse of the curved rows' Kronecker metric, approximately (∇²F)⁻¹, to a flat vector."""
         weight, bias = self._metric.solve(*self._unpack(vector))
         return np.concatenate([weight.ravel(), bias])
 
@@ -73,7 +73,7 @@ class Hessian:
         )
 
     def solve(self, right: Float) -> Float | None:
-        """(∇²F)⁻¹ applied to flat columns (·, k), by one factorisation; None where that would be too large."""
+        """Apply (∇²F)⁻¹ to flat columns (·, k), by one factorisation; None if that would be too large."""
         factors = self._factors
         return None if factors is None else factors.solve(right, self.l2_weight)
 
@@ -96,9 +96,9 @@ class Hessian:
 
 
 def curved_rows(engine: Engine, loss: Loss, weight: Float, bias: Float) -> Array | None:
-    """The indices of the rows with Hᵢ ≠ 0 and sᵢ > 0; None if they would not fit into ``GATHERED_BYTES``."""
+    """The indices of the rows with Hᵢ ≠ 0 and sᵢ > 0; None if they exceed ``GATHERED_BYTES``."""
     data = engine.data
-    probe = np.random.default_rng(0).standard_normal((1, data.n_classes))  # Hᵢ v = 0 for no other Hᵢ
+    probe = np.random.default_rng(0).standard_normal((1, data.n_classes))  # almost surely Hᵢ v = 0 only if Hᵢ = 0
     stored = data.features.nbytes if isinstance(data.features, np.ndarray) else data.features.data.nbytes * 2
     row_bytes = stored / max(1, data.n_rows) + 8 * data.n_classes
     step = max(1, SCORES_BYTES // (8 * data.n_classes))
@@ -126,12 +126,12 @@ def curved_rows(engine: Engine, loss: Loss, weight: Float, bias: Float) -> Array
 def build_hessian(
     engine: Engine, loss: Loss, weight: Float, bias: Float, *, l2_weight: float, fit_intercept: bool
 ) -> Hessian | None:
-    """The Hessian at W (C, D), b (C,); None if too many rows are curved to be gathered, or if it is zero."""
+    """Build the Hessian at W (C, D), b (C,); None if too many rows are curved to copy them, or if it is zero."""
     rows = curved_rows(engine, loss, weight, bias)
     if rows is None or (not len(rows) and l2_weight == 0):
         return None
     data = engine.data.take(rows)
-    # Float32 scores tell which rows to look at; how they are curved is decided in float64.
+    # Float32 scores select the rows; their curvature is computed in float64.
     scores = _double_scores(data, weight, bias)
     row_weight = data.weights / engine.data.total_weight
     return Hessian(engine, data, scores, row_weight, loss, l2_weight, fit_intercept)
@@ -149,7 +149,7 @@ def _double_scores(data: TrainingData, weight: Float, bias: Float) -> Float:
 
 
 def _product(features: Any, matrix: Float) -> Float:
-    """The product of features and a matrix in the features' own type, as float64."""
+    """The product of features and a matrix in the dtype of the features, as float64."""
     if isinstance(features, np.ndarray):
         matrix = matrix.astype(features.dtype, copy=False)
     return np.asarray(features @ matrix, dtype=np.float64)

@@ -19,7 +19,7 @@ from scipy import linalg
 
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
-from crosshead.losses.quadratic import Bond
+from crosshead.losses.quadratic import Edge
 
 BLOCK_ELEMENTS = 1 << 17  # of rows times parameters that are multiplied at a stretch: they stay in the cache
 RIDGES = (1e-15, 1e-13, 1e-11, 1e-9, 1e-6)  # of the scaled matrix's diagonal, tried in turn
@@ -93,8 +93,8 @@ class DenseHessian:
         """The matrix of all classes' parameters, and their positions in (W, b′); without an intercept those of W."""
         classes, columns = self.n_classes - self.shift_invariant, len(self.center)
         split = classes * columns
-        weights = self.matrix[:split, :split].reshape(classes, columns, classes, columns)
-        across = self.matrix[:split, split:].reshape(classes, columns, classes)
+        weights: Float = self.matrix[:split, :split].reshape(classes, columns, classes, columns)
+        across: Float = self.matrix[:split, split:].reshape(classes, columns, classes)
         biases = self.matrix[split:, split:]
         if self.shift_invariant:
             weights, across = _with_last(_with_last(weights, 0), 2), _with_last(_with_last(across, 0), 2)
@@ -225,17 +225,17 @@ def dense_hessian(
     coefficients = np.asarray(coefficients, dtype=np.float64)
     if not quadratic.couples:
         found: dict[int, DenseHessian] = {}
-        for one, _, strength in quadratic.bonds(coefficients):
+        for one, _, strength in quadratic.edges(coefficients):
             found[one] = _of_class(X, strength * share, center, fit_intercept)
         return ClasswiseHessian([found[c] for c in range(classes)])
     X = np.column_stack([X, np.ones(len(X))])
     told = classes - shift_invariant  # the classes whose parameters the matrix is about
     matrix = np.zeros((told, columns + 1) * 2)
-    factors = quadratic.bond_factors(coefficients)
+    factors = quadratic.edge_factors(coefficients)
     if factors is not None:
-        _add_factored_bonds(matrix, X, factors, share)
+        _add_factored_edges(matrix, X, factors, share)
     else:
-        _add_bonds(matrix, X, quadratic.bonds(coefficients), share)
+        _add_edges(matrix, X, quadratic.edges(coefficients), share)
     # From class by class, each with its bias, to all weights and then all biases.
     order = np.arange(told * (columns + 1)).reshape(told, columns + 1)
     order = np.concatenate([order[:, :-1].ravel(), order[:, -1]])
@@ -243,10 +243,10 @@ def dense_hessian(
     return DenseHessian(matrix, center, classes, fit_intercept, shift_invariant)
 
 
-def _add_bonds(matrix: Float, X: Float, bonds: Iterable[Bond], share: Float) -> None:
-    """Add each bond's Gram matrix of the rows to the blocks (C, D + 1, C, D + 1) of its ends that the matrix has."""
+def _add_edges(matrix: Float, X: Float, edges: Iterable[Edge], share: Float) -> None:
+    """Add each edge's Gram matrix of the rows to the blocks (C, D + 1, C, D + 1) of its ends that the matrix has."""
     told = len(matrix)
-    for first, second, strength in bonds:
+    for first, second, strength in edges:
         gram = (X * (strength * share)[:, None]).T @ X
         ends = [(first, first, 1.0)]
         if second is not None:
@@ -256,8 +256,8 @@ def _add_bonds(matrix: Float, X: Float, bonds: Iterable[Bond], share: Float) -> 
                 matrix[a, :, b, :] += sign * gram
 
 
-def _add_factored_bonds(matrix: Float, X: Float, factors: Float, share: Float) -> None:
-    """The same where a bond's weight is q_a q_b, from ``factors`` q (N, C).
+def _add_factored_edges(matrix: Float, X: Float, factors: Float, share: Float) -> None:
+    """The same where an edge's weight is q_a q_b, from ``factors`` q (N, C).
 
     Sums over the other classes, and not over all less the own, give the diagonal its digits where q is nearly one.
     """

@@ -1,4 +1,4 @@
-"""Eigenvectors of symmetric matrices, also of those that LAPACK's best driver gives up on."""
+"""Eigenvectors of symmetric matrices, with a fallback if LAPACK's best driver fails."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from crosshead.losses.protocol import Float
 
 
 def eigenvectors(matrix: Float) -> tuple[Float, Float]:
-    """Eigenvalues in rising order (n,) and their vectors in columns (n, n).
+    """Compute eigenvalues in rising order (n,) and eigenvectors in columns (n, n).
 
-    Relatively robust representations tell small eigenvalues from zero better than divide and conquer does, but fail
-    with an internal error on matrices whose eigenvalues cluster, such as the class matrices of a few hinge rows.
+    Relatively robust representations separate small eigenvalues from zero better than divide and conquer, but fail with
+    an internal error on matrices with clustered eigenvalues, such as the class matrices of a few hinge rows.
 
     >>> import numpy as np
     >>> eigenvectors(np.array([[2.0, 0.0], [0.0, 1.0]]))[0].tolist()

@@ -1,15 +1,15 @@
-"""The Hessian of an objective at a point, factorised: for problems in which nothing cheaper knows the curvature.
+"""The factorised Hessian of an objective at a point, for problems where cheaper models do not suffice.
 
 Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so that with x̃ᵢ = (xᵢ − x̄, 1)
 
-    ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(charge).
+        ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(penalty).
 
-At a good point nearly every w_iab is close to zero. For each pair of classes rows are drawn with chances in proportion
-to sᵢ w_iab times the row's leverage, and weighted so that the sum stays unbiased: some hundred pairs of a row and
-a bond for each parameter stand for the millions that there are. Where all of them are few, all are taken.
+At a good point nearly every w_iab is close to zero. For each pair of classes rows are subsampled with probabilities
+proportional to sᵢ w_iab times the row's leverage, with weights that keep the sum unbiased: some hundred row–edge pairs
+per parameter instead of millions. If there are few of them, all are used.
 
-The matrix is scaled to a unit diagonal and factorised in single precision (small ones in double). It serves as a
-preconditioner alone; products use every row. Memory: 4·n² bytes for n parameters, at most `MOST_PARAMETERS`.
+The matrix is scaled to a unit diagonal and factorised in single precision (small ones in double). It is only a
+preconditioner; products use every row. Memory: 4·n² bytes for n parameters, at most `MOST_PARAMETERS`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
-DOUBLE_PARAMETERS = 1024  # at most so many are factorised in double precision
-DRAWN_PER_PARAMETER = 100  # row–bond pairs: with 20, conjugate gradients take six times as many passes
+DOUBLE_PARAMETERS = 1024  # limit for a factorisation in double precision
+DRAWN_PER_PARAMETER = 100  # row–edge pairs: with 20, conjugate gradients take six times as many passes
 CHANCE_STEPS = 6
 BLOCK_BYTES = 1 << 23
 RIDGE_SINGLE, RIDGE_DOUBLE, RIDGE_FACTOR, MOST_RIDGE = 1e-6, 1e-13, 10.0, 1e-2  # of the diagonal
@@ -35,9 +35,9 @@ RIDGE_SINGLE, RIDGE_DOUBLE, RIDGE_FACTOR, MOST_RIDGE = 1e-6, 1e-13, 10.0, 1e-2  
 @final
 @dataclass(frozen=True)
 class FactoredHessian:
-    """An approximate inverse of ∇²F on flat parameters, by Cholesky's factor of the scaled matrix.
+    """An approximate inverse of ∇²F on flat parameters, by a Cholesky factorisation of the scaled matrix.
 
-    ``free`` classes are kept: where all scores may be shifted, the last one's are told by the others.
+    It covers the ``free`` classes: for a shift-invariant loss, the last one follows from the others.
     """
 
     factor: Array
@@ -48,7 +48,7 @@ class FactoredHessian:
     fit_intercept: bool
 
     def precondition(self, vector: Float) -> Float:
-        """Nearly (∇²F)⁻¹ v for a flat v."""
+        """Approximately apply (∇²F)⁻¹ to a flat vector."""
         split = self.classes * len(self.center)
         weight, bias = vector[:split].reshape(self.classes, -1), vector[split:]
         if self.fit_intercept:
@@ -69,21 +69,21 @@ class FactoredHessian:
 @final
 @dataclass(frozen=True)
 class AllRowsHessian:
-    """Products with ∇²F over every row, one pass each, beside the preconditioner of a `FactoredHessian`.
+    """Products with ∇²F over all rows, one pass each, with the preconditioner of a `FactoredHessian`.
 
-    ``charge`` is the diagonal that the penalty adds, flat; ``count`` is called for every product.
+    ``penalty`` is the diagonal of the penalty's Hessian, flat; ``count`` is called for every product.
     """
 
     engine: Engine
     quadratic: QuadraticLoss
     factored: FactoredHessian
-    charge: Float
+    penalty: Float
     shift_invariant: bool
     exact: bool
     count: Callable[[], None]
 
     def multiply(self, direction: Float) -> Float:
-        """∇²F v for a flat v."""
+        """Multiply ∇²F by a flat vector."""
         self.count()
         data, fit_intercept = self.engine.data, self.factored.fit_intercept
         split = data.n_classes * data.n_features
@@ -94,10 +94,10 @@ class AllRowsHessian:
         G, g = sums.weight_gradient / data.total_weight, sums.bias_gradient / data.total_weight
         if self.shift_invariant:
             G, g = G - G.mean(axis=0), g - g.mean()
-        return np.concatenate([G.ravel(), g if fit_intercept else np.zeros_like(g)]) + self.charge * direction
+        return np.concatenate([G.ravel(), g if fit_intercept else np.zeros_like(g)]) + self.penalty * direction
 
     def precondition(self, vector: Float) -> Float:
-        """Nearly (∇²F)⁻¹ v for a flat v."""
+        """Approximately apply (∇²F)⁻¹ to a flat vector."""
         return self.factored.precondition(vector)
 
 
@@ -107,15 +107,15 @@ def factorise(
     coefficients: Float,
     leverage: Float,
     center: Float,
-    charge: Float,
+    penalty: Float,
     *,
     fit_intercept: bool,
     shift_invariant: bool,
     seed: int,
 ) -> FactoredHessian | None:
-    """The factor at the rows' ``coefficients`` (N, C); ``charge`` (D,) is what the penalty adds for each feature.
+    """Factorise at the rows' ``coefficients`` (N, C); ``penalty`` (D,) is the diagonal of the penalty for each feature.
 
-    None where the matrix is not positive definite to working precision.
+    None if the matrix is not positive definite in working precision.
     """
     data = engine.data
     classes = data.n_classes
@@ -125,8 +125,8 @@ def factorise(
     double = free * width <= DOUBLE_PARAMETERS
     matrix = np.zeros((free * width, free * width), dtype=np.float64 if double else np.float32, order="F")
     blocks = matrix.reshape(free, width, free, width)
-    _add_bonds(blocks, engine, quadratic, coefficients, leverage, center, fit_intercept, seed)
-    _add_charge(blocks, _diagonals(data, quadratic, coefficients, center)[:free], charge, classes, shift_invariant)
+    _add_edges(blocks, engine, quadratic, coefficients, leverage, center, fit_intercept, seed)
+    _add_penalty(blocks, _diagonals(data, quadratic, coefficients, center)[:free], penalty, classes, shift_invariant)
     diagonal = np.einsum("ii->i", matrix).astype(np.float64)
     scale = 1.0 / np.sqrt(np.maximum(diagonal, np.finfo(np.float32).tiny))
     matrix *= scale.astype(matrix.dtype)[:, None]
@@ -135,7 +135,7 @@ def factorise(
     return None if factor is None else FactoredHessian(factor, scale, center, free, classes, fit_intercept)
 
 
-def _add_bonds(
+def _add_edges(
     blocks: Array,
     engine: Engine,
     quadratic: QuadraticLoss,
@@ -149,7 +149,7 @@ def _add_bonds(
     share = data.weights / data.total_weight
     factor = _chance_factor(quadratic, coefficients, share * leverage, DRAWN_PER_PARAMETER * free * blocks.shape[1])
     chances = np.random.default_rng(seed)
-    for first, second, weight in quadratic.bonds(coefficients):
+    for first, second, weight in quadratic.edges(coefficients):
         wanted = weight * share * leverage
         chance = np.sign(wanted) if factor is None else np.minimum(1.0, factor * wanted)
         drawn = np.flatnonzero(chances.random(len(chance)) < chance)
@@ -177,25 +177,25 @@ def _moments(engine: Engine, rows: Array, weight: Float, center: Float, fit_inte
 
 
 def _chance_factor(quadratic: QuadraticLoss, coefficients: Float, share: Float, wanted: int) -> float | None:
-    """The c for which Σ min(1, c·qᵢ) over all rows and bonds is about ``wanted``; None where all can be had."""
+    """The c for which Σ min(1, c·qᵢ) over all rows and edges is about ``wanted``; None if all can be used."""
     sizes, present = 0.0, 0
-    for _, _, weight in quadratic.bonds(coefficients):
+    for _, _, weight in quadratic.edges(coefficients):
         sizes += float(weight @ share)
         present += int(np.count_nonzero(weight))
     if present <= wanted or not sizes > 0:
         return None
     factor = wanted / sizes
     for _ in range(CHANCE_STEPS):
-        count = sum(float(np.minimum(1.0, factor * w * share).sum()) for _, _, w in quadratic.bonds(coefficients))
+        count = sum(float(np.minimum(1.0, factor * w * share).sum()) for _, _, w in quadratic.edges(coefficients))
         factor *= wanted / count
     return factor
 
 
 def _diagonals(data: TrainingData, quadratic: QuadraticLoss, coefficients: Float, center: Float) -> Float:
-    """Σ sᵢ (Hᵢ)_cc (xᵢ − x̄)² over every row, (C, D): what no draw may fall short of."""
+    """Σ sᵢ (Hᵢ)_cc (xᵢ − x̄)² over all rows, (C, D): lower limits of the diagonal."""
     share = data.weights / data.total_weight
     diagonals = np.zeros_like(coefficients)
-    for first, second, weight in quadratic.bonds(coefficients):
+    for first, second, weight in quadratic.edges(coefficients):
         diagonals[:, first] += weight * share
         if second is not None:
             diagonals[:, second] += weight * share
@@ -207,21 +207,21 @@ def _diagonals(data: TrainingData, quadratic: QuadraticLoss, coefficients: Float
     return sums
 
 
-def _add_charge(blocks: Array, least: Float, charge: Float, classes: int, shift_invariant: bool) -> None:
-    features = np.arange(len(charge))
+def _add_penalty(blocks: Array, least: Float, penalty: Float, classes: int, shift_invariant: bool) -> None:
+    features = np.arange(len(penalty))
     free = blocks.shape[0]
     for c in range(free):
         found = blocks[c, features, c, features]
         blocks[c, features, c, features] = np.maximum(found, least[c])
-    # Where the last class is told by the others, their steps' mean is subtracted: so is it in the penalty.
-    common = charge / classes if shift_invariant else np.zeros_like(charge)
+    # If the last class follows from the others, the mean of their steps is subtracted, also in the penalty.
+    common = penalty / classes if shift_invariant else np.zeros_like(penalty)
     for c in range(free):
         for d in range(free):
-            blocks[c, features, d, features] += charge * (c == d) - common
+            blocks[c, features, d, features] += penalty * (c == d) - common
 
 
 def _cholesky(matrix: Array, ridge: float) -> Array | None:
-    """The lower factor of a matrix of unit diagonal, in its place."""
+    """The lower Cholesky factor of a matrix with unit diagonal, in place."""
     potrf = linalg.lapack.dpotrf if matrix.dtype == np.float64 else linalg.lapack.spotrf
     diagonal = np.einsum("ii->i", matrix)  # a view
     while ridge <= MOST_RIDGE:
@@ -230,7 +230,7 @@ def _cholesky(matrix: Array, ridge: float) -> Array | None:
         if not failed:
             return np.asarray(matrix)
         diagonal = np.einsum("ii->i", matrix)
-        for row in range(1, len(matrix)):  # the upper half still holds what the lower one lost
+        for row in range(1, len(matrix)):  # restore the lower half from the upper
             matrix[row, :row] = matrix[:row, row]
         ridge *= RIDGE_FACTOR
     return None

@@ -1,4 +1,4 @@
-"""(λA + αI)⁻¹ for all eigenvalues λ of B, by one Cholesky factorisation for those that are alike."""
+"""(λA + αI)⁻¹ for all eigenvalues λ of B, by one Cholesky factorisation per group of similar eigenvalues."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from scipy import linalg
 
 from crosshead.losses.protocol import Array, Float
 
-MOST_GROUPS = 12  # Cholesky factorisations that together cost less than an eigendecomposition
-ALIKE = 6.0  # ratio of eigenvalues that share one: a preconditioner need not be exact
-LEAST_VALUE = 1e-12  # of the largest eigenvalue: smaller ones are zero
-SINGLE_FEATURES = 256  # beyond, reading an inverse in double precision is what a product costs
-RIDGE = 1e-5  # of A's diagonal, so that single precision keeps the inverse positive definite
+MOST_GROUPS = 12  # Cholesky factorisations that cost less than an eigendecomposition
+ALIKE = 6.0  # largest ratio in a group: a preconditioner need not be exact
+LEAST_VALUE = 1e-12  # of the largest eigenvalue: smaller ones count as zero
+SINGLE_FEATURES = 256  # with more, a product is limited by reading the inverse
+RIDGE = 1e-5  # of A's diagonal, so that the inverse is positive definite in single precision
 LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
 
 
 @final
 @dataclass(frozen=True)
 class Inverse:
-    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D), whose entries are so alike that float32 will do.
+    """(A + αI)⁻¹ as S K⁻¹ S: S diagonal, (D,), and K⁻¹ (D, D) scaled such that float32 suffices.
 
-    ``freedom`` is tr A(A + αI)⁻¹, in how many directions A matters beside α.
+    ``freedom`` is tr A(A + αI)⁻¹, the effective degrees of freedom.
     """
 
     scale: Float
@@ -32,7 +32,7 @@ class Inverse:
 
     @classmethod
     def of(cls, matrix: Float, ridge: float) -> Inverse | None:
-        """From A, which is overwritten; None where it is not positive definite."""
+        """Compute it from A, which is overwritten; None if A is not positive definite."""
         diagonal = np.einsum("ii->i", matrix)  # a view
         own = diagonal.copy()
         diagonal += ridge + LEAST_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
@@ -47,19 +47,19 @@ class Inverse:
         if inverse is None:
             return None
         whole = inverse.astype(dtype, copy=False)
-        for column in range(1, len(scale)):  # the upper half is all that LAPACK has written
+        for column in range(1, len(scale)):  # LAPACK has written the upper half only
             whole[column, :column] = whole[:column, column]
         added = 1 + RIDGE - own * scale**2
         freedom = len(own) - float(added @ np.diagonal(whole).astype(np.float64))
         return cls(scale, whole, max(0.0, freedom))
 
     def apply(self, rows: Float) -> Float:
-        """(A + αI)⁻¹ applied to each row, (n, D)."""
+        """Apply (A + αI)⁻¹ to each row, (n, D)."""
         return np.asarray(((rows * self.scale).astype(self.inner.dtype) @ self.inner) * self.scale)
 
 
 def _inverted(matrix: Array) -> Array | None:
-    """The upper half of a symmetric matrix's inverse in its own precision; None where it is not positive definite."""
+    """The upper half of the inverse of a symmetric matrix, in its dtype; None if it is not positive definite."""
     single = matrix.dtype == np.float32
     factorise = linalg.lapack.spotrf if single else linalg.lapack.dpotrf
     invert = linalg.lapack.spotri if single else linalg.lapack.dpotri
@@ -71,7 +71,7 @@ def _inverted(matrix: Array) -> Array | None:
 
 
 def alike(values: Float, factor: float) -> list[Array]:
-    """Indices of the values (n,), all > 0, in groups whose largest is at most ``factor`` times the smallest.
+    """Group the indices of values (n,) > 0 such that the largest of a group is at most ``factor`` times the smallest.
 
     Example:
         >>> [group.tolist() for group in alike(np.array([1.0, 5.0, 9.0, 0.7]), 6.0)]
@@ -87,9 +87,9 @@ def alike(values: Float, factor: float) -> list[Array]:
 
 
 def inverses(matrix: Float, values: Float, l2_weight: float) -> list[tuple[Array, Inverse]] | None:
-    """(λA + αI)⁻¹ of A (D, D) for groups of alike eigenvalues λ among ``values`` (C,), with the indices of each group.
+    """(λA + αI)⁻¹ of A (D, D) for groups of similar eigenvalues λ among ``values`` (C,), with each group's indices.
 
-    None where there are so many groups that an eigendecomposition of A costs less, or one cannot be inverted.
+    None if an eigendecomposition of A would cost less, or one cannot be inverted.
     """
     large = np.flatnonzero(values > LEAST_VALUE * values.max(initial=0.0))
     groups = [large[group] for group in alike(values[large], ALIKE)]

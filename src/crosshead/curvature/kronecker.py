@@ -1,15 +1,15 @@
-"""A cheap stand-in for the Hessian: B ⊗ A + α I, inverted through the eigenbases of its two factors.
+"""A Kronecker approximation of the Hessian: B ⊗ A + α I, inverted through the eigenbases of its two factors.
 
 With per-sample score Hessians Hᵢ (C, C) and their traces wᵢ,
 
     B = Σ sᵢ Hᵢ,    A = Σ sᵢ wᵢ (xᵢ − x̄)(xᵢ − x̄)ᵀ / Σ sᵢ wᵢ,    x̄ = Σ sᵢ wᵢ xᵢ / Σ sᵢ wᵢ,
 
-which is exact where all Hᵢ are alike (squared error) and close where they vary little with the features. An
-unpenalised bias is seen from the mean feature, b′ = b + W x̄, where it hardly interacts with W.
+which is exact if all Hᵢ are equal (squared error) and close if they vary little with the features. An
+unpenalised bias is relative to the mean feature, b′ = b + W x̄, where it hardly interacts with W.
 
-Memory: A costs 8·D² bytes up to ``DENSE_FEATURES`` features; beyond, or with fewer rows than features, a basis of at
-most min(rows, ``BASIS_ROWS``) directions, never more than ``BASIS_ELEMENTS`` numbers, stands in for it. Of more sparse
-features than that only the variances are kept: a basis would cost more than the pass that it saves.
+Memory: A takes 8·D² bytes up to ``DENSE_FEATURES`` features; with more, or with fewer rows than features, a basis of at
+most min(rows, ``BASIS_ROWS``) directions, never more than ``BASIS_ELEMENTS`` numbers, replaces it. With more sparse
+features than that only the variances are used: a basis would cost more than the pass that it saves.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import numpy as np
 
 from crosshead.curvature.eigenvectors import eigenvectors
 from crosshead.curvature.inverses import LEAST_DENOMINATOR, Inverse, inverses
-from crosshead.engines.column_sums import column_sums, squares
+from crosshead.engines.moments import column_sums, squares
 from crosshead.engines.protocol import Engine
-from crosshead.engines.row_subset import ChosenRows, is_sparse
+from crosshead.engines.row_subset import RowSubset, is_sparse
 from crosshead.losses.protocol import Array, Curvature, Float
 
 DENSE_FEATURES = 2048
 DENSE_CLASSES = 256
 BASIS_ROWS = 1024
-SOLVED_ROWS = 256  # at a time, of which copies are held
+SOLVED_ROWS = 256  # rows copied at a time
 BASIS_ELEMENTS = 1 << 25
 
 
 @dataclass(frozen=True)
 class ClassFactor:
-    """B through its eigenvectors (C, C), or None where B is taken as diagonal, and eigenvalues (C,)."""
+    """B by its eigenvectors (C, C), or None if B is treated as diagonal, and its eigenvalues (C,)."""
 
     vectors: Float | None
     values: Float
@@ -52,15 +52,15 @@ class ClassFactor:
         return cls(vectors, np.maximum(values, 0.0))
 
     def enter(self, gradient: Float) -> Float:
-        """Coordinates in the eigenbasis: Vᵀ G."""
+        """Transform to the eigenbasis: Vᵀ G."""
         return gradient if self.vectors is None else self.vectors.T @ gradient
 
     def leave(self, gradient: Float) -> Float:
-        """Back again: V G."""
+        """Transform back: V G."""
         return gradient if self.vectors is None else self.vectors @ gradient
 
     def solve(self, gradient: Float) -> Float:
-        """B⁺ applied to a bias gradient (C,): the step that moves the bias alone."""
+        """Apply B⁺ to a bias gradient (C,): the step of the bias alone."""
         usable = self.values > self.values.max(initial=0.0) * 1e-12
         inverse = np.where(usable, 1.0 / np.where(usable, self.values, 1.0), 0.0)
         return self.leave(inverse * self.enter(gradient))
@@ -68,9 +68,9 @@ class ClassFactor:
 
 @dataclass(frozen=True)
 class FeatureFactor:
-    """A through r eigenvectors (D, r), their eigenvalues (r,), and one eigenvalue ``rest`` for all else.
+    """A by r eigenvectors (D, r), their eigenvalues (r,), and one eigenvalue ``rest`` for all other directions.
 
-    Without ``vectors`` A is taken as its diagonal, which is then ``values``, (D,).
+    Without ``vectors``, A is diagonal with ``values``, (D,).
     """
 
     vectors: Float | None
@@ -82,7 +82,7 @@ class FeatureFactor:
 
 @dataclass(frozen=True)
 class DenseFactor:
-    """A itself, (D, D), and its eigenvectors and eigenvalues once they are asked for: an L1 part never does."""
+    """A itself, (D, D); eigenvectors and eigenvalues are computed on demand, as L1 problems do not need them."""
 
     matrix: Float
     rest: float = 0.0
@@ -111,7 +111,7 @@ class DenseFactor:
 @final
 @dataclass(frozen=True)
 class KroneckerMetric:
-    """The metric B ⊗ A + α(1 − ρ) I on parameters (W, b), for the solvers."""
+    """The metric B ⊗ A + α(1 − ρ) I on parameters (W, b)."""
 
     classes: ClassFactor
     features: FeatureFactor | DenseFactor
@@ -121,10 +121,10 @@ class KroneckerMetric:
     class_matrix: Float
 
     def solve(self, weight: Float, bias: Float, scale: float = 1.0) -> tuple[Float, Float]:
-        """(B ⊗ A / scale + α I)⁻¹ applied to a gradient (C, D), (C,).
+        """Apply (B ⊗ A / scale + α I)⁻¹ to a gradient (C, D), (C,).
 
-        The scale leaves α alone: where the loss is flat the penalty's curvature is exact, and a step that overshoots
-        there would let rounding grow from one iteration to the next.
+        The scale does not apply to α: where the loss is flat the curvature of the penalty is exact, and longer steps
+        would amplify rounding errors from one iteration to the next.
         """
         if self.fit_intercept:
             weight = _centred(weight, bias, self.center)
@@ -136,13 +136,13 @@ class KroneckerMetric:
         return step, scale * self.classes.solve(bias) - step @ self.center
 
     def precondition(self, weight: Float, bias: Float) -> tuple[Float, Float]:
-        """What `solve` gives at scale 1 or nearly so, where cheaper by one factorisation for all alike λ."""
+        """Apply `solve` at scale 1, or approximately, by one factorisation for all similar λ, if that is cheaper."""
         if self._inverses is None:
             return self.solve(weight, bias)
         own = self.fit_intercept or self.classes.vectors is not None
         if self.fit_intercept:
             weight = _centred(weight, bias, self.center)
-        rotated = self.classes.enter(weight) if own else weight.copy()  # may be as large as X: overwritten
+        rotated = self.classes.enter(weight) if own else weight.copy()  # overwritten, as it may be as large as X
         del weight
         flat = np.ones(len(rotated), dtype=bool)
         for rows, inverse in self._inverses:
@@ -157,22 +157,22 @@ class KroneckerMetric:
 
     @property
     def _flat(self) -> float:
-        """The curvature along eigenvectors of B without any."""
+        """The curvature along eigenvectors of B with eigenvalue zero."""
         size = float(self.classes.values.max(initial=0.0) * self.features.diagonal.max(initial=0.0))
         return max(self.l2_weight, LEAST_DENOMINATOR * size, float(np.finfo(np.float64).tiny))
 
     @cached_property
     def _inverses(self) -> list[tuple[Array, Inverse]] | None:
-        """(λA + αI)⁻¹ for groups of alike eigenvalues λ of B; None where those would cost more than A's basis."""
+        """(λA + αI)⁻¹ for groups of similar eigenvalues λ of B; None if they would cost more than A's eigenbasis."""
         if not isinstance(self.features, DenseFactor):
             return None
         return inverses(self.features.matrix, self.classes.values, self.l2_weight)
 
     def _divide(self, rotated: Float, lam: Float) -> Float:
-        """(λ_c A + α I)⁻¹ applied to row c, for the eigenvalues λ (C, 1) of B."""
+        """Apply (λ_c A + α I)⁻¹ to row c, for the eigenvalues λ (C, 1) of B."""
         vectors, values = self.features.vectors, self.features.values
         if vectors is None:
-            denominator = lam * values  # in place from here: there may be as many numbers as in X
+            denominator = lam * values  # in place from here: the array may be as large as X
             denominator += self.l2_weight
             return np.asarray(np.divide(rotated, self._floored(denominator), out=denominator))
         inside = rotated @ vectors
@@ -203,10 +203,10 @@ def build_metric(
     fit_intercept: bool,
     least: Float | None = None,
 ) -> KroneckerMetric:
-    """The metric from the curvature of a sample: ``rows`` (n, D), dense, CSR or chosen, weights ``row_weight`` (n,).
+    """Build the metric from the curvature of subsampled ``rows`` (n, D), dense, CSR or a `RowSubset`, and weights.
 
-    ``least`` (D,) are variances below which no feature is taken: one that is rarely anything but constant may be
-    constant in all these rows, and a step along it would have no measure.
+    ``least`` (D,) are lower limits of the variances: a feature that is rarely non-constant may be constant in all these
+    rows, and steps along it would be unbounded.
     """
     weight = row_weight * curvature.rows
     total = float(weight.sum())
@@ -228,11 +228,11 @@ def build_metric(
 
 def _dense_factor(engine: Engine, rows: Any, weight: Float, center: Float, least: Float | None) -> DenseFactor:
     if is_sparse(rows):
-        rows = rows[:] if isinstance(rows, ChosenRows) else rows
+        rows = rows[:] if isinstance(rows, RowSubset) else rows
         gram = (rows.T @ rows.multiply(weight[:, None])).toarray().astype(np.float64)
     else:
         gram = engine.gram(rows, weight)
-    for row, mean in zip(gram, center, strict=True):  # not one more matrix of that size
+    for row, mean in zip(gram, center, strict=True):  # row by row, to avoid another matrix of that size
         row -= mean * center
     if least is not None:
         diagonal = np.einsum("ii->i", gram)  # a view

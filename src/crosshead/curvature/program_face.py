@@ -1,13 +1,13 @@
-"""The optimum of a quadratic program on one face: where it is known which members hold their group's maximum.
+"""The optimum of a quadratic program on one face, on which the maximum of each group is attained by known members.
 
-An interior-point method ends with duals that are quotients of small numbers, and with small α the bound keeps what
-rounding leaves of them. On the face the program has no inequalities left. With c the gradient of the pieces that hold
-alone, d that of ties m_k − m_l = 0 between members that hold together, and multipliers μ for these,
+An interior-point method ends with duals that are quotients of small numbers, and with small α their rounding errors
+limit the bound. On the face the program has no inequalities. With c the gradient of groups with one maximal member, d
+that of ties m_k − m_l = 0 between maximal members, and multipliers μ for these,
 
-    α(1 − ρ)θ + c + Bᵀμ = 0,    Bθ + d = 0    over the weights that are not zero,
+    α(1 − ρ)θ + c + Bᵀμ = 0,    Bθ + d = 0    over the non-zero weights,
 
-is one symmetric system, solved by a factorisation of it with a little added to its diagonal, and refined (as OSQP does
-at its end: Stellato and others, Mathematical Programming Computation 12, 2020).
+is one symmetric system, solved by a factorisation with a regularised diagonal and iterative refinement (as in the
+polishing step of OSQP: Stellato and others, Mathematical Programming Computation 12, 2020).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from scipy import linalg
 from crosshead.curvature.quadratic_program import Program
 from crosshead.losses.protocol import Array, Float
 
-MOST_UNKNOWNS = 1500  # of the system: a tenth of a second
+MOST_UNKNOWNS = 1500  # of the system: 0.1 s
 TINY = float(np.finfo(np.float64).tiny)
-ADDED, REFINEMENTS = 1e-8, 12  # to the diagonal, where the entries of B are about one
+ADDED, REFINEMENTS = 1e-8, 12  # regularisation of the diagonal, with entries of B of about one
 
 
 def optimum_on_face(
     program: Program, slack: Float, dual: Float, weight_slack: Float, weight_dual: Float, theta: Float
 ) -> Any:
-    """θ (K, D + 1) and the residuals (n, K − 1) on the face that slacks and duals (n, G, 1 + members) show.
+    """Compute θ (K, D + 1) and the residuals (n, K − 1) on the face given by slacks and duals (n, G, 1 + members).
 
-    ``weight_slack`` and ``weight_dual`` are those of (w, −w), (K, D, 2), or (K, 0, 2) without an L1 part. None where
-    the system would be large, or has no solution.
+    ``weight_slack`` and ``weight_dual`` are those of (w, −w), (K, D, 2), or (K, 0, 2) without an L1 part. None if the
+    system would be large, or has no solution.
     """
     sizes = _sizes(program)
     zero = zero_weights(program, weight_slack, weight_dual)
@@ -81,26 +81,26 @@ def optimum_on_face(
 
 
 def zero_weights(program: Program, slack: Float, dual: Float) -> Array:
-    """The weights (K, D) that slacks and duals of (w, −w) show to be zero: more is left of a dual than of a score."""
+    """The weights (K, D) that are zero: the slack of (w, −w) is smaller, relative to its scale, than the dual."""
     if not dual.shape[1]:
         return np.zeros((len(program.classes), len(program.center)), dtype=bool)
     return np.asarray(dual.min(axis=-1) * program.pieces.margin > slack.max(axis=-1) * _sizes(program))
 
 
 def _sizes(program: Program) -> Float:
-    """The features' root mean squares about their means, (D,)."""
+    """The features' standard deviations, (D,)."""
     return np.asarray(np.maximum(np.sqrt(np.mean(program.features[:, :-1] ** 2, axis=0)), TINY))
 
 
 def _class_of(program: Program, row: Array, group: Array, member: Array) -> Array:
-    """The class whose score a member of a group is about: the row's own for the zero that groups begin with."""
+    """The class of a group's member: the row's own for the zero that groups begin with."""
     members = program.group_shape[1]
     other = program.others[row, np.maximum(group * members + member - 1, 0)]
     return np.where(member > 0, other, program.own[row])
 
 
 def _solved(diagonal: Float, B: Float, right: Float, ends: Float, theta: Float, multipliers: Float) -> Any:
-    """θ and μ of diag θ + Bᵀμ = right, Bθ = ends, nearest where they are not determined to those that are given."""
+    """Solve diag θ + Bᵀμ = right, Bθ = ends for θ and μ; if they are not unique, closest to the given ones."""
     count = len(diagonal)
     matrix = np.zeros((count + len(B), count + len(B)))
     matrix[:count, count:], matrix[count:, :count] = B.T, B

@@ -1,12 +1,12 @@
-"""Losses of violations with an elastic net as a quadratic program: what an interior-point method asks of it.
+"""Losses of violations with an elastic net as a quadratic program, for interior-point methods.
 
 With a row's violations m_j = z_j − z_y + Δ over the classes j ≠ y, a hinge is a sum of maxima over groups of them,
 
     ℓ = Σ_g max(0, max_{j∈g} m_j) = min Σ_g ξ_g    subject to  u_g0 = ξ_g ≥ 0,  u_gj = ξ_g − m_j ≥ 0,
 
-and the duals r of the slacks u, Σ_k r_gk = 1, are the residuals off the target's column: a dual point of the loss as it
-is. Squared violations are Σ_j min ξ_j² subject to u_j = ξ_j − m_j ≥ 0, with r_j = 2ξ_j. Programs are for problems whose
-Hessian is quickly formed and factorised; everything is dense and float64.
+and the duals r of the slacks u, Σ_k r_gk = 1, are the residuals off the target's column: a dual point of the unsmoothed
+loss. Squared violations are Σ_j min ξ_j² subject to u_j = ξ_j − m_j ≥ 0, with r_j = 2ξ_j. Programs are for problems
+whose Hessian is cheap to form and factorise; all arrays are dense and float64.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crosshead.losses.protocol import Array, DualPoint, Float, Loss, Pieces
 
 RIDGE = 1e-14  # of a matrix with ones on its diagonal
 REFINEMENTS = 2
-MANY_UNKNOWNS = 1500  # from which on a factorisation takes tenths of a second
+MANY_UNKNOWNS = 1500  # from which on a factorisation takes some 0.1 s
 
 
 @final
@@ -33,9 +33,9 @@ class Program:
     """The rows with positive weight as a quadratic program in θ (K, D + 1): weights, and the bias in the last column.
 
     * ``features`` (n, D + 1): centred where there is a bias, with a last column of ones (zeros without a bias)
-    * ``center`` (D,): what was taken off the features
-    * ``classes`` (K,): the classes that take part. One without rows does not where a bias can make it harmless
-    * ``own`` (n,): the row's class, ``others`` (n, K − 1): the other ones, as positions in ``classes``
+    * ``center`` (D,): what was subtracted from the features
+    * ``classes`` (K,): the classes included. A class without rows is left out if a bias can make it harmless
+    * ``own`` (n,): the row's class, ``others`` (n, K − 1): the other classes, as positions in ``classes``
     * ``row_weight`` (n,): sᵢ / Σ sᵢ
     """
 
@@ -54,11 +54,11 @@ class Program:
 
     @property
     def group_shape(self) -> tuple[int, int]:
-        """How a row's K − 1 violations fall into groups: their number, and how many are in each."""
+        """The groups of a row's K − 1 violations: their number, and the size of each."""
         return (1, self.others.shape[1]) if self.pieces.worst else (self.others.shape[1], 1)
 
     def leave(self, theta: Float) -> tuple[Float, Float]:
-        """W (C, D) and b (C,) of θ; a class that takes no part gets a bias at which no row minds it."""
+        """Transform θ to W (C, D) and b (C,); a class that is left out gets a bias at which every margin is met."""
         weight = np.zeros((self.n_classes, theta.shape[1] - 1))
         bias = np.zeros(self.n_classes)
         weight[self.classes] = theta[:, :-1]
@@ -73,7 +73,7 @@ class Program:
         return self.moved(theta) + self.pieces.margin
 
     def moved(self, step: Float) -> Float:
-        """How the violations change with a step of θ, (n, K − 1)."""
+        """The change of the violations with a step of θ, (n, K − 1)."""
         scores = self._scores(step)
         own = np.take_along_axis(scores, self.own[:, None], axis=1)
         return np.asarray(np.take_along_axis(scores, self.others, axis=1) - own)
@@ -81,11 +81,11 @@ class Program:
     def collect(self, residual: Float) -> Float:
         """The adjoint of `moved` with the rows' weights: Σ sᵢ Σ_j r_ij (e_j − e_y) x̃ᵢᵀ, (K, D + 1)."""
         found = np.asarray(self._closed(residual * self.row_weight[:, None]).T @ self.features)
-        found -= found.mean(axis=0)  # zero but for rounding, which a weak penalty would make much of
+        found -= found.mean(axis=0)  # zero up to rounding, which a weak penalty would amplify
         return found
 
     def dual_point(self, residual: Float) -> DualPoint:
-        """The dual point of residuals r_j, j ≠ y, (n, K − 1), of the whole objective."""
+        """The dual point of the whole objective for residuals r_j, j ≠ y, (n, K − 1)."""
         closed = np.zeros((len(residual), self.n_classes))
         closed[:, self.classes] = self._closed(residual)
         value = -float(self.row_weight @ self.loss.conjugate(closed, self.classes[self.own]))
@@ -99,10 +99,10 @@ class Program:
         Qᵢ has the blocks diag d − d dᵀ/Σd over groups, d = r/u: ``ratios`` are (n, G, 1 + members), the first of
         each group that of ξ ≥ 0, or the curvature of ξ²; ``diagonal`` (K, D + 1) has the curvature of the penalty.
 
-        It is factorised in the parameters, which is more exact, or in the violations (Woodbury's identity) where those
-        are fewer and the parameters many.
+        The factorisation is in the parameters, which is more accurate, or in the violations (Woodbury's identity) if
+        there are fewer of them and many parameters.
 
-        Errors: LinAlgError where the matrix has no factorisation.
+        Raises LinAlgError if the matrix cannot be factorised.
         """
         if MANY_UNKNOWNS < len(self.kept) > self.others.size:
             return self._solver_in_violations(ratios, diagonal)
@@ -134,12 +134,12 @@ class Program:
     def _solver_in_violations(self, ratios: Float, diagonal: Float) -> Callable[[Float], Float]:
         """The same from y = sᵢ Qᵢ A θ: (Q⁻¹/s + A_W d⁻¹ A_Wᵀ) y − A_b b = A_W d⁻¹ g_W and A_bᵀ y = g_b."""
         n, J = self.others.shape
-        X, charge = self.features[:, :-1], np.maximum(diagonal[:, :-1], np.finfo(np.float64).tiny)
+        X, penalty = self.features[:, :-1], np.maximum(diagonal[:, :-1], np.finfo(np.float64).tiny)
         biases = self._incidence.reshape(n * J, -1)[:, :-1] if self.fit_intercept else np.zeros((n * J, 0))
         blocks = np.zeros((n, J, n, J))
         for c in range(len(self.classes)):
             own = self._incidence[:, :, c]
-            blocks += own[:, :, None, None] * ((X / charge[c]) @ X.T)[:, None, :, None] * own
+            blocks += own[:, :, None, None] * ((X / penalty[c]) @ X.T)[:, None, :, None] * own
         np.einsum("iaib->iab", blocks)[:] += self._inverse_hessians(ratios) / self.row_weight[:, None, None]
         matrix = blocks.reshape(n * J, n * J)
         scale = 1 / np.sqrt(np.diag(matrix))
@@ -161,21 +161,21 @@ class Program:
 
         def solve(right: Float) -> Float:
             step = np.zeros_like(right)
-            step[:, :-1] = right[:, :-1] / charge
+            step[:, :-1] = right[:, :-1] / penalty
             moved = self.moved(step).ravel()
             first = inner(moved)
             if self.fit_intercept:
                 step[:-1, -1] = np.linalg.lstsq(schur, right[:-1, -1] - biases.T @ first, rcond=None)[0]
                 first = first + by_bias @ step[:-1, -1]
             pulled = self._closed(first.reshape(n, J)).T @ self.features
-            step[:, :-1] -= pulled[:, :-1] / charge
+            step[:, :-1] -= pulled[:, :-1] / penalty
             return step
 
         return solve
 
     @cached_property
     def _incidence(self) -> Float:
-        """What a violation has of each class's score, e_j − e_y, (n, K − 1, K)."""
+        """The coefficients e_j − e_y of a violation in the scores of the classes, (n, K − 1, K)."""
         rows, places = np.indices(self.others.shape)
         found = np.zeros((*self.others.shape, len(self.classes)))
         found[rows, places, self.others] = 1.0
@@ -196,7 +196,7 @@ class Program:
     def _matrix(self, ratios: Float, diagonal: Float) -> Float:
         """A* diag(sᵢ Qᵢ) A + diagonal, (K(D + 1), K(D + 1)), in differences to the last class and that class itself.
 
-        The loss does not see what all classes have in common: added to its part, the penalty's would be rounded away.
+        The loss is invariant to what all classes have in common: added to it, the penalty's part would be rounded away.
         """
         blocks = self._row_hessians(ratios) * self.row_weight[:, None, None]
         count, columns = len(self.classes), self.features.shape[1]
@@ -215,7 +215,7 @@ class Program:
         return matrix.reshape(count * columns, -1)
 
     def _row_hessians(self, ratios: Float) -> Float:
-        """Qᵢ with respect to the scores of the classes that take part, (n, K, K)."""
+        """Qᵢ with respect to the scores of the included classes, (n, K, K)."""
         n, count = len(self.own), len(self.classes)
         rows = np.arange(n)
         hessians = np.zeros((n, count, count))
@@ -239,7 +239,7 @@ class Program:
 
     @cached_property
     def kept(self) -> Array:
-        """Unknowns that are solved for: no bias without an intercept, else all but one, as a shift changes nothing."""
+        """The unknowns to solve for: no bias without an intercept, else all but one, as the loss is shift-invariant."""
         kept = np.ones((len(self.classes), self.features.shape[1]), dtype=bool)
         kept[-1 if self.fit_intercept else slice(None), -1] = False
         return np.flatnonzero(kept)
@@ -259,7 +259,7 @@ def build_program(
 ) -> Program:
     """The program of a loss of violations.
 
-    Errors: ValueError for other losses.
+    Raises ValueError for other losses.
     """
     pieces = loss.pieces
     if pieces is None:
@@ -270,7 +270,7 @@ def build_program(
     own = data.target.astype(np.intp)
     classes = np.unique(own) if fit_intercept else np.arange(C)
     own = np.searchsorted(classes, own)
-    # Every row's other classes, in order: those below its own, then those above.
+    # The other classes of every row, in order: those below its own, then those above.
     others = np.arange(len(classes) - 1)[None, :] + (np.arange(len(classes) - 1)[None, :] >= own[:, None])
     row_weight = data.weights / data.total_weight
     features = _dense(data.features)

@@ -1,10 +1,10 @@
-"""One exact Newton solve from the curved rows: whichever is smaller of parameters and factors is factorised.
+"""An exact solve of Newton's equation from the curved rows, in the smaller of parameters and factors.
 
-Every row's Hessian is Hᵢ = Σ_p l_p l_pᵀ with few l_p (C,): for a smoothed hinge one for each active margin. Then
+Every row's Hessian is Hᵢ = Σ_p l_p l_pᵀ with few l_p (C,): for a smoothed hinge one per active margin. Then
 
     ∇²F = αI + BᵀB,    row p of B = √sᵢ l_p ⊗ (xᵢ, 1),    without α on the bias,
 
-is solved either as it stands or, with fewer rows of B than parameters, through αI + BBᵀ (Woodbury's identity), with
+is solved directly or, with fewer rows of B than parameters, through αI + BBᵀ (Woodbury's identity), with
 the bias, which has no α to invert, eliminated in a C × C system (a Schur complement).
 """
 
@@ -24,10 +24,10 @@ DENSE_PARAMETERS = 1500
 DENSE_FACTORS = 6000
 ROW_HESSIANS_BYTES = 1 << 27
 BLOCK_ELEMENTS = 1 << 22
-LEAST_EIGENVALUE = 1e-12  # of a row's largest
-FLAT_BIAS = 1e-6  # a stand-in for the curvature of a bias that no row holds
+LEAST_EIGENVALUE = 1e-12  # of the largest of a row
+FLAT_BIAS = 1e-6  # substitute for the curvature of a bias without curved rows
 BIAS_RIDGE = 1e-11  # relative
-RIDGE = 1e-12  # relative: all scores may be shifted by a constant without consequence
+RIDGE = 1e-12  # relative; needed because all scores may be shifted by a constant
 
 
 @final
@@ -58,7 +58,7 @@ class RowFactors:
         return sparse.csr_matrix((np.ones(count), (self.owner, np.arange(count))), shape=shape)
 
     def solve(self, right: Float, l2_weight: float) -> Float | None:
-        """(∇²F)⁻¹ applied to flat columns (C·(D + 1), k); None where neither side is small enough."""
+        """Apply (∇²F)⁻¹ to flat columns (C·(D + 1), k); None if both sides are too large."""
         factors = len(self.owner)
         if len(right) < factors and len(right) <= DENSE_PARAMETERS:
             return self._solve_parameters(right, l2_weight)
@@ -92,7 +92,7 @@ class RowFactors:
         products = self._products(l2_weight).T
         try:
             factor = (linalg.cholesky(products, lower=False, overwrite_a=True, check_finite=False), False)
-        except linalg.LinAlgError:  # a penalty below the products' rounding
+        except linalg.LinAlgError:  # the penalty is smaller than rounding errors of the products
             return None
         free = np.column_stack([self.forward(column) for column in weight.T])
         if not self.fit_intercept:
@@ -102,7 +102,7 @@ class RowFactors:
             solved = linalg.cho_solve(factor, np.column_stack([free, self.vectors]), check_finite=False)
             values, sensitivity = np.split(solved, [free.shape[1]], axis=1)
             coupling = l2_weight * (self.vectors.T @ sensitivity)
-            # Where no row holds the bias it still has to move; how far, a line search decides.
+            # If no row has curvature in the bias it still has to move; a line search determines how far.
             sizes, axes = eigenvectors((coupling + coupling.T) / 2)
             sizes = np.maximum(sizes, BIAS_RIDGE * float(sizes.max(initial=0.0)) + np.finfo(np.float64).tiny)
             moved = axes @ ((axes.T @ (bias - self.vectors.T @ values)) / sizes[:, None])
@@ -131,7 +131,7 @@ class RowFactors:
 def row_factors(
     loss: Loss, scores: Float, target: Array, row_weight: Float, features: Any, fit_intercept: bool
 ) -> RowFactors | None:
-    """B from the Hessians of all rows, which are built from products with unit vectors; None where too many."""
+    """B from the Hessians of all rows, from products with unit vectors; None if there are too many."""
     n, C = scores.shape
     if 8 * n * C * C > ROW_HESSIANS_BYTES:
         return None

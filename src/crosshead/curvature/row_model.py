@@ -1,12 +1,12 @@
-"""The second-order model of an L1-penalised objective over some of its weights, kept as rows.
+"""The second-order model of an L1-penalised objective over some of its weights, stored as rows.
 
 With the loss's Hessians Hᵢ (C, C) at the rows' scores, a step s of the weights and z_ic = Σ_d s_cd x̃_id,
 
     ⟨g, s⟩ + ½ Σ wᵢ zᵢᵀ Hᵢ zᵢ + α(1 − ρ)/2·‖s‖² + αρ Σ |W + s|,    Hᵢ = diag p − q rᵀ − r qᵀ,
 
-is what proximal Newton methods minimise. No matrix of features by features or of weights by weights is formed:
-coordinate descent keeps z, and a coordinate costs as much as its column has entries (Yuan, Ho and Lin, JMLR 13, 2012;
-Friedman, Hastie and Tibshirani, Journal of Statistical Software 33, 2010).
+is minimised by proximal Newton methods. No matrix of features by features or of weights by weights is formed:
+coordinate descent maintains z, and a coordinate costs as much as its column has entries (Yuan, Ho and Lin, JMLR 13,
+2012; Friedman, Hastie and Tibshirani, Journal of Statistical Software 33, 2010).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 from scipy import sparse
 
 from crosshead.curvature.row_sampling import CurvedSample
-from crosshead.engines.row_subset import ChosenRows, is_sparse
+from crosshead.engines.row_subset import RowSubset, is_sparse
 from crosshead.losses.protocol import Array, Float
 
-BLOCK_ROWS = 256  # that are copied at a time, where drawn rows are read where they lie
+BLOCK_ROWS = 256  # rows of a `RowSubset` copied at a time
 
 
 @final
 @dataclass(frozen=True)
 class RowModel:
-    """The model over m coordinates, of which the k-th is the weight of ``column[k]`` in the class ``class_of[k]``.
+    """The model over m coordinates; the k-th is the weight of feature ``column[k]`` in class ``class_of[k]``.
 
     * ``features``: dense columns (M, n), or a CSC matrix (n, M)
-    * ``factors``: wᵢ (p, q, r) as (3, C, n), in the features' type; (2, C, n) for Hᵢ = diag p − q qᵀ,
+    * ``factors``: wᵢ (p, q, r) as (3, C, n), in the dtype of the features; (2, C, n) for Hᵢ = diag p − q qᵀ,
       (1, C, n) for diag p
     * ``weight``, ``gradient``, ``l1``, ``l2``: (m,)
     """
@@ -48,9 +48,9 @@ class RowModel:
 @final
 @dataclass(frozen=True)
 class ActiveModel:
-    """A `RowModel` and where its coordinates lie: ``feature`` (m,), and the mean feature ``center`` (m,) of each.
+    """A `RowModel` with the ``feature`` (m,) and the mean feature ``center`` (m,) of each coordinate.
 
-    With an intercept the last C coordinates of the model are the biases, as seen from the mean feature.
+    With an intercept, the last C coordinates of the model are the biases, relative to the mean feature.
     """
 
     rows: RowModel
@@ -59,7 +59,7 @@ class ActiveModel:
     fit_intercept: bool
 
     def step(self, found: Float, shape: tuple[int, int]) -> tuple[Float, Float]:
-        """The step of W, ``shape`` is (C, D), and of b (C,) that a step (m,) of the model's coordinates is."""
+        """Convert a step (m,) of the coordinates to steps of W, of ``shape`` (C, D), and b (C,)."""
         weight, bias = np.zeros(shape), np.zeros(shape[0])
         count, class_of = len(self.feature), self.rows.class_of[: len(self.feature)]
         weight[class_of, self.feature] = found[:count]
@@ -79,15 +79,15 @@ def build_active_model(
     l2: float,
     stretch: float = 1.0,
 ) -> ActiveModel | None:
-    """The model over ``coordinates`` (m,), positions in W (C, D) row by row, and the bias where it has a gradient (C,).
+    """Build the model over ``coordinates`` (m,), flat positions in W (C, D), and the bias if it has a gradient (C,).
 
-    The loss's curvature counts ``stretch`` times. None where the loss has no second-order model of rows.
+    The curvature of the loss is multiplied by ``stretch``. None without a second-order model of rows.
     """
     if sample.quadratic is None or sample.coefficients is None:
         return None
     classes, width = weight.shape
     class_of, feature = np.divmod(coordinates, width)
-    order = np.argsort(feature, kind="stable")  # one column's coordinates follow each other
+    order = np.argsort(feature, kind="stable")  # coordinates of a column are adjacent
     class_of, feature = class_of[order], feature[order]
     chosen, column = np.unique(feature, return_inverse=True)
     columns, center = _columns(sample, chosen, bias_gradient is not None)
@@ -106,11 +106,11 @@ def build_active_model(
 
 
 def _columns(sample: CurvedSample, chosen: Array, ones: bool) -> tuple[Any, Float]:
-    """The chosen columns with one of ones after them, and what was taken off each: the mean, of dense columns."""
+    """The selected columns followed by one of ones, and what was subtracted: the mean, for dense columns."""
     features, count = sample.features, len(chosen)
     n_rows = features.shape[0]
     if is_sparse(features):
-        sparse_columns = (features[:] if isinstance(features, ChosenRows) else features)[:, chosen].tocsc()
+        sparse_columns = (features[:] if isinstance(features, RowSubset) else features)[:, chosen].tocsc()
         if ones:
             sparse_columns = sparse.hstack([sparse_columns, np.ones((n_rows, 1), dtype=features.dtype)], format="csc")
         return sparse_columns, np.zeros(count)

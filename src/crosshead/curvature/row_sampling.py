@@ -1,12 +1,12 @@
-"""Rows that tell the curvature: drawn in proportion to how much each bends F, and weighted so that sums stay unbiased.
+"""Subsampling of rows in proportion to their contribution to the Hessian, with weights that keep sums unbiased.
 
-At a good point most rows are fitted and hardly curved; a uniform sample would consist of them. Drawing row i with a
-chance in proportion to
+At a good point most rows are fitted and have hardly any curvature; a uniform sample would consist of them. Drawing row
+i with a probability proportional to
 
     qᵢ = tr Hᵢ · ‖xᵢ − x̄‖²_V,    V = diag(1/variance of each feature),
 
-keeps the rows that matter, and rows with rare features above all (leverage: Drineas, Mahoney and Muthukrishnan, SIAM
-Journal on Matrix Analysis 30, 2008). Rows whose chance is 1 are all there, with their own weight.
+keeps the rows that matter, in particular those with rare features (leverage: Drineas, Mahoney and Muthukrishnan, SIAM
+Journal on Matrix Analysis 30, 2008). Rows with probability 1 are all included, with their own weight.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from typing import Any, final
 
 import numpy as np
 
-from crosshead.curvature.inclusion_probabilities import chances
 from crosshead.curvature.kronecker import DENSE_CLASSES
-from crosshead.engines.column_sums import column_sums, squares
 from crosshead.engines.data import TrainingData
+from crosshead.engines.moments import column_sums, squares
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Curvature, Float, Loss, QuadraticLoss
 
-POOL_SCORES = 1 << 23  # at most so many scores are looked at; of more rows a part is drawn first
+POOL_SCORES = 1 << 23  # limit of scores computed for a subsample; with more rows, a uniform sample is drawn first
 BLOCK_SCORES = 1 << 15
-LEAST_SHARE = 1e-3  # of the mean chance, for every row: an unbiased sum needs all to have one
-SIGNS = 8  # random projections that estimate a row's norm: a chance need not be exact
+ROWS_AT_ONCE = 1 << 14
+PROBABILITY_STEPS = 8
+LEAST_SHARE = 1e-3  # of the mean probability, as the minimum of every row's: an unbiased sum needs it to be positive
+SIGNS = 8  # random projections that estimate a row's norm: probabilities need not be exact
 
 
 @final
 @dataclass(frozen=True)
 class CurvedSample:
-    """Rows where they lie, their share sᵢ/chance in the mean over all rows (n,), and their curvature there.
+    """Subsampled rows (not copied), their weights sᵢ/probability in the mean over all rows (n,), and their curvature.
 
-    ``quadratic`` and ``coefficients`` (n, C) are the loss's second-order model, where it has one. Of more than
-    `DENSE_CLASSES` classes the curvature has the diagonal alone.
+    ``quadratic`` and ``coefficients`` (n, C) are the second-order model of the loss, if it has one. With more than
+    `DENSE_CLASSES` classes the curvature has the diagonal only.
     """
 
     features: Any
@@ -49,7 +50,7 @@ class CurvedSample:
 
 @final
 class RowSampler:
-    """Draws rows of an engine's data by their curvature at a point. What depends on features alone is computed once."""
+    """Subsamples rows of an engine's data by their curvature at a point; what depends on features is cached."""
 
     def __init__(self, engine: Engine, n_classes: int, seed: int) -> None:
         self._engine, self._classes, self._seed = engine, n_classes, seed
@@ -57,7 +58,7 @@ class RowSampler:
 
     @cached_property
     def pool(self) -> TrainingData:
-        """All rows of positive weight; a uniform draw of them where their scores would be too many."""
+        """All rows of positive weight, or a uniform sample of them if their scores would be too many."""
         data = self._engine.data
         positive = np.flatnonzero(data.weights > 0)
         count = max(256, POOL_SCORES // self._classes)
@@ -65,7 +66,7 @@ class RowSampler:
             return data
         if len(positive) > count:
             positive = np.sort(np.random.default_rng(self._seed).choice(positive, size=count, replace=False))
-        return data.choose(positive)
+        return data.subset(positive)
 
     @cached_property
     def center(self) -> Float:
@@ -81,34 +82,34 @@ class RowSampler:
         return np.maximum(means - self.center**2, 0.0)
 
     def draw(self, loss: Loss, weight: Float, bias: Float, count: int, share: float) -> CurvedSample:
-        """About ``count`` rows by their curvature at W (C, D), b (C,), of which ``share`` is that at zero scores."""
+        """Draw about ``count`` rows by their curvature at W (C, D), b (C,), mixed with a share of that at zero."""
         pool = self.pool
         total = pool.total_weight
         if pool.n_rows <= count:
             return self._described(loss, pool, pool.weights / total, weight, bias, share)
-        chance = self._chances(loss, weight, bias, count, share)
+        chance = self._probabilities(loss, weight, bias, count, share)
         self._draws += 1
         drawn = np.flatnonzero(np.random.default_rng([self._seed, self._draws]).random(len(chance)) < chance)
-        rows = pool.choose(drawn)
+        rows = pool.subset(drawn)
         return self._described(loss, rows, rows.weights / (total * chance[drawn]), weight, bias, share)
 
-    def _chances(self, loss: Loss, weight: Float, bias: Float, count: int, share: float) -> Float:
-        """min(1, c·qᵢ) with c such that they add up to ``count``."""
+    def _probabilities(self, loss: Loss, weight: Float, bias: Float, count: int, share: float) -> Float:
+        """min(1, c·qᵢ) with c such that the sum is ``count``."""
         wanted = self._leverage * self.pool.weights
         for part, scores in self._blocks(weight, bias):
             wanted[part] *= _traces(loss, scores, self.pool.target[part], share)
         wanted += LEAST_SHARE * float(wanted.mean()) + np.finfo(np.float64).tiny
-        return chances(wanted, count)
+        return inclusion_probabilities(wanted, count)
 
     @property
     def leverage(self) -> Array:
-        """How far out each of all rows lies, (N,), estimated; 1 where only a part of the rows is looked at."""
+        """Estimated leverage of all rows, (N,); 1 if only a sample of the rows is considered."""
         data = self._engine.data
         return self._leverage if self.pool is data else np.ones(data.n_rows, dtype=np.float32)
 
     @cached_property
     def _leverage(self) -> Array:
-        """‖xᵢ − x̄‖²_V / D of each row of the pool, estimated by random signs, and a little for every row."""
+        """‖xᵢ − x̄‖²_V / D of each row of the pool, estimated by random signs, plus a small constant."""
         usable = self.variance > 0
         signs = np.random.default_rng(self._seed).choice([-1.0, 1.0], size=(SIGNS, len(usable)))
         signs[:, usable] /= np.sqrt(self.variance[usable])
@@ -121,7 +122,7 @@ class RowSampler:
         return leverage
 
     def _blocks(self, weight: Float, bias: Float, rows: TrainingData | None = None) -> Iterator[tuple[slice, Array]]:
-        """Slices of rows, else of the pool's, with their scores."""
+        """Slices of rows, by default of the pool, with their scores."""
         rows = self.pool if rows is None else rows
         engine = self._engine if rows is self._engine.data else self._engine.over(rows)
         step = max(1, BLOCK_SCORES // len(bias))
@@ -132,7 +133,7 @@ class RowSampler:
     def _described(
         self, loss: Loss, rows: TrainingData, shares: Float, weight: Float, bias: Float, share: float
     ) -> CurvedSample:
-        """Rows with their model, block by block: only their coefficients are kept, in the features' own type."""
+        """Rows with their model, computed block by block, with coefficients in the dtype of the features."""
         classes = len(bias)
         dense = classes <= DENSE_CLASSES
         total, traces = np.zeros((classes, classes) if dense else classes), np.empty(rows.n_rows)
@@ -151,9 +152,9 @@ class RowSampler:
 def _curvature(
     loss: Loss, scores: Array, target: Array, weight: Float, share: float, dense: bool
 ) -> tuple[QuadraticLoss | None, Float | None, Curvature]:
-    """The loss's model at the scores, if it has one, and the curvature with that of the origin mixed in.
+    """The second-order model at the scores, if there is one, and the curvature mixed with that at zero scores.
 
-    Of the classes' curvature the diagonal alone where it is not to be ``dense``.
+    If not ``dense``, only the diagonal of the classes' curvature is computed.
     """
     model = loss.quadratic(scores, target, share)
     if model is not None:
@@ -168,8 +169,34 @@ def _curvature(
 
 
 def _traces(loss: Loss, scores: Array, target: Array, share: float) -> Float:
-    """The traces of that curvature alone, which cost no product of classes with classes, (n,)."""
+    """The traces of that curvature only, which need no products of classes with classes, (n,)."""
     model = loss.quadratic(scores, target, share)
     if model is not None:
         return model[0].traces(model[1])
     return _curvature(loss, scores, target, np.zeros(len(scores)), share, True)[2].rows
+
+
+def inclusion_probabilities(sizes: Array, count: int) -> Array:
+    """min(1, c·sizes) with c such that the sum is about ``count``, (N,).
+
+    ``sizes`` (N,) ≥ 0 is overwritten.
+
+    Example:
+        >>> inclusion_probabilities(np.array([1.0, 1.0, 8.0]), 2).round(2)
+        array([0.5, 0.5, 1. ])
+    """
+    total = float(sizes.sum(dtype=np.float64))
+    factor = count / total if total > 0 else 0.0
+    for _ in range(PROBABILITY_STEPS):  # the excess of those above 1 is distributed to the others
+        reached = sum(float(np.minimum(1.0, factor * sizes[rows]).sum()) for rows in row_slices(len(sizes)))
+        if reached <= 0:
+            break
+        factor *= count / reached
+    sizes *= sizes.dtype.type(factor)
+    return np.minimum(sizes, 1.0, out=sizes)
+
+
+def row_slices(count: int) -> Iterator[slice]:
+    """Slices of ``count`` rows, to avoid temporary arrays as long as a column of X."""
+    for first in range(0, count, ROWS_AT_ONCE):
+        yield slice(first, first + ROWS_AT_ONCE)

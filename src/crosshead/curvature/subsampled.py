@@ -1,12 +1,12 @@
-"""The Hessian of an objective at a point, estimated from rows that were drawn by their curvature.
+"""The Hessian of an objective at a point, estimated from rows subsampled by their curvature.
 
-With score Hessians Hᵢ, x̃ᵢ = (xᵢ, 1) and the rows' weights wᵢ, which make up for those that were not drawn,
+With score Hessians Hᵢ, x̃ᵢ = (xᵢ, 1) and row weights wᵢ, which account for the rows left out,
 
     ∇²F ≈ Σ wᵢ Hᵢ ⊗ x̃ᵢ x̃ᵢᵀ + α(1 − ρ) I (on W only).
 
-A product with it is a pass over a few rows, so that Newton's equation is solved for a fraction of what a pass over all
-of them costs; its gradient stays exact, so the solution does not depend on the draw (Byrd, Chin, Neveitt and Nocedal,
-SIAM Journal on Optimization 21, 2011).
+A product with it is a pass over few rows, so that solving Newton's equation costs a fraction of a pass over all rows.
+The gradient is exact, so the solution does not depend on the subsample (Byrd, Chin, Neveitt and Nocedal, SIAM Journal
+on Optimization 21, 2011).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from crosshead.losses.protocol import Float, QuadraticLoss
 
 @final
 @dataclass(frozen=True)
-class SampledHessian:
+class SubsampledHessian:
     """∇²F on flat parameters.
 
-    ``engine`` holds the rows, with their coefficients as target; ``metric`` is made of the same rows.
+    ``engine`` has the rows, with their coefficients as target; ``metric`` is computed from the same rows.
     """
 
     engine: Engine
@@ -39,17 +39,17 @@ class SampledHessian:
 
     @property
     def n_rows(self) -> int:
-        """How many rows it is estimated from."""
+        """The number of subsampled rows."""
         return self.engine.data.n_rows
 
     def multiply(self, direction: Float) -> Float:
-        """∇²F v for a flat v."""
+        """Multiply ∇²F by a flat vector."""
         weight, bias = self._unpack(direction)
-        if self.shift_invariant:  # what all classes have in common changes nothing but the rounding
+        if self.shift_invariant:  # what all classes have in common only adds rounding errors
             sums = self.engine.evaluate(weight - weight.mean(axis=0), bias - bias.mean(), self.quadratic, exact=False)
         else:
             sums = self.engine.evaluate(weight, bias, self.quadratic, exact=False)
-        product = sums.gradient  # of this product alone, so that it may be changed
+        product = sums.gradient  # owned by this product, so that it may be modified
         G, g = product[: weight.size].reshape(weight.shape), product[weight.size :]
         if self.shift_invariant:
             G -= G.mean(axis=0)
@@ -60,25 +60,25 @@ class SampledHessian:
         return product
 
     def precondition(self, vector: Float) -> Float:
-        """A flat vector through the inverse of the rows' Kronecker metric."""
+        """Apply the inverse of the rows' Kronecker metric to a flat vector."""
         weight, bias = self.metric.precondition(*self._unpack(vector))
         return np.concatenate([weight.ravel(), bias])
 
     def on_support(self) -> SupportMetric:
-        """What preconditions it where some weights stay zero."""
-        engine = self.engine.over(self.engine.data)  # without the rows' bfloat16 copy, which may go before it does
+        """The preconditioner if some weights are fixed at zero."""
+        engine = self.engine.over(self.engine.data)  # without the rows' bfloat16 copy, which may be freed earlier
         return SupportMetric(engine, self.quadratic, self.metric, self.fit_intercept, self.shift_invariant)
 
     @property
     def diagonal(self) -> Float:
-        """The metric's diagonal, the bias seen from the mean feature, flat."""
+        """The diagonal of the metric, with the bias relative to the mean feature, flat."""
         B = self.metric.class_matrix
         classes = np.diag(B) if B.ndim == 2 else B
         weight = np.outer(classes, self.metric.features.diagonal) + self.l2_weight
         return np.concatenate([weight.ravel(), classes])
 
-    def at(self, l2_weight: float) -> SampledHessian:
-        """The same curvature of the loss, beside another penalty."""
+    def at(self, l2_weight: float) -> SubsampledHessian:
+        """The same curvature of the loss, with another penalty."""
         return replace(self, l2_weight=l2_weight, metric=replace(self.metric, l2_weight=l2_weight))
 
     def _unpack(self, point: Float) -> tuple[Float, Float]:

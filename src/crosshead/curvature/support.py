@@ -1,14 +1,14 @@
-"""The curvature of each class by itself on the weights that are not zero: what preconditions Newton's equation there.
+"""The curvature of each class by itself on its non-zero weights, a preconditioner of Newton's equation there.
 
-Of ∇²F ≈ Σ wᵢ Hᵢ ⊗ x̃ᵢ x̃ᵢᵀ + α(1 − ρ)I over drawn rows the blocks of each class c with itself are kept,
+Of ∇²F ≈ Σ wᵢ Hᵢ ⊗ x̃ᵢ x̃ᵢᵀ + α(1 − ρ)I over subsampled rows the diagonal blocks of each class c are used,
 
     A_c = Σᵢ wᵢ (Hᵢ)_cc (xᵢ − x̄_c)(xᵢ − x̄_c)ᵀ + α(1 − ρ)I    over the features S_c of c that are free,
 
-where x̄_c is the mean feature under those weights, as seen from which the bias hardly interacts with W. A Kronecker
-product has the same A for all classes, which takes conjugate gradients two to five times as many products.
+where x̄_c is the mean feature under those weights, relative to which the bias hardly interacts with W. With a Kronecker
+product, which has the same A for all classes, conjugate gradients take two to five times as many products.
 
-Memory: 4 bytes for each pair of features that a class may use, twice. Of many classes, or more than `MOST_ELEMENTS`
-such pairs, the inverse of the Kronecker metric stands in, with the rows and columns of the free weights.
+Memory: 4 bytes for each pair of features that a class may use, twice. With many classes, or more than `MOST_ELEMENTS`
+such pairs, the inverse of the Kronecker metric is used, with the rows and columns of the free weights.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
 MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 23
-BLOCK_BYTES = 1 << 20  # of rows that are copied at a time
-RIDGE = 1e-4  # of the diagonal, and of what it is over all classes: drawn rows may have nothing of a rare feature
+BLOCK_BYTES = 1 << 20  # rows copied at a time
+RIDGE = 1e-4  # of the diagonal, and of that over all classes: subsampled rows may lack a rare feature
 TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass
 class ClassBlock:
-    """A class's features (k,) with correlations (k, k), sizes (k,) and mean (k,); the inverse of the free ones."""
+    """The features (k,) of a class with correlations (k, k), sizes (k,), mean (k,); the inverse for the free ones."""
 
     features: Array
     correlations: Array
@@ -44,7 +44,7 @@ class ClassBlock:
     inverse: Inverse | None
 
     def restrict(self, free: Array, l2_weight: float) -> None:
-        """Invert for these features."""
+        """Compute the inverse for these features."""
         where = np.searchsorted(self.features, free)
         self.free, self.center = free, self.mean[where]
         size = self.size[where]
@@ -52,14 +52,14 @@ class ClassBlock:
         self.inverse = Inverse.of(block, l2_weight) if len(free) else None
 
     def holds(self, free: Array) -> bool:
-        """Whether these features are among the block's."""
+        """Whether the block has these features."""
         return bool(np.isin(free, self.features, assume_unique=True).all())
 
 
 @final
 @dataclass
 class SupportMetric:
-    """The inverses of the A_c. Classes whose support has not changed keep theirs."""
+    """The inverses of the A_c. Those of classes with unchanged support are kept."""
 
     engine: Engine
     quadratic: QuadraticLoss
@@ -71,12 +71,12 @@ class SupportMetric:
     _l2_weight: float = 0.0
 
     def adopt(self, other: SupportMetric) -> None:
-        """Take over another's rows for what is made from now on, and keep what there is; its own may go."""
+        """Use the rows of another metric from now on, and keep the existing blocks."""
         self.engine, self.quadratic, self.metric = other.engine, other.quadratic, other.metric
         self.__dict__.pop("_own", None)
 
     def restrict(self, free: Array, near: Array, l2_weight: float) -> None:
-        """Take (C, D) truth values: which weights are free, and which may soon be."""
+        """Set the weights that are free, and those that may soon be, as boolean arrays (C, D)."""
         if l2_weight != self._l2_weight:
             for block in self._blocks.values():
                 block.inverse = None
@@ -94,7 +94,7 @@ class SupportMetric:
                 block.restrict(support, l2_weight)
 
     def apply(self, weight: Float, bias: Float) -> tuple[Float, Float]:
-        """The inverse applied to a gradient (C, D), (C,); what is not free stays zero."""
+        """Apply the inverse to a gradient (C, D), (C,); entries that are not free remain zero."""
         if not self._blocks:
             assert self._free is not None
             step, shift = self.metric.precondition(np.where(self._free, weight, 0.0), bias)
@@ -130,7 +130,7 @@ class SupportMetric:
         diagonal += RIDGE * (diagonal + total * self.metric.features.diagonal[features])
         size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         gram /= size
-        gram /= size[:, None]  # float32 holds no more than 38 decades
+        gram /= size[:, None]  # float32 has a range of 38 decades
         return ClassBlock(features, gram.astype(np.float32), size, mean, total, features[:0], mean[:0], None)
 
     @cached_property

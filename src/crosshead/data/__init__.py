@@ -1,4 +1,4 @@
-"""Readers: anything a person has → features, labels, names."""
+"""Read data of any supported format into features, labels and names."""
 
 from crosshead.data.dataset import Dataset, fingerprint, split, take
 from crosshead.data.errors import DataError

@@ -1,4 +1,4 @@
-"""What a model or a file of features says of its backbone: which one it was, never where it lies or how to run it."""
+"""The description of a backbone in a model or a file of features: which one it was, not where it is."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 BACKBONE = "backbone"
 EMBEDDING = "embedding"
-"""The kind of an encoding whose features a backbone made."""
+"""The kind of an encoding with features of a backbone."""
 
 KINDS = ("onnx", "torch", "cnn")
 MOST_IMAGES = 1 << 16
-"""Images of a batch that a document may ask for."""
+"""Limit of the batch size in a document."""
 
 MOST_STAGES = 1000
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
 
 
 def described_backbone(document: Any) -> dict[str, Any]:
-    """The description of a backbone with checked names and types; ValueError where something is missing or wrong.
+    """Validate the description of a backbone; ValueError if something is missing or wrong.
 
-    ``kind``, ``name`` (a file's name without its folder, for messages and for looking it up), ``output``,
-    ``fingerprint``, ``preprocessing`` (whose content its reader checks), ``network`` and ``batch_size`` where they are
-    said. Earlier documents have ``path`` in place of ``name``: of it the last part is kept.
+    It has ``kind``, ``name`` (a file name without its folder, for messages and look-up), ``output``, ``fingerprint``,
+    ``preprocessing`` (validated by its reader), and optionally ``network`` and ``batch_size``. Earlier documents have
+    ``path`` instead of ``name``, of which the last part is used.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def described_backbone(document: Any) -> dict[str, Any]:
 
 
 def described_encoding(encoding: Any) -> dict[str, Any]:
-    """The encoding with its backbone's description checked; ValueError where that is missing or wrong."""
+    """Validate the description of the backbone in an encoding; ValueError if it is missing or wrong."""
     if not isinstance(encoding, Mapping):
         raise ValueError("the encoding is no JSON object")
     if BACKBONE in encoding:
@@ -64,7 +64,7 @@ def described_encoding(encoding: Any) -> dict[str, Any]:
 
 
 def base_name(path: str) -> str:
-    r"""The last part of a path, whatever system wrote it.
+    r"""The last part of a path of any operating system.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def _name(document: Mapping[str, Any]) -> str:
 
 
 def _network(network: Any) -> dict[str, Any]:
-    """What crosshead's own network says of its stages; its file holds the same, and is what counts."""
+    """Validate the stages of crosshead's own network; its file has them too, and takes precedence."""
     widths = network.get("widths") if isinstance(network, Mapping) else None
     if not isinstance(widths, list) or not 0 < len(widths) <= MOST_STAGES:
         raise ValueError("the backbone's network has no list of widths")

@@ -1,4 +1,4 @@
-"""Small classic data sets that come with scikit-learn, by name."""
+"""The small data sets that come with scikit-learn, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = ("digits", "iris", "wine", "breast_cancer")
 
 
 def read_builtin(name: str) -> Dataset:
-    """Read one of `NAMES`; the classes of all but `digits` are words.
+    """Read one of `NAMES`; classes are words, except those of `digits`.
 
     Examples
     --------

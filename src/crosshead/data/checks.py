@@ -1,4 +1,4 @@
-"""What every reader asks of its features and labels before it hands them on."""
+"""Validation of features and labels, shared by all readers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from crosshead.data.errors import DataError
 
 @dataclass(frozen=True)
 class Place:
-    """Where values came from, so that an error can point at them. Rows and columns are counted from 1.
+    """The origin of values, for errors. Rows and columns are counted from 1.
 
-    A format whose columns are numbered in the file itself says so with `first_index`.
+    ``first_index`` is the first column number of formats that number columns in the file.
 
     Examples
     --------
@@ -33,21 +33,21 @@ class Place:
     first_index: int | None = None
 
     def row(self, index: int) -> str:
-        """The row at `index` (from 0), as a person counts it."""
+        """The row at `index` (from 0), for messages."""
         return f"row {index + 1} below the header" if self.below_header else f"row {index + 1}"
 
     def column(self, index: int) -> str:
-        """The column at `index` (from 0), by name where it has one, else as the format counts."""
+        """The column at `index` (from 0), by name if it has one, else by number."""
         if self.column_names is not None:
             return f"column {self.column_names[index]!r}"
         return f"column {index + 1}" if self.first_index is None else f"index {index + self.first_index}"
 
 
 def as_features(values: Array, name: str, source: str) -> tuple[Array, list[int] | None]:
-    """Turn an array of rows into (N, D) features, and return the shape of one row where it had one.
+    """Convert an array of rows to features (N, D), and return the shape of one row if it had one.
 
-    float32 and float64 are kept (also memory-mapped); float16, bool and uint8 become float32, which holds
-    each of their values exactly; other integers become float64.
+    float32 and float64 are not changed (also memory-mapped); float16, bool and uint8 become float32, which represents
+    them exactly; other integers become float64.
 
     Examples
     --------
@@ -70,14 +70,14 @@ def as_features(values: Array, name: str, source: str) -> tuple[Array, list[int]
     if 0 in values.shape:
         raise DataError(f"{source}: array {name!r} has 0 features (shape {values.shape})")
     shape = [int(size) for size in values.shape[1:]] if values.ndim > 2 else None
-    # NumPy refuses to guess a -1 beside a 0; sizes are known here, so say them.
+    # NumPy does not infer a -1 beside a 0.
     flat = values.reshape(values.shape[0], int(np.prod(values.shape[1:])))
     dtype = feature_dtype(flat.dtype)
     return (flat if flat.dtype == dtype else flat.astype(dtype)), shape
 
 
 def feature_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which features of `dtype` are kept: the smaller of float32 and float64 that is exact.
+    """The dtype of features read from `dtype`: the smaller of float32 and float64 that is exact.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def feature_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def check_finite(features: Any, place: Place) -> None:
-    """Raise where a feature is NaN or infinite, naming its row and column. Streams blocks of rows."""
+    """Raise DataError for a feature that is NaN or infinite, with its row and column; reads blocks of rows."""
     if sparse.issparse(features):
         _check_finite_csr(features, place)
         return
@@ -117,7 +117,7 @@ def _refuse_value(value: Any, row: int, column: int, place: Place) -> None:
 
 
 def as_labels(values: Array, name: str, place: Place) -> Array:
-    """Check labels and bring them to int64, bool or str; integral floats count as integers.
+    """Validate labels and convert them to int64, bool or str; integral floats become integers.
 
     Examples
     --------
@@ -143,9 +143,9 @@ def as_labels(values: Array, name: str, place: Place) -> Array:
 
 
 def class_positions(labels: Array, classes: Array) -> NDArray[np.int64]:
-    """The position of each label (N,) among distinct classes (C,), in any order; −1 for what is none of them.
+    """The position of each label (N,) among distinct classes (C,), in any order; −1 for others.
 
-    Labels and classes that read the same are the same: 7 in one file, "7" as a folder's name.
+    Labels and classes are compared as text: 7 in one file equals "7" as the name of a folder.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def _integral_labels(values: Array, name: str, place: Place) -> Array:
     row = _first(np.isnan(values))
     if row is not None:
         raise DataError(f"{place.source}: label {name!r} is NaN at {place.row(row)}; {_REMOVE_ROW}")
-    exact = np.float64(1 << 53)  # with its type: as a float16, which values may be, it is infinite
+    exact = np.float64(1 << 53)  # explicitly float64: in float16, which values may be, it is infinite
     row = _first(~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > exact))
     if row is not None:
         raise DataError(
@@ -194,7 +194,7 @@ def _text_labels(values: Array, name: str, place: Place) -> Array:
 
 
 def as_names(values: Array, name: str, place: Place) -> Array:
-    """Names of rows, (N,), numbers or text; DataError for anything else."""
+    """Validate names of rows, (N,), numbers or text; DataError for anything else."""
     if values.ndim != 1 or values.dtype.kind not in "biufSU":
         raise DataError(f"{place.source}: {name!r} holds {values.dtype} of shape {values.shape}; give one name a row")
     if values.dtype.kind != "S":
@@ -220,14 +220,14 @@ def repeated(names: Iterable[str]) -> list[str]:
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """DataError where two columns have one name."""
+    """Raise DataError for duplicate column names."""
     twice = repeated(names)
     if twice:
         raise DataError(f"{source}: column {twice[0]!r} occurs more than once; rename one of them")
 
 
 def check_lengths(n_rows: int, n_labels: int, names: tuple[str, str], source: str) -> None:
-    """Raise where features and labels differ in number.
+    """Raise DataError if features and labels differ in number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What every reader returns: features, labels, names, and how they came to be."""
+"""The result of all readers: features, labels, names, and the encoding that produced them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ Array = NDArray[Any]
 Encoding = dict[str, Any]
 
 BLOCK_BYTES = 1 << 22
-"""How much of a feature matrix is looked at in one go; a memory-mapped file is never read whole."""
+"""Bytes of a feature matrix processed at a time; a memory-mapped file is never read as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Features with their labels and names.
+    """Features with labels and names, as `load` returns them.
 
     * ``features`` (N, D): dense float32 or float64, possibly memory-mapped, or a SciPy CSR array
-    * ``target`` (N,): labels as the source gave them, of dtype int64, bool or str; None where it has none
-    * ``feature_names``, ``row_names``: where the source has them (columns of a table, files of a folder)
-    * ``test``: the test rows that came with the source
-    * ``encoding``: how the source became numbers, a JSON document; hand it back to `load` to read
-      further data the same way
+    * ``target`` (N,): labels as in the source, of dtype int64, bool or str, or None
+    * ``feature_names``, ``row_names``: if the source has them (columns of a table, files of a folder)
+    * ``test``: the test rows of the source, if it has any
+    * ``encoding``: how the source was converted to numbers, a JSON document; pass it to `load` to convert further data
+      in the same way
     * ``source``: what was read
-    * ``notes``: what a person should know about the reading, such as files that were passed over
+    * ``notes``: messages about the reading, such as skipped files
+
+    Examples
+    --------
+    >>> data = Dataset(np.eye(3), np.array(["a", "b", "a"]))
+    >>> data.n_rows, data.n_features, len(data.fingerprint())
+    (3, 3, 64)
     """
 
     features: Any
@@ -61,14 +67,14 @@ class Dataset:
         return int(self.features.shape[1])
 
     def fingerprint(self) -> str:
-        """The same as `fingerprint(self)`."""
+        """SHA-256 of features and labels, see `fingerprint`."""
         return fingerprint(self)
 
 
 def row_blocks(features: Any) -> Iterator[tuple[int, int]]:
-    """Start and stop of consecutive blocks of rows of about `BLOCK_BYTES` each.
+    """Yield start and stop of consecutive blocks of rows of about `BLOCK_BYTES` each.
 
-    What is mapped from a file leaves this process's memory again when its block is done with.
+    Pages mapped from a file are released when their block is done.
 
     Examples
     --------
@@ -88,10 +94,10 @@ def row_blocks(features: Any) -> Iterator[tuple[int, int]]:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of the features and labels, in hexadecimal.
+    """Compute the SHA-256 of features and labels, in hexadecimal.
 
-    It covers shape, dtype, every value and every label in order; not names, not the test rows, not the
-    source. Memory layout, byte order and mapping do not matter. Rows are streamed in blocks.
+    It depends on shape, dtype, values and labels in order, not on names, test rows, source, memory layout or byte
+    order. Rows are read in blocks.
 
     Examples
     --------
@@ -115,11 +121,11 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def _digest_sparse(digest: Any, features: Any) -> None:
-    """Each row's length, columns and values; one digest each, so that the size of blocks does not matter."""
+    """Digest each row's length, columns and values separately, so that the block size does not matter."""
     parts = [hashlib.sha256() for _ in range(3)]
     for start, stop in row_blocks(features):
         block = features[start:stop].copy()
-        block.sum_duplicates()  # a row's entries may lie in any order; the fingerprint must not depend on it
+        block.sum_duplicates()  # the fingerprint must not depend on the order of a row's entries
         contents = (np.diff(block.indptr).astype(np.int64), block.indices.astype(np.int64), block.data)
         for part, content in zip(parts, contents, strict=True):
             part.update(_little_endian(content))
@@ -138,13 +144,13 @@ def _digest_labels(digest: Any, target: Array) -> None:
 
 
 def _little_endian(values: Array) -> Any:
-    """The bytes of `values` in C order; a copy is made only where order or endianness asks for one."""
+    """The bytes of `values` in C order, copied only if order or endianness require it."""
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return native.reshape(-1).view(np.uint8)
 
 
 def take(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
-    """The given rows of a dataset, with its names and encoding but without its test rows.
+    """Select rows of a dataset, with its names and encoding but without its test rows.
 
     Examples
     --------
@@ -161,11 +167,11 @@ def take(dataset: Dataset, rows: NDArray[np.int64]) -> Dataset:
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split into training rows and held-out rows, stratified by label where there are labels.
+    """Split into training rows and held-out rows, stratified by label if there are labels.
 
-    The held-out part has ``round(fraction · N)`` rows, at least one and at most N − 1. Every class gives its
-    share, to within one row, but always keeps one row for training: a class seen once is never held out
-    unless nothing else is left. Within each part the rows keep their order.
+    The held-out part has ``round(fraction · N)`` rows, at least one and at most N − 1, from each class its share to
+    within one row. Every class keeps at least one training row, unless there is no other choice. Rows keep their order
+    within each part. Raises DataError for a fraction outside (0, 1) or fewer than two rows.
 
     Examples
     --------
@@ -193,7 +199,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
 def _stratified_rows(groups: NDArray[np.int64], n_chosen: int, generator: np.random.Generator) -> NDArray[np.int64]:
     counts = np.bincount(groups)
     quota = _largest_remainders(counts, n_chosen)
-    # A stable sort after a shuffle lists each group's rows together, in random order within the group.
+    # A stable sort after a shuffle gives each group's rows together, in random order within the group.
     shuffled = generator.permutation(groups.size)
     by_group = shuffled[np.argsort(groups[shuffled], kind="stable")]
     starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
@@ -201,7 +207,7 @@ def _stratified_rows(groups: NDArray[np.int64], n_chosen: int, generator: np.ran
 
 
 def _largest_remainders(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Share `total` among groups in proportion to `counts`, leaving each group one while that is possible."""
+    """Distribute `total` among groups in proportion to `counts`, leaving each group one if possible."""
     share = counts * (total / counts.sum())
     quota: NDArray[np.int64] = np.minimum(np.floor(share + 1e-9).astype(np.int64), np.maximum(counts - 1, 0))
     order = np.argsort(-(share - quota), kind="stable")

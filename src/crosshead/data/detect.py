@@ -1,4 +1,4 @@
-"""What a source is: told by content first, then by name."""
+"""Detect the kind of a source, by its content first, then by its name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 
 
 def recognise(source: str) -> tuple[str, Path]:
-    """The kind of a source and its path; DataError where there is none, or none that can be read."""
+    """Detect the kind of a source and its path; DataError if it does not exist or cannot be read."""
     path = Path(source)
     if source.strip() and path.is_dir():
         return "images", path
@@ -58,7 +58,7 @@ def recognise(source: str) -> tuple[str, Path]:
 
 
 def kind_of_file(path: Path) -> str:
-    """What a file is, by its first bytes and then its name; DataError for what cannot be read."""
+    """Detect the kind of a file by its first bytes and its name; DataError for unsupported files."""
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     head = _unpacked_head(path)
@@ -111,7 +111,7 @@ def _unpacked_head(path: Path) -> bytes:
 
 
 def _partial_head(path: Path, error: Exception) -> bytes:
-    """The first bytes of a gzip stream that breaks off early, so that its reader can say what is missing."""
+    """The first bytes of a truncated gzip stream, so that its reader can report what is missing."""
     try:
         with gzip.open(path, "rb") as unpacked:
             return unpacked.read1(256)

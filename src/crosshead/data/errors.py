@@ -1,4 +1,4 @@
-"""The one error of the data readers, and the one way they load an optional package."""
+"""The error of the data readers, and how they load optional packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crosshead.escaping import one_line
 
 
 class DataError(ValueError):
-    """The data cannot be used: one line that says what is wrong, where, and what to do.
+    """Error for data that cannot be used; the message says in one line what is wrong, where, and what to do.
 
     Examples
     --------
@@ -20,12 +20,12 @@ class DataError(ValueError):
     """
 
     def __init__(self, message: str):
-        # Messages quote other libraries' errors and names out of files, which may hold anything.
+        # Messages quote errors of other libraries and names from files, which may contain any characters.
         super().__init__(one_line(message))
 
 
 def load_package(module: str, package: str, purpose: str) -> Any:
-    """Import `module` now; where it is missing, say which package to install and what for.
+    """Import a module; if it is missing, DataError says which package to install and what for.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Opening files, gzipped or not; told by their first bytes and not by their names."""
+"""Open files, gzipped or not, as determined by their first bytes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from crosshead.data.limits import in_words, limited
 GZIP_MAGIC = b"\x1f\x8b"
 
 UNPACKING_ERRORS = (EOFError, OSError, zlib.error)
-"""What reading a gzip stream raises where it breaks off or is damaged."""
+"""Exceptions of truncated or damaged gzip streams."""
 
 
 def is_gzipped(path: Path) -> bool:
-    """Whether the file begins like a gzip stream."""
+    """Whether the file begins with the magic number of gzip."""
     with path.open("rb") as stream:
         return stream.read(2) == GZIP_MAGIC
 
 
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[BufferedIOBase]:
-    """The file's bytes, unpacked on the way where it is gzipped, as far as `crosshead.data.limits` allows."""
+    """Open a file and unpack it if it is gzipped, within the limits of `crosshead.data.limits`."""
     with path.open("rb") as packed:
         if is_gzipped(path):
             with gzip.GzipFile(fileobj=packed) as unpacked, limited(unpacked, packed, str(path)) as stream:
@@ -39,9 +39,9 @@ def open_unpacked(path: Path) -> Iterator[BufferedIOBase]:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A file that is one, open for reading: a pipe is not waited for, and a device is not read.
+    """Open a regular file for reading, without waiting for pipes or reading from devices.
 
-    Raises OSError where there is none or it cannot be opened, and for anything else than a file.
+    Raises OSError if it does not exist, cannot be opened, or is not a regular file.
     """
     stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -51,7 +51,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def leads_outside(name: str) -> bool:
-    """Whether a file's name that a file states leads out of the folder where that lies.
+    """Whether a file name found in a file leads out of that file's folder.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The content of a file that is one and holds at most so many bytes; OSError otherwise, see `open_regular`."""
+    """Read a regular file of at most ``most`` bytes; OSError otherwise, see `open_regular`."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most:

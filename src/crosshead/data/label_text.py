@@ -1,4 +1,4 @@
-"""Labels in a file of text, which has no types: whether 1, 01 and true are numbers, words or truth values."""
+"""Labels in text files: whether 1, 01 and true are numbers, words or booleans."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRUTH = frozenset({"true", "false"})
 
 
 def likely_target(names: Sequence[str], target: str | None, learned: Mapping[str, Any] | None) -> str | None:
-    """The column of labels as far as its name tells: the one asked for, or learned, or with a usual name.
+    """The likely column of labels: the given one, that of training, or one with a usual name.
 
     Examples
     --------
@@ -37,11 +37,10 @@ def likely_target(names: Sequence[str], target: str | None, learned: Mapping[str
 
 
 def labels_of_text(column: Any, name: str, place: Place, learned_type: str | None, notes: list[str]) -> Array:
-    """Labels as they were meant: integers, floats, truth values or words.
+    """Convert text to labels: integers, floats, booleans or words.
 
-    Words are kept as they are written, and so are whole numbers with leading zeros (postcodes, ward numbers) or of more
-    digits than an integer holds: two labels that are written differently never become one. ``learned_type`` is what the
-    labels of training were.
+    Words are not changed, nor are whole numbers with leading zeros (postcodes) or more digits than an integer has:
+    labels that are written differently always remain different. ``learned_type`` is the type of the labels in training.
     """
     source = place.source
     compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
@@ -73,7 +72,7 @@ def labels_of_text(column: Any, name: str, place: Place, learned_type: str | Non
 
 
 def _refuse_blanks(column: Any, distinct: Sequence[str], name: str, place: Place) -> None:
-    """A label of blanks is none, and a blank more or less makes no other class."""
+    """Raise DataError for blank labels, and for labels that differ only in blanks."""
     seen: dict[str, str] = {}
     for text in distinct:
         bare = text.strip()

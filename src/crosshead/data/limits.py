@@ -1,10 +1,9 @@
-"""How much memory a file may ask for: as much as it holds, and as much more as honest compression explains.
+"""Limits of the memory that reading a file may take, against decompression bombs.
 
-A file that is not compressed is read into what its header says, once its size agrees with the header. What is
-compressed may unpack to `FREE_BYTES`, or to `RATIO` times its packed size where that is more, and to no more than
-`MEMORY_SHARE` of the memory that is free now; a picture likewise. A header that promises more is
-refused before anything is allocated, and a stream that holds more is left where it passes the limit. Text shrinks to a
-tenth or a twentieth, so an honest file seldom comes near; who has one that does unpacks it first.
+An uncompressed file is read once its size agrees with its header. Compressed data may unpack to `FREE_BYTES`, or to
+`RATIO` times its packed size if that is more, and to at most `MEMORY_SHARE` of the free memory; images likewise. A
+header that declares more is rejected before anything is allocated, and a stream that contains more is rejected at the
+limit. Text compresses by a factor of 10 to 20, so that ordinary files are far below the limit; unpack others first.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from typing import Any
 from crosshead.data.errors import DataError
 
 FREE_BYTES = 1 << 25
-"""What any file may unpack to, however small it is."""
+"""Bytes that any file may unpack to, however small it is."""
 
 RATIO = 200
-"""What larger files may unpack to, in multiples of their packed size."""
+"""What larger files may unpack to, as a multiple of their packed size."""
 
 MEMORY_SHARE = 0.5
 
 BYTES_A_PIXEL = 4
-"""What a decoder holds a pixel, so that any picture may have `FREE_BYTES` / 4 pixels, which is a screen of 4K."""
+"""Bytes per pixel of a decoder: any image may have `FREE_BYTES` / 4 pixels, which is a 4K screen."""
 
 FREE_FEATURES = 1 << 25
-"""The features that sparse rows may have, however few of them occur: weights and means have room for all."""
+"""Features that sparse rows may have, however few of them occur: weights and means are dense."""
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def allowance(packed: int) -> int:
-    """The bytes to which a file or part of one may unpack that has so many packed.
+    """The number of bytes that ``packed`` bytes may unpack to.
 
     Examples
     --------
@@ -47,7 +46,7 @@ def allowance(packed: int) -> int:
 
 
 def check_unpacked(place: str, unpacked: int, packed: int) -> None:
-    """Raise DataError where ``unpacked`` bytes, as a header promises, are more than ``packed`` ones may become.
+    """Raise DataError if ``unpacked`` bytes, as declared by a header, exceed the allowance of ``packed`` bytes.
 
     Examples
     --------
@@ -67,7 +66,7 @@ _ADVICE = (
 
 
 def check_width(place: str, n_features: int, packed: int) -> None:
-    """Raise DataError where sparse rows from a file of so many bytes have more features than it can explain."""
+    """Raise DataError if sparse rows have more features than the size of their file explains."""
     most = max(FREE_FEATURES, RATIO * packed // 8)
     if n_features > most:
         raise DataError(
@@ -77,7 +76,7 @@ def check_width(place: str, n_features: int, packed: int) -> None:
 
 
 def check_pixels(width: int, height: int, packed: int) -> None:
-    """Raise ValueError where a picture of so many packed bytes has too many pixels."""
+    """Raise ValueError if an image has too many pixels for its packed size."""
     most = allowance(packed) // BYTES_A_PIXEL
     if width * height > most:
         raise ValueError(
@@ -87,7 +86,7 @@ def check_pixels(width: int, height: int, packed: int) -> None:
 
 
 def in_words(size: int) -> str:
-    """A number of bytes as a person says it.
+    """Format a number of bytes for messages.
 
     Examples
     --------
@@ -101,7 +100,7 @@ def in_words(size: int) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take without pushing others out; None where the system does not say."""
+    """Bytes that this process may still allocate without displacing others; None if unknown."""
     found = [free for free in (_available(), _left_in_group()) if free is not None]
     return min(found) if found else None
 
@@ -124,7 +123,7 @@ def _physical() -> int | None:
 
 
 def _left_in_group() -> int | None:
-    """What the control group leaves; pages of files that it holds can be given back, so they count as free."""
+    """Free memory of the control group; its file pages can be reclaimed, so they count as free."""
     try:
         limit = (_CONTROL_GROUP / "memory.max").read_text().strip()
         used = int((_CONTROL_GROUP / "memory.current").read_text())
@@ -136,9 +135,9 @@ def _left_in_group() -> int | None:
 
 
 class LimitedStream(RawIOBase):
-    """What a stream unpacks to, up to the allowance of what has been read of the packed file; then DataError.
+    """An unpacking stream that raises DataError beyond the allowance of the packed bytes read so far.
 
-    A stream that unpacks evenly is left soon after `FREE_BYTES`, and none gives more than the whole file may.
+    A stream with a constant ratio ends soon after `FREE_BYTES`; no stream exceeds the allowance of the whole file.
     """
 
     def __init__(self, unpacked: BufferedIOBase, packed: Any, place: str) -> None:
@@ -147,13 +146,13 @@ class LimitedStream(RawIOBase):
         self._allowed = FREE_BYTES
 
     def readable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Unpack into a buffer; returns how many bytes."""
+        """Unpack into a buffer; return the number of bytes."""
         view = memoryview(buffer).cast("B")
-        piece = self._unpacked.read1(len(view))  # unlike read, it yields what precedes a break
+        piece = self._unpacked.read1(len(view))  # unlike read, it returns the data before an error
         view[: len(piece)] = piece
         self._given += len(piece)
         if self._given > self._allowed:
@@ -163,5 +162,5 @@ class LimitedStream(RawIOBase):
 
 
 def limited(unpacked: BufferedIOBase, packed: Any, place: str) -> BufferedReader:
-    """A buffered `LimitedStream`."""
+    """Create a buffered `LimitedStream`."""
     return BufferedReader(LimitedStream(unpacked, packed, place), 1 << 18)

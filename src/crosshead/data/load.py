@@ -1,4 +1,4 @@
-"""One function for everything that can be read."""
+"""`load`: one function for all supported sources."""
 
 from __future__ import annotations
 
@@ -29,30 +29,34 @@ def load(
     target_required: bool | None = None,
     skip_broken: bool = False,
 ) -> Dataset:
-    """Read features and labels from whatever `source` is.
+    """Read features and labels from a source of any supported kind.
 
     Parameters
     ----------
     source : str or Path
-        A file, a folder of images, `features.npy,labels.npy`, or the name of a built-in data set.
-        A file or folder of that name comes before the built-in one; write `./digits` to be explicit.
+        A file, a folder of images, `features.npy,labels.npy`, or the name of a built-in data set. A file or folder of
+        that name takes precedence over the built-in data set; write `./digits` to be explicit.
     target : str, optional
-        The column (table) or array (npz) that holds the labels. Tables know target, label, class and y.
+        The column (table) or array (npz) of labels. By default target, label, class or y.
     size : int or (height, width), optional
-        What images are resized to; a single number is both.
+        Size that images are resized to; a single number is both.
     ignore : sequence of str
-        Columns of a table that are no features.
+        Columns of a table that are not features.
     encoding : mapping, optional
-        The `encoding` of the training data: the new data is brought into the same features.
+        The `encoding` of the training data, to convert new data to the same features.
     target_required : bool, optional
         Whether a source without labels is an error. By default it is for training (no `encoding`).
     skip_broken : bool
-        Leave out images that cannot be read; a note of the result lists them.
+        Whether to skip images that cannot be read; a note of the result lists them.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
     DataError
-        One line: what is wrong, where (file, row, column), what to do. Rows are counted from 1.
+        With one line that says what is wrong, where (file, row, column), and what to do. Rows are counted from 1.
 
     Examples
     --------
@@ -76,7 +80,7 @@ def load(
 
 
 def _kind(source: str) -> tuple[str, Path]:
-    """The kind and path of a source; a table of images counts as images."""
+    """The kind and path of a source; tables of images are images."""
     kind, path = recognise(source)
     return ("images" if kind == "parquet" and table_of_images(path) else kind), path
 
@@ -114,7 +118,7 @@ def _read(kind: str, path: Path, source: str, options: Options) -> Dataset:
 
 
 def _features(dataset: Dataset, options: Options) -> Dataset:
-    """A backbone's features; DataError where they lack labels that are needed, or are another backbone's."""
+    """Features of a backbone; DataError if they lack required labels or are those of another backbone."""
     if dataset.target is None and options["target_required"]:
         raise DataError(f"{dataset.source}: features without labels; embed images of known classes")
     known = (options["encoding"] or {}).get(feature_files.BACKBONE)
@@ -128,7 +132,7 @@ def _features(dataset: Dataset, options: Options) -> Dataset:
 
 
 def _check_options(kind: str, source: str, options: Options) -> None:
-    """An option that would change nothing is a misunderstanding; say so before reading."""
+    """Raise DataError for options that would have no effect."""
     is_table = kind in ("csv", "parquet", "arrow", "arrow-stream")
     if options["size"] is not None and kind != "images":
         raise DataError(f"{source}: --size is for folders of images, and this is none")
@@ -150,7 +154,7 @@ def _as_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
 
 
 def _finish(dataset: Dataset, encoding: Mapping[str, Any] | None) -> Dataset:
-    """Record the number of features, or hold it against that of training."""
+    """Record the number of features, or compare it with that of training."""
     if encoding is None:
         recorded = {**dataset.encoding, "n_features": dataset.n_features}
     else:

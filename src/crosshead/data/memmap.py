@@ -1,10 +1,10 @@
-"""Mapped files: held in memory no longer than a block of rows is read, and refused where they become shorter meanwhile.
+"""Memory-mapped files: pages are released after each block of rows, and files that become shorter are detected.
 
-A page of a mapped file that lies beyond the file's end raises SIGBUS in whichever thread reads it, which ends the
-process. The native module's handler (`native/bindings/mapped_files.cpp`) puts zeros there and remembers the mapping;
-`check_mapped` and `refuse_shortened` then raise `DataError` before anything that was computed from them is shown or
-saved. Without the native module they compare sizes alone: a file that is cut within the block that is being read then
-still ends the process. A file whose content changes at the same size is not noticed.
+Reading a mapped page beyond the end of its file raises SIGBUS, which ends the process. The native module's handler
+maps zeros instead and records the mapping (`native/bindings/mapped_files.cpp`); `check_mapped` and `refuse_shortened`
+then raise `DataError` before any result is shown or saved. Without the native module they only compare sizes: a file
+that is truncated while a block is read still ends the process. Changes of the content at the same size are not
+detected.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _numbers = count()
 
 
 class TruncatedError(ValueError):
-    """A file is shorter than what is to be read from it."""
+    """Error for a file that is shorter than the data to read from it."""
 
 
 class MappedFile(mmap.mmap):
-    """The first ``length`` bytes of an open file, mapped for reading, under the native module's guard.
+    """The first ``length`` bytes of an open file, mapped for reading and guarded by the native module.
 
-    Raises ValueError where the file is shorter.
+    Raises ValueError if the file is shorter.
     """
 
     path: str
@@ -54,7 +54,7 @@ class MappedFile(mmap.mmap):
 
     @property
     def fault(self) -> str | None:
-        """What a person should know where pages were missing when they were read, or would be now."""
+        """The message about pages that were missing when they were read, or would be now; None if there are none."""
         if self.size() < len(self):
             return f"{self.path}: the file became shorter while it was read; read it again once nobody writes to it"
         if _is_damaged(self._slot):
@@ -65,27 +65,27 @@ class MappedFile(mmap.mmap):
         return None
 
     def __del__(self) -> None:
-        with suppress(Exception):  # at the interpreter's end little is left to work with
+        with suppress(Exception):  # at the end of the interpreter little is left to work with
             fault = self.fault
             if fault is not None:
                 _gone[self._number] = fault
         native = _native()
-        if native is not None and self._slot is not None:  # before the pages go: others may get the same addresses
+        if native is not None and self._slot is not None:  # before unmapping: the addresses may be reused
             native.unguard_mapping(self._slot)
 
 
 _live: WeakValueDictionary[int, MappedFile] = WeakValueDictionary()
 _gone: dict[int, str] = {}
-"""The faults of files whose mappings are gone."""
+"""Faults of files that are no longer mapped."""
 
 _known: ContextVar[frozenset[int] | None] = ContextVar("known", default=None)
-"""What was known before the outermost block of `refuse_shortened` began."""
+"""Faults known before the outermost block of `refuse_shortened` began."""
 
 
 def map_array(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], *, fortran_order: bool = False) -> Any:
-    """The array that lies in a file from the stream's position on, as a read-only memory map.
+    """Memory-map the array at a stream's position, read-only.
 
-    Raises TruncatedError where the file is too short for it.
+    Raises TruncatedError if the file is too short.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def map_array(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], *
     if expected == offset:
         return np.empty(shape, dtype, order="F" if fortran_order else "C")
     pages = MappedFile(stream, expected)
-    # Of NumPy's own type: joblib hands such arrays to its processes by name, not by content.
+    # NumPy's memmap type: joblib passes such arrays to its processes by name, not by content.
     array: Any = np.ndarray.__new__(
         np.memmap, shape, dtype, buffer=pages, offset=offset, order="F" if fortran_order else "C"
     )
@@ -116,7 +116,7 @@ def map_array(stream: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], *
 
 
 def check_mapped(rows: Any) -> None:
-    """DataError where ``rows``, or what they were chosen from, are mapped from a file that became shorter.
+    """Raise DataError if ``rows``, or the array they are a subset of, are mapped from a file that became shorter.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def check_mapped(rows: Any) -> None:
     """
     if not _live:
         return
-    base: Any = getattr(rows, "features", rows)  # of `ChosenRows`
+    base: Any = getattr(rows, "features", rows)  # of `RowSubset`
     while isinstance(base, np.ndarray):
         base = base.base
     fault = base.fault if isinstance(base, MappedFile) else None
@@ -134,9 +134,9 @@ def check_mapped(rows: Any) -> None:
 
 @contextmanager
 def refuse_shortened() -> Iterator[None]:
-    """DataError at the end of the block where any mapped file became shorter within it.
+    """Context that raises DataError at its end if any mapped file became shorter within it.
 
-    It takes the place of an error that the block ends in: what zeros lead to says nothing.
+    It replaces any error raised in the context, which may be due to missing pages.
 
     Examples
     --------
@@ -157,9 +157,9 @@ def refuse_shortened() -> Iterator[None]:
 
 
 def refuse_output() -> None:
-    """DataError where a mapped file became shorter within the outermost block of `refuse_shortened`, if there is one.
+    """Raise DataError if a mapped file became shorter within the outermost `refuse_shortened`, if there is one.
 
-    `crosshead.atomic_files` calls it before an output gets its name: a result of missing pages is never saved.
+    `crosshead.atomic_files` calls it before an output gets its name: results of missing pages are never saved.
 
     Examples
     --------
@@ -200,11 +200,10 @@ def _address(pages: mmap.mmap) -> int:
 
 
 def release(rows: Any) -> None:
-    """Take a block of rows that is mapped from a file out of this process's memory; anything else is left alone.
+    """Release the memory pages of a block of rows that is mapped from a file; other arrays are not affected.
 
-    The system keeps the pages as long as it has room for them, and reads them again where they are asked for again:
-    what counts as this process's memory stays small, however large the file. Raises DataError where the file has become
-    shorter.
+    The system caches the pages while it has memory, and reads them again on demand, so that the memory of this process
+    remains small for files of any size. Raises DataError if the file became shorter.
 
     Examples
     --------
@@ -225,7 +224,7 @@ def release(rows: Any) -> None:
 
 
 def _mapping(rows: Any) -> mmap.mmap | None:
-    """The mapping that an array views and nobody may write to; what has been written to could be lost."""
+    """The read-only mapping that an array is a view of; written pages could be lost."""
     if not isinstance(rows, np.ndarray) or rows.flags.writeable or not rows.flags.c_contiguous:
         return None
     base: Any = rows
@@ -233,5 +232,5 @@ def _mapping(rows: Any) -> mmap.mmap | None:
         base = base.base
     if not isinstance(base, mmap.mmap):
         return None
-    with memoryview(base) as pages:  # a view for reading may be of pages that another one has written to
+    with memoryview(base) as pages:  # a read-only view may be of pages written through another
         return base if pages.readonly else None

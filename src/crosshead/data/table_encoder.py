@@ -1,10 +1,10 @@
-"""How a table's columns become features: numbers as they are, words one-hot, lists as embeddings.
+"""Convert the columns of a table to features: numbers unchanged, words one-hot, lists as vectors.
 
-A column is described by a small JSON document, learned in training and used again for later data:
+A column is described by a JSON object, learned in training and used again for later data:
 
 * ``{"name": "age", "kind": "number"}`` one feature
 * ``{"name": "member", "kind": "boolean"}`` one feature, 0 or 1
-* ``{"name": "colour", "kind": "category", "categories": ["blue", "red"]}`` one feature a category
+* ``{"name": "colour", "kind": "category", "categories": ["blue", "red"]}`` one feature per category
 * ``{"name": "embedding", "kind": "vector", "length": 512}`` `length` features
 """
 
@@ -21,19 +21,19 @@ from crosshead.data.checks import Place
 from crosshead.data.errors import DataError, load_package
 
 MOST_CATEGORIES = 1000
-"""A string column with more distinct values is taken for an identifier or free text, and refused."""
+"""A string column with more distinct values is considered an identifier or free text, and rejected."""
 
 NUMBERS_SHARE = 0.9
-"""A string column with many values, at least this share of them numbers, is a damaged column of numbers."""
+"""A string column with many values of which at least this share are numbers is a damaged column of numbers."""
 
 _OTHER_NUMBER = re.compile(r"[-+]?[$€£]? ?\d+([.,'’ ]\d+)*( ?[%€$£])?")
-"""A number with a decimal comma, marks between thousands, a currency or a percent sign."""
+"""A number with a decimal comma, thousands separators, a currency or a percent sign."""
 
 Column = Mapping[str, Any]
 
 
 def column_features(columns: Sequence[Column]) -> list[str]:
-    """The names of the features that the columns become.
+    """The names of the features of the columns.
 
     Examples
     --------
@@ -133,9 +133,9 @@ def _refuse_empty(column: Any, name: str, place: Place) -> None:
 
 
 def encode_columns(table: Any, columns: Sequence[Column], place: Place, notes: list[str]) -> NDArray[Any]:
-    """The (N, D) features of the described columns.
+    """Convert the described columns to features (N, D).
 
-    float32 where every number fits it exactly (float16, float32, uint8, bool), else float64.
+    float32 if it represents every number exactly (float16, float32, uint8, bool), else float64.
     """
     width = len(column_features(columns))
     features = np.zeros((table.num_rows, width), dtype=_common_dtype(table, columns))
@@ -176,7 +176,7 @@ def _fill(out: NDArray[Any], values: Any, column: Column, place: Place, notes: l
 
 
 def _cast_number_words(values: Any, name: str, place: Place) -> Any:
-    """A category written as a whole number in this file, such as a postcode."""
+    """Convert whole numbers to words if the column had words in training, such as postcodes."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     if not pyarrow.types.is_integer(values.type):
         raise _other_type(place, name, values.type, "words")
@@ -276,7 +276,7 @@ def _is_list(types: Any, arrow_type: Any) -> bool:
 
 
 def cells_of(column: Any, name: str, source: str) -> list[Any]:
-    """A column as Python's values; DataError where some lie out of their range, as dates may."""
+    """Convert a column to Python objects; DataError if some are out of range, as dates may be."""
     try:
         return list(column.to_pylist())
     except (ValueError, ArithmeticError) as error:

@@ -1,4 +1,4 @@
-"""How one pass over the data is computed. Every engine is tested against `reference` on the same cases."""
+"""Engines compute the sums over the rows that training needs. Each is tested against `reference` on the same cases."""
 
 from __future__ import annotations
 
@@ -15,16 +15,41 @@ PRECISIONS = ("auto", "full")
 
 
 def has_native() -> bool:
-    """Whether the C++ engine was built into this installation."""
+    """Whether this installation has the C++ engine.
+
+    Examples
+    --------
+    >>> has_native() in (True, False)
+    True
+    """
     return importlib.util.find_spec("crosshead._native") is not None
 
 
 def make_engine(name: str, data: TrainingData, n_threads: int | None = None, precision: str = "auto") -> Engine:
-    """The engine called ``name`` on ``data``: "auto" is native where it was built, else reference.
+    """Create an engine by name.
 
-    ``precision`` "auto" lets it offer bfloat16 passes where the processor has them and they pay; "full" does not.
+    Parameters
+    ----------
+    name : {"auto", "native", "reference"}
+        "auto" is "native" if the C++ extension is available, else "reference".
+    data : TrainingData
+        The rows that the sums run over.
+    n_threads : int or None, default=None
+        None means OMP_NUM_THREADS, or the CPUs that this process may use; −1 is all CPUs.
+    precision : {"auto", "full"}, default="auto"
+        "auto" allows bfloat16 in the first passes if the processor supports it and it is faster.
 
-    Raises ValueError for an unknown name or precision, or "native" where it was not built.
+    Raises
+    ------
+    ValueError
+        For an unknown name or precision, or "native" without the C++ extension.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = TrainingData(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1], dtype=np.int32), 2)
+    >>> make_engine("reference", data).scores(np.eye(2), np.zeros(2), 0, 2).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")

@@ -1,12 +1,12 @@
-"""Passes that multiply bfloat16, twice as many numbers an instruction, while the gap is large.
+"""Passes in bfloat16, with twice as many products per instruction, for the early iterations of a fit.
 
-Features are rounded a block of rows at a time, as the kernels read them: X is not copied. bfloat16 keeps 8 of float32's
-24 digits (binary) and all of its range, so what a pass minimises is F on slightly rounded features: a solver moves far
-on it, at weights rounded to the same grid, so that value and gradient belong to one point. It finishes on the features
-themselves, so that the optimum, ``tol`` and the certificate are the same.
+Features are rounded one block of rows at a time, as the kernels read them, so X is not copied. bfloat16 has the range
+of float32 and 8 of its 24 significant bits: a pass evaluates F on slightly rounded features. Weights are rounded to the
+same grid, so that value and gradient belong to one point. The last iterations use the features themselves, so the
+optimum, ``tol`` and the certificate do not change.
 
-Only a sample of few classes, over which passes are little but reading, is copied. Features that are small multiples of
-one number, as pixels are, such a copy holds exactly.
+Only subsampled rows with few classes are copied, because their passes are limited by memory bandwidth. If the features
+are small multiples of one number, as pixels are, the copy is exact.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from crosshead import _native
 from crosshead.engines.data import TrainingData
 from crosshead.engines.native_pass import native_pass
 from crosshead.engines.protocol import PassSums
-from crosshead.engines.row_subset import ChosenRows
+from crosshead.engines.row_subset import RowSubset
 from crosshead.losses.protocol import Array, Float, PassLoss
 
-PADDING = 32  # features that one instruction takes
+PADDING = 32  # features per instruction
 ROW_MULTIPLE = 16
 SAMPLED_ROWS = 256
-LEAST_WORK = 1 << 27  # N·D·C below which passes are too cheap to be made cheaper
+LEAST_WORK = 1 << 27  # N·D·C below which bfloat16 does not pay
 LEAST_SAMPLE_WORK, SAMPLE_SHARE = 1 << 23, 0.2  # the copy has half as many bytes as its rows in X
-LEAST_CLASSES = 32  # with fewer, a pass costs little more than reading X
-ROUNDED_RESOLUTION = 1e-5  # of F, as measured on rounded pixels
+LEAST_CLASSES = 32  # with fewer, a pass is limited by reading X
+ROUNDED_RESOLUTION = 1e-5  # relative, of F; measured on rounded pixels
 
 
 @final
@@ -43,30 +43,30 @@ class BFloat16Passes:
     instruction_set: str
 
     def on_grid(self, weight: Float) -> Float:
-        """The nearest weights that bfloat16 holds."""
+        """The nearest weights that bfloat16 can represent."""
         return to_bfloat16(weight)
 
     @property
     def resolution(self) -> float:
-        """What the rounding of the features leaves."""
+        """The relative accuracy of F that the rounding of the features leaves."""
         return ROUNDED_RESOLUTION
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss) -> PassSums:
-        """One pass at weights on the grid; others are rounded to it."""
+        """Run one pass at weights on the grid; others are rounded to it."""
         return native_pass(
             self.data, self.features, self.instruction_set, self.threads, weight, bias, loss, double_precision=False
         )
 
 
 def to_bfloat16(values: Float) -> Float:
-    """float64 values rounded to the nearest that bfloat16 holds (ties to even), as float64.
+    """Round float64 values to the nearest bfloat16 (ties to even), as float64.
 
     Example:
         >>> to_bfloat16(np.array([1.0, 1.00390625, 1.01171875, -3.14159])).tolist()
         [1.0, 1.0, 1.015625, -3.140625]
     """
     bits = values.astype(np.float32).view(np.uint32)
-    carry = bits >> np.uint32(16)  # in place from here: there may be as many numbers as in X
+    carry = bits >> np.uint32(16)  # in place from here: the array may be as large as X
     carry &= np.uint32(1)
     carry += np.uint32(0x7FFF)
     bits += carry
@@ -75,7 +75,7 @@ def to_bfloat16(values: Float) -> Float:
 
 
 def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Passes | None:
-    """Passes that round dense features as they read them; None where processor or size do not allow or repay it."""
+    """Passes that round dense features as they read them; None if the processor or the size rules them out."""
     if data.n_classes < LEAST_CLASSES or data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
         return None
     if data.sparse or not _native.has_bfloat16(instruction_set):
@@ -86,10 +86,10 @@ def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, thr
 def sample_passes(
     data: TrainingData, features: Any, instruction_set: str, threads: int, *, all_rows: int
 ) -> BFloat16Passes | None:
-    """Passes over a copy of a sample of single-precision rows, which are passed over so often that it repays itself.
+    """Passes over a bfloat16 copy of subsampled float32 rows, which repays itself over many passes.
 
-    None where the processor does not allow it, of so few rows that nothing would be gained, and of more than
-    `SAMPLE_SHARE` of ``all_rows``: beyond X little is to be held. Of many classes the rows are rounded where they lie.
+    None if the processor does not support it, for too few rows to gain anything, and for more than `SAMPLE_SHARE` of
+    ``all_rows``, to bound the memory. With many classes the rows are rounded as they are read, without a copy.
     """
     if data.features.dtype != np.float32 or data.n_rows * data.n_features * data.n_classes < LEAST_SAMPLE_WORK:
         return None
@@ -107,18 +107,18 @@ def _passes(data: TrainingData, features: Any, instruction_set: str, threads: in
 
 
 def _copy(data: TrainingData, features: Any, threads: int) -> Any:
-    """The features in bfloat16, as multiples of a unit where they are some; None where a number is too large."""
-    stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not fall onto the same cache lines
+    """The features in bfloat16, as multiples of a unit if there is one; None if a number is too large."""
+    stride = -(-data.n_features // PADDING) | 1  # odd, so that rows do not map to the same cache lines
     room = np.empty((-(-data.n_rows // ROW_MULTIPLE) * ROW_MULTIPLE, stride * PADDING), dtype=np.uint16)
     unit = common_unit(data.features)
     copy = None
-    if unit is not None:  # what a glance says may not hold for all rows
+    if unit is not None:  # the unit of a sample may not hold for all rows
         copy = _native.bfloat16_features(features, room, unit=unit, rounded=False, threads=threads)
     return copy or _native.bfloat16_features(features, room, unit=1.0, rounded=True, threads=threads)
 
 
-def common_unit(features: Array | ChosenRows) -> float | None:
-    """A number of which a sample of the features are multiples, at most 256 times it; None if there is no such.
+def common_unit(features: Array | RowSubset) -> float | None:
+    """A number of which all sampled features are multiples, at most 256 times; None if there is none.
 
     Pixels are multiples of 1 or 1/255, and bfloat16 holds all whole numbers up to 256.
 

@@ -1,4 +1,4 @@
-"""An engine that remembers its last pass: the sums at the same weights need no second one, whatever the penalty."""
+"""An engine that caches its last pass: the same weights need no second pass, whatever the penalty."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import numpy as np
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine, MovedSums, PassSums, ResidualMove
-from crosshead.engines.row_subset import ChosenRows
+from crosshead.engines.row_subset import RowSubset
 from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 Key = tuple[Float, Float, PassLoss]
 
 
 @final
-class RecallingEngine:
-    """The sums of another engine, the last ones kept; ``passes`` counts those that were really computed.
+class CachingEngine:
+    """Wraps an engine and caches the sums of its last pass; ``passes`` counts the passes computed.
 
-    A pass sums losses and residuals, which do not depend on alpha. So the point where the fit of one alpha ended is
-    evaluated for the next alpha at no cost.
+    The sums do not depend on alpha, so that the solution at one alpha is evaluated for the next one at no cost.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -31,7 +30,7 @@ class RecallingEngine:
 
     @property
     def data(self) -> TrainingData:
-        """The rows the sums run over."""
+        """The rows that the sums run over."""
         return self._engine.data
 
     @property
@@ -41,19 +40,19 @@ class RecallingEngine:
 
     @property
     def coarse(self) -> None:
-        """None: from the solution of one alpha to that of the next is too short a way for coarse passes."""
+        """None: consecutive solutions of a path are too close for coarse passes."""
         return None
 
     def over(self, data: TrainingData) -> Engine:
-        """The other engine over other rows: nothing is remembered of those."""
+        """Create the wrapped engine over other rows, without a cache."""
         return self._engine.over(data)
 
-    def steering_over(self, data: TrainingData) -> Engine:
-        """Likewise."""
-        return self._engine.steering_over(data)
+    def inexact_over(self, data: TrainingData) -> Engine:
+        """Create the wrapped engine over other rows, without a cache; see `Engine.inexact_over`."""
+        return self._engine.inexact_over(data)
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
-        """The sums at W (C, D), b (C,); an exact pass also answers for one that need not be exact."""
+        """The sums at W (C, D), b (C,); cached sums of an exact pass also serve an inexact one."""
         for kept in (True,) if exact else (True, False):
             if kept in self._last and _same(self._last[kept][0], weight, bias, loss):
                 return _copied(self._last[kept][1])
@@ -63,13 +62,13 @@ class RecallingEngine:
         return _copied(sums)
 
     def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
-        """The sums at given scores; nothing of them is remembered."""
+        """Compute the sums at given scores, without caching."""
         return self._engine.sum_scores(scores, bias, loss)
 
     def move_residuals(
         self, move: ResidualMove, weight: Float, bias: Float, loss: Loss, *, exact: bool = True
     ) -> MovedSums:
-        """A pass of the other engine's that moves residuals; nothing of it is remembered."""
+        """Update residuals in one pass of the wrapped engine, without caching."""
         self.passes += 1
         return self._engine.move_residuals(move, weight, bias, loss, exact=exact)
 
@@ -77,22 +76,22 @@ class RecallingEngine:
         """Scores of rows first … last − 1."""
         return self._engine.scores(weight, bias, first, last, exact=exact)
 
-    def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
+    def gram(self, features: Array | RowSubset, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
         return self._engine.gram(features, row_weight)
 
     @property
-    def ascends(self) -> bool:
-        """Whether the other engine's `ascend` is fast."""
-        return self._engine.ascends
+    def fast_sweeps(self) -> bool:
+        """Whether the wrapped engine's `ascend` is fast."""
+        return self._engine.fast_sweeps
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
-        """Sweeps by the other engine."""
+        """Run sweeps of the wrapped engine."""
         self._engine.ascend(ascent, sweeps)
 
 
 def _copied(sums: PassSums) -> PassSums:
-    """Sums whose arrays may be changed."""
+    """A copy, whose arrays may be modified."""
     return replace(sums, weight_gradient=sums.weight_gradient.copy(), bias_gradient=sums.bias_gradient.copy())
 
 

@@ -1,4 +1,4 @@
-"""Coordinate descent on the quadratic model of an L1-penalised objective: the native kernel and the reference."""
+"""Coordinate descent on the quadratic model of an L1-penalised objective: native kernel and NumPy reference."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crosshead.engines.sweeps import minimum, sweep_until_still
+from crosshead.engines.sweeps import coordinate_minimum, sweep_until_converged
 from crosshead.losses.protocol import Float
 
-LEAST_CURVATURE = 1e-3  # of the metric's own, where the low-rank part takes most of it away
+LEAST_CURVATURE = 1e-3  # relative to the metric's own, where the low-rank part cancels most of it
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class QuadraticModel:
 def coordinate_descent(
     model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf
 ) -> tuple[Float, int]:
-    """The step S (C, D) that nearly minimises the model, and how many sweeps that took.
+    """The step S (C, D) that approximately minimises the model, and the number of sweeps.
 
-    Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
-    √Σ curvature·move², or with the first one after so many ``seconds``; in between, coordinates at zero are left alone.
+    Sweeps end when one over all coordinates moves ``tolerance`` times as far as the first did, measured as
+    √Σ curvature·move², or after ``seconds``. Sweeps in between skip coordinates at zero.
     """
     try:
         from crosshead import _native
@@ -65,7 +65,7 @@ def coordinate_descent(
 
 
 def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
-    """`coordinate_descent` in NumPy."""
+    """The reference implementation of `coordinate_descent`, in NumPy."""
     B = model.class_matrix if model.class_matrix.ndim == 2 else np.diag(model.class_matrix)
     A = model.feature_matrix if model.feature_matrix.ndim == 2 else np.diag(model.feature_matrix)
     step, low = np.zeros_like(model.weight), np.zeros(model.low_rank.shape[1])
@@ -85,12 +85,12 @@ def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: 
                 j = c * columns + d
                 slope = model.gradient[c, d] + B[c] @ (step @ A[:, d]) + model.l2[d] * step[c, d]
                 slope -= model.low_rank_scaled[j] @ low
-                there = minimum(float(here), float(slope), float(curvature[c, d]), float(model.l1[d]))
+                there = coordinate_minimum(float(here), float(slope), float(curvature[c, d]), float(model.l1[d]))
                 by = there - here
-                step[c, d] = -model.weight[c, d] if there == 0 else step[c, d] + by  # zero to the last bit
+                step[c, d] = -model.weight[c, d] if there == 0 else step[c, d] + by  # exactly zero
                 low = low + by * model.low_rank[j]
                 total += curvature[c, d] * by * by
         return total
 
-    sweeps = sweep_until_still(sweep, tolerance, most_sweeps, seconds)
+    sweeps = sweep_until_converged(sweep, tolerance, most_sweeps, seconds)
     return step, sweeps

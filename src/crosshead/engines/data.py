@@ -1,4 +1,4 @@
-"""The rows an engine runs over: features, targets and weights, checked once and never copied."""
+"""The rows that an engine sums over: features, targets and weights, validated once and never copied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.engines.row_subset import ChosenRows, is_sparse
+from crosshead.engines.row_subset import RowSubset, is_sparse
 from crosshead.losses.protocol import Array, Float
 from crosshead.sparse_structure import require_structure
 
@@ -16,23 +16,30 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Features with what belongs to each row.
+    """Features with the targets and weights of their rows.
 
-    * ``features``: (N, D) float32 or float64, a NumPy array in any memory order or a SciPy CSR matrix, or `ChosenRows`
+    * ``features``: (N, D) float32 or float64, a NumPy array in any memory order or a SciPy CSR matrix, or `RowSubset`
       of one
     * ``target``: class indices (N,) int32 (−1: no class, for losses that allow it) or probabilities (N, C) float64;
       second-order models have their coefficients here, which may be float32
     * ``n_classes``: C, the number of score columns
     * ``sample_weight``: (N,) float64, or None for ones
 
-    A CSR matrix's indices are checked, in one pass over them: the kernels follow them blindly.
+    The indices of a CSR matrix are checked once, because the kernels do not check them. Raises ValueError for shapes
+    that do not match, other dtypes and other sparse formats.
+
+    Examples
+    --------
+    >>> data = TrainingData(np.ones((3, 2)), np.array([0, 1, 1], dtype=np.int32), 2)
+    >>> data.n_rows, data.n_features, data.total_weight
+    (3, 2, 3.0)
     """
 
     features: Any
     target: Array
     n_classes: int
     sample_weight: Float | None = None
-    rows_of_checked: bool = field(default=False, repr=False, compare=False)  # taken from features checked already
+    rows_of_checked: bool = field(default=False, repr=False, compare=False)  # taken from checked features
 
     def __post_init__(self) -> None:
         rows = self.features.shape[0]
@@ -67,7 +74,7 @@ class TrainingData:
 
     @property
     def _stored(self) -> Any:
-        return self.features.features if isinstance(self.features, ChosenRows) else self.features
+        return self.features.features if isinstance(self.features, RowSubset) else self.features
 
     @property
     def total_weight(self) -> float:
@@ -80,7 +87,7 @@ class TrainingData:
         return np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
 
     def rows_in(self, size: int) -> int:
-        """How many rows, at least one, hold about ``size`` bytes."""
+        """The number of rows, at least one, that take about ``size`` bytes."""
         features = self._stored
         if isinstance(features, np.ndarray):
             row = features.dtype.itemsize * self.n_features
@@ -89,7 +96,7 @@ class TrainingData:
         return int(max(1, size // max(1, row)))
 
     def block(self, first: int, last: int) -> TrainingData:
-        """Rows first … last − 1, as views where the storage allows."""
+        """Rows first … last − 1, as views if the storage allows."""
         weight = None if self.sample_weight is None else self.sample_weight[first:last]
         return TrainingData(self.features[first:last], self.target[first:last], self.n_classes, weight, True)
 
@@ -97,9 +104,9 @@ class TrainingData:
         """The given rows, copied."""
         return self._of(self.features[rows], rows)
 
-    def choose(self, rows: Array) -> TrainingData:
-        """The given rows, read where they lie: only their targets and weights are copied."""
-        return self._of(ChosenRows.of(self.features, rows), rows)
+    def subset(self, rows: Array) -> TrainingData:
+        """The given rows as a `RowSubset`: only their targets and weights are copied."""
+        return self._of(RowSubset.of(self.features, rows), rows)
 
     def _of(self, features: Any, rows: Array) -> TrainingData:
         weight = None if self.sample_weight is None else self.sample_weight[rows]

@@ -1,13 +1,13 @@
-"""Dual coordinate ascent with an L2 penalty: its state, and its kernel's reference implementation.
+"""Dual coordinate ascent with an L2 penalty: its state, and the reference implementation of its kernel.
 
 With residuals rᵢ in the domain of the loss's conjugate and normalised row weights sᵢ,
 
     W = −(1/α) Σ sᵢ rᵢ xᵢᵀ,    b = b₀ − (1/β) Σ sᵢ rᵢ,
 
-and the dual objective as a function of one row's rᵢ alone has a maximum that each loss knows (`Loss.dual_step`;
-Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013). β > 0 stands for β/2·‖b − b₀‖², without which
-a bias could not follow a single row; moving b₀ to b makes it vanish in the limit (Rockafellar, SIAM Journal on Control
-and Optimization 14, 1976).
+and the dual objective as a function of one row's rᵢ alone has a maximum that each loss computes (`Loss.dual_step`;
+Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013). β > 0 adds β/2·‖b − b₀‖²: without it,
+Σ sᵢ rᵢ = 0 would have to hold, and no single row could change. Moving b₀ to b makes the term vanish in the limit
+(Rockafellar, SIAM Journal on Control and Optimization 14, 1976).
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from scipy import sparse
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, DualPoint, Float, Loss
 
-BIAS_SHARE = 0.1  # the bias's part of a row's curvature, relative to that of its features on average
+BIAS_SHARE = 0.1  # the bias's share of a row's curvature, relative to that of its features on average
 # The same for smooth losses, whose rows move a little in all classes at once. But b₀ also has to move faster than the
 # loss is curved, which for C equally frequent classes is about 1/C; no row may count on the bias alone for that.
 SMOOTH_BIAS_SHARE, CLASS_STEPS, MOST_BIAS_CURVATURE = 0.5, 10.0, 0.5
 BLOCK_ELEMENTS = 1 << 21
-LANES = 16  # classes that the kernel treats side by side: weights of sparse features are a multiple of so many
-FEW_CLASSES = 8  # below, that would be wasteful
-LONGEST_STEP = 1e150  # of the bias: what no product takes out of the numbers
-STILL = 0.02  # of the largest change of a sweep: less is hardly one
-LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is looked at: others overflow
+LANES = 16  # classes that the kernel processes side by side: weights of sparse features are padded to a multiple
+FEW_CLASSES = 8  # with fewer, there is no padding
+LONGEST_STEP = 1e150  # of the bias, so that products do not overflow
+STILL = 0.02  # of the largest change of a sweep: rows that change less are skipped
+LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is updated: others overflow
 
 
 @dataclass
 class Ascent:
-    """The residuals r (N, C) of all rows, the weights W and the bias b (C,) that belong to them.
+    """The residuals r (N, C) of all rows, and the weights W and the bias b (C,) that follow from them.
 
-    ``weight`` has the features' type and drifts by its rounding; `settle` makes it anew. It is (C, D), and for sparse
-    features (D, C) or somewhat wider. ``bias_step`` is 1/β, zero without a bias. A row whose residuals change by no
-    more than ``still`` is left out of the next sweep, of more the next time.
+    ``weight`` has the dtype of the features and accumulates rounding errors; `settle` recomputes it. Its shape is
+    (C, D), for sparse features (D, C) with padded columns. ``bias_step`` is 1/β, zero without a bias. A row whose
+    residuals change by no more than ``still`` is skipped in the next sweep, and in more sweeps the next time.
     """
 
     data: TrainingData
@@ -58,9 +58,9 @@ class Ascent:
 
     @classmethod
     def of(cls, data: TrainingData, loss: Loss, l2: float, fit_intercept: bool) -> Ascent:
-        """At residuals of zero.
+        """Create the state at residuals of zero.
 
-        Rows that no weight reaches are where they will be: at the loss's gradient at scores of zero.
+        Rows without features start at their optimum, the loss's gradient at scores of zero.
         """
         n, C = data.n_rows, data.n_classes
         squares = row_squares(data)
@@ -87,9 +87,9 @@ class Ascent:
         )
 
     def count(self, sweeps: int, largest: float) -> None:
-        """Note so many more sweeps, and the largest change of a residual in the last one.
+        """Record ``sweeps`` more sweeps, and the largest change of a residual in the last one.
 
-        Rows of a smooth loss never come to rest: what moves little beside others may wait.
+        Residuals of a smooth loss never stop changing, so rows that change little compared with others are skipped.
         """
         self.sweeps += sweeps
         if self.loss.smooth:
@@ -97,38 +97,38 @@ class Ascent:
 
     @property
     def steepness(self) -> float:
-        """Σ sᵢ qᵢ with qᵢ = sᵢ‖xᵢ‖²/α, the dual objective's curvature along a row's residuals but for the bias."""
+        """Σ sᵢ qᵢ with qᵢ = sᵢ‖xᵢ‖²/α: the curvature of the dual objective along residuals, without the bias."""
         with np.errstate(over="ignore"):
             return float((self.share * self.share) @ (self.squares / self.l2))
 
     def begin(self, residual: Float, bias: Float) -> DualPoint:
-        """Set the residuals (N, C) and the bias (C,); the residuals' dual point."""
+        """Set the residuals (N, C) and the bias (C,); return the dual point of the residuals."""
         self.residual[:] = residual
         self.bias[:] = bias
         return self.settle()[1]
 
     def settle(self) -> tuple[Float, DualPoint]:
-        """W (C, D) in float64 from the residuals, which ``weight`` is set to as well, and their dual point."""
+        """Recompute W (C, D) from the residuals, in float64; return it and the dual point of the residuals."""
         data, C = self.data, self.data.n_classes
         gradient, value = np.zeros((data.n_features, C) if data.sparse else (C, data.n_features)), 0.0
         step = max(1, BLOCK_ELEMENTS // (C if data.sparse else max(C, data.n_features)))
         for first in range(0, data.n_rows, step):
             block, share = data.block(first, first + step), self.share[first : first + step]
             residual = self.residual[first : first + step]
-            self.loss.contain(residual, block.target)
+            self.loss.clip_to_domain(residual, block.target)
             value -= float(share @ self.loss.conjugate(residual, block.target))
             weighted = residual * share[:, None]
             if data.sparse:
                 gradient += block.features.T @ weighted
             else:
                 gradient += weighted.T @ block.features.astype(np.float64)
-        with np.errstate(over="ignore"):  # of an infinite weight no score is a number, and no row moves
+        with np.errstate(over="ignore"):  # with infinite weights no score is finite, and no row is updated
             self.weight[:, : gradient.shape[1]] = gradient / -self.l2
         gradient = np.ascontiguousarray(gradient.T) if data.sparse else gradient
         return gradient / -self.l2, DualPoint(value, gradient, self.share @ self.residual)
 
     def follow_bias(self, total: Float) -> None:
-        """Move b₀ to where b is; ``total`` is Σ sᵢ rᵢ."""
+        """Move b₀ to b; ``total`` is Σ sᵢ rᵢ."""
         self.bias -= self.bias_step * total
         self.waiting[:] = 0
 
@@ -154,7 +154,7 @@ def row_squares(data: TrainingData) -> Float:
 
 
 def ascend(ascent: Ascent, sweeps: int) -> None:
-    """The kernel's arithmetic, row by row, in another order and without its pauses."""
+    """The reference implementation of the kernel, row by row, in another order and without skipping rows."""
     X, loss = ascent.data.features, ascent.loss
     for _ in range(sweeps):
         np.random.default_rng(ascent.sweeps).shuffle(ascent.order)

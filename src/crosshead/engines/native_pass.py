@@ -1,4 +1,4 @@
-"""One call of the native kernels, from Python's side."""
+"""Calls of the native kernels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def native_pass(
     *,
     double_precision: bool,
 ) -> PassSums:
-    """One pass over ``features``, the kernels' own view of ``data.features`` or of a copy of it."""
+    """Run one pass over ``features``, the kernels' handle of ``data.features`` or of a copy of it."""
     gradient = np.empty(weight.size + bias.size)  # one array: see `PassSums.gradient`
     weight_gradient, bias_gradient = gradient[: weight.size].reshape(weight.shape), gradient[weight.size :]
     sums = _native.evaluate(
@@ -51,7 +51,7 @@ def native_sums(
     bias: Float,
     loss: PassLoss,
 ) -> PassSums:
-    """The sums at given scores (N, C) + b, in the scores' type."""
+    """Compute the sums at given scores (N, C) + b, in the dtype of the scores."""
     bias_gradient = np.empty(len(bias))
     sums = _native.sum_scores(
         isa=instruction_set,
@@ -77,7 +77,7 @@ def native_move(
     *,
     double_precision: bool,
 ) -> MovedSums:
-    """A pass that moves residuals, in place."""
+    """Update the residuals in one pass, in place."""
     weight_gradient, bias_gradient = np.empty(weight.shape), np.empty(bias.shape)
     described = _described(data, loss)
     if described["soft_target"] is not None:
@@ -102,7 +102,7 @@ def native_move(
 
 
 def _described(data: TrainingData, loss: PassLoss) -> dict[str, Any]:
-    """What a kernel is told of the rows' targets and weights, and of the loss."""
+    """The targets, weights and loss as arguments of a kernel."""
     name, (margin, smoothing, label_smoothing) = loss.kernel
     labels, soft = _targets(data.target)
     weight = None if data.sample_weight is None else _in_order(data.sample_weight, np.float64)
@@ -120,10 +120,10 @@ def _described(data: TrainingData, loss: PassLoss) -> dict[str, Any]:
 def _targets(target: Array) -> tuple[Array | None, Array | None]:
     if target.ndim == 1:
         return _in_order(target, np.int32), None
-    # Coefficients of second-order models may be single; targets of a loss are double, as the losses say.
+    # Coefficients of second-order models may be float32; targets of a loss are float64.
     return None, _in_order(target, target.dtype if target.dtype == np.float32 else np.float64)
 
 
 def _in_order(values: Array, dtype: Any) -> Array:
-    """The values as the kernels read them, copied where they are not contiguous or not aligned."""
+    """The values as a contiguous, aligned array, copied if necessary."""
     return np.require(values, dtype, ["C", "A"])

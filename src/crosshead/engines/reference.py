@@ -1,4 +1,4 @@
-"""The readable engine: NumPy in row blocks, float64 throughout. What the native engine computes, in one screenful."""
+"""The reference implementation of an engine: NumPy in row blocks, float64 throughout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crosshead.data.memmap import check_mapped
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent, ascend
 from crosshead.engines.protocol import MovedSums, PassSums, ResidualMove
-from crosshead.engines.row_subset import ChosenRows
+from crosshead.engines.row_subset import RowSubset
 from crosshead.losses.protocol import Array, Float, Loss, PassLoss
 
 BLOCK_BYTES = 1 << 25  # scores of one block
@@ -21,7 +21,16 @@ BLOCK_BYTES = 1 << 25  # scores of one block
 @final
 @dataclass(frozen=True)
 class ReferenceEngine:
-    """One pass in NumPy: for each block of rows Z = X Wᵀ + b, losses and residuals R, then Rᵀ X."""
+    """The reference engine in NumPy: for each block of rows Z = X Wᵀ + b, losses and residuals R, then Rᵀ X.
+
+    Examples
+    --------
+    >>> from crosshead.losses import Softmax
+    >>> data = TrainingData(np.eye(2), np.array([0, 1], dtype=np.int32), 2)
+    >>> sums = ReferenceEngine(data).evaluate(np.zeros((2, 2)), np.zeros(2), Softmax())
+    >>> round(sums.loss, 4), sums.weight_gradient.tolist()
+    (1.3863, [[-0.5, 0.5], [0.5, -0.5]])
+    """
 
     data: TrainingData
     n_threads: int | None = None
@@ -33,15 +42,15 @@ class ReferenceEngine:
 
     @property
     def coarse(self) -> None:
-        """No engine is coarser."""
+        """None: there are no coarser passes."""
         return None
 
     def over(self, data: TrainingData) -> ReferenceEngine:
-        """The same engine over other rows."""
+        """Create the same engine over other rows."""
         return ReferenceEngine(data, self.n_threads)
 
-    def steering_over(self, data: TrainingData) -> ReferenceEngine:
-        """The same: passes are never rounded."""
+    def inexact_over(self, data: TrainingData) -> ReferenceEngine:
+        """Like `over`: passes of this engine are never rounded."""
         return self.over(data)
 
     def evaluate(self, weight: Float, bias: Float, loss: PassLoss, *, exact: bool = True) -> PassSums:
@@ -49,7 +58,7 @@ class ReferenceEngine:
         return self._summed(lambda first, block: _scores(block.features, weight, bias), len(bias), loss, True)
 
     def sum_scores(self, scores: Array, bias: Float, loss: PassLoss) -> PassSums:
-        """The sums at given scores (N, C) + b."""
+        """Compute the sums at given scores (N, C) + b."""
 
         def score(first: int, block: TrainingData) -> Float:
             return scores[first : first + block.n_rows].astype(np.float64) + bias
@@ -72,7 +81,7 @@ class ReferenceEngine:
     def move_residuals(
         self, move: ResidualMove, weight: Float, bias: Float, loss: Loss, *, exact: bool = True
     ) -> MovedSums:
-        """A pass that moves residuals, in place."""
+        """Update the residuals in one pass, in place."""
         dual = distance = travelled = 0.0
         gradient, total = np.zeros(weight.shape), np.zeros(len(bias))
         step = max(1, BLOCK_BYTES // (8 * max(1, len(bias))))
@@ -102,7 +111,7 @@ class ReferenceEngine:
         check_mapped(self.data.features)
         return scores
 
-    def gram(self, features: Array | ChosenRows, row_weight: Float) -> Float:
+    def gram(self, features: Array | RowSubset, row_weight: Float) -> Float:
         """Σ vᵢ xᵢ xᵢᵀ, (D, D)."""
         rows, columns = features.shape
         gram = np.zeros((columns, columns))
@@ -114,12 +123,12 @@ class ReferenceEngine:
         return gram
 
     @property
-    def ascends(self) -> bool:
-        """Row by row, NumPy is slow."""
+    def fast_sweeps(self) -> bool:
+        """False: NumPy is slow row by row."""
         return False
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
-        """Sweeps of dual coordinate ascent."""
+        """Run sweeps of dual coordinate ascent."""
         ascend(ascent, sweeps)
         check_mapped(ascent.data.features)
 

@@ -1,4 +1,4 @@
-"""Coordinate descent on a second-order model that is kept as rows: the native kernel and the reference."""
+"""Coordinate descent on a second-order model stored as rows: native kernel and reference implementation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.engines.sweeps import minimum, sweep_until_still
+from crosshead.engines.sweeps import coordinate_minimum, sweep_until_converged
 from crosshead.losses.protocol import Float
 
-LEAST_CURVATURE = 1e-5  # of that without q and r, which float32 does not tell apart
+LEAST_CURVATURE = 1e-5  # relative to that without q and r, from which float32 cannot distinguish it
 
 
 def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
-    """The step s (m,) that nearly minimises a model of rows (`crosshead.curvature.row_model`), after how many sweeps.
+    """The step s (m,) that approximately minimises a `crosshead.curvature.row_model`, and the number of sweeps.
 
-    Sweeps end when one over all coordinates moves ``tolerance`` times less than the first did, measured as
-    √Σ curvature·move², or at the end of the first one after so many ``seconds``; in between, coordinates at zero are
-    left alone.
+    Sweeps end when one over all coordinates moves ``tolerance`` times as far as the first did, measured as
+    √Σ curvature·move², or after ``seconds``. Sweeps in between skip coordinates at zero.
     """
     if not len(model.weight):
         return np.zeros(0), 0
@@ -49,7 +48,7 @@ def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float =
 
 
 def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
-    """`row_descent` in NumPy."""
+    """The reference implementation of `row_descent`, in NumPy."""
     columns = model.features if isinstance(model.features, np.ndarray) else model.features.T.toarray()
     p, q, r = _three_factors(model)
     x = columns[model.column].astype(np.float64)
@@ -65,13 +64,13 @@ def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float 
                 continue
             product = p[c] * z[c] - q[c] * (r * z).sum(axis=0) - r[c] * (q * z).sum(axis=0)
             slope = model.gradient[k] + float(x[k] @ product) + model.l2[k] * step[k]
-            there = minimum(float(here), slope, float(curvature[k]), float(model.l1[k]))
-            step[k] = -model.weight[k] if there == 0 else step[k] + (there - here)  # zero to the last bit
+            there = coordinate_minimum(float(here), slope, float(curvature[k]), float(model.l1[k]))
+            step[k] = -model.weight[k] if there == 0 else step[k] + (there - here)  # exactly zero
             z[c] += (there - here) * x[k]
             total += curvature[k] * (there - here) ** 2
         return total
 
-    sweeps = sweep_until_still(sweep, tolerance, most_sweeps, seconds)
+    sweeps = sweep_until_converged(sweep, tolerance, most_sweeps, seconds)
     return step, sweeps
 
 

@@ -1,4 +1,4 @@
-"""Some rows of a feature matrix, by their numbers: what is drawn of X is read where it lies."""
+"""A subset of the rows of a feature matrix, by their indices and without a copy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crosshead.losses.protocol import Array
 
 @final
 @dataclass(frozen=True)
-class ChosenRows:
+class RowSubset:
     """Rows ``rows`` (n,) int64 of ``features``, (N, D) dense or CSR, without a copy of them.
 
-    Indexing copies, as fancy indexing of an array does; so whoever runs over blocks holds one block.
+    Indexing copies, as fancy indexing of an array does; code that runs over blocks copies one block at a time.
 
     Example:
-        >>> chosen = ChosenRows(np.arange(8.0).reshape(4, 2), np.array([3, 1]))
+        >>> chosen = RowSubset(np.arange(8.0).reshape(4, 2), np.array([3, 1]))
         >>> chosen.shape, chosen[:1]
         ((2, 2), array([[6., 7.]]))
     """
@@ -27,8 +27,8 @@ class ChosenRows:
     rows: Array
 
     @classmethod
-    def of(cls, features: Any, rows: Array) -> ChosenRows:
-        """Rows of features that may themselves be chosen."""
+    def of(cls, features: Any, rows: Array) -> RowSubset:
+        """Create a subset of features that may be a subset themselves."""
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         return cls(features.features, features.rows[rows]) if isinstance(features, cls) else cls(features, rows)
 
@@ -39,12 +39,12 @@ class ChosenRows:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The features' own type."""
+        """The dtype of the features."""
         dtype: np.dtype[Any] = self.features.dtype
         return dtype
 
     def __getitem__(self, which: Any) -> Any:
-        """Some of the rows, copied; of a pair of indices, the second numbers columns."""
+        """Copy some of the rows; the second of two indices selects columns."""
         if not isinstance(which, tuple):
             return self.features[self.rows[which]]
         rows, columns = self.rows[which[0]], which[1]
@@ -54,5 +54,5 @@ class ChosenRows:
 
 
 def is_sparse(features: Any) -> bool:
-    """Whether features, or those they are chosen from, are a CSR matrix."""
-    return not isinstance(features.features if isinstance(features, ChosenRows) else features, np.ndarray)
+    """Whether features, or those they are a subset of, are a CSR matrix."""
+    return not isinstance(features.features if isinstance(features, RowSubset) else features, np.ndarray)

@@ -1,4 +1,4 @@
-"""What coordinate descents share: one coordinate's minimum, and when sweeps end (`native/descent/sweeps.hpp`)."""
+"""Parts shared by coordinate descents: a coordinate's minimum, and when sweeps end (`native/descent/sweeps.hpp`)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable
 import numpy as np
 
 
-def minimum(here: float, slope: float, curvature: float, l1: float) -> float:
+def coordinate_minimum(here: float, slope: float, curvature: float, l1: float) -> float:
     """The t that minimises slope·(t − here) + curvature/2·(t − here)² + l1·|t|.
 
     Example:
-        >>> minimum(1.0, 2.0, 1.0, 0.5), minimum(0.0, 0.3, 1.0, 0.5)
+        >>> coordinate_minimum(1.0, 2.0, 1.0, 0.5), coordinate_minimum(0.0, 0.3, 1.0, 0.5)
         (-0.5, -0.0)
     """
-    if curvature <= 0:  # a constant column: the loss does not see it, the penalty does
+    if curvature <= 0:  # a constant column affects the penalty only
         return 0.0 if abs(slope) <= l1 else here
     target = here - slope / curvature
     return float(np.copysign(max(abs(target) - l1 / curvature, 0.0), target))
 
 
-def sweep_until_still(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int, seconds: float) -> int:
-    """Sweeps, ``sweep(everywhere)`` = Σ curvature·move², until one moves ``tolerance`` times less than the first did.
+def sweep_until_converged(sweep: Callable[[bool], float], tolerance: float, most_sweeps: int, seconds: float) -> int:
+    """Repeat ``sweep(everywhere)`` = Σ curvature·move² until one moves ``tolerance`` times as far as the first did.
 
-    That one is over all coordinates; in between, coordinates at zero are left alone. None begins after ``seconds``.
-    Returns how many there were.
+    The last sweep is over all coordinates; those in between skip coordinates at zero. None begins after ``seconds``.
+    Returns the number of sweeps.
     """
     until = time.perf_counter() + seconds
     first = sweep(True)

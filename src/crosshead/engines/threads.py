@@ -1,25 +1,27 @@
-"""How many threads to use: what the caller says, else OMP_NUM_THREADS, else the CPUs this process may run on."""
+"""The number of threads: the argument, else OMP_NUM_THREADS, else the CPUs available; and BLAS on one thread."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 MOST_THREADS = 1 << 16
-"""More than any machine has CPUs; the engine creates no more threads than it has work for."""
+"""More than the CPUs of any machine; an engine creates no more threads than it has work for."""
 
 
 def resolve_threads(n_threads: int | None = None) -> int:
-    """The number of threads for ``n_threads``.
+    """Resolve ``n_threads`` to a number of threads.
 
-    None means OMP_NUM_THREADS where it is set, else `available_cpus()`. Negative numbers count back from the
+    None means OMP_NUM_THREADS if it is set, else `available_cpus()`. Negative numbers count back from the
     available CPUs, as scikit-learn's ``n_jobs`` does: −1 is all of them, −2 all but one.
 
-    Raises ValueError for 0, for more than `MOST_THREADS` and for what is no whole number.
+    Raises ValueError for 0, for more than `MOST_THREADS`, and for anything but whole numbers.
 
     >>> resolve_threads(3)
     3
@@ -40,18 +42,18 @@ def _is_whole(value: Any) -> bool:
 
 
 def available_cpus() -> int:
-    """CPUs this process may use: its affinity mask, and the CPU quota of its control group if it has one."""
+    """The number of CPUs this process may use: its affinity mask, and the CPU quota of its control group if any."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
 
 
 def _from_environment() -> int | None:
-    """The first of OMP_NUM_THREADS' numbers, at most `MOST_THREADS`; None where it is no positive whole number."""
+    """The first number in OMP_NUM_THREADS, at most `MOST_THREADS`; None if it is not a positive whole number."""
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip().lstrip("0")
     if not re.fullmatch(r"[1-9][0-9]*", text):
         return None
-    return min(int(text[:9]), MOST_THREADS)  # nine digits are more than that already
+    return min(int(text[:9]), MOST_THREADS)  # nine digits exceed MOST_THREADS already
 
 
 def _quota(path: Path) -> float | None:
@@ -60,3 +62,18 @@ def _quota(path: Path) -> float | None:
         return None if limit == "max" else int(limit) / int(period)
     except (OSError, ValueError):
         return None
+
+
+@cache
+def _blas() -> Any | None:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit BLAS to one thread: for many small products its threads would mostly wait for each other."""
+    controller = _blas()
+    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

@@ -1,6 +1,6 @@
-"""How good predictions are, how honest their probabilities, and which of two models is better.
+"""Evaluate predictions: errors, calibration, and comparison of models.
 
-Everything takes plain arrays, also memory-mapped ones, and reads them once, a block of rows at a time.
+All functions take plain arrays, also memory-mapped ones, and read them once, one block of rows at a time.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ __all__ = [
     "top_losses",
 ]
 
-_ESTIMATORS = {  # loaded when they are used: they import scikit-learn, which takes a while
+_ESTIMATORS = {  # loaded on first use: they import scikit-learn, which takes a while
     "CrossFitted": "crosshead.evaluation.calibration.cross_fitting",
     "TemperatureScaler": "crosshead.evaluation.calibration.temperature",
     "cross_fit": "crosshead.evaluation.calibration.cross_fitting",

@@ -1,4 +1,4 @@
-"""What evaluation asks of its arrays, one block of rows at a time; errors name the row and the value."""
+"""Validation of arrays, one block of rows at a time; errors name the row and the value."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from crosshead.losses._targets import probability_tolerance
 from crosshead.losses.protocol import Array, Float
 
 BLOCK_ELEMENTS = 1 << 20
-"""Numbers of one block of rows: what is held does not grow with rows × classes."""
+"""Numbers in one block of rows, so that memory does not grow with rows × classes."""
 
 
 def block_rows(n_classes: int) -> int:
-    """How many rows one block has."""
+    """The number of rows of a block."""
     return max(1, BLOCK_ELEMENTS // max(1, n_classes))
 
 
 def as_probability_block(block: Any, first: int, tolerance: float | None = None) -> Float:
-    """Rows of probabilities as float64 (n, C); ValueError names the row (from 0) and the column or the sum.
+    """Validate probabilities as float64 (n, C); ValueError names the row (from 0) and the column or the sum.
 
-    ``tolerance`` is how far from one a sum may be: by default 1e-6, and 1e-4 for rows of float32 or float16.
+    ``tolerance`` is that of the sums: by default 1e-6, and 1e-4 for float32 or float16.
     """
     values = np.asarray(block)
     allowed = probability_tolerance(values.dtype) if tolerance is None else tolerance
@@ -39,7 +39,7 @@ def as_probability_block(block: Any, first: int, tolerance: float | None = None)
 
 
 def as_score_block(block: Any, first: int) -> Float:
-    """Scores as float64 (n, C) without NaN or infinities."""
+    """Validate scores as float64 (n, C) without NaN or infinities."""
     z = np.asarray(block).astype(np.float64, copy=False)
     finite = np.isfinite(z)
     if not finite.all():
@@ -49,7 +49,7 @@ def as_score_block(block: Any, first: int) -> Float:
 
 
 def as_matrix(name: str, values: Any) -> Array:
-    """Outputs of all rows, (N, C) with at least one row and one class; memory-mapped arrays stay where they are."""
+    """Validate outputs of all rows, (N, C) with at least one row and one class; memory-mapped arrays are not copied."""
     matrix = values if isinstance(values, np.ndarray) else np.asarray(values)
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "biuf":
         raise ValueError(
@@ -60,7 +60,7 @@ def as_matrix(name: str, values: Any) -> Array:
 
 
 def as_target(target: Any, n_rows: int, n_classes: int, classes: Array | None) -> NDArray[np.intp]:
-    """Class indices (N,) from indices, or from labels where ``classes`` (C,) names them."""
+    """Convert the target to class indices (N,), from indices or from labels among ``classes`` (C,)."""
     found = np.asarray(target)
     if found.shape != (n_rows,):
         raise ValueError(f"{n_rows} rows need a target of shape {(n_rows,)}, not {found.shape}")
@@ -77,7 +77,7 @@ def as_target(target: Any, n_rows: int, n_classes: int, classes: Array | None) -
 def as_rows(
     outputs: Any, target: Any, classes: Any, sample_weight: Any
 ) -> tuple[Array, NDArray[np.intp], Array | None]:
-    """Outputs (N, C), class indices (N,) and weights (N,) or None, whose shapes agree."""
+    """Validate outputs (N, C), class indices (N,) and weights (N,) or None."""
     matrix = as_matrix("outputs", outputs)
     n_rows, n_classes = matrix.shape
     indices = as_target(target, n_rows, n_classes, None if classes is None else as_classes(classes, n_classes))
@@ -88,7 +88,7 @@ def as_rows(
 
 
 def as_classes(classes: Any, n_classes: int) -> Array:
-    """Distinct names of C classes; 0 to C − 1 where there are none."""
+    """Validate distinct names of C classes; by default 0 to C − 1."""
     if classes is None:
         return np.arange(n_classes)
     names = np.asarray(classes)

@@ -1,13 +1,12 @@
-"""Bootstrap intervals in one reading of the rows, in memory that does not grow with rows × resamples.
+"""Bootstrap intervals in one pass over the rows, with memory independent of rows × resamples.
 
 Up to `GROUPS` rows this is the ordinary bootstrap (Efron, Annals of Statistics 7, 1979): each resample draws N of the N
-rows with replacement. Above that, rows are first dealt at random into `GROUPS` groups, and groups are drawn in place
-of rows; what is kept is one sum a group. With g groups that changes the width of an interval by a share of about
-1/√(2g), 0.3 %, which is less than the noise of 1000 resamples.
+rows with replacement. With more, rows are first assigned at random to `GROUPS` groups, and groups are drawn instead of
+rows; only one sum per group is stored. With g groups this changes the width of an interval by about 1/√(2g), 0.3 %,
+less than the noise of 1000 resamples.
 
-Both the dealing and the draws come from counter-based generators (Philox): which group a row is in depends on the
-seed and the row's number alone, so that results do not depend on how rows are cut into blocks, and resamples with one
-seed are paired across models.
+Assignment and draws use counter-based generators (Philox): the group of a row depends only on the seed and the row's
+number, so that results do not depend on the blocks, and resamples with the same seed are paired across models.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from crosshead.losses.protocol import Array, Float
 
 GROUPS = 1 << 16
-"""Most groups of rows that are drawn; a power of two."""
+"""Maximum number of groups that are drawn; a power of two."""
 
-BATCH_ELEMENTS = 1 << 22  # numbers of draws that are held at a time
-DEALING, DRAWING = 0, 1  # the two streams of random numbers of one seed
+BATCH_ELEMENTS = 1 << 22  # draws in memory at a time
+DEALING, DRAWING = 0, 1  # the two streams of random numbers of a seed
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Interval:
 
 
 class GroupSums:
-    """Sums of columns of per-row numbers, one a group: all that resampling needs of the rows."""
+    """Sums of columns of per-row numbers, one per group: all that resampling needs."""
 
     def __init__(self, n_rows: int, n_columns: int, seed: int) -> None:
         self.n_rows, self.seed = n_rows, checked_seed(seed)
@@ -58,12 +57,12 @@ class GroupSums:
         if self.n_rows <= GROUPS:
             return np.arange(first, first + count, dtype=np.intp)
         stream = np.random.Philox(key=[self.seed, DEALING])
-        stream.advance(first // 4)  # one step of the counter makes four numbers
+        stream.advance(first // 4)  # one step of the counter gives four numbers
         raw = stream.random_raw(first % 4 + count)[first % 4 :]
         return (raw & np.uint64(GROUPS - 1)).astype(np.intp)
 
     def add(self, column: int, groups: NDArray[np.intp], values: Array) -> None:
-        """Add each value to the sum of its row's group; row after row, whatever the blocks are."""
+        """Add each value to the sum of its row's group, in row order, so that blocks do not matter."""
         np.add.at(self.sums[column], groups, values)
 
     def add_binned(self, column: int, bins: NDArray[np.intp], groups: NDArray[np.intp], values: Array) -> None:
@@ -79,7 +78,7 @@ class GroupSums:
 def resampled_sums(sums: Float, resamples: int, seed: int) -> Float:
     """Sums over ``resamples`` draws of M columns out of ``sums`` (K, M) with replacement, (resamples, K).
 
-    Draw b depends on the seed, b and M alone.
+    Draw b depends only on the seed, b and M.
     """
     if resamples < 1:
         raise ValueError(f"the number of resamples must be positive, not {resamples}")
@@ -99,7 +98,7 @@ def _draw(count: int, number: int, seed: int) -> Float:
 
 
 def percentile_interval(estimate: float, replicates: Float, level: float) -> Interval:
-    """The percentile interval: of a mean. Limits may be infinite where the replicates are."""
+    """The percentile interval, for means. Limits may be infinite if replicates are."""
     lower, upper = _limits(replicates, level)
     return Interval(estimate, lower, upper, level)
 
@@ -107,11 +106,11 @@ def percentile_interval(estimate: float, replicates: Float, level: float) -> Int
 def pivotal_interval(
     estimate: float, replicates: Float, level: float, lowest: float = 0.0, *, by_chance: float = 0.0
 ) -> Interval:
-    """The basic (pivotal) interval 2θ̂ − quantiles, cut at ``lowest`` and widened to hold the estimate.
+    """The basic (pivotal) interval 2θ̂ − quantiles, clipped at ``lowest`` and extended to contain the estimate.
 
-    For estimates that noise makes larger, as it does the calibration error: resampling adds the same noise once
-    more, so that percentiles of the replicates would lie above what is estimated. An estimate up to ``by_chance`` is
-    as large as noise alone makes it, and its interval begins at ``lowest``.
+    For estimates with an upward bias by noise, such as the calibration error: resampling adds the same bias again, so
+    that percentiles of the replicates would be too large. An estimate of at most ``by_chance`` can be explained by
+    noise alone, and its interval begins at ``lowest``.
     """
     lower, upper = _limits(replicates, level)
     below = lowest if estimate <= by_chance else max(2 * estimate - upper, lowest)
@@ -127,9 +126,9 @@ def bootstrap_mean(
     seed: int = 0,
     block_rows: int = 1 << 18,
 ) -> Interval:
-    """The (weighted) mean of one number a row, (N,), with its bootstrap percentile interval.
+    """Compute the (weighted) mean of one number per row, (N,), with its bootstrap percentile interval.
 
-    A weight stays with its row when the row is drawn. Raises ValueError for no rows, NaN, a level outside (0, 1) and
+    Rows are drawn with their weights. Raises ValueError for no rows, NaN, a level outside (0, 1) and
     weights that are negative or sum to zero. ``values`` may be memory-mapped: blocks of rows are read once.
 
     Examples
@@ -160,13 +159,13 @@ def bootstrap_mean(
 
 
 def means(sums: Float) -> Float:
-    """Second column over the first, (resamples,); NaN where a resample drew no weight at all."""
+    """Second column over the first, (resamples,); NaN for a resample without weight."""
     undrawn = np.full(len(sums), np.nan)
     return np.asarray(np.divide(sums[:, 1], sums[:, 0], out=undrawn, where=sums[:, 0] > 0))
 
 
 def checked_weights(weights: Any, first: int = 0) -> Float:
-    """Weights of rows as float64, none of them negative, NaN or infinite."""
+    """Validate weights of rows as float64, non-negative and finite."""
     own = np.asarray(weights, dtype=np.float64)
     wrong = ~(np.isfinite(own) & (own >= 0))
     if wrong.any():
@@ -176,14 +175,14 @@ def checked_weights(weights: Any, first: int = 0) -> Float:
 
 
 def checked_level(level: float) -> float:
-    """A confidence level inside (0, 1)."""
+    """Validate a confidence level inside (0, 1)."""
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval must lie between 0 and 1, as 0.95, not {level}")
     return float(level)
 
 
 def checked_seed(seed: int) -> int:
-    """A seed that Philox takes as half of its key."""
+    """Validate a seed, which is half of a Philox key."""
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"the seed must lie between 0 and 2^64 − 1, not {seed}")
     return int(seed)
@@ -194,6 +193,6 @@ def _limits(replicates: Float, level: float) -> tuple[float, float]:
     if drawn.size == 0:
         return float("nan"), float("nan")
     tail = (1 - checked_level(level)) / 2
-    # Order statistics: interpolating between a finite replicate and an infinite one would make NaN.
+    # Order statistics: interpolation between a finite and an infinite replicate would give NaN.
     lower, upper = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")
     return float(lower), float(upper)

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: confident learning on cross-validated probabilities."""
+"""Labels that are probably wrong, by confident learning on out-of-fold probabilities."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 BLOCK_ROWS = 1 << 16
-NEAR_ONE = 1e-4  # how far a row of float32 probabilities may be from a sum of 1
+NEAR_ONE = 1e-4  # tolerance of the sum of a row of float32 probabilities
 
 
 @dataclass(frozen=True, eq=False)
 class DoubtfulLabels:
-    """The K samples whose labels are doubted, the most doubtful first.
+    """The K samples with doubtful labels, the most doubtful first; `doubtful_labels` returns it.
 
     * ``rows`` (K,): positions from 0; ``given``, ``suggested`` (K,): class indices
     * ``given_probability``, ``suggested_probability`` (K,)
-    * ``thresholds`` (C,): what a class's probability must reach to count; inf for a class without samples
-    * ``joint`` (C, C): how many samples of each given class (rows) confidently belong to which (columns)
+    * ``thresholds`` (C,): the threshold of each class's probability; inf for a class without samples
+    * ``joint`` (C, C): numbers of samples by given class (rows) and confident class (columns)
+
+    Examples
+    --------
+    >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    >>> found = doubtful_labels(p, [0, 0, 0, 1, 1])
+    >>> len(found), found.joint.tolist()
+    (1, [[2, 1], [0, 1]])
     """
 
     rows: NDArray[np.int64]
@@ -38,19 +45,19 @@ class DoubtfulLabels:
 
 
 def doubtful_labels(probabilities: Any, target: Any) -> DoubtfulLabels:
-    """Samples that confidently belong to another class than their label says.
+    """Find samples that confidently belong to another class than their label.
 
     The threshold of class j is the mean probability of j over the samples labelled j, t_j = mean p_j | y = j. A sample
-    belongs confidently to the class of largest p_j among those with p_j ≥ t_j; where that is not its label, the label
-    is doubted. The order is by the margin p_y − p_suggested, lowest first. The probabilities, (N, C), must be those of
-    a model that has not seen the sample, see `crosshead.linear.out_of_fold_probabilities`; ``target`` (N,) are class
-    indices. This is the confident joint of Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in
-    Dataset Labels", JAIR 70 (2021), with its off-diagonal samples as the suspects.
+    confidently belongs to the class of largest p_j among those with p_j ≥ t_j; if that is not its label, the label is
+    doubtful. Samples are sorted by the margin p_y − p_suggested, lowest first. The probabilities (N, C) must be those
+    of a model that was not trained on the sample, see `crosshead.linear.out_of_fold_probabilities`; ``target`` (N,) has
+    class indices. These are the off-diagonal samples of the confident joint of Northcutt, Jiang, Chuang, "Confident
+    Learning: Estimating Uncertainty in Dataset Labels", JAIR 70 (2021).
 
     Raises
     ------
     ValueError
-        For rows that are no distributions, or labels that are no class indices.
+        For rows that are not distributions, or labels that are not class indices.
 
     Examples
     --------

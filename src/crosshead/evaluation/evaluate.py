@@ -1,4 +1,4 @@
-"""Predictions in, measures out: `evaluate` and what stands on it, in one reading of the rows, block by block."""
+"""`evaluate` and related functions, in one pass over the rows, block by block."""
 
 from __future__ import annotations
 
@@ -30,35 +30,47 @@ def evaluate(
     tolerance: float | None = None,
     block_rows: int | None = None,
 ) -> Evaluation:
-    """Measure outputs (N, C) against the target (N,): errors, cross-entropy, Brier score, calibration, by class.
+    """Evaluate outputs (N, C) against the target (N,): errors, cross-entropy, Brier score, calibration, by class.
 
-    Outputs are probabilities. Where a ``loss`` is named (an object or a name in `crosshead.losses`) they are scores:
-    the mean loss is added, and probabilities are the loss's own, or softmax(z/T) where a ``temperature`` T is given,
-    or none. The target is class indices, or labels where ``classes`` (C,) names the columns. Rows are read once, a
-    block at a time, and may be memory-mapped; nothing that is kept grows with N × C.
+    Outputs are probabilities or, with ``loss``, scores. Rows are read once, one block at a time, and may be
+    memory-mapped; memory does not grow with N × C.
 
     Parameters
     ----------
+    outputs : array (N, C)
+        Probabilities, or scores of a ``loss``.
+    target : array (N,)
+        Class indices, or labels among ``classes``.
+    classes : sequence, optional
+        Names of the columns, (C,).
+    loss : str or Loss, optional
+        The loss of the scores, whose mean is computed as well. Probabilities are those of the loss, if it has any.
+    temperature : float, optional
+        T of the probabilities softmax(z/T), for scores of any loss.
     sample_weight : array (N,), optional
         Weights of the rows; a weight of k counts a row k times in every measure.
     top_k : int
-        For the top-k error.
+        k of the top-k error.
     bins : int
-        Bins of the calibration errors.
+        Number of bins of the calibration errors.
     level : float, optional
-        The level of the bootstrap intervals, such as 0.95; without it there are none.
+        Level of the bootstrap intervals, such as 0.95; by default there are no intervals.
     resamples, seed : int
-        Of the bootstrap.
+        Number of resamples and seed of the bootstrap.
     tolerance : float, optional
-        How far from 1 the probabilities of a row may sum: 1e-6, for float32 1e-4.
+        Tolerance of the sum of a row's probabilities, by default 1e-6, for float32 1e-4.
     block_rows : int, optional
-        Rows of one block; results do not depend on it, but for rounding.
+        Rows per block; results do not depend on it, except for rounding.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
     ValueError
-        Naming the row (from 0) where probabilities are NaN, negative or do not sum to one, scores are not finite,
-        or a target is no class.
+        If probabilities are NaN, negative or do not sum to one, scores are not finite, or a target is not a class; it
+        names the row (from 0).
 
     Examples
     --------
@@ -91,10 +103,10 @@ def evaluate(
 
 
 def evaluate_predictions(predictions: Predictions, *, loss: Loss | str | None = None, **options: Any) -> Evaluation:
-    """Measure predictions against their own target; options are those of `evaluate`.
+    """Evaluate predictions against their own target; options are those of `evaluate`.
 
-    Scores whose ``loss`` is not named count as logits, of the loss "softmax". Raises DataError, which names the file
-    and the row, where there is no target or where a row is not what it should be.
+    Scores without a ``loss`` are treated as logits of "softmax". Raises DataError without a target or for an invalid
+    row, naming the file and the row.
 
     Examples
     --------
@@ -110,12 +122,12 @@ def evaluate_predictions(predictions: Predictions, *, loss: Loss | str | None = 
 
 
 def predictions_evaluator(predictions: Predictions, *, loss: Loss | str | None = None, **options: Any) -> Evaluator:
-    """The evaluator that the blocks of these predictions belong into."""
+    """Create the evaluator for the blocks of predictions."""
     if predictions.kind == "scores":
         return Evaluator(predictions.n_rows, predictions.classes, loss=loss or "softmax", **options)
     if loss is not None:
         raise ValueError(f"{predictions.source}: a loss is charged on scores, and these are probabilities")
-    # Their own tolerance has been applied by the time a block comes.
+    # Predictions have applied their own tolerance already.
     return Evaluator(predictions.n_rows, predictions.classes, tolerance=np.inf, **options)
 
 
@@ -128,11 +140,10 @@ def reliability(
     classes: Any = None,
     sample_weight: Any = None,
 ) -> Reliability:
-    """The reliability table of probabilities (N, C) against class indices (N,), or labels among ``classes``.
+    """Compute the reliability table of probabilities (N, C) for class indices (N,), or labels among ``classes``.
 
-    ``strategy`` "uniform" makes bins of equal width, "quantile" bins of equal mass: as many rows in each as ties
-    allow, for equal confidences are never parted. Blocks of rows are read once. Raises ValueError for what are no
-    probabilities, naming the row.
+    ``strategy`` "uniform" has bins of equal width, "quantile" bins of equal mass, except that equal confidences are
+    never separated. Raises ValueError for invalid probabilities, naming the row.
 
     Examples
     --------
@@ -157,9 +168,9 @@ def calibration_error(
     classes: Any = None,
     sample_weight: Any = None,
 ) -> float:
-    """Expected calibration error, a share between 0 and 1; see `reliability`.
+    """Compute the expected calibration error, a share between 0 and 1; see `reliability`.
 
-    It is a biased estimate: noise in the bins makes it larger, the more so the fewer rows there are in a bin.
+    It is biased upwards by the noise in the bins, more so with fewer rows per bin.
 
     Examples
     --------

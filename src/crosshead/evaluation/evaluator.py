@@ -1,4 +1,4 @@
-"""Every measure of predictions in one reading of them: blocks of rows go in, an `Evaluation` comes out."""
+"""All measures of predictions in one pass: blocks of rows go in, an `Evaluation` comes out."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from crosshead.evaluation.result import Evaluation
 from crosshead.losses.protocol import Float, Loss
 
 MEANS = ("error", "top_k_error", "mean_loss", "cross_entropy", "brier")
-"""The measures that are means over rows."""
+"""Measures that are means over rows."""
 
 
 class Evaluator:
-    """The streaming form of `evaluate`: blocks of consecutive rows go in with `add`, `result` ends it.
+    """The streaming form of `evaluate`: `add` takes blocks of consecutive rows, `result` returns the evaluation.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Evaluator:
         self._names = self._measured()
         self._confusion = ConfusionCounts(len(self.classes))
         self._calibration = RunningCalibration(bins, len(self.classes)) if self.outputs.have_probabilities else None
-        # Columns: weight, rows that cost infinitely much, the means, and the bins' Σ s (hit − confidence).
+        # Columns: weight, rows with infinite loss, the means, and the bins' Σ s (hit − confidence).
         columns = 2 + len(self._names) + (bins if self._calibration else 0)
         self._groups = None if level is None else GroupSums(n_rows, columns, seed)
         self._sums = np.zeros(2 + len(self._names))
@@ -71,7 +71,7 @@ class Evaluator:
         self._impossible, self._first_impossible = 0, -1
 
     def add(self, outputs: Any, target: NDArray[Any], weight: Any = None) -> Outcomes:
-        """Take the next rows: outputs (n, C), class indices (n,), weights (n,); returns what each of them is worth."""
+        """Add the next rows: outputs (n, C), class indices (n,), weights (n,); return the outcomes of the rows."""
         first = self._row
         own = np.ones(len(target)) if weight is None else checked_weights(weight, first)
         self._whole &= weight is None
@@ -91,7 +91,7 @@ class Evaluator:
         return found
 
     def result(self) -> Evaluation:
-        """The measures of all rows."""
+        """Return the measures of all rows."""
         if self._row != self.n_rows:
             raise ValueError(f"{self.n_rows} rows were announced, but {self._row} came")
         weight = float(self._sums[0])
@@ -137,7 +137,7 @@ class Evaluator:
         return [name for name in MEANS if known.get(name, True)]
 
     def _columns(self, found: Outcomes, losses: Float | None, weight: Float) -> Float:
-        """Weights, weights of rows that cost infinitely much, and the weighted measures of each row, (K, n)."""
+        """Weights, weights of rows with infinite loss, and the weighted measures of each row, (K, n)."""
         impossible = np.zeros(len(weight)) if found.nll is None else np.isinf(found.nll).astype(np.float64)
         rows: dict[str, Any] = {
             "error": found.wrong,
@@ -165,7 +165,7 @@ class Evaluator:
             self._groups.add_binned(len(columns), off[0], groups, off[1])
 
     def _replicates(self) -> dict[str, Float]:
-        """Each measure on each resample, (resamples,) each; NaN where a resample drew no weight."""
+        """Each measure on each resample, (resamples,) each; NaN for a resample without weight."""
         if self._groups is None:
             return {}
         drawn = self._groups.resampled(self.resamples)
@@ -188,7 +188,7 @@ class Evaluator:
 
 
 def _without_exception(estimate: float, n_rows: int, level: float) -> Interval:
-    """Clopper and Pearson's interval where no row is wrong, or every one: no resample would be any different."""
+    """The Clopper–Pearson interval if no row, or every row, is wrong: all resamples would be equal."""
     beyond = ((1 - level) / 2) ** (1 / n_rows)
     lower, upper = (0.0, 1 - beyond) if estimate == 0.0 else (beyond, 1.0)
     return Interval(estimate, lower, upper, level)

@@ -1,4 +1,4 @@
-"""What a model puts out, probabilities or scores of a loss, as outcomes of rows."""
+"""Convert outputs of a model, probabilities or scores, to outcomes of rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crosshead.losses.protocol import Array, Float, Loss
 
 
 class Outputs:
-    """How outputs become outcomes: as probabilities, or as scores of a loss, with a temperature or without."""
+    """Interprets outputs as probabilities, or as scores of a loss, with or without a temperature."""
 
     def __init__(self, loss: Loss | str | None, temperature: float | None, tolerance: float | None) -> None:
         from crosshead.losses import as_loss
@@ -27,13 +27,13 @@ class Outputs:
 
     @property
     def have_probabilities(self) -> bool:
-        """Whether they are probabilities or turn into some."""
+        """Whether the outputs are probabilities or can be converted to them."""
         return self.loss is None or self.temperature is not None or self.loss.has_probabilities
 
     def outcomes(
         self, outputs: Any, target: NDArray[np.intp], first: int
     ) -> tuple[Outcomes, Float | None, Float | None]:
-        """What rows are worth, their probabilities (n, C) or None, their losses (n,) or None."""
+        """The outcomes of rows, their probabilities (n, C) or None, their losses (n,) or None."""
         if self.loss is None:
             p = _checks.as_probability_block(outputs, first, self.tolerance)
             return outcomes_of_probabilities(p, target), p, None
@@ -44,7 +44,7 @@ class Outputs:
         log_p = log_probabilities(self.loss, scores, self.temperature)
         p, nll = np.exp(log_p), np.abs(log_p[np.arange(len(target)), target])
         found, from_scores = outcomes_of_probabilities(p, target, nll), outcomes_of_scores(scores, target)
-        # Where probabilities round to equals, the scores still know which is higher.
+        # If probabilities are equal after rounding, the scores still determine which is higher.
         return Outcomes(from_scores.predicted, from_scores.rank, found.confidence, nll, found.brier), p, losses
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation finds: every measure of one set of predictions."""
+"""The result of an evaluation: all measures of one set of predictions."""
 
 from __future__ import annotations
 
@@ -15,26 +15,32 @@ from crosshead.losses.protocol import Array, Float
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Measures of predictions on N rows; means are weighted by the sample weights, where there are any.
+    """Measures of predictions on N rows, as `evaluate` returns them; means are weighted by sample weights, if any.
 
-    * ``rows`` N; ``weight`` the sum of the weights, N without any; ``wrong`` the rows predicted wrong, not weighted
+    * ``rows`` N; ``weight``: the sum of the weights, by default N; ``wrong``: the number of wrong predictions
     * ``classes`` (C,): their names
-    * ``error``: the share of rows predicted wrong; of equal outputs the first class is predicted
-    * ``top_k``, ``top_k_error``: the share of rows whose class is not among the k highest outputs, of equals the
-      first; None where k ≥ C
+    * ``error``: the share of wrong predictions; of equal outputs the first class is predicted
+    * ``top_k``, ``top_k_error``: the share of rows whose class is not among the k highest outputs; None if k ≥ C
     * ``confusion`` (C, C): true class by predicted class, a SciPy CSR array above 1024 classes
-    * ``mean_loss``: of the loss that the caller named, None without one
+    * ``mean_loss``: the mean of the given loss, or None
 
-    and, None where the outputs are scores without probabilities:
+    and, None if the outputs are scores without probabilities:
 
-    * ``cross_entropy``: mean −log p of the true class, in nats; +inf where some true class has probability 0
-    * ``impossible``, ``first_impossible``: how many rows those are, and the first of them (from 0)
+    * ``cross_entropy``: mean −log p of the true class, in nats; +inf if some true class has probability 0
+    * ``impossible``, ``first_impossible``: the number of those rows, and the first of them (from 0)
     * ``brier``: Σ_c (p_c − y_c)² summed over classes, mean over rows; also called MSE; between 0 and 2
     * ``reliability``, ``reliability_equal_mass``, ``classwise`` (None above 10 000 classes): calibration
 
-    ``intervals`` are bootstrap intervals of error, top_k_error, mean_loss, cross_entropy, brier and ece, by name;
-    empty unless asked for. ``replicates`` (resamples,) are what they are made of: with the same seed those of two
+    ``intervals`` are bootstrap intervals of error, top_k_error, mean_loss, cross_entropy, brier and ece, by name, if
+    requested. ``replicates`` (resamples,) are the values that they are computed from: with the same seed, those of two
     models on the same rows are paired.
+
+    Examples
+    --------
+    >>> from crosshead.evaluation import evaluate
+    >>> found = evaluate([[0.75, 0.25], [0.5, 0.5]], [0, 1])
+    >>> found.accuracy, round(found.cross_entropy_bits, 4)
+    (0.5, 0.7075)
     """
 
     rows: int
@@ -58,12 +64,12 @@ class Evaluation:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether cross-entropy, Brier score and calibration are known."""
+        """Whether cross-entropy, Brier score and calibration are available."""
         return self.cross_entropy is not None
 
     @property
     def accuracy(self) -> float:
-        """The share of rows predicted right."""
+        """The share of correct predictions."""
         return 1 - self.error
 
     @property
@@ -73,9 +79,9 @@ class Evaluation:
 
     @property
     def log_likelihood(self) -> float | None:
-        """The logarithm of Π_i p_i over all rows, in nats; Σ sᵢ log pᵢ with weights; −inf with an impossible row.
+        """The log-likelihood Σ sᵢ log pᵢ over all rows, in nats; −inf if a true class has probability 0.
 
-        The joint likelihood itself is its exponential, which underflows for more than a few hundred rows.
+        Its exponential, the likelihood, underflows for more than a few hundred rows.
         """
         return None if self.cross_entropy is None else -self.cross_entropy * self.weight
 
@@ -100,7 +106,7 @@ class Evaluation:
         return per_class(self.confusion)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every measure in JSON's own types but for infinities; what is None is left out."""
+        """Convert all measures to JSON types, except that infinities remain; None values are omitted."""
         values: dict[str, Any] = {"rows": self.rows, "weight": self.weight, "errors": self.wrong, "error": self.error}
         if self.top_k_error is not None:
             values["top_k"] = {"k": self.top_k, "error": self.top_k_error}

@@ -1,4 +1,4 @@
-"""The samples that cost most, found in one reading of scores or probabilities."""
+"""The samples with the largest losses, found in one pass over scores or probabilities."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from crosshead.losses.protocol import Loss
 Float = NDArray[np.float64]
 Array = NDArray[Any]
 
-BLOCK_SCORES = 1 << 21  # entries of an array that are looked at in one go
+BLOCK_SCORES = 1 << 21  # entries of an array processed at a time
 
 
 @dataclass(frozen=True, eq=False)
 class TopLosses:
-    """The K samples of the largest loss, largest first; of equal losses, earlier rows first.
+    """The K samples with the largest losses, largest first; of equal losses, earlier rows first.
 
     * ``rows`` (K,): positions from 0; ``target``, ``predicted`` (K,): class indices
     * ``probability`` (K,): of the true class; None without a probability model
     * ``loss`` (K,): nats where it is a cross-entropy
     * ``total_loss``, ``n_rows``: of all samples
 
-    ``total_loss`` is inf where a sample has probability 0; such samples then share it, and the others' share is 0.
+    ``total_loss`` is inf if a sample has probability 0; such samples then share it, and the others' share is 0.
+
+    Examples
+    --------
+    >>> top = top_losses([[0.9, 0.1], [0.2, 0.8]], [1, 1], probabilities=True)
+    >>> len(top), top.rows.tolist(), top.share.round(3).tolist()
+    (2, [0, 1], [0.912, 0.088])
     """
 
     rows: NDArray[np.int64]
@@ -54,23 +60,29 @@ class TopLosses:
 def top_losses(
     scores: Any, target: Any, n: int = 50, *, loss: str | Loss = "softmax", probabilities: bool = False
 ) -> TopLosses:
-    """The ``n`` samples of the largest loss ℓ(zᵢ, yᵢ).
+    """Find the ``n`` samples with the largest losses ℓ(zᵢ, yᵢ).
 
     Parameters
     ----------
     scores : array (N, C), or blocks
-        Scores, or with ``probabilities`` distributions, whose loss is −ln p_y. In place of an array, an iterable of
-        (first row, block (n, C)) in order, as a model yields them: memory then does not grow with N.
+        Scores, or with ``probabilities`` distributions, whose loss is −ln p_y. Instead of an array, an iterable of
+        (first row, block (n, C)) in order; memory then does not grow with N.
     target : (N,) class indices
     n : int
-        How many; fewer where there are fewer samples.
+        Number of samples; fewer if there are fewer samples.
     loss : str or Loss
-        Of scores; unused with ``probabilities``.
+        Loss of scores; not used with ``probabilities``.
+    probabilities : bool, default=False
+        Whether ``scores`` are probabilities.
+
+    Returns
+    -------
+    TopLosses
 
     Raises
     ------
     ValueError
-        For labels that are no class indices, NaN scores, rows that are missing or too many.
+        For labels that are not class indices, NaN scores, and missing or surplus rows.
 
     Examples
     --------
@@ -134,7 +146,7 @@ def _of_block(block: Array, target: Array, first: int, cost: Loss | None) -> Top
 
 
 def _merged(best: TopLosses | None, block: TopLosses, n: int) -> TopLosses:
-    """The ``n`` largest of those kept so far and a block's; sums are of all."""
+    """The ``n`` largest of those so far and of a block; sums are over all."""
     total = block
     if best is not None:
         joined = None

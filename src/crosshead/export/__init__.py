@@ -1,4 +1,4 @@
-"""Models for other programs: ONNX, checked against our own predictions."""
+"""Export models to ONNX, checked against crosshead's own predictions."""
 
 from crosshead.export.check import Check, check_export
 from crosshead.export.graph import build_onnx

@@ -1,4 +1,4 @@
-"""Whether an exported graph predicts what we predict, computed by onnxruntime."""
+"""Check that an exported graph has the model's predictions, with onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.export.graph import Exported
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-"""How far probabilities, or scores as a share of the largest one, may lie apart."""
+"""Tolerance of probabilities, and of scores relative to the largest one."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """The largest differences over all inputs, and how many predictions are not the same.
+    """The largest differences over all inputs, and the number of different predictions.
 
-    ``scores`` is a share of the largest score; ``different`` counts rows whose predicted class differs, and ``ties``
-    those of them whose two best scores lie closer than rounding.
+    ``scores`` is relative to the largest score; ``different`` counts rows whose predicted class differs, and ``ties``
+    those of them whose two best scores are equal up to rounding.
+
+    Examples
+    --------
+    >>> Check(n_inputs=3, scores=1e-7, probabilities=None, different=0, ties=0, tolerance=1e-5).passed
+    True
     """
 
     n_inputs: int
@@ -32,7 +37,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the graph may be used in the model's place."""
+        """Whether the graph may replace the model."""
         near = max(self.scores, self.probabilities or 0.0) <= self.tolerance
         return near and self.different == self.ties
 
@@ -59,14 +64,14 @@ class Runner:
             self._session = runtime.InferenceSession(
                 exported.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
-        except Exception as error:  # onnxruntime has its own tree of errors
+        except Exception as error:  # onnxruntime has its own exception classes
             raise DataError(f"onnxruntime cannot run the exported graph ({error})") from error
         self._exported = exported
         size = self._session.get_inputs()[0].shape[0]
         self._batch = size if isinstance(size, int) else None
 
     def __call__(self, inputs: Array) -> tuple[Array, Array | None, Array]:
-        """Scores, probabilities and predicted indices of inputs, which need not fill a batch of fixed size."""
+        """Compute scores, probabilities and predicted indices; inputs need not fill a batch of fixed size."""
         outputs = self._exported.outputs
         names = [name for name in (outputs.scores, outputs.probabilities, outputs.predicted) if name is not None]
         parts = []
@@ -81,7 +86,17 @@ class Runner:
 
 
 def check_export(runner: Any, inputs: Array, scores: Array, probabilities: Array | None, dtype: str) -> Check:
-    """Compare what ``runner`` makes of ``inputs`` with our own scores (n, C) and probabilities (n, C)."""
+    """Compare the outputs of an exported graph with the model's scores (n, C) and probabilities (n, C).
+
+    ``runner`` computes scores, probabilities and predicted indices of ``inputs``; ``dtype`` is that of the graph.
+    Raises DataError if only one of graph and model has probabilities.
+
+    Examples
+    --------
+    >>> scores = np.array([[2.0, 1.0], [0.0, 1.0]])
+    >>> check_export(lambda inputs: (inputs, None, inputs.argmax(axis=1)), scores, scores, None, "float32").passed
+    True
+    """
     their_scores, their_probabilities, predicted = runner(inputs)
     if (their_probabilities is None) != (probabilities is None):
         raise DataError("the exported graph and the model do not agree on whether there are probabilities")

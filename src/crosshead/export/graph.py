@@ -1,4 +1,4 @@
-"""A model as one ONNX graph: the last layer alone, or behind its backbone."""
+"""A model as one ONNX graph: the last layer alone, or with its backbone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True, eq=False)
 class Exported:
-    """The graph, and what its input and outputs are called."""
+    """The graph, and the names of its input and outputs."""
 
     proto: Any
     input: str
@@ -38,7 +38,7 @@ class Exported:
 
     @property
     def content(self) -> bytes:
-        """The file's bytes."""
+        """The content of the file."""
         return bytes(self.proto.SerializeToString())
 
 
@@ -49,17 +49,17 @@ def build_onnx(
     dtype: str = "float32",
     opset: int | None = None,
 ) -> Exported:
-    """One graph of scaling, linear layer, temperature and softmax or sigmoid, behind the backbone where one is given.
+    """Build one graph of scaling, linear layer, temperature and softmax or sigmoid, with the backbone if given.
 
-    Input: ``features`` (n, D); ``images`` (n, height, width[, 3]) of 0…255 for a model of pixels; with a backbone that
-    backbone's own input, pre-processed as the metadata say. Outputs: ``scores`` (n, C), ``probabilities`` (n, C) where
-    the model has them, ``predicted`` (n,), the index of the class. Metadata: ``classes``, a JSON list, and
-    ``preprocessing``. The number of images n is free, unless the backbone fixes it.
+    Input: ``features`` (n, D); ``images`` (n, height, width[, 3]) of 0…255 for a model of pixels; with a backbone the
+    input of that, pre-processed as in the metadata. Outputs: ``scores`` (n, C), ``probabilities`` (n, C) if the model
+    has them, ``predicted`` (n,), the index of the class. Metadata: ``classes``, a JSON list, and ``preprocessing``. The
+    batch size n is free, unless the backbone fixes it.
 
     Raises
     ------
     DataError
-        Where onnx is missing, the opset is too old, or numbers do not fit the type.
+        If onnx is missing, the opset is too old, or numbers do not fit the dtype.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def _behind(model: Model, backbone: OnnxBackbone | TorchBackbone | CnnBackbone, 
 
 
 def _features(nodes: Nodes, output: str, backbone: OnnxBackbone | TorchBackbone | CnnBackbone) -> str:
-    """The backbone's output as float32 (n, D); maps are averaged over their positions."""
+    """The output of the backbone as float32 (n, D); feature maps are averaged over positions."""
     features = nodes.add("Cast", [output], "features_float32", to=1)
     if backbone.output_rank == 4:
         if backbone.preprocessing.layout == "nhwc":
@@ -139,7 +139,7 @@ def _at_opset(onnx: Any, proto: Any, opset: int | None) -> Any:
         return proto
     try:
         return onnx.version_converter.convert_version(proto, wanted)
-    except Exception as error:  # the converter knows its own errors only as RuntimeError and worse
+    except Exception as error:  # the converter raises RuntimeError and others
         raise DataError(f"the backbone's opset {found} cannot be converted to {wanted} ({error})") from error
 
 
@@ -166,7 +166,7 @@ def _torch_graph(onnx: Any, backbone: TorchBackbone | CnnBackbone, opset: int | 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's own notices to itself: they are about its insides, and nothing a person can mend."""
+    """Suppress the exporter's notices, which are about its internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The last layer in ONNX operators: scaling, scores, probabilities, the likeliest class."""
+"""The last layer in ONNX operators: scaling, scores, probabilities, predicted class."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from crosshead.models import Model
 
 EXTRA = '"crosshead[onnx]"'
 LOWEST_OPSET = 13
-"""From here on Softmax works on one axis."""
+"""From this opset on, Softmax works on a single axis."""
 
 SCORES, PROBABILITIES, PREDICTED = "scores", "probabilities", "predicted"
 
 
 @dataclass
 class Nodes:
-    """Nodes and constants of a graph in the making; ``taken`` are names that belong to others."""
+    """Nodes and constants of a graph under construction; ``taken`` are names in use."""
 
     dtype: np.dtype[Any]
     taken: set[str] = field(default_factory=set)
@@ -28,14 +28,14 @@ class Nodes:
     constants: list[Any] = field(default_factory=list)
 
     def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Append a node and return the name of its output, which is changed where it is taken."""
+        """Append a node and return the name of its output, which is changed if it is taken."""
         helper = load_package("onnx.helper", EXTRA, "exporting")
         name = self._free(output)
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"node of {name}", **attributes))
         return name
 
     def constant(self, name: str, values: Any) -> str:
-        """Add an array of the graph's type, and return its name."""
+        """Add an array in the graph's dtype and return its name."""
         numpy_helper = load_package("onnx.numpy_helper", EXTRA, "exporting")
         free = self._free(name)
         array = np.ascontiguousarray(values, dtype=self.dtype)
@@ -53,7 +53,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class HeadOutputs:
-    """What the outputs are called; probabilities are None where the model has none."""
+    """The names of the outputs; probabilities are None for models without them."""
 
     scores: str
     probabilities: str | None
@@ -86,9 +86,9 @@ def _softmax(nodes: Nodes, scores: str) -> str:
 
 
 def _normalised_sigmoids(nodes: Nodes, scores: str) -> str:
-    """sigmoid(z_c) / Σ_k sigmoid(z_k), divided on logarithms, so that 0 is never divided by 0.
+    """sigmoid(z_c) / Σ_k sigmoid(z_k), computed on logarithms to avoid 0/0.
 
-    −log sigmoid(z) = max(−z, 0) + log(1 + exp(−|z|)), which nowhere overflows; onnxruntime has no Softplus of float64.
+    −log sigmoid(z) = max(−z, 0) + log(1 + exp(−|z|)) does not overflow; onnxruntime has no Softplus of float64.
     """
     positive = nodes.add("Relu", [nodes.add("Neg", [scores], "negative")], "positive_part")
     small = nodes.add("Exp", [nodes.add("Neg", [nodes.add("Abs", [scores], "size")], "minus_size")], "small")
@@ -98,4 +98,4 @@ def _normalised_sigmoids(nodes: Nodes, scores: str) -> str:
 
 
 _LINKS: dict[str, Callable[[Nodes, str], str]] = {"softmax": _softmax, "binary": _normalised_sigmoids}
-"""How the losses that have probabilities make them of scores; a check of every export holds it against the losses."""
+"""Probabilities of each loss; the check of every export compares them with the losses."""

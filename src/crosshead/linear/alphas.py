@@ -1,4 +1,4 @@
-"""Which alphas to try: a grid from the strongest that makes sense down to the weakest."""
+"""The grid of alphas, from the strongest that makes sense to the weakest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
 
-SPARSE_RATIO, RIDGE_RATIO = 1e-4, 1e-6  # the weakest alpha of a grid over its strongest
+SPARSE_RATIO, RIDGE_RATIO = 1e-4, 1e-6  # ratio of the weakest to the strongest alpha
 BIAS_TOL = 1e-14
 BIAS_STEPS = 4
-MARGIN = 1e-6  # by which the strongest alpha exceeds the closed form, so that rounding moves no weight
-KINK_WIDTH = 1e-3  # hinges are smoothed by this much where their gradient at W = 0 is wanted
+MARGIN = 1e-6  # relative excess of the strongest alpha over the closed form, to allow for rounding
+KINK_WIDTH = 1e-3  # smoothing of hinges for their gradient at W = 0
 
 
 def given_alphas(alphas: Any) -> Float:
-    """Alphas in falling order, (A,); ValueError where they are no finite numbers ≥ 0, or there are none."""
+    """Validate alphas and sort them in falling order, (A,); ValueError unless they are finite and ≥ 0."""
     try:
         values = np.unique(np.asarray(alphas, dtype=np.float64).ravel())[::-1]
     except (TypeError, ValueError):
@@ -31,7 +31,7 @@ def given_alphas(alphas: Any) -> Float:
 
 
 def count_of(alphas: Any) -> int | None:
-    """The number of alphas where one asks for a grid, None where the alphas themselves are given."""
+    """The number of alphas of a requested grid; None if the alphas themselves are given."""
     if isinstance(alphas, bool) or not isinstance(alphas, (int, np.integer)):
         return None
     if alphas < 1:
@@ -40,7 +40,7 @@ def count_of(alphas: Any) -> int | None:
 
 
 def grid(strongest: float, count: int, l1_ratio: float) -> Float:
-    """``count`` log-spaced alphas from ``strongest`` down, (count,).
+    """Return ``count`` log-spaced alphas from ``strongest`` downwards, (count,).
 
     They span four decades with an L1 part, six without.
 
@@ -55,14 +55,14 @@ def grid(strongest: float, count: int, l1_ratio: float) -> Float:
 
 
 def best_bias(data: TrainingData, loss: Loss, fit_intercept: bool) -> Float:
-    """The optimal b (C,) at W = 0: zeros without an intercept."""
+    """The optimal b (C,) at W = 0, zeros without an intercept."""
     if not fit_intercept:
         return np.zeros(data.n_classes)
     flat = TrainingData(np.zeros((data.n_rows, 1)), data.target, data.n_classes, data.sample_weight)
     objective = Objective(make_engine("auto", flat), loss, ElasticNet(1.0))
     result = minimise(objective, np.zeros(objective.size), tol=BIAS_TOL, max_iter=200)
     evaluation = objective.evaluate(result.point)
-    for _ in range(BIAS_STEPS):  # the gap is of second order in b, and what is left to gain of first
+    for _ in range(BIAS_STEPS):  # the gap is of second order in the error of b
         moved = objective.evaluate(objective.move_bias(evaluation))
         if not np.abs(moved.gradient).max() < np.abs(evaluation.gradient).max():
             break
@@ -73,11 +73,11 @@ def best_bias(data: TrainingData, loss: Loss, fit_intercept: bool) -> Float:
 def alpha_max(objective: Objective, l1_ratio: float) -> float:
     """The strongest alpha of a grid, from one pass at W = 0 with the optimal intercept.
 
-    With an L1 part ‖G‖∞/ρ, G = ∂L/∂W (C, D): the smallest alpha at which W = 0 is optimal. For the hinges, whose
-    subgradient at W = 0 is not unique, an alpha at which it is, which need not be the smallest.
+    With an L1 part it is ‖G‖∞/ρ, G = ∂L/∂W (C, D): the smallest alpha at which W = 0 is optimal. For the hinges, whose
+    subgradient at W = 0 is not unique, W = 0 is optimal at it, but it need not be the smallest such alpha.
 
-    Without, the largest eigenvalue of the loss's curvature there: from it on every direction of W is shrunk to less
-    than half of what it would be. Features multiplied by c give c² times this alpha, and the same solutions.
+    Without an L1 part it is the largest eigenvalue of the loss's curvature at W = 0: at this alpha every direction of W
+    is shrunk by at least half. Features multiplied by c give c² times this alpha, and the same predictions.
     """
     smooth = objective if objective.smooth else objective.smoothed(KINK_WIDTH)
     bias = best_bias(smooth.engine.data, smooth.loss, smooth.fit_intercept)
@@ -88,4 +88,4 @@ def alpha_max(objective: Objective, l1_ratio: float) -> float:
     else:
         metric = smooth.metric(evaluation)
         strongest = float(metric.classes.values.max(initial=0.0) * metric.features.values.max(initial=0.0))
-    return strongest if strongest > 0 else 1.0  # features that say nothing: any alpha will do
+    return strongest if strongest > 0 else 1.0  # features without information: any alpha will do

@@ -1,4 +1,4 @@
-"""What the estimators share once they are fitted: scores, labels and probabilities, in row blocks."""
+"""Predictions of fitted estimators: scores, labels and probabilities, in row blocks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _has_probabilities(estimator: Any) -> bool:
 
 
 class LinearScores(ClassifierMixin, BaseEstimator):
-    """Abstract: predictions of a fitted linear classifier with `coef_`, `intercept_` and `classes_`.
+    """Base class: predictions of a fitted linear classifier with `coef_`, `intercept_` and `classes_`.
 
-    An estimator says with `_loss` which loss it trains, and with `_parameters` the weight (C, D) and bias (C,) of its
-    score columns; one column alone scores the second of two classes.
+    Subclasses define the loss, `_loss`, and the weight (C, D) and bias (C,) of the score columns, `_parameters`; a
+    single column scores the second of two classes.
     """
 
     classes_: Array
@@ -53,14 +53,14 @@ class LinearScores(ClassifierMixin, BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=FEATURE_TYPES, reset=False)
 
     def decision_function(self, X: Any) -> Array:
-        """Scores z = W x + b, (N, C); for two classes z₁ − z₀, (N,), positive where the second class wins."""
+        """Compute scores z = W x + b, (N, C); for two classes z₁ − z₀, (N,), positive for the second class."""
         scores = self._scores(X)
         if len(self.classes_) > 2:
             return scores
         return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
 
     def predict(self, X: Any) -> Array:
-        """The label with the highest score for each row, (N,). Memory does not grow with N × C."""
+        """Predict the label with the highest score for each row, (N,). Memory does not grow with N × C."""
         check_is_fitted(self)
         weight, bias = self._parameters()
         if len(bias) == 1:
@@ -69,7 +69,7 @@ class LinearScores(ClassifierMixin, BaseEstimator):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> Array:
-        """Class probabilities, (N, C), rows sum to 1. Only for losses with a probability model."""
+        """Compute class probabilities, (N, C), for losses with a probability model; rows sum to 1."""
         probabilities = np.asarray(self._loss().predict_proba(self._scores(X)))
         if probabilities.shape[1] == 1:
             return np.hstack([1 - probabilities, probabilities])
@@ -77,7 +77,7 @@ class LinearScores(ClassifierMixin, BaseEstimator):
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of `predict_proba` in nats, −inf where a probability is 0."""
+        """Compute the logarithm of `predict_proba` in nats, −inf where a probability is 0."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))
 

@@ -1,4 +1,4 @@
-"""The linear classifier with any loss of the house and an elastic-net penalty, trained to a certified optimum."""
+"""A linear classifier with any built-in loss and an elastic-net penalty, trained to a certified optimum."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from crosshead.sparse_structure import canonical, require_structure
 
 @final
 class LinearClassifier(LinearScores):
-    """Multiclass linear classifier, minimising a regularised loss to a certified relative duality gap.
+    """Multiclass linear classifier that minimises a regularised loss to a certified relative duality gap.
 
     F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + α·( ρ‖W‖₁ + (1 − ρ)/2·‖W‖² ); the bias is not penalised.
 
     Parameters
     ----------
     loss : str or Loss, default="softmax"
-        "softmax" (cross-entropy), "binary" (one sigmoid a class), "hinge" (Weston–Watkins), "squared_hinge",
+        "softmax" (cross-entropy), "binary" (one sigmoid per class), "hinge" (Weston–Watkins), "squared_hinge",
         "crammer_singer" or "squared_error"; or a loss object, such as ``Softmax(label_smoothing=0.1)``.
     alpha : float, default=1e-4
         Strength α ≥ 0 of the penalty. scikit-learn's ``C`` is ``alpha = 1 / (C · Σ sᵢ)``. 0 has no certificate.
@@ -38,36 +38,36 @@ class LinearClassifier(LinearScores):
     fit_intercept : bool, default=True
         Whether there is a bias b.
     class_weight : dict, "balanced" or None, default=None
-        Factors on the sample weights: by label, or such that every class has the same total.
+        Factors of the sample weights, by label; "balanced" gives every class the same total.
     tol : float, default=1e-4
         Relative duality gap (F − D)/|F| at which the fit is certified and ends.
     max_iter : int, default=1000
-        Most iterations; nearly every one costs one pass over the data.
+        Maximum number of iterations; most of them cost one pass over the data.
     max_time : float or None, default=None
-        Seconds after which the best weights so far are kept.
+        Time limit in seconds, after which the fit ends with the best weights so far.
     warm_start : bool, default=False
-        Start from the last fit's weights, where the classes and features are the same.
+        Whether to start from the weights of the last fit, if classes and features are the same.
     engine : {"auto", "native", "reference"}, default="auto"
-        How passes are computed. "auto" is native where it was built.
+        How passes are computed; "auto" is native if the C++ extension is available.
     precision : {"auto", "full"}, default="auto"
-        "auto" rounds dense features to bfloat16 in the first passes where the processor multiplies it and the passes
-        are long. The last passes and the certificate are of the features themselves either way. "full" never rounds.
+        "auto" rounds dense features to bfloat16 in the first passes, if the processor supports it and passes are long.
+        The last passes and the certificate always use the features themselves. "full" never rounds.
     n_threads : int or None, default=None
         None: OMP_NUM_THREADS, or the CPUs this process may use. Results do not depend on it.
     callback : callable or None, default=None
-        Called with a `Progress` after each iteration; a true answer stops the fit.
+        Called with a `Progress` after each iteration; the fit ends if it returns a true value.
     verbose : int, default=0
         1 writes a line to stderr after each iteration.
     random_state : int, RandomState or None, default=None
-        Chooses the rows that the solver's metric is built from. None always chooses the same. It affects the way to the
-        optimum, not the optimum.
+        Selects the rows that the solver estimates the curvature from; None always selects the same. It affects the
+        iterations, not the optimum.
 
     Attributes
     ----------
     coef_ : ndarray (C, D)
-        W, one row a class, also for two classes.
+        W, one row per class, also for two classes.
     intercept_ : ndarray (C,)
-        b; zeros without intercept.
+        b; zeros without an intercept.
     classes_ : ndarray (C,)
         Labels, in the order of the rows of ``coef_``. A class whose rows all have weight 0 is left out.
     n_features_in_, feature_names_in_ : int, ndarray (D,)
@@ -78,7 +78,7 @@ class LinearClassifier(LinearScores):
         F at the solution, and the relative duality gap, computed in float64: F exceeds its minimum by at most
         ``gap_ · |objective_|``. inf where alpha = 0.
     status_, message_ : str
-        "converged" only where ``gap_ ≤ tol``; else why the fit ended, in a word and in words.
+        "converged" only if ``gap_ ≤ tol``; otherwise why the fit ended, as a word and as a sentence.
     history_ : list of Progress
         iteration, passes, seconds, objective and gap after each iteration.
 
@@ -132,10 +132,10 @@ class LinearClassifier(LinearScores):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
-        """Train on features X (N, D), dense or sparse, and y: labels (N,), or probabilities (N, C).
+        """Fit to features X (N, D), dense or sparse, and y: labels (N,), or probabilities (N, C).
 
-        X is read in its own type, float32 or float64, and not copied. ``sample_weight`` (N,) ≥ 0: a weight of k is the
-        same as the row k times.
+        X is read in its own dtype, float32 or float64, and not copied. ``sample_weight`` (N,) ≥ 0: a weight of k is
+        the same as repeating the row k times.
         """
         loss = self._loss()
         penalty = ElasticNet(check_number("alpha", self.alpha), check_number("l1_ratio", self.l1_ratio))
@@ -186,7 +186,7 @@ class LinearClassifier(LinearScores):
 
 
 def checked_training_data(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
-    """Features as float32 or float64, dense or CSR, and labels or rows of probabilities; ValueError otherwise."""
+    """Validate features (float32 or float64, dense or CSR) and labels or rows of probabilities."""
     require_structure(X)
     shape = () if y is None else np.asarray(y).shape
     several = len(shape) == 2 and shape[1] > 1
@@ -207,14 +207,14 @@ def checked_training_data(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _without_mask(X: Any) -> Any:
-    """X; ValueError where it is a masked array with masked values, which NumPy would take for numbers."""
+    """Raise ValueError for a masked array with masked values, which NumPy would treat as numbers."""
     if np.ma.is_masked(X):
         raise ValueError("X holds masked values: fill them in (X.filled(…)) or remove their rows")
     return X
 
 
 def _as_numpy_type(y: Any) -> Any:
-    """Labels of pandas' own integers and truth values as NumPy's: scikit-learn would make floats of them."""
+    """Convert labels of pandas' nullable dtypes to NumPy's; scikit-learn would convert them to floats."""
     numpy_dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
     if numpy_dtype is None or numpy_dtype.kind not in "biu" or y.isna().any():
         return y
@@ -222,21 +222,21 @@ def _as_numpy_type(y: Any) -> Any:
 
 
 def check_number(name: str, value: Any) -> float:
-    """The value as a float; ValueError where it is none or not finite and ≥ 0."""
+    """Convert to a float; ValueError unless it is finite and ≥ 0."""
     if not isinstance(value, Real) or not np.isfinite(float(value)) or value < 0:
         raise ValueError(f"{name} must be a finite number that is not negative, not {value!r}")
     return float(value)
 
 
 def check_flags(**values: Any) -> None:
-    """ValueError for one that is no truth value: a text such as "no" would count as true."""
+    """Raise ValueError unless all are booleans: a string such as "no" would count as true."""
     for name, value in values.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"{name} must be True or False, not {value!r}")
 
 
 def check_budget(tol: float, max_iter: int, max_time: float | None) -> None:
-    """ValueError where a stopping rule makes no sense."""
+    """Raise ValueError for stopping criteria that make no sense."""
     if check_number("tol", tol) >= 1:
         raise ValueError(f"tol must be below 1, not {tol!r}: a gap of 1 is what any weights have, trained or not")
     if not isinstance(max_iter, (int, np.integer)) or max_iter < 1:
@@ -246,7 +246,7 @@ def check_budget(tol: float, max_iter: int, max_time: float | None) -> None:
 
 
 def seed_of(random_state: Any) -> int:
-    """A seed from scikit-learn's random_state; None is always the same one."""
+    """A seed from scikit-learn's ``random_state``; None is a fixed seed."""
     if random_state is None:
         return 0
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

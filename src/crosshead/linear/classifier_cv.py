@@ -1,4 +1,4 @@
-"""The linear classifier that chooses its alpha by cross-validation, every fit of it certified."""
+"""A linear classifier that chooses its alpha by cross-validation, with every fit certified."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from crosshead.engines import TrainingData
 from crosshead.linear.base import LinearScores
 from crosshead.linear.classifier import check_budget, check_flags, checked_training_data, seed_of
 from crosshead.linear.folds import FoldOutcome, make_folds, measured_weight, run_fold
-from crosshead.linear.path import Walked, walk_path
-from crosshead.linear.path_solver import WalkOptions
+from crosshead.linear.path import SolvedPath, solve_path
+from crosshead.linear.path_solver import PathOptions
+from crosshead.linear.training import ConvergenceWarning
 from crosshead.linear.validation import normalised, prepare
-from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.solvers import Progress
 from crosshead.solvers.protocol import MEANING
 
 SCORINGS = ("neg_log_loss", "accuracy", "neg_loss")
-CERTAIN = ("converged", "no_certificate")  # no fit at alpha = 0 has a certificate
+ACCEPTED_STATUSES = ("converged", "no_certificate")  # at alpha = 0 there is no certificate
 
 
 @final
 class LinearClassifierCV(LinearScores):
     """Linear classifier whose alpha is chosen by cross-validation over a regularisation path.
 
-    At each alpha minimises F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + α·( ρ‖W‖₁ + (1 − ρ)/2·‖W‖² ) on all rows and on each
-    fold's; keeps the fit of all rows at the alpha with the best mean score on held-out rows.
+    At each alpha it minimises F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + α·( ρ‖W‖₁ + (1 − ρ)/2·‖W‖² ) on all rows and on
+    the training rows of each fold. The result is the fit on all rows at the alpha with the best mean held-out score.
 
     Parameters
     ----------
     loss, l1_ratio, fit_intercept, class_weight, engine, n_threads, random_state
-        As in `LinearClassifier`. "balanced" weights are those of each fold's own rows.
+        As in `LinearClassifier`. "balanced" weights are computed for each fold from its own rows.
     alphas : int or array-like, default=45
-        As in `regularisation_path`; a grid is that of all rows.
+        As in `regularisation_path`; a grid is determined by all rows.
     cv : int, splitter or iterable of (training rows, held-out rows), default=5
-        A number means that many stratified folds, in the order of the rows.
+        A number is a number of stratified folds, in the order of the rows.
     scoring : {"neg_log_loss", "accuracy", "neg_loss"} or None, default=None
-        What is to be largest: the mean log-probability of the true class in nats, the share of rows predicted right, or
-        minus the mean training loss. None is "neg_log_loss" for losses with probabilities, else "accuracy".
+        The score to maximise: the mean log-probability of the true class in nats, the accuracy, or minus the mean
+        training loss. None is "neg_log_loss" for losses with probabilities, else "accuracy".
     one_standard_error : bool, default=False
-        Take the largest alpha whose mean score is within one standard error (over the folds) of the best one's.
+        Whether to choose the largest alpha whose mean score is within one standard error (over the folds) of the best.
     tol : float, default=1e-4
         Relative duality gap of every fit.
     max_iter : int, default=1000
-        Most iterations of each fit.
+        Maximum number of iterations of each fit.
     max_time : float or None, default=None
-        Seconds for all fits together: the path of all rows and that of each fold have equal shares. An alpha at which
-        a fit of any of them has no certificate is not chosen, unless all are so.
+        Time limit in seconds for all fits together; the path of all rows and that of each fold have equal shares. An
+        alpha with an uncertified fit is chosen only if there is no other.
     callback : callable or None, default=None
-        Called with a `Progress` after each iteration of each fit; a true answer ends that path with what it has.
+        Called with a `Progress` after each iteration of each fit; if it returns a true value, that path ends.
     verbose : int, default=0
         1 writes a line to stderr for each path.
 
@@ -131,10 +131,10 @@ class LinearClassifierCV(LinearScores):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> LinearClassifierCV:
-        """Train on features X (N, D), dense or sparse, and y: labels (N,), or probabilities (N, C).
+        """Fit to features X (N, D), dense or sparse, and y: labels (N,), or probabilities (N, C).
 
-        X is not copied, for no fold. ``sample_weight`` (N,) ≥ 0 weights rows in training and in the scores; ``groups``
-        (N,) go to a splitter that keeps each of them together, such as scikit-learn's ``GroupKFold``.
+        X is never copied. ``sample_weight`` (N,) ≥ 0 weights rows in training and in the scores; ``groups`` (N,) are
+        passed to the splitter, such as scikit-learn's ``GroupKFold``.
         """
         began = time.perf_counter()
         options = self._options()
@@ -147,35 +147,35 @@ class LinearClassifierCV(LinearScores):
         classes = prepared.classes
         folds = make_folds(self.cv, X, y, sample_weight, self.class_weight, classes=classes, groups=groups)
         options = replace(options, deadline=self._deadline(began, len(folds) + 1))
-        walked = walk_path(prepared.data, classes, self.alphas, options)
-        self._tell("all rows", walked.path.passes)
+        solved = solve_path(prepared.data, classes, self.alphas, options)
+        self._report("all rows", solved.path.passes)
         measured = measured_weight(y, sample_weight, classes)
         scored = TrainingData(X, prepared.data.target, prepared.data.n_classes, measured)
         self.folds_: list[FoldOutcome] = []
         for number, fold in enumerate(folds, start=1):
-            self._raise_if_interrupted(walked.path.status)
+            self._raise_if_interrupted(solved.path.status)
             deadline = self._deadline(began, len(folds) + 1 - number)
-            self.folds_.append(run_fold(fold, scored, walked, deadline))
+            self.folds_.append(run_fold(fold, scored, solved, deadline))
             self._raise_if_interrupted(self.folds_[-1].status)
-            self._tell(f"fold {number} of {len(folds)}", self.folds_[-1].passes)
+            self._report(f"fold {number} of {len(folds)}", self.folds_[-1].passes)
         self.classes_ = classes
         self.scores_ = np.stack([_scores(fold, scoring) for fold in self.folds_])
-        self._choose(walked)
+        self._choose(solved)
         return self
 
-    def _choose(self, walked: Walked) -> None:
-        path = self.path_ = walked.path
+    def _choose(self, solved: SolvedPath) -> None:
+        path = self.path_ = solved.path
         folds = len(self.scores_)
         self.alphas_ = path.alphas
         self.mean_scores_ = self.scores_.mean(axis=0)
         self.std_scores_ = self.scores_.std(axis=0, ddof=1) if folds > 1 else np.zeros(len(path))
         error = self.std_scores_ / np.sqrt(folds)
-        usable = self._usable(walked)
+        usable = self._usable(solved)
         allowed = np.flatnonzero(usable)
         chosen = chosen_index(self.mean_scores_[allowed], error[allowed], self.one_standard_error)
         self.best_index_ = int(allowed[chosen])
         self.alpha_ = float(path.alphas[self.best_index_])
-        point = walked.points[self.best_index_]
+        point = solved.points[self.best_index_]
         self.coef_, self.intercept_ = point.weight, point.bias
         result = point.result
         self.objective_, self.gap_ = result.value, result.gap
@@ -183,21 +183,21 @@ class LinearClassifierCV(LinearScores):
         self.n_iter_, self.n_passes_ = max(1, result.iterations), point.passes
         self.total_passes_ = int(path.passes.sum()) + sum(int(fold.passes.sum()) for fold in self.folds_)
 
-    def _usable(self, walked: Walked) -> Array:
-        """At which alphas every fit has a certificate, or none can exist; warns where that leaves some out, (A,)."""
-        paths = [("all rows", walked.path.status)]
+    def _usable(self, solved: SolvedPath) -> Array:
+        """At which alphas every fit is certified, or none can be; warns if some are left out, (A,)."""
+        paths = [("all rows", solved.path.status)]
         paths += [(f"fold {number}", fold.status) for number, fold in enumerate(self.folds_, start=1)]
-        good = np.array([[status in CERTAIN for status in statuses] for _, statuses in paths])
+        good = np.array([[status in ACCEPTED_STATUSES for status in statuses] for _, statuses in paths])
         usable = np.asarray(good.all(axis=0))
         if usable.all():
             return usable
-        alphas, certified = walked.path.alphas, int(usable.sum())
+        alphas, certified = solved.path.alphas, int(usable.sum())
         first = int(np.argmin(usable))
         names = ", ".join(name for (name, _), row in zip(paths, good, strict=True) if not row[first])
         left = (
             f"alpha is chosen from the other {certified}"
             if certified
-            else "alpha is chosen by scores that are not final"
+            else "alpha is chosen by scores of uncertified fits"
         )
         warnings.warn(
             f"{len(alphas) - certified} of {len(alphas)} alphas have fits that are not certified (alpha "
@@ -208,7 +208,7 @@ class LinearClassifierCV(LinearScores):
         return usable if certified else np.ones_like(usable)
 
     def _deadline(self, began: float, walks: int) -> float | None:
-        """Until when the next of so many walks may last, so that each has an equal share of what time is left."""
+        """The deadline of the next of ``paths`` paths, such that each has an equal share of the remaining time."""
         if self.max_time is None:
             return None
         now = time.perf_counter()
@@ -223,10 +223,10 @@ class LinearClassifierCV(LinearScores):
     def _engine_options(self) -> dict[str, Any]:
         return {"engine": self.engine, "n_threads": self.n_threads}
 
-    def _options(self) -> WalkOptions:
+    def _options(self) -> PathOptions:
         check_budget(self.tol, self.max_iter, self.max_time)
         check_flags(fit_intercept=self.fit_intercept, one_standard_error=self.one_standard_error)
-        return WalkOptions(
+        return PathOptions(
             loss=self._loss(),
             l1_ratio=self.l1_ratio,
             fit_intercept=self.fit_intercept,
@@ -251,10 +251,10 @@ class LinearClassifierCV(LinearScores):
         return scoring
 
     def _raise_if_interrupted(self, status: tuple[str, ...]) -> None:
-        if "interrupted" in status:  # half a cross-validation chooses nothing
+        if "interrupted" in status:  # a partial cross-validation chooses no alpha
             raise KeyboardInterrupt
 
-    def _tell(self, what: str, passes: Any) -> None:
+    def _report(self, what: str, passes: Any) -> None:
         if self.verbose > 0:
             print(f"{what}: {len(passes)} alphas in {int(passes.sum())} passes", file=sys.stderr)
 

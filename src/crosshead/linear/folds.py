@@ -1,4 +1,4 @@
-"""Folds of a cross-validation as row weights over the same features, and their walks along a path."""
+"""Folds of a cross-validation as row weights over the same features, and their regularisation paths."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from sklearn.model_selection import check_cv
 
 from crosshead.engines import TrainingData
-from crosshead.linear.path import Walked
+from crosshead.linear.path import SolvedPath
 from crosshead.linear.path_measures import PathMeasures, measure_path
-from crosshead.linear.path_solver import Point, Walk
+from crosshead.linear.path_solver import PathSolver, Point
 from crosshead.linear.validation import Prepared, prepare
 from crosshead.losses.protocol import Array, Float
 
-BATCH_BYTES = 1 << 26  # weights of a fold that wait to be measured together
+BATCH_BYTES = 1 << 26  # of a fold's weights that are measured together
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class FoldOutcome:
-    """How one fold's models do on its held-out rows, (A,) each, and what certifies and costs them."""
+    """Measures of one fold's models on its held-out rows, with their certificates and costs, (A,) each."""
 
     measures: PathMeasures
     gap: Float
@@ -47,11 +47,11 @@ def make_folds(
     classes: Array,
     groups: Any = None,
 ) -> list[Fold]:
-    """The folds of a number, a scikit-learn splitter or an iterable of (training rows, held-out rows).
+    """Make folds from a number, a scikit-learn splitter or an iterable of (training rows, held-out rows).
 
-    ``classes`` are those of all rows' fit; ``groups`` (N,) go to the splitter. A row that is not trained on has weight
-    0, one that is drawn k times k times its weight: exactly as if the rows had been taken out, without a copy of X.
-    ValueError where a class has no training row in some fold.
+    ``classes`` are those of the fit on all rows; ``groups`` (N,) are passed to the splitter. A row that is left out has
+    weight 0 and one that occurs k times has k times its weight, which is equivalent to indexing X without copying it.
+    Raises ValueError if a class has no training row in some fold.
     """
     own = measured_weight(y, sample_weight, classes)
     own = np.ones(len(y)) if own is None else own
@@ -74,7 +74,7 @@ def make_folds(
 
 
 def measured_weight(y: Array, sample_weight: Float | None, classes: Array) -> Float | None:
-    """The weights by which rows are measured, (N,) or None for ones; rows of no class count nothing."""
+    """The weights of rows in measures, (N,) or None for ones; rows of unknown classes have weight 0."""
     if y.ndim == 2:
         return sample_weight
     known = np.isin(y, classes)
@@ -83,18 +83,20 @@ def measured_weight(y: Array, sample_weight: Float | None, classes: Array) -> Fl
     return known.astype(np.float64) if sample_weight is None else sample_weight * known
 
 
-def run_fold(fold: Fold, scored: TrainingData, walked: Walked, deadline: float | None = None) -> FoldOutcome:
-    """Walk one fold along the path of all rows, until a ``deadline`` of `time.perf_counter`, and measure it.
+def run_fold(fold: Fold, scored: TrainingData, solved: SolvedPath, deadline: float | None = None) -> FoldOutcome:
+    """Solve the path of one fold at the alphas of all rows, until ``deadline`` (`time.perf_counter`), and measure it.
 
-    ``scored`` are all rows with the weights they are measured by. The fold takes over the looks of all rows' fits, and
-    is guided by their solutions.
+    ``scored`` has all rows with their weights in the measures. The fold reuses the curvature estimates of the path over
+    all rows, and is guided by its solutions.
     """
-    own = replace(walked.options, deadline=deadline)
-    walk = Walk(fold.training.data, own, reduction=walked.reduction, looks=walked.looks, guide=walked.points)
+    own = replace(solved.options, deadline=deadline)
+    walk = PathSolver(
+        fold.training.data, own, reduction=solved.reduction, estimates=solved.estimates, guide=solved.points
+    )
     points, measures = [], []
-    for batch in _batches(walk.solve(alpha) for alpha in walked.path.alphas.tolist()):
+    for batch in _batches(walk.solve(alpha) for alpha in solved.path.alphas.tolist()):
         coef, intercepts = np.stack([p.weight for p in batch]), np.stack([p.bias for p in batch])
-        options = walked.options
+        options = solved.options
         measures.append(
             measure_path(
                 options.loss,

@@ -1,4 +1,4 @@
-"""scikit-learn's LogisticRegression, by its constructor and attributes, solved to a certified optimum."""
+"""A drop-in replacement for scikit-learn's LogisticRegression, solved to a certified optimum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PENALTIES = {"l2": 0.0, "l1": 1.0}
 
 @final
 class LogisticRegression(LinearScores):
-    """Softmax regression with scikit-learn's constructor: change the import line and nothing else.
+    """Logistic regression with the constructor and attributes of scikit-learn's `LogisticRegression`.
 
     Minimises C·Σ sᵢ ℓᵢ + ρ‖W‖₁ + (1 − ρ)/2·‖W‖², with ρ = ``l1_ratio``; ℓ is the multinomial log loss for three
     or more classes and the binary log loss of one weight vector for two. The bias is not penalised.
@@ -31,9 +31,9 @@ class LogisticRegression(LinearScores):
     penalty : {"deprecated", "l2", "l1", "elasticnet", None}, default="deprecated"
         As in scikit-learn, where it is deprecated: "l2" and "l1" set ``l1_ratio``, None means ``C=inf``.
     C : float, default=1.0
-        Inverse strength. ``C=inf`` trains without penalty, which no duality gap can certify.
+        Inverse strength of the penalty. ``C=inf`` trains without penalty; no duality gap exists then.
     l1_ratio : float, default=0.0
-        ρ. Every value works.
+        ρ: 0 is L2, 1 is L1.
     dual : bool, default=False
         Accepted and ignored.
     tol : float, default=1e-4
@@ -45,11 +45,11 @@ class LogisticRegression(LinearScores):
     class_weight : dict, "balanced" or None, default=None
         As in scikit-learn.
     random_state : int, RandomState or None, default=None
-        Chooses the rows that the solver's metric is built from.
+        Selects the rows that the solver estimates the curvature from.
     solver : str, default="lbfgs"
-        Accepted and ignored: there is one solver for each kind of problem, and it is chosen.
+        Accepted and ignored: the solver is chosen by the problem.
     max_iter : int, default=1000
-        Most iterations (scikit-learn's default is 100; here an iteration is one pass and the fit ends by its gap).
+        Maximum number of iterations (scikit-learn's default is 100; here an iteration is about one pass over the data).
     verbose : int, default=0
         1 writes a line to stderr after each iteration.
     warm_start : bool, default=False
@@ -111,7 +111,7 @@ class LogisticRegression(LinearScores):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
-        """Train on features X (N, D), dense or sparse, and labels y (N,)."""
+        """Fit to features X (N, D), dense or sparse, and labels y (N,)."""
         check_budget(self.tol, self.max_iter, None)
         check_flags(fit_intercept=self.fit_intercept, dual=self.dual, warm_start=self.warm_start)
         X, y = checked_training_data(self, X, y)
@@ -175,6 +175,6 @@ class LogisticRegression(LinearScores):
 
 
 def _single_column(prepared: Prepared) -> TrainingData:
-    """Two classes as one score: index 0 for the second class, −1 (no column) for the first."""
+    """Training data of two classes as one score: index 0 for the second class, −1 (no column) for the first."""
     data = prepared.data
     return TrainingData(data.features, (data.target - 1).astype(np.int32), 1, data.sample_weight)

@@ -1,4 +1,4 @@
-"""Probabilities of each row by a model that was not trained on it."""
+"""Out-of-fold probabilities: each row is predicted by a model that was not trained on it."""
 
 from __future__ import annotations
 
@@ -41,23 +41,28 @@ def out_of_fold_probabilities(
     random_state: Any = None,
     start: tuple[Float, Float] | None = None,
 ) -> tuple[Float, Array]:
-    """Class probabilities (N, C) of each row by the model of the fold that leaves it out, and the classes (C,).
+    """Compute class probabilities (N, C) of each row by the model of the fold that leaves it out, and the classes (C,).
 
     Parameters
     ----------
     X, y : features (N, D), dense or sparse, and labels (N,)
-        X is read in its own type and not copied, for no fold.
+    X is read in its own dtype and never copied.
     cv : int, splitter or iterable
-        As in scikit-learn; together the held-out rows must be all rows, each once.
+        As in scikit-learn; the held-out rows must be all rows, each exactly once.
     start : (weight (C, D), bias (C,)), optional
-        Where every fold's fit starts. It shortens the way to the fold's optimum and does not change it.
+        Initial weights of every fold's fit; they affect its speed, not its optimum.
     loss, alpha, l1_ratio, …
         As in `LinearClassifier`. The loss must have probabilities.
+
+    Returns
+    -------
+    probabilities : ndarray (N, C)
+    classes : ndarray (C,)
 
     Raises
     ------
     ValueError
-        For a loss without probabilities, folds that leave rows out twice or never, or miss a class.
+        For a loss without probabilities, a row that is held out twice or never, or a fold without some class.
 
     Examples
     --------

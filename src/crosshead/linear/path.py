@@ -1,4 +1,4 @@
-"""A regularisation path: certified fits at many alphas for about the price of a few."""
+"""Regularisation paths: certified fits at many alphas for about the cost of a few."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from crosshead.engines import TrainingData
 from crosshead.linear.alphas import alpha_max, best_bias, count_of, given_alphas, grid
 from crosshead.linear.base import FEATURE_TYPES
 from crosshead.linear.classifier import check_budget, check_flags, seed_of
-from crosshead.linear.path_solver import Point, Walk, WalkOptions
+from crosshead.linear.path_solver import PathOptions, PathSolver, Point
+from crosshead.linear.training import ConvergenceWarning
 from crosshead.linear.validation import normalised, prepare
-from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses import as_loss
 from crosshead.losses.protocol import Array, Float, Loss
 from crosshead.objective.row_space import Reduction, reduce_features
@@ -31,12 +31,19 @@ class Path:
     """Certified fits at A alphas, in falling order of alpha.
 
     * ``alphas``: (A,)
-    * ``coef``: W of each, (A, C, D), or None where only summaries were asked for; ``intercepts``: b, (A, C)
+    * ``coef``: weights W, (A, C, D), or None if only summaries were asked for; ``intercepts``: b, (A, C)
     * ``objective``, ``gap``: F and its relative duality gap in float64, (A,); F exceeds its minimum by ≤ gap·|F|
     * ``status``: why each fit ended; "converged" only where gap ≤ tol
     * ``nnz``: entries of W that are not zero, (A,)
-    * ``passes``, ``seconds``: what each alpha cost, (A,)
-    * ``classes``: the labels of the C rows
+    * ``passes``, ``seconds``: cost of each alpha, (A,)
+    * ``classes``: labels of the C rows
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> path = regularisation_path(*load_iris(return_X_y=True), [1.0, 0.1, 0.01])
+    >>> len(path), path.certified, path.coef.shape
+    (3, True, (3, 3, 4))
     """
 
     alphas: Float
@@ -51,24 +58,24 @@ class Path:
     classes: Array
 
     def __len__(self) -> int:
-        """A."""
+        """The number of alphas, A."""
         return len(self.alphas)
 
     @property
     def certified(self) -> bool:
-        """Whether every fit is."""
+        """Whether every fit is certified."""
         return all(status == "converged" for status in self.status)
 
 
 @dataclass(frozen=True)
-class Walked:
-    """A path with what fits over other weights of the same rows can share."""
+class SolvedPath:
+    """A path, with what fits over the same rows with other weights can share."""
 
     path: Path
     points: list[Point]
-    options: WalkOptions
+    options: PathOptions
     reduction: Reduction | None
-    looks: dict[float, Any]
+    estimates: dict[float, Any]
 
 
 def regularisation_path(
@@ -94,33 +101,33 @@ def regularisation_path(
 
     F_α(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + α·( ρ‖W‖₁ + (1 − ρ)/2·‖W‖² )
 
-    A fit starts on the line through the last two solutions over log α, with the metric and the quasi-Newton pairs of
-    the last one, which are exact for the new alpha after the correction y + Δα(1 − ρ)·s. On MNIST 45 alphas over six
-    decades take fewer passes together than the hardest of them alone from a cold start; with an L1 part, over four
-    decades, three to five times as many seconds as that.
+    Each fit starts from the linear extrapolation of the last two solutions over log α, with the metric and the
+    quasi-Newton pairs of the last one, which are exact for the new alpha after the correction y + Δα(1 − ρ)·s. On
+    MNIST, 45 alphas over six decades take fewer passes together than the hardest of them alone from a cold start; with
+    an L1 part, over four decades, three to five times as long as that.
 
     Parameters
     ----------
     X, y : features (N, D), dense or sparse, and labels (N,) or probabilities (N, C)
-        X is read in its own type, float32 or float64, and not copied.
+    X is read in its own dtype, float32 or float64, and not copied.
     alphas : int or array-like, default=45
-        Alphas ≥ 0 in any order; or how many, log-spaced, downwards from one the data sets. With an L1 part that is the
+        Alphas ≥ 0 in any order; or the number of log-spaced alphas below one that the data determine: with L1 the
         smallest alpha whose W is all zero, ‖∂L/∂W‖∞/ρ at W = 0 with the optimal bias, and the grid spans four decades;
-        for the hinges it may be larger than need be. Without, it is the largest eigenvalue of the loss's curvature
+        for the hinges it may be larger than necessary. Without, it is the largest eigenvalue of the loss's curvature
         at W = 0, and the grid spans six decades.
     loss, l1_ratio, fit_intercept, class_weight, tol, engine, n_threads, random_state
         As in `LinearClassifier`.
     sample_weight : array-like (N,) or None
         Weights ≥ 0 of the rows.
     max_iter : int, default=1000
-        Most iterations at each alpha.
+        Maximum number of iterations at each alpha.
     max_time : float or None, default=None
-        Seconds for the whole path. The alphas not reached get the last weights, with their true gap.
+        Time limit in seconds for the whole path. The alphas not reached get the last weights, with their true gap.
     callback : callable or None
-        Called with a `Progress` after each iteration; ``iteration`` starts from 0 at each alpha. A true answer ends
-        the path, as max_time does.
+        Called with a `Progress` after each iteration; ``iteration`` starts from 0 at each alpha. If it returns a true
+        value, the path ends as it does after max_time.
     keep_coef : bool, default=True
-        False leaves ``coef`` out, 8·A·C·D bytes.
+        Whether to keep ``coef``, 8·A·C·D bytes.
 
     Returns
     -------
@@ -129,7 +136,7 @@ def regularisation_path(
     Raises
     ------
     ValueError
-        Fewer than two classes, NaN or infinite features, parameters out of range.
+        For fewer than two classes, NaN or infinite features, or parameters out of range.
 
     Examples
     --------
@@ -149,7 +156,7 @@ def regularisation_path(
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     loss = as_loss(loss)
     prepared = prepare(X, normalised(y, loss), sample_weight, class_weight)
-    options = WalkOptions(
+    options = PathOptions(
         loss=loss,
         l1_ratio=l1_ratio,
         fit_intercept=fit_intercept,
@@ -161,21 +168,21 @@ def regularisation_path(
         callback=callback,
         seed=seed_of(random_state),
     )
-    walked = walk_path(prepared.data, prepared.classes, alphas, options, keep_coef=keep_coef)
-    warn_uncertified(walked.path, tol)
-    return walked.path
+    solved = solve_path(prepared.data, prepared.classes, alphas, options, keep_coef=keep_coef)
+    warn_uncertified(solved.path, tol)
+    return solved.path
 
 
-def walk_path(
-    data: TrainingData, classes: Array, alphas: Any, options: WalkOptions, *, keep_coef: bool = True
-) -> Walked:
-    """The path over prepared data; ``alphas`` as in `regularisation_path`."""
-    ElasticNet(1.0, options.l1_ratio)  # refuses a ratio out of range
+def solve_path(
+    data: TrainingData, classes: Array, alphas: Any, options: PathOptions, *, keep_coef: bool = True
+) -> SolvedPath:
+    """Solve the path over prepared data; ``alphas`` as in `regularisation_path`."""
+    ElasticNet(1.0, options.l1_ratio)  # validates the ratio
     count = count_of(alphas)
     given = None if count is not None else given_alphas(alphas)
     reduction = reduce_features(data) if options.l1_ratio == 0 else None
-    looks: dict[float, Any] = {}
-    walk = Walk(data, options, reduction=reduction, looks=looks)
+    estimates: dict[float, Any] = {}
+    walk = PathSolver(data, options, reduction=reduction, estimates=estimates)
     if given is None:
         assert count is not None
         given = grid(alpha_max(walk.objective, options.l1_ratio), count, options.l1_ratio)
@@ -187,18 +194,18 @@ def walk_path(
         point = walk.solve(alpha, start)
         nnz.append(int(np.count_nonzero(point.weight)))
         points.append(point if keep_coef else _without_weight(point))
-    return Walked(_assembled(points, nnz, classes, keep_coef), points, options, reduction, looks)
+    return SolvedPath(_assembled(points, nnz, classes, keep_coef), points, options, reduction, estimates)
 
 
 def warn_uncertified(path: Path, tol: float) -> None:
-    """A `ConvergenceWarning` where some fit of a path has no certificate."""
+    """Issue a `ConvergenceWarning` if some fit of a path is not certified."""
     missed = [index for index, status in enumerate(path.status) if status != "converged"]
     if missed:
         worst = missed[int(np.argmax(path.gap[missed]))]
         warnings.warn(
             f"{len(missed)} of {len(path)} alphas are not certified; the largest relative duality gap is "
             f"{path.gap[worst]:.2e} (tol {tol:.2e}) at alpha {path.alphas[worst]:.3g}: {path.status[worst]}; "
-            "raise max_iter or max_time, leave out the smallest alphas, or accept it by a larger tol",
+            "raise max_iter or max_time, leave out the smallest alphas, or raise tol",
             ConvergenceWarning,
             stacklevel=3,
         )

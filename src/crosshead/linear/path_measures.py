@@ -1,4 +1,4 @@
-"""What many models of one path do on the same rows, in one reading of them."""
+"""Measures of all models of a path on the same rows, with the features read once."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from crosshead.engines import TrainingData
 from crosshead.linear.prediction import BLOCK_SCORES, score_blocks
 from crosshead.losses.protocol import Array, Float, Loss
 
-BLOCK_ELEMENTS = 1 << 22  # features that are gathered at a time
-SMALLEST = float(np.finfo(np.float64).tiny)  # a probability of 0 costs 708 nats, not infinitely many
+BLOCK_ELEMENTS = 1 << 22  # features copied at a time
+SMALLEST = float(np.finfo(np.float64).tiny)  # a probability of 0 costs 708 nats instead of infinitely many
 
 
 @dataclass(frozen=True)
 class PathMeasures:
     """Weighted means over the same rows for each of A models, (A,) each.
 
-    ``loss`` is that of training; ``log_loss`` −log p of the true class in nats, None without a probability model;
-    ``error`` the share of rows predicted wrong.
+    ``loss`` is the training loss; ``log_loss`` −log p of the true class in nats, None without a probability model;
+    ``error`` the share of rows predicted wrongly.
     """
 
     loss: Float
@@ -38,7 +38,7 @@ def measure_path(
     engine: str = "auto",
     n_threads: int | None = None,
 ) -> PathMeasures:
-    """Losses and errors of W (A, C, D), b (A, C) on the given rows of ``data``, all where None.
+    """Compute losses and errors of W (A, C, D), b (A, C) on the given rows of ``data``, by default all.
 
     Features are read once, a block of rows at a time, and never copied whole.
     """

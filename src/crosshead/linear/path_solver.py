@@ -1,4 +1,4 @@
-"""One walk along a path: fits of falling alpha on the same rows, each starting with what the last one learnt."""
+"""Solve a regularisation path: fits at falling alphas on the same rows, each warm-started from the previous ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, final
 import numpy as np
 
 from crosshead.engines import TrainingData, make_engine
-from crosshead.engines.blas import one_blas_thread
-from crosshead.engines.caching import RecallingEngine
+from crosshead.engines.caching import CachingEngine
+from crosshead.engines.threads import one_blas_thread
 from crosshead.linear.training import REDUCED_SHARE
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
@@ -21,12 +21,12 @@ from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress, Result, minimise
 from crosshead.solvers.continuation import Carried, extrapolate
 
-ENDING = ("max_time", "interrupted", "stopped")  # after these a walk only certifies where it stands
+ENDING_STATUSES = ("max_time", "interrupted", "stopped")  # after these, only the current point is certified
 
 
 @dataclass(frozen=True)
-class WalkOptions:
-    """What is the same at every alpha. ``deadline`` is a time of `time.perf_counter`."""
+class PathOptions:
+    """Options that are the same at every alpha. ``deadline`` is a time of `time.perf_counter`."""
 
     loss: Loss
     l1_ratio: float
@@ -42,7 +42,7 @@ class WalkOptions:
 
 @dataclass(frozen=True)
 class Point:
-    """The fit at one alpha: weight (C, D), bias (C,), what certifies it, and what it cost."""
+    """The fit at one alpha: weight (C, D), bias (C,), its certificate and its cost."""
 
     alpha: float
     weight: Float
@@ -53,21 +53,21 @@ class Point:
 
 
 @final
-class Walk:
-    """Fits of falling alpha over one `TrainingData`.
+class PathSolver:
+    """Solves a path of falling alphas over one `TrainingData`.
 
-    ``looks`` may be shared with walks over other weights of the same rows, and so may ``reduction``. A ``guide`` is
-    such a walk's solution at every alpha to come: what differs from it changes less from alpha to alpha than the
-    solution itself, and so is better foretold.
+    Curvature ``estimates`` and the ``reduction`` may be shared between paths over the same rows with other row weights.
+    ``guide`` has the solutions of such a path at the same alphas: the difference from them changes less from alpha to
+    alpha than the solution itself, and is easier to extrapolate.
     """
 
     def __init__(
         self,
         data: TrainingData,
-        options: WalkOptions,
+        options: PathOptions,
         *,
         reduction: Reduction | None = None,
-        looks: dict[float, Any] | None = None,
+        estimates: dict[float, Any] | None = None,
         guide: Iterable[Point] = (),
     ) -> None:
         self.options, self._reduction = options, reduction
@@ -76,18 +76,18 @@ class Walk:
         self._solved = self._full
         if reduction is not None:
             self._solved = _family(replace(reduction.data, sample_weight=data.sample_weight), options)
-        self._carried = Carried({} if looks is None else looks)
+        self._carried = Carried({} if estimates is None else estimates)
         self._points: list[Float] = []
         self._logs: list[float] = []
         self._ended: Result | None = None
 
     @property
     def objective(self) -> Objective:
-        """The objective on the rows themselves, at some alpha."""
+        """The objective on the unreduced features, at some alpha."""
         return self._full
 
     def solve(self, alpha: float, start: tuple[Float, Float] | None = None) -> Point:
-        """The fit at the next alpha; ``start`` (W, b) in place of what the last two fits suggest."""
+        """Fit the next alpha, from ``start`` (W, b) or an extrapolation of the last two fits."""
         with one_blas_thread():  # between two passes there are many small products
             return self._solve(alpha, start)
 
@@ -95,7 +95,7 @@ class Walk:
         began, passes = time.perf_counter(), self._passes
         options = self.options
         penalty = ElasticNet(alpha, options.l1_ratio)
-        objective = self._solved = _at(self._solved, penalty)  # with all that its predecessor has computed
+        objective = self._solved = _at(self._solved, penalty)  # keeps what was computed for the last alpha
         tol = options.tol if self._reduction is None else REDUCED_SHARE * options.tol
         point = self._start(objective, alpha, start)
         if self._ended is None:
@@ -106,13 +106,13 @@ class Walk:
         weight, bias = objective.unpack(result.point)
         if self._reduction is not None:
             weight, bias, result = self._certify(penalty, self._reduction.lift(weight), bias, result)
-        if result.status in ENDING:
+        if result.status in ENDING_STATUSES:
             self._ended = replace(result, iterations=0, passes=0, seconds=0.0, history=[])
         spent = time.perf_counter() - began
         return Point(alpha, weight.copy(), bias.copy(), result, self._passes - passes, spent)
 
     def _certify(self, penalty: ElasticNet, weight: Float, bias: Float, spent: Result) -> tuple[Float, Float, Result]:
-        """A reduced solution on the features themselves, taken further where rounding cost it its certificate."""
+        """Certify a solution of the reduced problem on the original features; improve it if rounding requires it."""
         objective = self._full = _at(self._full, penalty)
         point = objective.pack(weight, bias)
         result = minimise(objective, point, tol=self.options.tol, after=spent, **self._budget())
@@ -131,7 +131,7 @@ class Walk:
         return extrapolate(self._points, self._logs, _log(alpha), keep_signs=sparse)
 
     def _beside(self, objective: Objective, guide: Point) -> Float:
-        """The guide's solution, and what this walk's last two differed from it."""
+        """The guide's solution plus the extrapolated difference of this path from it."""
         weight = guide.weight if self._reduction is None else self._reduction.lower(guide.weight)
         there = objective.pack(weight, guide.bias)
         apart = [own - other for own, other in zip(self._points, self._guided, strict=True)]
@@ -139,7 +139,7 @@ class Walk:
         if not apart:
             return there
         start = there + extrapolate(apart, self._logs, _log(guide.alpha))
-        if objective.l1_weight > 0:  # what is zero in both stays so, and no weight passes zero
+        if objective.l1_weight > 0:  # zeros of both stay zero, and no weight changes its sign
             signed = start[: weight.size]
             signs = np.sign(signed)
             known = (signs == np.sign(there[: weight.size])) | (signs == np.sign(self._points[-1][: weight.size]))
@@ -157,17 +157,17 @@ class Walk:
         return sum(engine.passes for engine in engines)
 
 
-def _family(data: TrainingData, options: WalkOptions) -> Objective:
-    engine = RecallingEngine(make_engine(options.engine, data, options.n_threads))
+def _family(data: TrainingData, options: PathOptions) -> Objective:
+    engine = CachingEngine(make_engine(options.engine, data, options.n_threads))
     penalty = ElasticNet(1.0, options.l1_ratio)
     objective = Objective(engine, options.loss, penalty, fit_intercept=options.fit_intercept, seed=options.seed)
-    assert objective.moments is not None  # now, so that every alpha shares them
+    assert objective.moments is not None  # computed here, so that all alphas share them
     assert objective.floor is not None
     return objective
 
 
 def _at(family: Objective, penalty: ElasticNet) -> Objective:
-    """The objective at another alpha; what it has computed of the data is shared."""
+    """The objective at another alpha; it shares what was computed from the data."""
     return family.with_penalty(penalty)
 
 

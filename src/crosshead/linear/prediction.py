@@ -1,4 +1,4 @@
-"""Scores and predictions in row blocks, so that memory does not grow with rows × classes."""
+"""Scores and predictions in row blocks, so that memory does not grow with N × C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from crosshead.engines import TrainingData, make_engine
 from crosshead.losses.protocol import Array, Float
 
-BLOCK_SCORES = 1 << 21  # scores of one block, unless the caller says how many rows
+BLOCK_SCORES = 1 << 21  # scores of one block by default
 
 
 def score_blocks(
@@ -24,7 +24,7 @@ def score_blocks(
 ) -> Iterator[tuple[int, Array]]:
     """Yield (first row, scores (n, C)) for blocks of rows of ``features`` (N, D), in order.
 
-    ``weight`` is (C, D) and ``bias`` (C,). Scores have the features' own type, float32 or float64.
+    ``weight`` is (C, D) and ``bias`` (C,). Scores have the dtype of the features, float32 or float64.
 
     >>> import numpy as np
     >>> X = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -40,7 +40,7 @@ def score_blocks(
 
 
 def all_scores(weight: Float, bias: Float, features: Any, **options: Any) -> Array:
-    """Scores of every row, (N, C), for callers who want them all."""
+    """Compute the scores of all rows, (N, C)."""
     out = np.empty((features.shape[0], len(bias)), dtype=features.dtype)
     for first, scores in score_blocks(weight, bias, features, **options):
         out[first : first + len(scores)] = scores
@@ -48,7 +48,7 @@ def all_scores(weight: Float, bias: Float, features: Any, **options: Any) -> Arr
 
 
 def predicted_indices(weight: Float, bias: Float, features: Any, **options: Any) -> Array:
-    """The column of the highest score of each row, (N,); the first of several."""
+    """The column of the highest score of each row, (N,); the first of equal ones."""
     out = np.empty(features.shape[0], dtype=np.intp)
     for first, scores in score_blocks(weight, bias, features, **options):
         out[first : first + len(scores)] = scores.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""One fit, from prepared data to a result; what every estimator of this package runs."""
+"""One fit, from prepared data to a result; shared by all estimators of this package."""
 
 from __future__ import annotations
 
@@ -8,17 +8,33 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning
 
 from crosshead.data.memmap import check_mapped
 from crosshead.engines import TrainingData, make_engine
-from crosshead.linear.warnings import ConvergenceWarning
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective import Objective
 from crosshead.objective.row_space import reduce_features
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Progress, Result, minimise
 
-REDUCED_SHARE = 0.5  # of tol, for the reduced problem: the rest is left for the rounding of the way back
+REDUCED_SHARE = 0.5  # of tol for the reduced problem; the rest allows for rounding when its solution is mapped back
+
+
+class ConvergenceWarning(SklearnConvergenceWarning):
+    """Warning that a fit ended before its relative duality gap reached ``tol``; the message has the gap and the reason.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sklearn.datasets import load_iris
+    >>> from crosshead import LinearClassifier
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = LinearClassifier(max_iter=1).fit(*load_iris(return_X_y=True))
+    >>> caught[0].category.__name__, model.status_
+    ('ConvergenceWarning', 'max_iter')
+    """
 
 
 def train(
@@ -38,9 +54,9 @@ def train(
     seed: int,
     start: tuple[Float, Float] | None = None,
 ) -> tuple[Float, Float, Result]:
-    """Weights (C, D), bias (C,) and the solver's result.
+    """Fit; return the weights (C, D), the bias (C,) and the solver's result.
 
-    Warns with `ConvergenceWarning` where the result is not certified to ``tol``. ``start`` is a warm start.
+    Issues a `ConvergenceWarning` if the result is not certified to ``tol``. ``start`` is a warm start.
     """
     callback = _with_printing(callback, verbose)
 
@@ -61,19 +77,19 @@ def train(
         (weight, bias), spent = solve(reduction.data, lowered, REDUCED_SHARE * tol, None)
         start = reduction.lift(weight), bias
     (weight, bias), result = solve(data, start, tol, spent)
-    check_mapped(data.features)  # the engines look after each pass; here are the readers between them
+    check_mapped(data.features)  # engines check after each pass; other readers of the features are above
     if result.status != "converged":
         warnings.warn(not_certified(result, tol), ConvergenceWarning, stacklevel=3)
-    # Of the many biases that say the same, the one whose mean is zero.
+    # Of the biases with the same predictions, choose the one with mean zero.
     return weight.copy(), bias - bias.mean() if loss.shift_invariant else bias.copy(), result
 
 
 def not_certified(result: Result, tol: float) -> str:
-    """One line that says why a fit ended, how far from the optimum it may be, and what to do."""
+    """Say in one line why a fit ended, how far from the optimum it may be, and what to do."""
     advice = {
-        "max_iter": "raise max_iter, scale the features, or accept this gap by a larger tol",
-        "max_time": "raise max_time, or accept this gap by a larger tol",
-        "stalled": "accept this gap by a larger tol",
+        "max_iter": "raise max_iter, scale the features, or raise tol",
+        "max_time": "raise max_time, or raise tol",
+        "stalled": "raise tol",
         "no_certificate": "set alpha > 0 for a certified optimum",
     }.get(result.status, "fit again for a certified optimum")
     distance = (

@@ -1,4 +1,4 @@
-"""From what a person passes to `fit` to what an engine runs over: classes, targets and weights."""
+"""Validate the arguments of `fit`: classes, targets and weights in the form that engines take."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from scipy import sparse
 from crosshead.engines import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
 
-LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # one over a smaller sum of weights is infinite
-LARGEST = {4: 1e15, 8: 1e150}  # by the bytes of a feature
+LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # the inverse of a smaller sum of weights overflows
+LARGEST = {4: 1e15, 8: 1e150}  # by itemsize
 GLANCE = 256  # rows
 ROUNDED_SUM = 1e-6  # how far from one the sum of given probabilities may be
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Training data with the classes' labels, in the order of the score columns."""
+    """Training data with the labels of the classes, in the order of the score columns."""
 
     data: TrainingData
     classes: Array
@@ -33,14 +33,14 @@ def prepare(
     sample_weight: Float | None,
     class_weight: Mapping[Any, float] | str | None,
 ) -> Prepared:
-    """Class indices or probabilities, and the weight of each row.
+    """Prepare class indices or probabilities, and the weight of each row.
 
     ``features`` are checked: float32 or float64, dense or CSR with each column once in a row.
     ``target`` (N,) are labels of any type; (N, C) are probabilities (or several labels a row, for the binary loss) of
     classes 0 … C − 1. A class whose rows all weigh nothing is left out, as if its rows were not there.
 
-    Raises ValueError where fewer than two classes remain, for negative weights, a class weight for an unknown label, or
-    features whose squares overflow.
+    Raises ValueError for fewer than two classes, negative weights, a class weight of an unknown label, or features
+    whose squares overflow.
     """
     _refuse_vast(features)
     if target.ndim == 2:
@@ -57,22 +57,22 @@ def prepare(
 
 
 def _refuse_vast(features: Any) -> None:
-    """ValueError where features are so large that sums of their squares overflow; a glance at some rows will do."""
+    """Raise ValueError if squares of features overflow, judging by a sample of rows."""
     some = features[:: max(1, features.shape[0] // GLANCE)]
     values = some.data if sparse.issparse(some) else some
     largest = float(np.max(np.abs(values), initial=0.0))
     if largest > LARGEST[values.dtype.itemsize]:
         raise ValueError(
-            f"features reach {largest:.1e}, and their squares are more than {values.dtype} holds; divide them all by "
-            "one number first (on the command line --scale maxabs)"
+            f"features reach {largest:.1e}, and their squares overflow {values.dtype}; divide them all by one number "
+            "first (on the command line --scale maxabs)"
         )
 
 
 def normalised(target: Array, loss: Loss) -> Array:
-    """Rows of probabilities (N, C) whose sums are one to the last bits, where the loss takes them for distributions.
+    """Normalise rows of probabilities (N, C) to sum exactly to one, if the loss takes them for distributions.
 
-    With a sum of 1.000001 the loss has no minimum: all biases together may rise without end, and no bound is tight.
-    Rows that are further off stay as they are; the loss refuses them by their number.
+    With a sum of 1.000001 the loss is unbounded below: all biases can grow together. Rows that are further from one are
+    left unchanged; the loss rejects them with their row number.
     """
     if np.ndim(target) != 2 or not (loss.accepts_probabilities and loss.shift_invariant):
         return target
@@ -83,7 +83,7 @@ def normalised(target: Array, loss: Loss) -> Array:
 
 def _without_absent(features: Any, indices: Array, classes: Array, weight: Float, present: Array) -> Prepared:
     _require_classes(int(present.sum()))
-    # Rows of absent classes weigh nothing; any class will do for them.
+    # Rows of absent classes have weight 0; their class does not matter.
     renamed = np.maximum(np.cumsum(present) - 1, 0)[indices].astype(np.int32)
     return Prepared(TrainingData(features, renamed, int(present.sum()), weight), classes[present])
 
@@ -116,7 +116,7 @@ def _checked(sample_weight: Float) -> Float:
 
 
 def _summable(weight: Float) -> Float:
-    """The weights, if one can divide by their sum."""
+    """Check that the sum of the weights can be divided by."""
     with np.errstate(over="ignore"):
         total = float(weight.sum())
     if not LEAST_TOTAL <= total < np.inf:
@@ -138,7 +138,7 @@ def _combined(indices: Array, classes: Array, sample_weight: Float | None, class
 
 
 def _class_weights(indices: Array, classes: Array, own: Float, class_weight: Any) -> Float:
-    """The weight of each class; "balanced" gives every class the same total."""
+    """The weight of each class; with "balanced", all classes have the same total."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f'class_weight must be None, "balanced" or a dict, not {class_weight!r}')

@@ -1,7 +1,7 @@
-"""What a score costs: the losses of a classifier's last layer, each with gradient, conjugate and curvature.
+"""Losses of scores, each with gradient, conjugate and curvature.
 
-`LOSSES` maps a name to its class; `get_loss` builds one by name. The same quantities as plain functions, for
-use without training anything, are in `crosshead.losses.functions`.
+`LOSSES` maps a name to its class; `get_loss` creates one by name. The same quantities as plain functions are in
+`crosshead.losses.functions`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,19 @@ LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
 
 
 def get_loss(name: str, **parameters: float) -> Loss:
-    """The loss of this name with these parameters, the rest at their defaults.
+    """Create a loss by name, with the given parameters.
 
-    Raises ValueError, in one line, for an unknown name, a parameter the loss does not have, or a value that
-    it refuses.
+    Parameters
+    ----------
+    name : str
+        A key of `LOSSES`: "softmax", "binary", "hinge", "squared_hinge", "crammer_singer" or "squared_error".
+    **parameters : float
+        Parameters of the loss, such as ``margin`` of the hinges; others have their defaults.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a parameter that the loss does not have, or a value out of range.
 
     Examples
     --------
@@ -51,7 +60,7 @@ def get_loss(name: str, **parameters: float) -> Loss:
 
 
 def as_loss(loss: str | Loss) -> Loss:
-    """The loss itself, or the one of this name; ValueError for anything else.
+    """Return a loss object as it is, or create the loss of a name; ValueError for anything else.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""One row's best residual, all others held fixed: what dual coordinate ascent asks of each loss.
+"""The optimal residual of one row, all others fixed: the step of dual coordinate ascent for each loss.
 
 The dual objective as a function of one row's residual r alone is, up to a constant,
 
     −ℓ*(r) + ⟨r − r₀, z⟩ − q/2·‖r − r₀‖²
 
-with r₀ the residual so far, z the row's scores and q > 0 its curvature. Its maximum is the gradient of ℓ at the scores
-u = z − q(r − r₀) that the row has then. It lies in the domain of ℓ*; r₀ may lie outside.
+with r₀ the current residual, z the row's scores and q > 0 its curvature. The maximiser is the gradient of ℓ at the new
+scores u = z − q(r − r₀). It lies in the domain of ℓ*; r₀ may lie outside.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from crosshead.losses import _numerics
 from crosshead.losses.protocol import Array, Float
 
-NEAR, UNSEEN = 0.01, 1e-24  # squared errors: of the first, and what is rounding
+NEAR, UNSEEN = 0.01, 1e-24  # squared errors: relative to the first, and of rounding
 MOST_STEPS = 60
-ROOT = 1e-12  # relative, at the end of Newton's method on one unknown
+ROOT = 1e-12  # relative error at the end of Newton's method in one unknown
 
 
-def worst(residual: Float, violation: Float, target: Array, curvature: Float) -> Float:
-    """Where the worst violation is charged for, the projection of r + e_y + m/q on the simplex, less e_y, (n, C).
+def largest_violation(residual: Float, violation: Float, target: Array, curvature: Float) -> Float:
+    """If only the largest violation counts: the projection of r + e_y + m/q on the simplex, minus e_y, (n, C).
 
     Crammer and Singer (Journal of Machine Learning Research 2, 2001); Keerthi et al. (KDD 2008).
     """
     rows = np.arange(len(target))
     point = residual + violation / curvature[:, None]
     point[rows, target] += 1
-    point -= point.max(axis=1, keepdims=True)  # changes nothing, and keeps the digits of the sums where q is tiny
+    point -= point.max(axis=1, keepdims=True)  # equivalent, and keeps the digits of the sums if q is tiny
     ordered = -np.sort(-point, axis=1)
     thresholds = (np.cumsum(ordered, axis=1) - 1) / np.arange(1, point.shape[1] + 1)
     last = (ordered > thresholds).sum(axis=1) - 1
@@ -38,12 +38,12 @@ def worst(residual: Float, violation: Float, target: Array, curvature: Float) ->
     return np.asarray(after)
 
 
-def each(
+def all_violations(
     residual: Float, violation: Float, target: Array, curvature: Float, *, most: float = 1.0, extra: float = 0.0
 ) -> Float:
-    """Where every violation is charged for, clip((r_j + m_j/q − S)/(1 + e/q), 0, ``most``) for j ≠ y, (n, C).
+    """If every violation counts: clip((r_j + m_j/q − S)/(1 + e/q), 0, ``most``) for j ≠ y, (n, C).
 
-    S is what Σ_j r_j grows by, and e = ``extra`` the curvature of the conjugate: the zero of a falling function, linear
+    S is the increase of Σ_j r_j, e = ``extra`` the curvature of the conjugate: the zero of a falling function, linear
     between its kinks, by Newton's method inside a bracket.
     """
     rows = np.arange(len(target))
@@ -51,7 +51,7 @@ def each(
     rate = 1 / (1 + extra / curvature[:, None])
     point = residual + violation / curvature[:, None]
     point[rows, target] = -np.inf
-    less = np.maximum(-before, 0)  # of residuals outside their domain
+    less = np.maximum(-before, 0)  # for residuals outside their domain
     low, grown = -before - 1, less
     most_grown = np.maximum((point + before[:, None]) * rate, 0).sum(axis=1) + 1
     high = less + (float(point.shape[1]) if np.isfinite(most) else most_grown)
@@ -73,11 +73,11 @@ def each(
 
 
 def softmax(before: Float, scores: Float, curvature: Float) -> Float:
-    """The p = softmax(u) at u = z − q(p − p₀), to an error of a tenth, or of that which p₀ has, (n, C).
+    """The p = softmax(u) at u = z − q(p − p₀), to a tenth of the error of p₀, (n, C).
 
-    By Newton's method: I + q(diag p − ppᵀ) is inverted as a diagonal and one rank. A step that does not shrink the
-    error is halved. Where that does not come near, p is as far on the way from p₀ to softmax(z) as always gains
-    (Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013).
+    By Newton's method; I + q(diag p − ppᵀ) is inverted as a diagonal plus a rank-one matrix. A step that does not
+    reduce the error is halved. If that fails, p is a step from p₀ towards softmax(z) whose length guarantees an
+    increase (Shalev-Shwartz and Zhang, Journal of Machine Learning Research 14, 2013).
     """
     after = np.empty_like(before)
     for i, q in enumerate(curvature):
@@ -109,7 +109,7 @@ def _softmax_row(before: Float, scores: Float, curvature: float) -> Float:
 def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:
     """The p = sigmoid(u) at u = z − q(p − p₀) in each column, (n, C).
 
-    By Newton's method inside a bracket, which is halved where that did not halve the error.
+    By Newton's method inside a bracket, which is halved if a step does not halve the error.
     """
     q = curvature[:, None]
     high = scores + q * before
@@ -126,9 +126,9 @@ def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:
 
 
 def put_on_simplex(p: Float) -> None:
-    """Put rows of probabilities (n, C) that rounding took from the simplex back, in place.
+    """Normalise rows of probabilities (n, C) that rounding moved off the simplex, in place.
 
-    What is no number becomes zero, and a row of zeros or infinities the uniform one.
+    NaN becomes zero, and a row of zeros or infinities becomes uniform.
     """
     np.fmax(p, 0.0, out=p)
     total = p.sum(axis=1)

@@ -1,4 +1,4 @@
-"""What the multiclass hinges share: margins, residuals, domains, curvature and dual repair."""
+"""Functions shared by the multiclass hinges: margins, residuals, domains, curvature and feasible dual points."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from crosshead.losses._dual import is_balanced, is_finite, mixed, settled
 from crosshead.losses._targets import as_indices, as_scores, one_hot
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
 
-# Smoothing below this would underflow in single precision; it is far below the rounding of any score.
+# Smaller smoothing would underflow in single precision; it is far below the rounding of any score.
 LEAST_SMOOTHING = 1e-30
 
 
 def smoothing_width(smoothing: float) -> float:
-    """A smoothing width that is zero or a usable positive number, as a Python float."""
+    """Validate a smoothing width: zero or a usable positive number, as a Python float."""
     if not (smoothing == 0 or (isfinite(smoothing) and smoothing >= LEAST_SMOOTHING)):
         raise ValueError(f"smoothing must be 0 or a positive finite number, not {smoothing}")
     return float(smoothing)
@@ -37,18 +37,18 @@ def violations(scores: Array, target: Array, margin: float) -> tuple[Array, Arra
 
 
 def closed(residual: Array, indices: Array) -> Array:
-    """The residual with r_y = −Σ_{j≠y} r_j put into the target's column, where a zero was."""
+    """Set r_y = −Σ_{j≠y} r_j in the target's column, which is zero before."""
     residual[np.arange(len(indices)), indices] = -residual.sum(axis=1)
     return residual
 
 
-def contain(residual: Array, indices: Array, *, most: float) -> None:
-    """Put residuals off the target's column between 0 and ``most``, and zero there, in place.
+def clip_to_domain(residual: Array, indices: Array, *, most: float) -> None:
+    """Clip residuals off the target's column to [0, ``most``] and set that column to zero, in place.
 
-    What is no number becomes zero.
+    NaN becomes zero.
     """
     residual[np.arange(len(indices)), indices] = 0.0
-    np.fmax(residual, 0.0, out=residual)  # not `maximum`, which keeps what is no number
+    np.fmax(residual, 0.0, out=residual)  # unlike `maximum`, it replaces NaN
     np.fmin(residual, most, out=residual)
 
 
@@ -58,9 +58,9 @@ def smoothed_value(violation: Array, residual: Array, smoothing: float) -> Array
 
 
 def capped_simplex(violation: Array, indices: Array, smoothing: float) -> tuple[Array, Array]:
-    """The r ≥ 0 with Σ_{j≠y} r_j ≤ 1 that maximises ⟨r, m⟩ − μ/2·‖r‖²; and which rows meet the cap.
+    """The r ≥ 0 with Σ_{j≠y} r_j ≤ 1 that maximises ⟨r, m⟩ − μ/2·‖r‖², and the rows that reach the cap.
 
-    It is the projection of m/μ. All is done at the scale of m, so that a small μ never divides a large m.
+    It is the projection of m/μ, computed at the scale of m, so that a large m is never divided by a small μ.
     """
     residual = np.maximum(violation, 0)
     capped = residual.sum(axis=1) > smoothing
@@ -72,13 +72,13 @@ def capped_simplex(violation: Array, indices: Array, smoothing: float) -> tuple[
 
 
 def _simplex(violation: Array, indices: Array, total: float) -> Array:
-    """Projection of each row without its target's column on {r ≥ 0, Σ r = total}, by sorting.
+    """Project each row without its target's column on {r ≥ 0, Σ r = total}, by sorting.
 
     The threshold τ with Σ max(0, m_j − τ) = total follows from the sorted prefix sums (Held, Wolfe and
     Crowder, Mathematical Programming 6, 1974).
     """
     violation[np.arange(len(indices)), indices] = -np.inf
-    # A common shift changes nothing in the projection, and keeps the prefix sums small.
+    # A common shift does not change the projection, and keeps the prefix sums small.
     violation -= violation.max(axis=1, keepdims=True)
     ordered = -np.sort(-violation, axis=1)[:, :-1]  # the target's column is last
     excess = ordered.cumsum(axis=1) - total
@@ -93,7 +93,7 @@ def others(residual: Array, target: Array) -> tuple[Array, Array]:
     residual = as_scores(residual)
     indices = as_indices(target, residual.shape)
     tolerance = _numerics.domain_tolerance(residual.dtype)
-    scale = np.maximum(np.abs(residual).sum(axis=1), 1)  # squared hinges have residuals of any size
+    scale = np.maximum(np.abs(residual).sum(axis=1), 1)  # residuals of squared hinges are unbounded
     rest = residual.copy()
     rest[np.arange(len(indices)), indices] = 0
     inside = (rest >= -tolerance * scale[:, None]).all(axis=1)
@@ -112,7 +112,7 @@ def pair_curvature(active: Array, indices: Array, weight: Array) -> Curvature:
 def pair_product(active: Array, indices: Array, direction: Array, centred: Array | None = None) -> Array:
     """Σ_{j active} (e_j − e_y)(v_j − v_y) of each row v, from the mask of active columns j ≠ y, (n, C).
 
-    In the rows that ``centred`` (n,) marks, v_j − v_y loses its mean over the active columns.
+    In the rows marked by ``centred`` (n,), the mean of v_j − v_y over the active columns is subtracted.
     """
     difference = direction - direction[np.arange(len(indices)), indices][:, None]
     product = np.where(active, difference, 0)
@@ -158,11 +158,11 @@ def balance_by_transport(
 ) -> DualPoint | None:
     """Mix every residual with an anchor that moves the excess g_c > 0 to the classes with g_d < 0.
 
-    The transport t_cd = g_c·|g_d| / Σ|g₋| is asked of the rows of class c, whose share is f_c: their anchor
+    The rows of class c, whose share is f_c, provide the transport t_cd = g_c·|g_d| / Σ|g₋|: their anchor
     is r_d = a_cd = t_cd/(τ·f_c), r_c = −Σ_d a_cd, and its share of the mixture is ε = τ/(1 + τ). The loss
     gives τ (``rate`` of the largest g_c/f_c and of the largest |g_d|/Σ|g₋|), as small as its domain allows,
-    and the anchor's value (``value`` of Σ_c f_c Σ_d a_cd and of Σ_c f_c Σ_d a_cd²). None where a class
-    without rows has an excess: no residual can send it back. As t has rank one, nothing C × C is built.
+    and the anchor's value (``value`` of Σ_c f_c Σ_d a_cd and of Σ_c f_c Σ_d a_cd²). None if a class
+    without rows has an excess. As t has rank one, no C × C matrix is formed.
     """
     if is_balanced(point):
         return point
@@ -173,7 +173,7 @@ def balance_by_transport(
         return settled(point)
     if (moments.target[excess > 0] <= 0).any():
         return None
-    # The two sums agree but for rounding; scaling keeps exact zeros where a shift would not.
+    # The two sums are equal up to rounding; scaling preserves exact zeros, a shift would not.
     excess *= lack.sum() / excess.sum()
     sent = np.divide(excess, moments.target, out=np.zeros_like(excess), where=excess > 0)
     received = lack / lack.sum()

@@ -1,4 +1,4 @@
-"""What the plain functions accept: one sample or many, true probabilities, and a way to sum up."""
+"""Arguments of the plain functions: one sample or many, valid probabilities, reductions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 def as_samples(name: str, values: Any) -> Array:
-    """Values as an (n, C) floating array without NaN; one dimension is one sample."""
+    """Convert values to an (n, C) floating-point array without NaN; shape (C,) is one sample."""
     array = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
@@ -28,7 +28,7 @@ def as_samples(name: str, values: Any) -> Array:
 
 
 def as_fractions(name: str, values: Any) -> Array:
-    """Values as an (n, C) floating array of numbers in [0, 1]."""
+    """Convert values to an (n, C) floating-point array of numbers in [0, 1]."""
     array = as_samples(name, values)
     wrong = (array < 0) | (array > 1)
     if wrong.any():
@@ -38,7 +38,7 @@ def as_fractions(name: str, values: Any) -> Array:
 
 
 def as_probabilities(name: str, values: Any) -> Array:
-    """Values as an (n, C) floating array whose rows are non-negative and sum to one."""
+    """Convert values to an (n, C) floating-point array of probabilities that sum to one in each row."""
     array = as_samples(name, values)
     negative = array < 0
     if negative.any():
@@ -49,7 +49,7 @@ def as_probabilities(name: str, values: Any) -> Array:
 
 
 def check_sums(name: str, totals: Array, array: Array) -> None:
-    """Refuse rows whose total probability is not one, to the precision of the array they came from."""
+    """Raise ValueError for rows that do not sum to one, in the precision of the original array."""
     wrong = ~(np.abs(totals - 1) <= probability_tolerance(array.dtype))
     if wrong.any():
         row = int(wrong.argmax())
@@ -57,10 +57,10 @@ def check_sums(name: str, totals: Array, array: Array) -> None:
 
 
 def target_rows(target: Any, outputs: Any, classes: int) -> Array:
-    """The target as rows of probabilities (n, C), from class indices or from such rows.
+    """Convert the target, class indices or rows of probabilities, to rows of probabilities (n, C).
 
-    A number is the index of one sample; one dimension holds indices, unless ``outputs`` is a single sample
-    too and it is as long as that.
+    A number is the index of one sample. One dimension has indices, unless ``outputs`` is a single sample of the same
+    length.
     """
     given = np.asarray(target)
     samples = 1 if np.ndim(outputs) == 1 else len(outputs)
@@ -74,14 +74,14 @@ def target_rows(target: Any, outputs: Any, classes: int) -> Array:
 
 
 def nats_to(base: float) -> float:
-    """What one nat is in units of logarithms to this base: 1 for e (nats), 1/ln 2 for 2 (bits)."""
+    """The factor from nats to logarithms to this base: 1 for e (nats), 1/ln 2 for 2 (bits)."""
     if not (np.isfinite(base) and base > 1):
         raise ValueError(f"the base of the logarithm must be above 1, as e, 2 or 10, not {base}")
     return 1.0 if base == e else 1 / log(base)
 
 
 def reduced(losses: Array, reduction: Reduction) -> Any:
-    """The mean or the sum of the samples' losses as a number, or, for "none", the losses themselves (n,)."""
+    """The mean or the sum of the losses as a number or, for "none", the losses themselves (n,)."""
     if reduction == "none":
         return losses
     if reduction == "sum":

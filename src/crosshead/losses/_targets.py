@@ -1,4 +1,4 @@
-"""Targets as the losses want them: checked once, with an error that names the row and the value."""
+"""Validate scores and targets for the losses; errors name the row and the value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crosshead.losses.protocol import Array
 
 
 def as_scores(scores: Any) -> Array:
-    """The scores as an (n, C) float32 or float64 array; anything else numeric becomes float64."""
+    """Convert scores to an (n, C) float32 or float64 array; other dtypes become float64."""
     scores = np.asarray(scores)
     if scores.dtype not in (np.float32, np.float64):
         scores = scores.astype(np.float64)
@@ -21,7 +21,7 @@ def as_scores(scores: Any) -> Array:
 
 
 def as_indices(target: Any, shape: tuple[int, ...], *, lowest: int = 0) -> Array:
-    """The target as class indices (n,) within lowest..C−1, for scores of the given shape (n, C)."""
+    """Validate the target as class indices (n,) within lowest..C−1, for scores of the given shape (n, C)."""
     indices = np.asarray(target)
     samples, classes = shape
     if indices.shape != (samples,):
@@ -38,7 +38,7 @@ def as_indices(target: Any, shape: tuple[int, ...], *, lowest: int = 0) -> Array
 
 
 def as_rows(target: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """The target as an (n, C) array of the given shape, without NaN or infinities."""
+    """Validate the target as an (n, C) array of the given shape, without NaN or infinities."""
     rows = np.asarray(target).astype(dtype, copy=False)
     if rows.shape != shape:
         raise ValueError(f"scores of shape {shape} need targets of the same shape, not {rows.shape}")
@@ -49,7 +49,7 @@ def as_rows(target: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 
 
 def as_fractions(target: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """The target as an (n, C) array of numbers in [0, 1]."""
+    """Validate the target as an (n, C) array of numbers in [0, 1]."""
     rows = as_rows(target, shape, dtype)
     outside = ((rows < 0) | (rows > 1)).any(axis=1)
     if outside.any():
@@ -58,7 +58,7 @@ def as_fractions(target: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Array
 
 
 def as_distributions(target: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """The target as an (n, C) array of probabilities that sum to one in each row."""
+    """Validate the target as an (n, C) array of probabilities that sum to one in each row."""
     rows = as_fractions(target, shape, dtype)
     totals = rows.sum(axis=1, dtype=np.float64)
     wrong = np.abs(totals - 1) > probability_tolerance(np.asarray(target).dtype)
@@ -74,7 +74,7 @@ def has_rows(target: Any) -> bool:
 
 
 def one_hot(indices: Array, classes: int, dtype: DTypeLike = np.float64) -> Array:
-    """Class indices as rows of length C with a one in the class's column; index −1 is a row of zeros."""
+    """Convert class indices to one-hot rows of length C; index −1 becomes a row of zeros."""
     rows = np.zeros((len(indices), classes), dtype=dtype)
     known = np.flatnonzero(indices >= 0)
     rows[known, indices[known]] = 1
@@ -82,10 +82,10 @@ def one_hot(indices: Array, classes: int, dtype: DTypeLike = np.float64) -> Arra
 
 
 def at(values: Array, indices: Array) -> Array:
-    """The entry of each row in its own class's column, (n,)."""
+    """The entry of each row in the column of its own class, (n,)."""
     return np.asarray(values[np.arange(len(indices)), indices])
 
 
 def probability_tolerance(dtype: DTypeLike) -> float:
-    """How far from one a sum of probabilities typed in, or computed in this precision, may be."""
+    """The tolerance of sums of probabilities that were typed in, or computed in this precision."""
     return 1e-4 if np.dtype(dtype) in (np.float32, np.float16) else 1e-6

@@ -1,4 +1,4 @@
-"""The binary loss: one independent yes-or-no question a column, each with its logistic loss."""
+"""The binary loss: an independent logistic loss for each column."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from crosshead.losses.quadratic import DiagonalQuadratic
 @final
 @dataclass(frozen=True)
 class Binary:
-    """Sum over columns of the logistic loss, also called binary cross-entropy, in nats.
+    """Binary cross-entropy: the sum over columns of the logistic loss, in nats.
 
     ℓ(z, y) = Σ_c log(1 + exp(z_c)) − y_c·z_c with gradient sigmoid(z) − y. A class index t means that column
     t is positive and all others are negative (one against the rest); index −1 means that no column is
     positive, so a single column with indices 0 and −1 is ordinary two-class logistic regression. An (n, C)
-    target in [0, 1] says so for every column (multi-label).
+    target in [0, 1] has one value per column (multi-label).
 
     The conjugate is Σ_c p_c log p_c + (1 − p_c) log(1 − p_c) at p = r + y in [0, 1]ᶜ.
 
     Examples
     --------
     >>> import numpy as np
-    >>> Binary().value(np.zeros((2, 1)), [0, -1]).round(4)  # ln 2, whichever the answer
+    >>> Binary().value(np.zeros((2, 1)), [0, -1]).round(4)  # ln 2 for either target
     array([0.6931, 0.6931])
     """
 
     @property
     def name(self) -> str:
-        """The registry's key."""
+        """The name in `LOSSES`."""
         return "binary"
 
     @property
     def smooth(self) -> bool:
-        """Always: the gradient is Lipschitz with constant ¼."""
+        """True: the gradient is Lipschitz with constant ¼."""
         return True
 
     @property
     def shift_invariant(self) -> bool:
-        """Every score matters by itself."""
+        """False: the loss depends on each score."""
         return False
 
     @property
     def has_probabilities(self) -> bool:
-        """Always: sigmoids."""
+        """True: sigmoids."""
         return True
 
     @property
     def accepts_probabilities(self) -> bool:
-        """Always: the target may be an (n, C) array in [0, 1]."""
+        """True: the target may be an (n, C) array in [0, 1]."""
         return True
 
     @property
@@ -66,12 +66,12 @@ class Binary:
 
     @property
     def pieces(self) -> None:
-        """None: it is not piecewise linear."""
+        """None: it is not a loss of violations."""
         return None
 
     @property
-    def ascends(self) -> bool:
-        """Always."""
+    def has_dual_step(self) -> bool:
+        """True."""
         return True
 
     def value(self, scores: Array, target: Array) -> Array:
@@ -98,41 +98,41 @@ class Binary:
         y = self._fractions(target, residual.shape, np.float64)
         return _dual_steps.sigmoid(residual + y, scores, curvature) - y
 
-    def contain(self, residual: Float, target: Array) -> None:
-        """Put p = r + y into [0, 1]ᶜ, in place; what is no number becomes ½."""
+    def clip_to_domain(self, residual: Float, target: Array) -> None:
+        """Clip p = r + y to [0, 1]ᶜ, in place; NaN becomes ½."""
         y = self._fractions(target, residual.shape, np.float64)
         p = residual + y
         np.subtract(np.clip(np.where(np.isfinite(p), p, 0.5), 0, 1), y, out=residual)
 
     def infimum(self, target: Array) -> Array:
-        """The entropies of the columns' targets, summed: 0 for class indices, (n,)."""
+        """The sum of the entropies of the columns' targets, 0 for class indices, (n,)."""
         target = np.asarray(target)
         if not has_rows(target):
             return np.zeros(len(target))
         return np.asarray(_entropies(as_fractions(target, target.shape, np.float64)).sum(axis=1))
 
     def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
-        """Σ sᵢ diag p(1 − p) and the traces Σ_c p_c(1 − p_c), whatever the target."""
+        """Σ sᵢ diag p(1 − p) and the traces Σ_c p_c(1 − p_c), for any target."""
         p = _numerics.sigmoid(as_scores(scores)).astype(np.float64, copy=False)
         spread = p * (1 - p)
         return Curvature(np.diag(np.asarray(weight, dtype=np.float64) @ spread), spread.sum(axis=1))
 
     def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
-        """p(1 − p)∘v of each row, whatever the target, (n, C)."""
+        """p(1 − p)∘v of each row, for any target, (n, C)."""
         p = _numerics.sigmoid(as_scores(scores))
         return np.asarray(p * (1 - p) * direction)
 
     def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
-        """Diag p∘(1 − p), with a share of ¼, whatever the target."""
+        """Diag p∘(1 − p), with a share of ¼, for any target."""
         p = _numerics.sigmoid(as_scores(scores)).astype(np.float64, copy=False)
         return DiagonalQuadratic(), (1 - share) * p * (1 - p) + share / 4
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
-        """Zero: nothing is smoothed, (n, C)."""
+        """Zero: there is no smoothing, (n, C)."""
         return np.zeros_like(as_scores(scores))
 
     def curvature_bound(self) -> float:
-        """¼, whatever the number of columns."""
+        """¼, for any number of columns."""
         return 0.25
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
@@ -148,7 +148,7 @@ class Binary:
         excess = point.bias_gradient
         mean = np.clip(moments.target + excess, 0, 1)
         room = np.where(excess > 0, mean, 1 - mean)
-        # Without room (a rounded mean beyond its end) only the anchor itself, share 1, is feasible.
+        # If rounding leaves a mean outside [0, 1], only the anchor itself, share 1, is feasible.
         shares = np.divide(np.abs(excess), room, out=np.ones_like(mean), where=room > 0)
         share = min(float(shares[excess != 0].max()), 1.0)
         anchor = np.clip(mean - excess / share, 0, 1)
@@ -156,21 +156,20 @@ class Binary:
         return mixed(point, share, float(_entropies(anchor).sum()), gradient)
 
     def bias_limits(self, frequencies: Float) -> Float:
-        """−1 for columns without any, 1 for columns of nothing but ones."""
+        """−1 for columns of zeros, 1 for columns of ones."""
         return np.where(frequencies <= 0, -1.0, np.where(frequencies >= 1, 1.0, 0.0))
 
     def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
-        """log-odds of the targets' means over those of p: it never leads to a higher loss, as softmax's of two."""
+        """The log-odds of the mean targets over those of p: the loss never increases, as for softmax of two classes."""
         mean = frequencies + residual
         return _numerics.log_ratio(frequencies, mean) - _numerics.log_ratio(1 - frequencies, 1 - mean)
 
     def predict_proba(self, scores: Array) -> Array:
         """Class probabilities (n, C), as one-against-rest classifiers usually give them.
 
-        For one column sigmoid(z), the probability of index 0. For more, sigmoid(z_c) / Σ_k sigmoid(z_k): the
-        sigmoids of separate questions do not sum to one, and are divided by their sum. (Multi-label users
-        want the sigmoids themselves.) The division is done on logarithms, so that it also holds where all
-        sigmoids underflow.
+        For one column sigmoid(z), the probability of index 0. For more, sigmoid(z_c) / Σ_k sigmoid(z_k): separate
+        sigmoids do not sum to one and are divided by their sum. (For multi-label problems use the sigmoids
+        themselves.) The division is done on logarithms, so that it is valid even if all sigmoids underflow.
         """
         scores = as_scores(scores)
         if scores.shape[1] == 1:
@@ -183,7 +182,7 @@ class Binary:
         return logs if logs.shape[1] == 1 else _numerics.log_softmax(logs)
 
     def smoothed(self, smoothing: float) -> Binary:
-        """Itself: there is no kink to round off."""
+        """Return itself: there are no kinks."""
         return self
 
     def _fractions(self, target: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -194,12 +193,12 @@ class Binary:
 
 
 def _value(scores: Array, y: Array) -> Array:
-    """Σ_c log(1 + e^z) − yz, of checked scores and targets."""
+    """Σ_c log(1 + e^z) − yz, of validated scores and targets."""
     # = max(z, 0) − yz + log(1 + e^−|z|), where the first difference is exact for y in {0, 1}.
     linear = np.maximum(scores, 0) - y * scores
     return np.asarray((linear + np.log1p(np.exp(-np.abs(scores)))).sum(axis=1))
 
 
 def _entropies(p: Array | Float) -> Array:
-    """The entropy −p log p − (1 − p) log(1 − p) of each coin, in nats."""
+    """The binary entropies −p log p − (1 − p) log(1 − p), in nats."""
     return np.asarray(-_numerics.x_log_x(p) - _numerics.x_log_x(1 - p))

@@ -1,4 +1,4 @@
-"""The multiclass hinge of Crammer and Singer: only the worst wrong class is charged for."""
+"""The multiclass hinge of Crammer and Singer, which counts only the largest violation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Moment
 @final
 @dataclass(frozen=True)
 class CrammerSinger:
-    """Multiclass hinge loss of Crammer and Singer: the largest violation alone.
+    """Multiclass hinge loss of Crammer and Singer: the largest violation of the margin.
 
     ℓ(z, y) = max(0, max_{j≠y} m_j) with m_j = z_j − z_y + Δ and Δ = ``margin``, in units of score.
 
     With ``smoothing`` μ > 0 it becomes max ⟨r, m⟩ − μ/2·‖r‖² over r_j ≥ 0, Σ_{j≠y} r_j ≤ 1 (r without the
     target's column): the maximiser, the projection of m/μ on that capped simplex, is the gradient off the
     target's column, and r_y = −Σ_j r_j. It lies below the loss by at most μ/2 (Nesterov, Mathematical
-    Programming 103, 2005). Without smoothing the first of the worst classes gets r_j = 1, if its m_j > 0.
+    Programming 103, 2005). Without smoothing the first class with the largest m_j has r_j = 1, if m_j > 0.
 
     Source: Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector machines,
     Journal of Machine Learning Research 2, 2001.
@@ -43,27 +43,27 @@ class CrammerSinger:
 
     @property
     def name(self) -> str:
-        """The registry's key."""
+        """The name in `LOSSES`."""
         return "crammer_singer"
 
     @property
     def smooth(self) -> bool:
-        """Only with smoothing."""
+        """True with smoothing only."""
         return self.smoothing > 0
 
     @property
     def shift_invariant(self) -> bool:
-        """Only differences of scores matter."""
+        """True: the loss depends on differences of scores."""
         return True
 
     @property
     def has_probabilities(self) -> bool:
-        """Never: margins are not log-odds."""
+        """False: margins are not log-odds."""
         return False
 
     @property
     def accepts_probabilities(self) -> bool:
-        """Never: a hinge needs one class a row."""
+        """False: a hinge needs one class per row."""
         return False
 
     @property
@@ -77,8 +77,8 @@ class CrammerSinger:
         return None if self.smoothing > 0 else Pieces(self.margin, worst=True)
 
     @property
-    def ascends(self) -> bool:
-        """Only without smoothing: the conjugate is that of the loss itself."""
+    def has_dual_step(self) -> bool:
+        """True without smoothing only: the conjugate is that of the loss itself."""
         return self.smoothing == 0
 
     def value(self, scores: Array, target: Array) -> Array:
@@ -100,7 +100,7 @@ class CrammerSinger:
     def conjugate(self, residual: Array, target: Array) -> Array:
         """−Δ Σ_{j≠y} r_j where r_j ≥ 0 and Σ_{j≠y} r_j ≤ 1 and Σ_c r_c = 0, +inf elsewhere, (n,).
 
-        Always that of the loss without smoothing, whose certificate a smoothed solution is to get.
+        It is always that of the loss without smoothing, which is the one to certify.
         """
         rest, inside = _margins.others(residual, target)
         total = rest.sum(axis=1)
@@ -108,22 +108,22 @@ class CrammerSinger:
         return _numerics.where_inside(inside, -self.margin * np.minimum(total, 1))
 
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
-        """The projection of r₀ + e_y + m/q on the simplex, less e_y, (n, C)."""
+        """The projection of r₀ + e_y + m/q on the simplex, minus e_y, (n, C)."""
         violation, indices = _margins.violations(scores, target, self.margin)
-        return _dual_steps.worst(residual, violation, indices, curvature)
+        return _dual_steps.largest_violation(residual, violation, indices, curvature)
 
-    def contain(self, residual: Float, target: Array) -> None:
-        """Put r_j ≥ 0, j ≠ y, with a sum of at most one into the domain, and r_y = −Σ_j r_j, in place."""
-        _margins.contain(residual, target, most=1.0)
+    def clip_to_domain(self, residual: Float, target: Array) -> None:
+        """Clip r_j ≥ 0, j ≠ y, to a sum of at most one, and set r_y = −Σ_j r_j, in place."""
+        _margins.clip_to_domain(residual, target, most=1.0)
         residual /= np.maximum(residual.sum(axis=1), 1.0)[:, None]
         _margins.closed(residual, target)
 
     def infimum(self, target: Array) -> Array:
-        """Zero, where every margin is met, (n,)."""
+        """Zero, when every margin is met, (n,)."""
         return np.zeros(len(target))
 
     def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
-        """The projection's Jacobian over μ, carried over to all C columns; ValueError without smoothing.
+        """The Jacobian of the projection divided by μ, extended to all C columns; ValueError without smoothing.
 
         With A the columns where r_j > 0: I_A − 1_A 1_Aᵀ/|A| where the cap Σ r_j = 1 holds (what it leaves
         out of r_y vanishes), and Σ_{j∈A} (e_j − e_y)(e_j − e_y)ᵀ below the cap.
@@ -150,17 +150,17 @@ class CrammerSinger:
         return product / self.smoothing
 
     def quadratic(self, scores: Array, target: Array, share: float) -> None:
-        """None: the rows that meet the cap and those below it have Hessians of two forms."""
+        """None: rows at the cap and rows below it have Hessians of two forms."""
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
         """−(1/μ) times the Jacobian applied to the violations, (n, C); ValueError without smoothing."""
         violation, indices, active, capped = self._active(scores, target)
-        # At the scale of m/μ, so that μ² never divides.
+        # At the scale of m/μ, to avoid division by μ².
         product = _margins.pair_product(active, indices, violation / self.smoothing, centred=capped)
         return -product / self.smoothing
 
     def _active(self, scores: Array, target: Array) -> tuple[Array, Array, Array, Array]:
-        """Violations, target indices, the mask of columns with r_j > 0, and which rows meet the cap."""
+        """Violations, target indices, the mask of columns with r_j > 0, and the rows at the cap."""
         if self.smoothing == 0:
             raise _margins.no_curvature(self.name)
         violation, indices = _margins.violations(scores, target, self.margin)
@@ -172,7 +172,7 @@ class CrammerSinger:
         return inf
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
-        """Mix with anchors that transport the bias gradient away; Σ_{j≠y} r_j ≤ 1 decides how much."""
+        """Mix with anchors that cancel the bias gradient; Σ_{j≠y} r_j ≤ 1 determines their share."""
         return _margins.balance_by_transport(
             point,
             moments,
@@ -181,11 +181,11 @@ class CrammerSinger:
         )
 
     def bias_limits(self, frequencies: Float) -> Float:
-        """Zeros: every bias has an optimum, (C,)."""
+        """Zeros: the optimal bias is finite, (C,)."""
         return np.zeros_like(frequencies)
 
     def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
-        """None: Newton's steps on a bias lead nowhere from which they would not return."""
+        """None: Newton steps on the bias converge."""
         return None
 
     def predict_proba(self, scores: Array) -> Array:
@@ -197,5 +197,5 @@ class CrammerSinger:
         raise _margins.no_probabilities(self.name)
 
     def smoothed(self, smoothing: float) -> CrammerSinger:
-        """The same loss smoothed over this width; a width of 0 gives back the one with kinks."""
+        """The same loss smoothed over this width; 0 removes the smoothing."""
         return replace(self, smoothing=smoothing)

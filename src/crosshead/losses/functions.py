@@ -1,9 +1,9 @@
-"""Softmax, cross-entropy and their relatives as plain functions of scores or probabilities.
+"""Softmax, cross-entropy and related functions of scores or probabilities.
 
-Everywhere one dimension is one sample and two are (samples, classes); logarithms are natural (nats) unless
-``base`` says otherwise (2 for bits, 10 for bans); targets are class indices or rows of probabilities; and
-``reduction`` is "mean" or "sum" over samples, or "none" for one number a sample. Probabilities that do not
-sum to one, are negative or NaN are refused with a ValueError that names the row, never rescaled.
+Arrays have shape (classes,), one sample, or (samples, classes). Logarithms are to ``base``: e for nats (the default), 2
+for bits, 10 for bans. Targets are class indices or rows of probabilities. ``reduction`` is "mean" or "sum" over the
+samples, or "none" for one number per sample. Probabilities that do not sum to one, are negative or NaN raise a
+ValueError that names the row; they are never rescaled.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from crosshead.losses.protocol import Array
 
 
 def softmax(scores: Any, *, axis: int = -1) -> Array:
-    """Probabilities from scores: p_c = exp(z_c) / Σ_k exp(z_k).
+    """Compute probabilities from scores: p_c = exp(z_c) / Σ_k exp(z_k).
 
-    The shape is kept, the classes lie along ``axis``, and float32 stays float32. Adding a number to all
-    scores changes nothing; scores of any finite size are fine.
+    The result has the shape of the scores, with the classes along ``axis``; float32 stays float32. Adding a number to
+    all scores changes nothing; scores of any finite size are allowed.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def softmax(scores: Any, *, axis: int = -1) -> Array:
 
 
 def log_softmax(scores: Any, *, axis: int = -1) -> Array:
-    """Log-probabilities from scores: z_c − log Σ_k exp(z_k), in nats, finite where softmax underflows.
+    """Compute log-probabilities from scores: z_c − log Σ_k exp(z_k), in nats, finite where softmax underflows.
 
     Examples
     --------
@@ -60,14 +60,14 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Any:
-    """Cross-entropy between targets and softmax(scores): −Σ_c y_c log softmax(z)_c, also the softmax loss.
+    """Compute the cross-entropy −Σ_c y_c log softmax(z)_c between targets and softmax(scores), the softmax loss.
 
     Label smoothing ε replaces y by (1 − ε)·y + ε/C first (Szegedy et al., CVPR 2016). Raises ValueError for
-    NaN scores, indices outside 0..C−1 and targets that are no probabilities.
+    NaN scores, indices outside 0..C−1 and targets that are not probabilities.
 
     Examples
     --------
-    >>> round(cross_entropy([[0.0, 0.0, 0.0, 0.0]], [1]), 4)  # ln 4: nothing is known
+    >>> round(cross_entropy([[0.0, 0.0, 0.0, 0.0]], [1]), 4)  # ln 4: equal scores of four classes
     1.3863
     >>> cross_entropy([0.0, 0.0, 0.0, 0.0], 1, base=2)
     2.0
@@ -79,9 +79,9 @@ def cross_entropy(
 
 
 def nll(log_probabilities: Any, target: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
-    """Negative log-likelihood −Σ_c y_c log p_c from natural log-probabilities, as `log_softmax` gives.
+    """Compute the negative log-likelihood −Σ_c y_c log p_c from natural log-probabilities, as of `log_softmax`.
 
-    Raises ValueError where exp of a row does not sum to one, as for scores that never were normalised.
+    Raises ValueError if the exponentials of a row do not sum to one, as for scores that were not normalised.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def nll(log_probabilities: Any, target: Any, *, base: float = e, reduction: Redu
 
 
 def entropy(p: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
-    """Entropy −Σ_c p_c log p_c of a distribution, between 0 (certain) and log C (uniform).
+    """Compute the entropy −Σ_c p_c log p_c of a distribution, between 0 (certain) and log C (uniform).
 
     Examples
     --------
@@ -108,7 +108,7 @@ def entropy(p: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
 
 
 def cross_entropy_of(p: Any, q: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
-    """Cross-entropy −Σ_c p_c log q_c of a distribution q against p, the truth; +inf where q excludes it.
+    """Compute the cross-entropy −Σ_c p_c log q_c of q relative to the true distribution p; +inf if q excludes p.
 
     Examples
     --------
@@ -120,9 +120,9 @@ def cross_entropy_of(p: Any, q: Any, *, base: float = e, reduction: Reduction = 
 
 
 def kl_divergence(p: Any, q: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
-    """Kullback–Leibler divergence Σ_c p_c log(p_c/q_c) ≥ 0 of q from p; +inf where q excludes the truth p.
+    """Compute the Kullback–Leibler divergence Σ_c p_c log(p_c/q_c) ≥ 0 of q from p; +inf if q excludes p.
 
-    It is `cross_entropy_of` (p, q) less `entropy` (p): what is paid for believing q where p holds.
+    It is `cross_entropy_of` (p, q) minus `entropy` (p): the cost of assuming q when p is true.
 
     Examples
     --------
@@ -136,11 +136,10 @@ def kl_divergence(p: Any, q: Any, *, base: float = e, reduction: Reduction = "me
 
 
 def binary_cross_entropy(probabilities: Any, target: Any, *, base: float = e, reduction: Reduction = "mean") -> Any:
-    """Σ_c −y_c log p_c − (1 − y_c) log(1 − p_c): independent yes-or-no answers, summed over the columns.
+    """Compute Σ_c −y_c log p_c − (1 − y_c) log(1 − p_c), the sum over the columns of binary cross-entropies.
 
-    ``probabilities`` and ``target`` have the same shape and entries in [0, 1]; rows need not sum to one. One
-    dimension is one sample with several answers; n samples with one answer each are (n, 1). A confident
-    mistake, p = 0 for y = 1, costs +inf.
+    ``probabilities`` and ``target`` have the same shape and entries in [0, 1]; rows need not sum to one. Shape (C,) is
+    one sample with C labels; n samples with one label each have shape (n, 1). p = 0 for y = 1 costs +inf.
 
     Examples
     --------
@@ -154,9 +153,9 @@ def binary_cross_entropy(probabilities: Any, target: Any, *, base: float = e, re
 
 
 def mean_squared_error(probabilities: Any, target: Any, *, reduction: Reduction = "mean") -> Any:
-    """Squared error ‖p − y‖² of probabilities, summed over the classes and averaged over the samples.
+    """Compute the squared error ‖p − y‖² of probabilities, summed over the classes and averaged over the samples.
 
-    This is the Brier score in its first form, between 0 and 2; it does not divide by the number of classes.
+    This is the Brier score in its original form, between 0 and 2, without division by the number of classes.
 
     Examples
     --------
@@ -169,9 +168,9 @@ def mean_squared_error(probabilities: Any, target: Any, *, reduction: Reduction 
 
 
 def classification_error(outputs: Any, target: Any, *, reduction: Reduction = "mean") -> Any:
-    """The share of samples whose highest score (or probability) is not at the target; of equals the first.
+    """Compute the share of samples whose highest score or probability, the first of equal ones, is not the target.
 
-    For rows of probabilities as targets, the target is the first of their highest.
+    If targets are rows of probabilities, the first of their highest counts.
 
     Examples
     --------
@@ -184,7 +183,7 @@ def classification_error(outputs: Any, target: Any, *, reduction: Reduction = "m
 
 
 def _floating(scores: Any) -> Array:
-    """Scores as floating numbers without NaN, of any shape with at least one dimension."""
+    """Convert scores to floating-point numbers without NaN, with at least one dimension."""
     z = np.asarray(scores)
     if z.dtype not in (np.float32, np.float64):
         z = z.astype(np.float64)
@@ -196,14 +195,14 @@ def _floating(scores: Any) -> Array:
 
 
 def _pair(p: Any, q: Any) -> tuple[Array, Array]:
-    """Two distributions of the same shape."""
+    """Validate two distributions of the same shape."""
     p, q = as_probabilities("p", p), as_probabilities("q", q)
     _check_shapes(p, q)
     return p, q
 
 
 def _check_shapes(p: Array, q: Array) -> None:
-    """Refuse two arrays of different shapes."""
+    """Raise ValueError for two arrays of different shapes."""
     if p.shape != q.shape:
         raise ValueError(f"the two arguments must have the same shape, not {p.shape} and {q.shape}")
 

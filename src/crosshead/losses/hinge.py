@@ -1,4 +1,4 @@
-"""The multiclass hinges that add up over wrong classes: Weston–Watkins, and its square."""
+"""The multiclass hinges that sum over wrong classes: Weston–Watkins, and its square."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crosshead.losses.quadratic import StarQuadratic
 @final
 @dataclass(frozen=True)
 class Hinge:
-    """Multiclass hinge loss of Weston and Watkins: every wrong class within the margin is charged for.
+    """Multiclass hinge loss of Weston and Watkins: the sum of the violations of all wrong classes.
 
     ℓ(z, y) = Σ_{j≠y} max(0, m_j) with m_j = z_j − z_y + Δ and Δ = ``margin``, in units of score.
 
@@ -30,7 +30,7 @@ class Hinge:
     Examples
     --------
     >>> import numpy as np
-    >>> Hinge().value(np.array([[3.0, 2.5, 1.0]]), [0])  # only 2.5 − 3 + 1 is above zero
+    >>> Hinge().value(np.array([[3.0, 2.5, 1.0]]), [0])  # only 2.5 − 3 + 1 is positive
     array([0.5])
     """
 
@@ -73,11 +73,11 @@ class Hinge:
 
     @property
     def pieces(self) -> Pieces | None:
-        """Every violation; None with smoothing."""
+        """The sum of violations; None with smoothing."""
         return None if self.smoothing > 0 else Pieces(self.margin, worst=False)
 
     @property
-    def ascends(self) -> bool:
+    def has_dual_step(self) -> bool:
         """Only without smoothing: the conjugate is that of the loss itself."""
         return self.smoothing == 0
 
@@ -105,13 +105,13 @@ class Hinge:
         return _numerics.where_inside(inside, -self.margin * np.minimum(rest, 1).sum(axis=1))
 
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
-        """clip(r_j + m_j/q − S, 0, 1) for j ≠ y, where S is what Σ_j r_j grows by, (n, C)."""
+        """clip(r_j + m_j/q − S, 0, 1) for j ≠ y, where S is the increase of Σ_j r_j, (n, C)."""
         violation, indices = _margins.violations(scores, target, self.margin)
-        return _dual_steps.each(residual, violation, indices, curvature)
+        return _dual_steps.all_violations(residual, violation, indices, curvature)
 
-    def contain(self, residual: Float, target: Array) -> None:
-        """Put 0 ≤ r_j ≤ 1, j ≠ y, and r_y = −Σ_j r_j, in place."""
-        _margins.contain(residual, target, most=1.0)
+    def clip_to_domain(self, residual: Float, target: Array) -> None:
+        """Clip to 0 ≤ r_j ≤ 1, j ≠ y, and set r_y = −Σ_j r_j, in place."""
+        _margins.clip_to_domain(residual, target, most=1.0)
         _margins.closed(residual, target)
 
     def infimum(self, target: Array) -> Array:
@@ -158,7 +158,7 @@ class Hinge:
         return inf
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
-        """Mix with anchors that transport the bias gradient away; every r_j ≤ 1 decides how much."""
+        """Mix with anchors that cancel the bias gradient; r_j ≤ 1 determines their share."""
         return _margins.balance_by_transport(
             point,
             moments,
@@ -183,14 +183,14 @@ class Hinge:
         raise _margins.no_probabilities(self.name)
 
     def smoothed(self, smoothing: float) -> Hinge:
-        """The same loss smoothed over this width; a width of 0 gives back the one with kinks."""
+        """The same loss smoothed over this width; 0 removes the smoothing."""
         return replace(self, smoothing=smoothing)
 
 
 @final
 @dataclass(frozen=True)
 class SquaredHinge:
-    """Squared multiclass hinge loss: every wrong class within the margin, by the square of its violation.
+    """Squared multiclass hinge loss: the sum of the squared violations of all wrong classes.
 
     ℓ(z, y) = Σ_{j≠y} max(0, m_j)² with m_j = z_j − z_y + Δ and Δ = ``margin``, in units of score; the
     gradient is r_j = 2·max(0, m_j), r_y = −Σ_j r_j.
@@ -214,7 +214,7 @@ class SquaredHinge:
 
     @property
     def smooth(self) -> bool:
-        """Always: the square has no kink."""
+        """True: the square has no kink."""
         return True
 
     @property
@@ -239,11 +239,11 @@ class SquaredHinge:
 
     @property
     def pieces(self) -> Pieces:
-        """Of squared violations."""
+        """The sum of squared violations."""
         return Pieces(self.margin, worst=False, squared=True)
 
     @property
-    def ascends(self) -> bool:
+    def has_dual_step(self) -> bool:
         """Always."""
         return True
 
@@ -263,13 +263,13 @@ class SquaredHinge:
         return _numerics.where_inside(inside, (rest * (rest / 4 - self.margin)).sum(axis=1))
 
     def dual_step(self, residual: Float, scores: Float, target: Array, curvature: Float) -> Float:
-        """max(0, r_j + m_j/q − S)/(1 + 1/(2q)) for j ≠ y, where S is what Σ_j r_j grows by, (n, C)."""
+        """max(0, r_j + m_j/q − S)/(1 + 1/(2q)) for j ≠ y, where S is the increase of Σ_j r_j, (n, C)."""
         violation, indices = _margins.violations(scores, target, self.margin)
-        return _dual_steps.each(residual, violation, indices, curvature, most=inf, extra=0.5)
+        return _dual_steps.all_violations(residual, violation, indices, curvature, most=inf, extra=0.5)
 
-    def contain(self, residual: Float, target: Array) -> None:
-        """Put r_j ≥ 0, j ≠ y, and r_y = −Σ_j r_j, in place."""
-        _margins.contain(residual, target, most=float(np.finfo(np.float64).max ** 0.25))
+    def clip_to_domain(self, residual: Float, target: Array) -> None:
+        """Clip to r_j ≥ 0, j ≠ y, and set r_y = −Σ_j r_j, in place."""
+        _margins.clip_to_domain(residual, target, most=float(np.finfo(np.float64).max ** 0.25))
         _margins.closed(residual, target)
 
     def infimum(self, target: Array) -> Array:
@@ -293,17 +293,17 @@ class SquaredHinge:
         return StarQuadratic(), _margins.star(np.where(violation > 0, 2.0, 2.0 * share), indices)
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
-        """Zero: nothing is smoothed, (n, C)."""
+        """Zero: there is no smoothing, (n, C)."""
         return np.zeros_like(_margins.violations(scores, target, self.margin)[0])
 
     def curvature_bound(self) -> float:
-        """Infinite: no bound serves every number of classes (for C of them it is 2C)."""
+        """Infinite: for C classes it is 2C, which is unbounded."""
         return inf
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
-        """Mix with anchors that transport the bias gradient away.
+        """Mix with anchors that cancel the bias gradient.
 
-        Residuals may be of any size; the largest is set to 2Δ, beyond which a larger one costs value.
+        Residuals are unbounded; the largest is set to 2Δ, beyond which a larger one reduces the value.
         """
         return _margins.balance_by_transport(
             point,
@@ -329,5 +329,5 @@ class SquaredHinge:
         raise _margins.no_probabilities(self.name)
 
     def smoothed(self, smoothing: float) -> SquaredHinge:
-        """Itself: there is no kink to round off."""
+        """Return itself: there are no kinks."""
         return self

@@ -1,10 +1,10 @@
-"""A loss's second-order model around given scores, as a loss of its own: ½ vᵀ H v, whose gradient is H v.
+"""Second-order models of losses around given scores, as losses ½ vᵀ H v with gradient H v.
 
-An engine that computes the gradient of a loss computes a Hessian's product by the same pass, with the coefficients that
-describe each row's H (n, C) in place of the target. Three forms of H serve all losses that have such a model.
+An engine computes products with a Hessian by the same pass as gradients of a loss, with the coefficients of each row's
+H (n, C) in place of the target. Three forms of H cover all losses that have such a model.
 
-Each form is a weighted graph on the classes: H = Σ w_ab (e_a − e_b)(e_a − e_b)ᵀ + Σ w_a e_a e_aᵀ with w ≥ 0. `bonds`
-lists it, so that a sum over rows can draw, for every bond, the rows where it is strong.
+Each form is a weighted graph on the classes: H = Σ w_ab (e_a − e_b)(e_a − e_b)ᵀ + Σ w_a e_a e_aᵀ with w ≥ 0. `edges`
+lists it, so that a sum over rows can draw, for every edge, the rows where it is strong.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from crosshead.losses.protocol import Array, Curvature, Float
 
 NO_PARAMETERS = (0.0, 0.0, 0.0)
 
-Bond = tuple[int, int | None, Float]  # classes a and b, or a alone, and the weight of each row (n,)
+Edge = tuple[int, int | None, Float]  # classes a and b, or a alone, and the weight of each row (n,)
 
 
 class _Quadratic:
-    """Abstract: what the three forms of H have in common."""
+    """Base class of the three forms of H."""
 
     name: ClassVar[str]
-    couples: ClassVar[bool] = True  # whether a score's slope depends on other classes' scores
+    couples: ClassVar[bool] = True  # whether the gradient in one score depends on other scores
 
     @property
     def kernel(self) -> tuple[str, tuple[float, float, float]]:
@@ -42,14 +42,14 @@ class _Quadratic:
         raise NotImplementedError
 
     def conjugate(self, residual: Array, target: Array) -> Array:
-        """Not asked for: zeros, (n,)."""
+        """Not used: zeros, (n,)."""
         return np.zeros(len(residual))
 
     def smoothed(self, smoothing: float) -> Self:
-        """Itself."""
+        """Return itself."""
         return self
 
-    def bond_factors(self, coefficients: Float) -> Float | None:
+    def edge_factors(self, coefficients: Float) -> Float | None:
         """Q (n, C) where each pair of classes has the weight Q_a Q_b and no class has one of its own, else None."""
         return None
 
@@ -105,14 +105,14 @@ class CentredQuadratic(_Quadratic):
         total = np.maximum(coefficients.sum(axis=1), np.finfo(np.float64).tiny)
         return coefficients * weight[:, None], coefficients * np.sqrt(weight / total)[:, None]
 
-    def bond_factors(self, coefficients: Float) -> Float:
+    def edge_factors(self, coefficients: Float) -> Float:
         """a/√Σa, (n, C)."""
         root = np.sqrt(np.maximum(coefficients.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
         return np.asarray(coefficients / root)
 
-    def bonds(self, coefficients: Float) -> Iterator[Bond]:
+    def edges(self, coefficients: Float) -> Iterator[Edge]:
         """Every pair of classes, with a_a a_b/Σa."""
-        factors = self.bond_factors(coefficients)
+        factors = self.edge_factors(coefficients)
         for first in range(coefficients.shape[1]):
             for second in range(first):
                 yield first, second, factors[:, first] * factors[:, second]
@@ -151,7 +151,7 @@ class DiagonalQuadratic(_Quadratic):
         return np.asarray(coefficients.sum(axis=1))
 
     def row_totals(self, coefficients: Array) -> Array:
-        """None are needed: zeros, (n,)."""
+        """Not needed: zeros, (n,)."""
         return np.zeros(len(coefficients), dtype=coefficients.dtype)
 
     def own_curvature(self, coefficients: Array, totals: Array) -> Array:
@@ -162,8 +162,8 @@ class DiagonalQuadratic(_Quadratic):
         """wᵢ H = diag p by p, (n, C)."""
         return (coefficients * weight[:, None],)
 
-    def bonds(self, coefficients: Float) -> Iterator[Bond]:
-        """Every class by itself, with its coefficient."""
+    def edges(self, coefficients: Float) -> Iterator[Edge]:
+        """Every class by itself, with its coefficient as weight."""
         for first in range(coefficients.shape[1]):
             yield first, None, coefficients[:, first]
 
@@ -171,7 +171,7 @@ class DiagonalQuadratic(_Quadratic):
 @final
 @dataclass(frozen=True)
 class StarQuadratic(_Quadratic):
-    """H = Σ_{j≠y} a_j (e_j − e_y)(e_j − e_y)ᵀ for coefficients a ≥ 0; a negative one marks the column y.
+    """H = Σ_{j≠y} a_j (e_j − e_y)(e_j − e_y)ᵀ for coefficients a ≥ 0; a negative coefficient marks the target y.
 
     Examples
     --------
@@ -224,8 +224,8 @@ class StarQuadratic(_Quadratic):
         others = np.where(own, 0.0, coefficients) * weight[:, None]
         return np.where(own, others.sum(axis=1, keepdims=True), others), others, own.astype(np.float64)
 
-    def bonds(self, coefficients: Float) -> Iterator[Bond]:
-        """Every pair of classes, with the other's coefficient where one of them is the target."""
+    def edges(self, coefficients: Float) -> Iterator[Edge]:
+        """Every pair of classes; in rows where one is the target, the weight is the other's coefficient."""
         own = coefficients < 0
         others = np.where(own, 0.0, coefficients)
         for first in range(coefficients.shape[1]):

@@ -24,7 +24,7 @@ class Softmax:
     index or a row of probabilities. Label smoothing ε replaces y by (1 − ε)·y + ε/C.
 
     The conjugate is Σ_c p_c log p_c, the negative entropy, at p = r + y in the simplex. The Hessian
-    diag p − ppᵀ has no eigenvalue above ½ (Böhning, Annals of the Institute of Statistical Mathematics 44,
+    diag p − ppᵀ has eigenvalues of at most ½ (Böhning, Annals of the Institute of Statistical Mathematics 44,
     1992).
 
     Examples
@@ -43,27 +43,27 @@ class Softmax:
 
     @property
     def name(self) -> str:
-        """The registry's key."""
+        """The name in `LOSSES`."""
         return "softmax"
 
     @property
     def smooth(self) -> bool:
-        """Always: the gradient is Lipschitz with constant ½."""
+        """True: the gradient is Lipschitz with constant ½."""
         return True
 
     @property
     def shift_invariant(self) -> bool:
-        """Only differences of scores matter."""
+        """True: the loss depends on differences of scores."""
         return True
 
     @property
     def has_probabilities(self) -> bool:
-        """Always: softmax(z)."""
+        """True: softmax(z)."""
         return True
 
     @property
     def accepts_probabilities(self) -> bool:
-        """Always: the target may be rows of probabilities."""
+        """True: the target may be rows of probabilities."""
         return True
 
     @property
@@ -73,12 +73,12 @@ class Softmax:
 
     @property
     def pieces(self) -> None:
-        """None: it is not piecewise linear."""
+        """None: it is not a loss of violations."""
         return None
 
     @property
-    def ascends(self) -> bool:
-        """Always."""
+    def has_dual_step(self) -> bool:
+        """True."""
         return True
 
     def value(self, scores: Array, target: Array) -> Array:
@@ -114,8 +114,8 @@ class Softmax:
         y = self._distribution(target, residual.shape, np.float64)
         return _dual_steps.softmax(residual + y, scores, curvature) - y
 
-    def contain(self, residual: Float, target: Array) -> None:
-        """Put p = r + y into the simplex, in place."""
+    def clip_to_domain(self, residual: Float, target: Array) -> None:
+        """Normalise p = r + y to the simplex, in place."""
         self._shift(residual, target, 1)
         _dual_steps.put_on_simplex(residual)
         self._shift(residual, target, -1)
@@ -123,9 +123,9 @@ class Softmax:
     def infimum(self, target: Array) -> Array:
         """The entropy of the (smoothed) target: 0 for class indices without smoothing, (n,).
 
-        Class indices do not say how many classes there are, and the entropy of a smoothed one grows with that
-        number. The highest index present stands in for it, so the answer is a lower bound, and exact where
-        the last class occurs. Rows of probabilities (n, C) always give the exact infimum.
+        The entropy of a smoothed target grows with the number of classes, which class indices do not determine. The
+        highest index present is used, so that the result is a lower bound, and exact if the last class occurs. Rows of
+        probabilities (n, C) give the exact infimum.
         """
         target = np.asarray(target)
         if not has_rows(target):
@@ -138,7 +138,7 @@ class Softmax:
         return np.asarray(-_numerics.x_log_x(rows).sum(axis=1))
 
     def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
-        """Σ sᵢ (diag p − ppᵀ) and the traces 1 − ‖p‖², whatever the target."""
+        """Σ sᵢ (diag p − ppᵀ) and the traces 1 − ‖p‖², for any target."""
         p = self.predict_proba(scores)
         weighted = p * np.asarray(weight)[:, None].astype(p.dtype)
         classes = np.negative(weighted.T @ p, dtype=np.float64)
@@ -146,32 +146,32 @@ class Softmax:
         return Curvature(classes, (p * (1 - p)).sum(axis=1, dtype=np.float64))
 
     def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
-        """p∘v − p·(pᵀv) of each row, whatever the target, (n, C)."""
+        """p∘v − p·(pᵀv) of each row, for any target, (n, C)."""
         p = self.predict_proba(scores)
         product = p * direction
         product -= p * product.sum(axis=1, keepdims=True)
         return np.asarray(product)
 
     def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
-        """Diag p̃ − p̃p̃ᵀ at p̃ = (1 − share)·p + share/C, whatever the target."""
+        """Diag p̃ − p̃p̃ᵀ at p̃ = (1 − share)·p + share/C, for any target."""
         p = self.predict_proba(scores).astype(np.float64, copy=False)
         p *= 1 - share
         p += share / p.shape[1]
         return CentredQuadratic(), p
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
-        """Zero: nothing is smoothed, (n, C)."""
+        """Zero: there is no smoothing, (n, C)."""
         return np.zeros_like(as_scores(scores))
 
     def curvature_bound(self) -> float:
-        """½, whatever the number of classes."""
+        """½, for any number of classes."""
         return 0.5
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
         """Mix every p with one distribution q so that the mean of p becomes the mean of y.
 
         ε = max_c (1 − f_c/p̄_c)₊ is the smallest share that leaves q = p̄ + (f − p̄)/ε in the simplex, where
-        f and p̄ are the means of y and p. A class without rows has f_c = 0 and gives ε = 1: all becomes q.
+        f and p̄ are the means of y and p. A class without rows has f_c = 0 and gives ε = 1: every p becomes q.
         """
         if is_balanced(point):
             return point
@@ -182,7 +182,7 @@ class Softmax:
             return settled(point)
         frequencies, target_features = self._smoothed_moments(moments)
         mean = frequencies + excess
-        # g/p̄ rather than 1 − f/p̄: no cancellation when little is left to repair.
+        # g/p̄ rather than 1 − f/p̄, to avoid cancellation when the bias gradient is small.
         shares = np.divide(excess, mean, out=np.zeros_like(mean), where=excess > 0)
         share = min(float(shares.max()), 1.0)
         anchor = np.maximum(mean - excess / share, 0)
@@ -193,12 +193,12 @@ class Softmax:
         return mixed(point, share, entropy, anchored)
 
     def bias_limits(self, frequencies: Float) -> Float:
-        """−1 for classes that no target has any share of."""
+        """−1 for classes without any share in the targets."""
         absent = (frequencies <= 0) & (self.label_smoothing == 0)
         return np.where(absent & (frequencies.max(initial=0.0) > 0), -1.0, 0.0)
 
     def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
-        """Log of the targets' means over those of p: it never leads to a higher loss (Darroch and Ratcliff, 1972)."""
+        """The log-ratio of mean targets to mean p, which never increases the loss (Darroch and Ratcliff, 1972)."""
         wanted = (1 - self.label_smoothing) * frequencies + self.label_smoothing / max(1, len(frequencies))
         return _numerics.log_ratio(wanted, wanted + residual)
 
@@ -211,11 +211,11 @@ class Softmax:
         return _numerics.log_softmax(as_scores(scores))
 
     def smoothed(self, smoothing: float) -> Softmax:
-        """Itself: there is no kink to round off."""
+        """Return itself: there are no kinks."""
         return self
 
     def _target_score(self, scores: Array, target: Array) -> Array:
-        """⟨y, z⟩ of each row, without building y where class indices are given."""
+        """⟨y, z⟩ of each row, without forming y from class indices."""
         if has_rows(target):
             return np.asarray((self._distribution(target, scores.shape, scores.dtype) * scores).sum(axis=1))
         own = at(scores, as_indices(target, scores.shape))
@@ -234,7 +234,7 @@ class Softmax:
         return np.asarray((1 - self.label_smoothing) * rows + self.label_smoothing / shape[1])
 
     def _shift(self, rows: Array, target: Array, sign: int) -> None:
-        """Add the targets to rows (n, C), or take them off, in place."""
+        """Add the targets to rows (n, C), or subtract them, in place."""
         if has_rows(target):
             rows += sign * self._distribution(target, rows.shape, rows.dtype)
             return
@@ -244,7 +244,7 @@ class Softmax:
             rows += sign * self.label_smoothing / rows.shape[1]
 
     def _smoothed_moments(self, moments: Moments) -> tuple[Float, Float]:
-        """Mean target and mean target × features after label smoothing, from those before it."""
+        """Mean target and mean target × features with label smoothing, from those without."""
         if self.label_smoothing == 0:
             return moments.target, moments.target_features
         keep = 1 - self.label_smoothing

@@ -17,10 +17,10 @@ from crosshead.losses.quadratic import DiagonalQuadratic
 @final
 @dataclass(frozen=True)
 class SquaredError:
-    """Squared error on scores, summed over classes (not averaged).
+    """Squared error of scores, summed over classes (not averaged).
 
     ℓ(z, y) = ‖z − y‖² with gradient 2(z − y), where y is the one-hot row of a class index or any real row.
-    The conjugate is ‖r‖²/4 + ⟨r, y⟩, finite everywhere. On probabilities in place of scores the same formula
+    The conjugate is ‖r‖²/4 + ⟨r, y⟩, finite everywhere. For probabilities in place of scores the same formula
     is the Brier score (Brier, Monthly Weather Review 78, 1950).
 
     Examples
@@ -32,27 +32,27 @@ class SquaredError:
 
     @property
     def name(self) -> str:
-        """The registry's key."""
+        """The name in `LOSSES`."""
         return "squared_error"
 
     @property
     def smooth(self) -> bool:
-        """Always: the gradient is Lipschitz with constant 2."""
+        """True: the gradient is Lipschitz with constant 2."""
         return True
 
     @property
     def shift_invariant(self) -> bool:
-        """Every score matters by itself."""
+        """False: the loss depends on each score."""
         return False
 
     @property
     def has_probabilities(self) -> bool:
-        """Never: scores are estimates of the target, and may be negative."""
+        """False: scores are estimates of the target, and may be negative."""
         return False
 
     @property
     def accepts_probabilities(self) -> bool:
-        """Always: the target may be an (n, C) array, of any finite numbers."""
+        """True: the target may be an (n, C) array of any finite numbers."""
         return True
 
     @property
@@ -62,12 +62,12 @@ class SquaredError:
 
     @property
     def pieces(self) -> None:
-        """None: it is not piecewise linear."""
+        """None: it is not a loss of violations."""
         return None
 
     @property
-    def ascends(self) -> bool:
-        """Always."""
+    def has_dual_step(self) -> bool:
+        """True."""
         return True
 
     def value(self, scores: Array, target: Array) -> Array:
@@ -92,8 +92,8 @@ class SquaredError:
         y = self._rows(target, residual.shape, np.float64)
         return np.asarray(2 * (scores + q * residual - y) / (1 + 2 * q))
 
-    def contain(self, residual: Float, target: Array) -> None:
-        """Any residual will do that is a number; what is none becomes zero, in place."""
+    def clip_to_domain(self, residual: Float, target: Array) -> None:
+        """Replace NaN by zero, in place; the domain is all real numbers."""
         residual[~np.isfinite(residual)] = 0.0
 
     def infimum(self, target: Array) -> Array:
@@ -101,21 +101,21 @@ class SquaredError:
         return np.zeros(len(target))
 
     def curvature(self, scores: Array, target: Array, weight: Array) -> Curvature:
-        """Σ sᵢ·2I and the traces 2C, whatever scores and target."""
+        """Σ sᵢ·2I and the traces 2C, for any scores and target."""
         samples, classes = as_scores(scores).shape
         total = float(np.asarray(weight, dtype=np.float64).sum())
         return Curvature(2 * total * np.eye(classes), np.full(samples, 2.0 * classes))
 
     def hessian_product(self, scores: Array, target: Array, direction: Array) -> Array:
-        """2v of each row, whatever scores and target, (n, C)."""
+        """2v of each row, for any scores and target, (n, C)."""
         return np.asarray(2 * direction)
 
     def quadratic(self, scores: Array, target: Array, share: float) -> tuple[QuadraticLoss, Float]:
-        """2I, whatever scores, target and share."""
+        """2I, for any scores, target and share."""
         return DiagonalQuadratic(), np.full(as_scores(scores).shape, 2.0)
 
     def smoothing_slope(self, scores: Array, target: Array) -> Array:
-        """Zero: nothing is smoothed, (n, C)."""
+        """Zero: there is no smoothing, (n, C)."""
         return np.zeros_like(as_scores(scores))
 
     def curvature_bound(self) -> float:
@@ -123,7 +123,7 @@ class SquaredError:
         return 2.0
 
     def balance(self, point: DualPoint, moments: Moments) -> DualPoint | None:
-        """Subtract the mean residual g from every row, which the conjugate's domain allows.
+        """Subtract the mean residual g from every row, which keeps residuals in the conjugate's domain.
 
         −Σ sᵢ ℓ*(rᵢ − g) = value + ‖g‖²/4 + ⟨g, f⟩ with f the mean target: exact, not only a bound.
         """
@@ -139,11 +139,11 @@ class SquaredError:
         )
 
     def bias_limits(self, frequencies: Float) -> Float:
-        """Zeros: every bias has an optimum, (C,)."""
+        """Zeros: the optimal bias is finite, (C,)."""
         return np.zeros_like(frequencies)
 
     def bias_step(self, frequencies: Float, residual: Float) -> Float | None:
-        """None: Newton's steps on a bias lead nowhere from which they would not return."""
+        """None: Newton steps on the bias converge."""
         return None
 
     def predict_proba(self, scores: Array) -> Array:
@@ -155,7 +155,7 @@ class SquaredError:
         raise ValueError("squared_error has no probability model; use softmax or binary for probabilities")
 
     def smoothed(self, smoothing: float) -> SquaredError:
-        """Itself: there is no kink to round off."""
+        """Return itself: there are no kinks."""
         return self
 
     def _rows(self, target: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

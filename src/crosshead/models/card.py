@@ -1,4 +1,4 @@
-"""The README.md of a model folder: what `model.json` says, in words."""
+"""The README.md of a model folder: the content of `model.json` in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_CLASSES = 20
 
 
 def model_card(document: Mapping[str, Any]) -> str:
-    """A short model card, generated from the document that is saved as `model.json`.
+    """Create a short model card from the document saved as `model.json`.
 
     Examples
     --------
@@ -23,15 +23,15 @@ def model_card(document: Mapping[str, Any]) -> str:
     classes = document["classes"]["values"]
     sections = [
         f"# A linear classifier of {len(classes)} classes",
-        "The scores of a row of features x are W x + b, one a class; the class with the largest score is the "
-        "answer. Trained with crosshead; `model.safetensors` holds W and b, `model.json` all else.",
+        "The scores of a row of features x are W x + b, one per class; the class with the largest score is the "
+        "prediction. Trained with crosshead; `model.safetensors` has W and b, `model.json` everything else.",
         _table("Model", _model_rows(document)),
         _table("Training", _training_rows(document)),
         _calibration(document),
         f"## Classes\n\nIn the order of the scores: {_class_list(classes)}",
         "## Use\n\n```python\nfrom crosshead.models import Model\n\n"
         'model = Model.load("path/to/this/folder")\n```\n\n'
-        "The folder is checked when it is loaded; a file that was altered or cut short is refused.",
+        "The folder is validated when it is loaded; a truncated or altered file is rejected.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -78,7 +78,7 @@ def _table(title: str, rows: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Numbers as they are; text, and what holds text, as code, whatever it is."""
+    """Format numbers unchanged; text, and values with text, as code."""
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     return for_markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), in_table=True)

@@ -1,4 +1,4 @@
-"""What must hold of a model, whether it is to be saved or was read."""
+"""Consistency of a model, when it is saved or loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def check_model(model: Model, name: str) -> None:
-    """Raise ModelError where shapes, dtypes or values of a model contradict each other."""
+    """Raise ModelError if shapes, dtypes or values of a model are inconsistent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crosshead.models import Model
+    >>> check_model(Model(np.eye(2), np.zeros(2), np.array(["no", "yes"]), "softmax"), "the model")
+    """
     n_classes = model.classes.shape[0] if model.classes.ndim == 1 else -1
     if model.weight.ndim != 2 or 0 in model.weight.shape or model.weight.shape[0] != n_classes:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""The text of `model.json`: plain JSON that carries its own checksum."""
+"""The text of `model.json`: plain JSON with its own checksum."""
 
 from __future__ import annotations
 
@@ -15,28 +15,37 @@ from crosshead.escaping import one_line
 
 
 class ModelError(ValueError):
-    """A model folder that cannot be written or must not be used: one line that says why."""
+    """Error for a model folder that cannot be written or used; the message says why in one line.
+
+    Examples
+    --------
+    >>> from crosshead.models import Model
+    >>> Model.load("absent")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    ...
+    crosshead.models.document.ModelError: absent: no such model folder
+    """
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
 
 
 def document_bytes(document: Mapping[str, Any]) -> bytes:
-    """The document as a person reads it, in UTF-8."""
+    """Format the document for people, in UTF-8."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    # Classes may be named after files whose names are not valid text; they must come back as they were.
+    # Classes may be file names that are not valid text; they must survive the round trip.
     return f"{text}\n".encode("utf-8", "surrogatepass")
 
 
 def document_digest(document: Mapping[str, Any]) -> str:
-    """SHA-256 of the document's content, whatever its layout, less the entry that holds this very digest."""
+    """SHA-256 of the document's content, independent of its layout, without the entry of the digest itself."""
     content = {name: value for name, value in document.items() if name != "document_sha256"}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's own types: NumPy's numbers and arrays unpacked, non-finite numbers as null.
+    """Convert a value to JSON types: NumPy numbers and arrays become lists, non-finite numbers null.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A small vocabulary for what a JSON document may hold: each word makes a check of one value.
+"""Validators of JSON documents: each function creates a check of one value.
 
-A check raises `MisfitError` with the value's place in the document, as ``encoding.columns[3].name``.
+A check raises `InvalidValueError` with the value's path in the document, as ``encoding.columns[3].name``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Check = Callable[[Any, str], None]
 LARGEST_WHOLE = (1 << 63) - 1
 
 
-class MisfitError(ValueError):
-    """A value that is not what it has to be; says where it is and what was expected."""
+class InvalidValueError(ValueError):
+    """Error for an invalid value, with its path and what was expected."""
 
     def __init__(self, place: str, expected: str, found: Any):
         shown = f"{type(found).__name__}" if isinstance(found, list | dict) else repr(found)
@@ -29,29 +29,29 @@ def anything(value: Any, place: str) -> None:
 def flag(value: Any, place: str) -> None:
     """True or false."""
     if not isinstance(value, bool):
-        raise MisfitError(place, "true or false", value)
+        raise InvalidValueError(place, "true or false", value)
 
 
 def text(value: Any, place: str) -> None:
     """Text."""
     if not isinstance(value, str):
-        raise MisfitError(place, "text", value)
+        raise InvalidValueError(place, "text", value)
 
 
 def utf8(value: Any, place: str) -> None:
-    """Text that tables can hold: no halves of surrogate pairs."""
+    """Text that is valid UTF-8: without lone surrogates."""
     text(value, place)
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise MisfitError(place, "text in UTF-8", value) from error
+        raise InvalidValueError(place, "text in UTF-8", value) from error
 
 
 def name(value: Any, place: str) -> None:
-    """Text of at least one character that tables can hold."""
+    """Non-empty text that is valid UTF-8."""
     utf8(value, place)
     if not value:
-        raise MisfitError(place, "a name", value)
+        raise InvalidValueError(place, "a name", value)
 
 
 def one_of(*known: Any) -> Check:
@@ -59,7 +59,7 @@ def one_of(*known: Any) -> Check:
 
     def check(value: Any, place: str) -> None:
         if not any(type(value) is type(one) and value == one for one in known):
-            raise MisfitError(place, f"one of {', '.join(map(str, known))}", value)
+            raise InvalidValueError(place, f"one of {', '.join(map(str, known))}", value)
 
     return check
 
@@ -69,7 +69,7 @@ def whole(least: int = 0, most: int = LARGEST_WHOLE) -> Check:
 
     def check(value: Any, place: str) -> None:
         if type(value) is not int or not least <= value <= most:
-            raise MisfitError(place, f"a whole number from {least} to {most}", value)
+            raise InvalidValueError(place, f"a whole number from {least} to {most}", value)
 
     return check
 
@@ -81,7 +81,7 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
         is_number = type(value) is float or (type(value) is int and abs(value) <= LARGEST_WHOLE)
         if not is_number or not math.isfinite(value) or not least <= value <= most or not value > above:
             bounds = (f" from {least:g}" if least > -math.inf else "") + (f" to {most:g}" if most < math.inf else "")
-            raise MisfitError(
+            raise InvalidValueError(
                 place, f"a finite number{bounds}" + (f" above {above:g}" if above > -math.inf else ""), value
             )
 
@@ -89,7 +89,7 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
 
 
 def or_none(check: Check) -> Check:
-    """What the check takes, or null."""
+    """A value that passes the check, or null."""
 
     def either(value: Any, place: str) -> None:
         if value is not None:
@@ -99,13 +99,13 @@ def or_none(check: Check) -> Check:
 
 
 def any_of(*checks: Check) -> Check:
-    """What one of the checks takes; the last one says what is wrong."""
+    """A value that passes one of the checks; errors are those of the last."""
 
     def check(value: Any, place: str) -> None:
         for one in checks[:-1]:
             try:
                 return one(value, place)
-            except MisfitError:
+            except InvalidValueError:
                 continue
         return checks[-1](value, place)
 
@@ -113,12 +113,12 @@ def any_of(*checks: Check) -> Check:
 
 
 def items(check: Check, least: int = 0, most: int = LARGEST_WHOLE) -> Check:
-    """A list of so many values, each of which the check takes."""
+    """A list of ``least`` to ``most`` values that pass the check."""
 
     def check_all(value: Any, place: str) -> None:
         if not isinstance(value, list) or not least <= len(value) <= most:
             bounds = f" of {least}" if least == most else f" of at least {least}" if least else ""
-            raise MisfitError(place, f"a list{bounds}", value)
+            raise InvalidValueError(place, f"a list{bounds}", value)
         for position, one in enumerate(value):
             check(one, f"{place}[{position}]")
 
@@ -126,11 +126,11 @@ def items(check: Check, least: int = 0, most: int = LARGEST_WHOLE) -> Check:
 
 
 def by_name(check: Check) -> Check:
-    """An object of any names, each value of which the check takes."""
+    """An object with any names, whose values pass the check."""
 
     def check_all(value: Any, place: str) -> None:
         if not isinstance(value, dict):
-            raise MisfitError(place, "an object", value)
+            raise InvalidValueError(place, "an object", value)
         for key, one in value.items():
             check(one, f"{place}.{key}")
 
@@ -144,24 +144,24 @@ def record(
     open_ended: bool = False,
     also: Sequence[Check] = (),
 ) -> Check:
-    """An object with all the ``needed`` names, perhaps some ``known`` ones, and others only where ``open_ended``.
+    """An object with all ``needed`` names, optional ``known`` names, and others only if ``open_ended``.
 
-    What several values must be together, ``also`` says.
+    ``also`` are checks of the object as a whole.
     """
     checks = {**needed, **(known or {})}
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict):
-            raise MisfitError(place, "an object", value)
+            raise InvalidValueError(place, "an object", value)
         prefix = f"{place}." if place else ""
         for key in needed:
             if key not in value:
-                raise MisfitError(f"{prefix}{key}", "there, as it must be", None)
+                raise InvalidValueError(f"{prefix}{key}", "there, as it must be", None)
         for key, one in value.items():
             if key in checks:
                 checks[key](one, f"{prefix}{key}")
             elif not open_ended:
-                raise MisfitError(f"{prefix}{key}", "known", one)
+                raise InvalidValueError(f"{prefix}{key}", "known", one)
         for together in also:
             together(value, place)
 
@@ -169,16 +169,16 @@ def record(
 
 
 def by_kind(kinds: Mapping[str, Check], default: Check | None = None) -> Check:
-    """An object whose ``kind`` says which check it must pass; ``default`` is for an object without one."""
+    """An object whose ``kind`` selects its check; ``default`` is for an object without one."""
 
     def check(value: Any, place: str) -> None:
         if not isinstance(value, dict):
-            raise MisfitError(place, "an object", value)
+            raise InvalidValueError(place, "an object", value)
         kind = value.get("kind")
         if kind is None and "kind" not in value and default is not None:
             return default(value, place)
         if not isinstance(kind, str) or kind not in kinds:
-            raise MisfitError(f"{place}.kind", f"one of {', '.join(kinds)}", kind)
+            raise InvalidValueError(f"{place}.kind", f"one of {', '.join(kinds)}", kind)
         return kinds[kind](value, place)
 
     return check

@@ -1,8 +1,7 @@
-"""A model is a folder: `model.safetensors` (arrays), `model.json` (all else), `README.md` (a model card), and
-`network.safetensors` where crosshead trained the network that makes its features.
+"""A model is a folder: `model.safetensors` (arrays), `model.json` (everything else), `README.md` (a model card), and
+`network.safetensors` if crosshead trained the network that computes its features.
 
-Nothing is pickled. What is loaded is what was saved: both files carry a SHA-256, and a file that was cut
-short or altered is refused.
+Nothing is pickled. Files have SHA-256 digests, and a truncated or altered file is rejected.
 """
 
 from __future__ import annotations
@@ -48,18 +47,17 @@ MOST_DOCUMENT_BYTES = 1 << 26
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What training leaves behind.
+    """A trained linear model, with everything needed to apply it.
 
     * ``weight`` (C, D), ``bias`` (C,): float32 or float64, for features scaled by ``scaling``
     * ``classes`` (C,): the labels, of dtype int64, bool or str, in the order of the rows of ``weight``
-    * ``loss``, ``loss_parameters``, ``hyperparameters``: what was minimised
-    * ``encoding``: how the training source became numbers, see `crosshead.data`
-    * ``training``: a summary (objective, gap, status, seconds, rows); numbers that are not finite are saved
-      as null
-    * ``fingerprint``: of the training data
-    * ``temperature``: T > 0, where probabilities are softmax(z/T) whatever the loss; None leaves them to the loss
-    * ``calibration``: a summary of how the temperature was found
-    * ``network``: the bytes of the backbone's file, where crosshead trained it; ``encoding`` says how it takes images
+    * ``loss``, ``loss_parameters``, ``hyperparameters``: those of the objective
+    * ``encoding``: how the training source was converted to numbers, see `crosshead.data`
+    * ``training``: a summary (objective, gap, status, seconds, rows); non-finite numbers are saved as null
+    * ``fingerprint``: that of the training data
+    * ``temperature``: T > 0 if probabilities are softmax(z/T) for any loss; None if they are those of the loss
+    * ``calibration``: a summary of the fit of the temperature
+    * ``network``: the bytes of the backbone's file, if crosshead trained it; ``encoding`` has its image format
 
     Examples
     --------
@@ -91,13 +89,12 @@ class Model:
         object.__setattr__(self, "classes", plain_classes(self.classes))
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder beside its place and move it there; a model folder of ours is replaced.
+        """Write the folder to a temporary name and move it into place; an existing model folder is replaced.
 
         Raises
         ------
         ModelError
-            Where `folder` is something else than an absent or empty folder or one of our models, or where
-            the model contradicts itself.
+            If `folder` exists and is neither empty nor a model, or if the model is inconsistent.
         """
         check_model(self, "the model")
         place = Path(folder).resolve()
@@ -115,11 +112,11 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """Read and check a model folder; ModelError where it is not exactly what was saved."""
+        """Read and validate a model folder; ModelError unless it is exactly what was saved."""
         name = str(folder)
         place = Path(folder)
         if not place.exists() and backup_of(place.absolute()).is_dir():
-            place = backup_of(place.absolute())  # a run was killed between its two renames
+            place = backup_of(place.absolute())  # a run was killed between two renames
         document = _read_document(place, name)
         content = _read_file(place, WEIGHTS, name)
         if hashlib.sha256(content).hexdigest() != document.get("weights_sha256"):
@@ -134,7 +131,7 @@ class Model:
 
 
 def _with_network(model: Model, place: Path, digest: str, name: str) -> Model:
-    """The model with its network, from the folder where it lies now."""
+    """The model with its network, read from its folder."""
     network = _read_file(place, NETWORK, name)
     if hashlib.sha256(network).hexdigest() != digest:
         raise ModelError(f"{name}: {NETWORK} was altered or cut short (its SHA-256 does not match); save it anew")
@@ -142,7 +139,7 @@ def _with_network(model: Model, place: Path, digest: str, name: str) -> Model:
 
 
 def _check_place(place: Path, name: str) -> None:
-    """Only what is ours is ever replaced, and nothing of a person's own is deleted with it."""
+    """Raise ModelError unless the folder is absent, empty or a model without other files."""
     if not place.exists():
         return
     if not place.is_dir():

@@ -1,6 +1,6 @@
-"""What `model.json` may hold: whoever reads a model relies on this and checks nothing again.
+"""The schema of `model.json`: readers of a model rely on it without further checks.
 
-Names that are not listed are allowed in what only describes a training, and nowhere else.
+Unlisted names are allowed only in descriptions of the training.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from crosshead.data.images.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
 from crosshead.models.document import ModelError
 from crosshead.models.json_values import (
     Check,
-    MisfitError,
+    InvalidValueError,
     any_of,
     anything,
     by_kind,
@@ -34,17 +34,17 @@ from crosshead.scaling import ScalingKind
 
 
 def check_document(document: Mapping[str, Any], source: str) -> None:
-    """Raise ModelError where a document is not one that every command can use; it names the value."""
+    """Raise ModelError, with the path of the value, for an invalid document."""
     try:
         _DOCUMENT(document, "")
         _check_sizes(document)
         _check_loss(document["loss"])
-    except MisfitError as error:
+    except InvalidValueError as error:
         raise ModelError(f"{source}: model.json: {error}") from error
 
 
 def _check_sizes(document: Mapping[str, Any]) -> None:
-    """The encoding makes as many features as the model takes."""
+    """Check that the encoding has as many features as the model."""
     n_features, encoding = document["n_features"], document["encoding"]
     found = {"n_features": encoding.get("n_features", n_features)}
     if "shape" in encoding:
@@ -53,7 +53,7 @@ def _check_sizes(document: Mapping[str, Any]) -> None:
         found["columns"] = sum(map(_column_width, encoding["columns"]))
     for part, count in found.items():
         if count != n_features:
-            raise MisfitError(f"encoding.{part}", f"that of {n_features} features", count)
+            raise InvalidValueError(f"encoding.{part}", f"that of {n_features} features", count)
 
 
 def _column_width(column: Mapping[str, Any]) -> int:
@@ -66,43 +66,43 @@ def _check_loss(loss: Mapping[str, Any]) -> None:
     try:
         get_loss(loss["name"], **loss["parameters"])
     except (TypeError, ValueError) as error:
-        raise MisfitError("loss", f"a loss that is known ({error})", loss) from error
+        raise InvalidValueError("loss", f"a loss that is known ({error})", loss) from error
 
 
 def _together(needing: str, needed: str) -> Check:
     def check(value: Any, place: str) -> None:
         if value.get(needing) is not None and needed not in value:
-            raise MisfitError(f"{place}.{needed}", f"there, as it must be beside {needing}", None)
+            raise InvalidValueError(f"{place}.{needed}", f"there, as it must be beside {needing}", None)
 
     return check
 
 
 def _equally_long(value: Any, place: str) -> None:
     if len({len(column) for column in value.values()}) > 1:
-        raise MisfitError(place, "an object of equally long lists", value)
+        raise InvalidValueError(place, "an object of equally long lists", value)
 
 
 def _statistics(value: Any, place: str) -> None:
-    """Mean and deviation: one number, or one a channel."""
+    """Check mean and deviation: one number, or one per channel."""
     for part in ("mean", "std"):
         if len(value[part]) not in (1, COLOURS[value["colours"]]):
-            raise MisfitError(f"{place}.{part}", "a list of one number, or of one a channel", value[part])
+            raise InvalidValueError(f"{place}.{part}", "a list of one number, or of one a channel", value[part])
 
 
-def _picture(value: Any, place: str) -> None:
-    """Size, mode and shape of images say the same."""
+def _image(value: Any, place: str) -> None:
+    """Check that size, mode and shape of images are consistent."""
     channels = [] if value["mode"] == "L" else [3]
     if value["shape"] != [*value["size"], *channels]:
-        raise MisfitError(
+        raise InvalidValueError(
             f"{place}.shape", f"that of size and mode, {[*value['size'], *channels]}", str(value["shape"])
         )
 
 
 def _size(value: Any, place: str) -> None:
-    """Height and width that `crosshead.data.ImageForm` takes."""
+    """Check height and width by `crosshead.data.ImageForm`."""
     items(whole(1, MOST_PIXELS), 2, 2)(value, place)
     if math.prod(value) > MOST_PIXELS:
-        raise MisfitError(place, f"a height and width of at most {MOST_PIXELS} pixels", str(value))
+        raise InvalidValueError(place, f"a height and width of at most {MOST_PIXELS} pixels", str(value))
 
 
 _COUNT = whole(1)
@@ -136,13 +136,13 @@ _PREPROCESSING = record(
 
 
 def _backbone(value: Any, place: str) -> None:
-    """Which network it was, as `described_backbone` has it, and how images are brought to it."""
+    """Check the description of the network and its pre-processing."""
     try:
         _PREPROCESSING(described_backbone(value)["preprocessing"], f"{place}.preprocessing")
     except ValueError as error:
-        if isinstance(error, MisfitError):
+        if isinstance(error, InvalidValueError):
             raise
-        raise MisfitError(place, f"a description of a backbone ({error})", value) from error
+        raise InvalidValueError(place, f"a description of a backbone ({error})", value) from error
 
 
 _ENCODING = by_kind(
@@ -151,7 +151,7 @@ _ENCODING = by_kind(
         "images": record(
             {"kind": text, "size": _size, "mode": one_of("L", "RGB"), "shape": items(_COUNT, 2, 3)},
             {"resample": one_of(*RESAMPLINGS), **_N_FEATURES},
-            also=[_picture],
+            also=[_image],
         ),
         "table": record(
             {"kind": text, "columns": items(_COLUMN, 1)},

@@ -1,4 +1,4 @@
-"""What a model's files hold: a document and tensors of a model, and a model's fields of those."""
+"""Convert a model to the contents of its files, a document and tensors, and back."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 FORMAT = "crosshead model"
 SCHEMA_VERSION = 1
 TEMPERATURE_VERSION = 2
-"""The version of a document with a temperature: what only knows the first would ignore it, and so must refuse it."""
+"""The version of documents with a temperature, which readers of version 1 would ignore."""
 
 NETWORK_VERSION = 3
-"""The version of a document with a network in a file of its own, which older programs would not find."""
+"""The version of documents with a network in a separate file, which older readers would not find."""
 
 VERSIONS = (SCHEMA_VERSION, TEMPERATURE_VERSION, NETWORK_VERSION)
 
@@ -35,19 +35,19 @@ Array = NDArray[Any]
 
 
 def weights_bytes(model: Model) -> bytes:
-    """Weights, biases and scaling as a safetensors file."""
+    """Convert weights, biases and scaling to a safetensors file."""
     from safetensors.numpy import save
 
     tensors = {"weight": model.weight, "bias": model.bias}
     scaling = {"scaling.centre": model.scaling.centre, "scaling.scale": model.scaling.scale}
     tensors |= {name: values for name, values in scaling.items() if values is not None}
-    # safetensors writes an array's memory as it lies; a transposed view would come back scrambled.
+    # safetensors writes an array's memory unchanged; a transposed view would be scrambled.
     native = {name: np.ascontiguousarray(v, dtype=v.dtype.newbyteorder("=")) for name, v in tensors.items()}
     return bytes(save(native))
 
 
 def document_of(model: Model, weights: bytes) -> dict[str, Any]:
-    """All else, with the digests of the files beside it and its own."""
+    """The document with everything else, the digests of the other files and its own."""
     kinds = {"i": "int", "u": "int", "b": "bool", "U": "str"}
     document = {
         "format": FORMAT,
@@ -91,9 +91,9 @@ def _schema_version(model: Model) -> int:
 
 
 def plain_classes(classes: Array) -> Array:
-    """Classes that are strings, integers or integral floats as such, whatever array they came in.
+    """Convert classes to strings or integers, whatever array they are in.
 
-    An estimator fitted to a column of a data frame has its labels as Python objects.
+    An estimator fitted to a column of a data frame has Python objects as labels.
 
     Examples
     --------
@@ -111,12 +111,12 @@ def plain_classes(classes: Array) -> Array:
 
 
 def tensors_of(content: bytes, name: str) -> dict[str, Array]:
-    """The arrays of a safetensors file; ModelError where it is none or lacks some."""
+    """The arrays of a safetensors file; ModelError if it is invalid or lacks some."""
     from safetensors.numpy import load
 
     try:
         tensors = dict(load(content))
-    except Exception as error:  # types that NumPy lacks fail in more ways than SafetensorError
+    except Exception as error:  # dtypes unknown to NumPy raise other exceptions than SafetensorError
         raise ModelError(f"{name}: {WEIGHTS} is not a safetensors file ({error})") from error
     for needed in ("weight", "bias"):
         if needed not in tensors:
@@ -125,7 +125,7 @@ def tensors_of(content: bytes, name: str) -> dict[str, Array]:
 
 
 def fields_of(document: Mapping[str, Any], tensors: Mapping[str, Array]) -> dict[str, Any]:
-    """What a model is made of again, but for its network; the document has been checked."""
+    """The fields of a model, except its network, from a validated document."""
     dtypes: dict[str, type[np.generic]] = {"int": np.int64, "bool": np.bool_, "str": np.str_}
     classes = document["classes"]
     scaling = Scaler.from_dict(

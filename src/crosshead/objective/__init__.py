@@ -1,4 +1,4 @@
-"""Loss × penalty × data: what a solver minimises, its certificate, and how it is curved."""
+"""The objective: loss, penalty and data, with its certificate and models of its Hessian."""
 
 from crosshead.objective.evaluation import Evaluation
 from crosshead.objective.objective import Objective

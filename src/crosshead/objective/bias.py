@@ -1,11 +1,11 @@
-"""Newton steps on the bias alone: what brings the residuals' sums to zero when all else is nearly optimal.
+"""Newton steps on the bias alone, which reduce the sums of the residuals when everything else is nearly optimal.
 
-A bound needs Σ sᵢ rᵢ = 0. Repairing a point that misses it costs the bound in proportion to what is missing, and with
-many classes the little that single iterations leave is too much. The Hessian with respect to the bias,
+A bound needs Σ sᵢ rᵢ = 0. Making a point feasible costs the bound in proportion to these sums, and with many classes
+even the sums that single iterations leave are too large. The Hessian with respect to the bias,
 
     ∂²F/∂b² = Σ sᵢ Hᵢ / Σ sᵢ, (C, C),
 
-is small beside a pass where it is summed over some rows a class, and so near the truth then that each step leaves a
+is cheap compared with a pass if it is summed over some rows of each class, and accurate enough that each step leaves a
 tenth of the sums or less.
 """
 
@@ -20,11 +20,11 @@ from scipy import linalg
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
 
-ROWS_A_CLASS, LEAST_ROWS = 64, 1024  # rows that the curvature is summed over, at most a pass's worth
+ROWS_A_CLASS, LEAST_ROWS = 64, 1024  # rows that the curvature is summed over, at most those of a pass
 BLOCK_SCORES = 1 << 19
-SINGLE_CLASSES = 512  # beyond, its factor is kept in single precision: a step need not be exact
-DENSE_CLASSES = 2048  # beyond, the diagonal alone
-ORIGIN_SHARE = 1e-3  # of the curvature at zero scores: none must vanish
+SINGLE_CLASSES = 512  # with more, its factor is stored in single precision
+DENSE_CLASSES = 2048  # with more, only the diagonal is used
+ORIGIN_SHARE = 1e-3  # of the curvature at zero scores, so that none vanishes
 RIDGE = 1e-12
 
 
@@ -38,17 +38,17 @@ class BiasCurvature:
 
     @classmethod
     def of(cls, loss: Loss, data: TrainingData, weight: Float, bias: Float) -> BiasCurvature:
-        """From about 64 rows a class at W (C, D), b (C,)."""
+        """Estimate it from about 64 rows per class at W (C, D), b (C,)."""
         matrix = _summed(loss, _some_rows(data), weight, bias)
         diagonal = np.einsum("cc->c", matrix)  # a view
         largest = float(diagonal.max(initial=0.0))
         diagonal += RIDGE * largest if largest > 0 else 1.0  # no row is curved: a hinge far from its kinks
         if data.n_classes > DENSE_CLASSES:
             return cls(diagonal.copy(), loss.shift_invariant)
-        if loss.shift_invariant:  # its null vector; any curvature along it will do
+        if loss.shift_invariant:  # the null vector of H; any curvature along it will do
             matrix += float(diagonal.mean()) / len(matrix)
         alone = diagonal.copy()
-        try:  # in place: seen from LAPACK, the transpose of a symmetric matrix is the matrix
+        try:  # in place: for LAPACK, the transpose of a symmetric matrix is the same matrix
             factor = linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
             if len(factor) > SINGLE_CLASSES:
                 factor = factor.astype(np.float32)
@@ -67,7 +67,7 @@ class BiasCurvature:
 
 
 def _some_rows(data: TrainingData) -> TrainingData:
-    """Evenly spread rows, as views where the storage allows."""
+    """Evenly spaced rows, as views if the storage allows."""
     every = data.n_rows // max(LEAST_ROWS, ROWS_A_CLASS * data.n_classes)
     if every <= 1:
         return data
@@ -78,14 +78,14 @@ def _some_rows(data: TrainingData) -> TrainingData:
 
 
 def _summed(loss: Loss, data: TrainingData, weight: Float, bias: Float) -> Float:
-    """Σ sᵢ Hᵢ / Σ sᵢ at the scores, with a little of that at zero scores, (C, C)."""
+    """Σ sᵢ Hᵢ / Σ sᵢ at the scores, with a small share of that at zero scores, (C, C)."""
     matrix = np.zeros((data.n_classes, data.n_classes))
     single = weight.T.astype(data.features.dtype)
     rows = max(1, BLOCK_SCORES // data.n_classes)
     for first in range(0, data.n_rows, rows):
         block = data.block(first, first + rows)
         share = block.weights / data.total_weight
-        with np.errstate(invalid="ignore"):  # some BLAS kernels say so of numbers past the end of a short row
+        with np.errstate(invalid="ignore"):  # some BLAS kernels raise it for numbers past the end of a short row
             scores = np.asarray(block.features @ single) + bias.astype(single.dtype)
         matrix += loss.curvature(scores, block.target, share).classes
     count = min(data.n_rows, LEAST_ROWS)

@@ -1,7 +1,6 @@
-"""The dual problem, as methods solve it: coordinate ascent, quadratic program, multipliers.
+"""The dual problem, for the methods that solve it: coordinate ascent, quadratic program, multipliers.
 
-Where each is worth its while is in `crosshead.solvers.costs`; what takes residuals to a bound is
-`crosshead.objective.certificate`.
+`crosshead.solvers.costs` says when each of them pays; `crosshead.objective.certificate` computes bounds from residuals.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from crosshead.curvature.row_sampling import RowSampler
 from crosshead.engines.data import TrainingData
 from crosshead.engines.dual_ascent import Ascent
 from crosshead.engines.protocol import Engine
-from crosshead.engines.row_subset import ChosenRows
+from crosshead.engines.row_subset import RowSubset
 from crosshead.losses.protocol import Float, Loss
 from crosshead.objective.certificate import Certificate
 from crosshead.objective.saddle_point import SaddlePoint
 from crosshead.penalties import ElasticNet
 
-WIDTHS = (1.0, 0.3, 0.1, 0.03, 0.01)  # over which kinks are rounded off at a start that is given
+WIDTHS = (1.0, 0.3, 0.1, 0.03, 0.01)  # smoothing widths for the residuals at given weights
 
 
 @final
@@ -53,19 +52,19 @@ class DualProblem:
         )
 
     @property
-    def ascends(self) -> bool:
-        """Whether the loss knows a row's best residuals, and rows can be visited one by one."""
-        return self.loss.ascends and not isinstance(self.engine.data.features, ChosenRows)
+    def dual_steps(self) -> bool:
+        """Whether the loss has a dual step for single rows, and rows can be visited one by one."""
+        return self.loss.has_dual_step and not isinstance(self.engine.data.features, RowSubset)
 
     def ascent(self) -> Ascent:
-        """Dual coordinate ascent at residuals of zero, which needs an L2 part."""
+        """Create the state of dual coordinate ascent at residuals of zero; it needs an L2 part."""
         return Ascent.of(self._by_rows.data, self.loss, self.penalty.l2_weight, self.fit_intercept)
 
     def begin(self, ascent: Ascent, weight: Float, bias: Float) -> None:
         """Set an ascent to the residuals at weights (C, D) and bias (C,).
 
-        The gradient of a loss with kinks is no residual at which a fit ends: it is either of a kink's two sides. So the
-        loss is smoothed, over that one of some widths which gives the best dual point.
+        At a kink the gradient is that of one side, while the optimal residual is in between. So the loss is smoothed,
+        with the width that gives the best dual point.
         """
         data, certificate = self.engine.data, Certificate(self.engine, self.loss, self.fit_intercept)
         scores = np.asarray(self.engine.scores(weight, bias, 0, data.n_rows), dtype=np.float64)
@@ -83,12 +82,12 @@ class DualProblem:
             bound(best)
 
     def ascend(self, ascent: Ascent, sweeps: int) -> None:
-        """Take an ascent further by so many sweeps over the rows."""
+        """Run sweeps of an ascent over the rows."""
         self._by_rows.ascend(ascent, sweeps)
 
     @cached_property
     def _by_rows(self) -> Engine:
-        """The engine, over a copy of dense features whose rows do not lie together: a visit of a row would be slow."""
+        """The engine, over a contiguous copy of dense features whose rows are not: visiting rows would be slow."""
         data = self.engine.data
         X = data.features
         if data.sparse or X.flags.c_contiguous or X.strides[1] == X.itemsize:
@@ -101,7 +100,7 @@ class DualProblem:
         """F as a saddle point of weights and residuals."""
         data, fit_intercept = self.engine.data, self.fit_intercept
         center = self.sampler.center if fit_intercept else np.zeros(data.n_features)
-        with np.errstate(over="ignore"):  # a column of infinite size has no unit to take steps in
+        with np.errstate(over="ignore"):  # a column of infinite size cannot be scaled
             variance = self.sampler.variance if fit_intercept else self.sampler.variance + self.sampler.center**2
         return SaddlePoint(self.engine, self.loss, self.penalty, fit_intercept, center, np.sqrt(variance))
 

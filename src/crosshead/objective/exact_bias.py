@@ -1,9 +1,9 @@
-"""The bias that is best for given weights: Newton's method on kept scores, at a small part of a pass.
+"""The optimal bias for given weights: Newton's method on stored scores, at a small fraction of a pass.
 
-A bound needs residuals that sum to zero over the rows, Σ sᵢ rᵢ = 0; at the best bias they do. With W fixed the scores
-X Wᵀ are computed once; a step on b then costs a loss and a residual for each of the N·C scores, about a D-th of a pass.
-Its Hessian Σ sᵢ Hᵢ is summed over some rows. Where F falls along the bias without end, as for a class without rows
-under the softmax loss, the bias is put so far that the class's residuals vanish.
+A bound needs residuals that sum to zero over the rows, Σ sᵢ rᵢ = 0; at the optimal bias they do. With W fixed the
+scores X Wᵀ are computed once; a step of b then costs a loss and a residual for each of the N·C scores, about 1/D of a
+pass. Its Hessian Σ sᵢ Hᵢ is summed over some rows. If the optimal bias is infinite, as for a class without rows under
+the softmax loss, the bias is set such that the residuals of the class vanish.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, Loss
 
 MOST_STEPS, MOST_STALLS = 60, 12
-STALE, STALLED = 0.1, 0.5  # of the residuals' sums: a step that leaves more had a Hessian of another place; led nowhere
-SHORTER, SHORTEST = 0.25, 1e-3  # factor of a step that made F larger, and the least share of it that is tried
-LEAST_ROWS, ROWS_A_CLASS = 1024, 64  # that the Hessian is summed over
-DENSE_CLASSES = 2048  # beyond, its diagonal alone
-ROUNDINGS = 4.0  # nearer zero a sum of residuals does not come
-NOISE = 10.0  # roundings of a value
+STALE, STALLED = 0.1, 0.5  # of the residuals' sums: a step that leaves more used an outdated Hessian; made no progress
+SHORTER, SHORTEST = 0.25, 1e-3  # factor of a step that increased F, and the smallest share of it that is tried
+LEAST_ROWS, ROWS_A_CLASS = 1024, 64  # rows that the Hessian is summed over
+DENSE_CLASSES = 2048  # with more, only its diagonal is used
+ROUNDINGS = 4.0  # rounding errors of a sum of residuals
+NOISE = 10.0  # rounding errors of a value
 RIDGE = 1e-9
-UNSOLVED = 1e-6  # of the rows: residuals' sums that say that the steps have led nowhere
-STAGED_SCORES = 1 << 17  # beyond, hundreds of sums over all scores would be many passes
-NARROW, WIDENING = 4.0, 2.0  # the scores' range in the first stage, and from one to the next
-LEAST_REACH = 2.0  # of a step beyond the scores' own range: where no row is curved Newton's would be infinite
-FAR = 1000.0  # a score that much below all others has a probability of zero, in any precision
+UNSOLVED = 1e-6  # sums of residuals per row that mean that the steps have failed
+STAGED_SCORES = 1 << 17  # with more, hundreds of sums over all scores would cost many passes
+NARROW, WIDENING = 4.0, 2.0  # the range of scores in the first stage, and its factor from stage to stage
+LEAST_REACH = 2.0  # smallest limit of a step beyond the scores' own range
+FAR = 1000.0  # a score that much below all others has probability zero in any precision
 
 
 def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencies: Float) -> Float:
-    """The shift (C,) of scores (N, C), which include ``bias`` (C,), after which residuals sum to zero over the rows.
+    """The shift (C,) of scores (N, C), which include ``bias`` (C,), that makes the residuals sum to zero over the rows.
 
-    ``frequencies`` (C,) are the targets' means. Where steps from here lead nowhere, as no row is curved at scores that
-    lie far apart, the scores' range is widened from a small one in stages.
+    ``frequencies`` (C,) are the means of the targets. If steps from the given bias fail, as no row is curved when
+    scores are far apart, the range of the scores is increased from a small one in stages.
     """
     limits = loss.bias_limits(frequencies)
     free = limits == 0
@@ -55,7 +55,7 @@ def best_bias(engine: Engine, loss: Loss, scores: Array, bias: Float, frequencie
 def _balanced(
     engine: Engine, loss: Loss, scores: Array, shift: Float, free: Array, frequencies: Float
 ) -> tuple[Float, float]:
-    """The best shift from a first one on, and the largest sum of residuals that is left there."""
+    """Minimise over the shift from a first one; return it, and the largest remaining sum of residuals."""
     total, precision = engine.data.total_weight, float(np.finfo(scores.dtype).eps)
     best, least = shift, np.inf
     curvature: Any = None
@@ -66,7 +66,7 @@ def _balanced(
         sums = engine.sum_scores(scores, shift, loss)
         gradient = np.where(free, sums.bias_gradient / total, 0.0)
         here, size = sums.surrogate / total, float(np.abs(gradient).max(initial=0.0))
-        if not here <= value + NOISE * precision * abs(value):  # too far
+        if not here <= value + NOISE * precision * abs(value):  # the step is too long
             shift, length = shift - (1 - SHORTER) * length * step, SHORTER * length
             if length >= SHORTEST:
                 continue
@@ -96,14 +96,14 @@ def _within(step: Float, reach: float) -> Float:
 
 
 def _beyond(scores: Array, limits: Float) -> Float:
-    """Shifts that put a class's scores `FAR` beyond all others, (C,)."""
+    """Shifts that move the scores of a class by `FAR` beyond all others, (C,)."""
     low, high = scores.min(axis=0).astype(np.float64), scores.max(axis=0).astype(np.float64)
     reach = FAR + float(max(high.max(initial=0.0), 0.0) - min(low.min(initial=0.0), 0.0))
     return np.asarray(np.where(limits < 0, -reach - high, reach - low))
 
 
 def _curvature(engine: Engine, loss: Loss, scores: Array, shift: Float, free: Array) -> Any:
-    """What solves ∂²F/∂b² · x = g for a gradient (C,), from evenly spread rows."""
+    """A solver of ∂²F/∂b² · x = g for a gradient (C,), from evenly spaced rows."""
     data, classes = engine.data, len(shift)
     every = max(1, data.n_rows // max(LEAST_ROWS, ROWS_A_CLASS * classes))
     weight = data.weights[::every]
@@ -119,12 +119,12 @@ def _curvature(engine: Engine, loss: Loss, scores: Array, shift: Float, free: Ar
     largest = float(np.diag(matrix).max(initial=0.0))
     floor = RIDGE * (largest if largest > 0 else 1.0)
     matrix = matrix + floor * np.eye(len(matrix))
-    if loss.shift_invariant:  # its null vector; any curvature along it will do
+    if loss.shift_invariant:  # the null vector of H; any curvature along it will do
         matrix = matrix + float(np.trace(matrix)) / max(1, len(matrix)) ** 2
     try:
         factor = linalg.cho_factor(matrix, check_finite=False)
     except linalg.LinAlgError:
-        factor = (np.diag(np.sqrt(np.maximum(np.diag(matrix), floor))), False)  # rounding may have left less than zero
+        factor = (np.diag(np.sqrt(np.maximum(np.diag(matrix), floor))), False)  # rounding may have made it negative
 
     def solved(gradient: Float) -> Float:
         step = np.zeros_like(gradient)

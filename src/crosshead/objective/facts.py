@@ -1,4 +1,4 @@
-"""What is known of an objective before a fit begins: counts and kinds, of which a plan is made."""
+"""The facts about an objective, counts and properties, that determine the plan of a fit."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Trait = Literal[
 
 @dataclass(frozen=True)
 class Facts:
-    """An objective's size, storage and form. What follows from them is in `crosshead.solvers.costs`.
+    """Size, storage and form of an objective. `crosshead.solvers.costs` computes with them.
 
-    * ``n_rows``, ``n_features``, ``n_classes``: N, D, C; ``itemsize``: bytes of a feature
+    * ``n_rows``, ``n_features``, ``n_classes``: N, D, C; ``itemsize``: bytes per feature
     * ``sparse``: the features are CSR; ``labelled``: targets are classes, not probabilities
     * ``smooth``: the loss has a Lipschitz gradient; ``violations``: it is one of violations of
       margins, ``piecewise``: and piecewise linear
     * ``quadratic``: the loss has a second-order model of rows
-    * ``couples``: a score's slope depends on other classes' scores
+    * ``couples``: the gradient in one score depends on other scores
     * ``l1``, ``l2``: whether the penalty has either part
-    * ``ascends``: the loss knows a row's best residuals, so that dual coordinate ascent can sweep over the rows;
-      ``fast_sweeps``: whether the engine does so quickly
+    * ``dual_steps``: the loss has a dual step for single rows, so that dual coordinate ascent can sweep over the rows;
+        ``fast_sweeps``: whether the engine does so quickly
     """
 
     n_rows: int
@@ -48,7 +48,7 @@ class Facts:
     couples: bool
     l1: bool
     l2: bool
-    ascends: bool
+    dual_steps: bool
     fast_sweeps: bool
 
     @property
@@ -58,12 +58,12 @@ class Facts:
 
     @property
     def feature_bytes(self) -> int:
-        """Of dense features."""
+        """The size of dense features in bytes."""
         return self.n_rows * self.n_features * self.itemsize
 
     @property
     def traits(self) -> frozenset[Trait]:
-        """What a method may need, in words."""
+        """The traits that methods may need."""
         found: set[Trait] = {"a smooth loss"} if self.smooth else {"a loss with kinks"}
         found.add("an L1 part" if self.l1 else "no L1 part")
         found.add("sparse features" if self.sparse else "dense features")
@@ -75,6 +75,6 @@ class Facts:
             found.add("a piecewise linear loss")
         if self.quadratic:
             found.add("a second-order model of rows")
-        if self.ascends:
+        if self.dual_steps:
             found.add("sweeps over rows")
         return frozenset(found)

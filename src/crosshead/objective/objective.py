@@ -1,10 +1,9 @@
-"""Loss × penalty × data: what a solver minimises, and the lower bound that certifies it.
+"""The objective that solvers minimise, and the lower bound that certifies it.
 
     F(W, b) = Σ sᵢ ℓ(W xᵢ + b, yᵢ) / Σ sᵢ + R(W),    R(W) = α(ρ‖W‖₁ + (1 − ρ)/2·‖W‖²)
 
-Every pass yields residuals rᵢ in the domain of the conjugate ℓ*, and with them, by Fenchel duality, a number that no
-F can be below: `crosshead.objective.certificate`. What methods ask for that solve the dual problem itself is in
-`crosshead.objective.dual_problem`.
+Every pass computes residuals rᵢ in the domain of the conjugate ℓ*, and with them, by Fenchel duality, a lower bound of
+F: `crosshead.objective.certificate`. Methods that solve the dual problem itself use `crosshead.objective.dual_problem`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from crosshead.curvature.dense_hessian import ClasswiseHessian, DenseHessian, de
 from crosshead.curvature.kronecker import KroneckerMetric, build_metric
 from crosshead.curvature.row_model import ActiveModel, build_active_model
 from crosshead.curvature.row_sampling import CurvedSample, RowSampler
-from crosshead.curvature.subsampled import SampledHessian
+from crosshead.curvature.subsampled import SubsampledHessian
 from crosshead.engines.data import TrainingData
 from crosshead.engines.protocol import Engine, PassSums
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Float, Loss, Moments
@@ -35,17 +34,27 @@ from crosshead.objective.facts import Facts
 from crosshead.objective.penalty_levels import PenaltyLevels
 from crosshead.penalties import ElasticNet
 
-METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of their curvature that is the origin's
-MODEL_SCORES = 1 << 22  # at most so many coefficients of a second-order model
-COMMON_ROUNDING = 1e-9  # of the largest weight: what all have in common and no step will take away
-MODEL_BLOCK = 1 << 16  # of which so many are computed at a time
+METRIC_ROWS, METRIC_SHARE = 16384, 0.03  # rows of a metric, and the share of the curvature at zero scores
+MODEL_SCORES = 1 << 22  # limit of the coefficients of a second-order model
+COMMON_ROUNDING = 1e-9  # of the largest weight: rounding errors common to all classes
+MODEL_BLOCK = 1 << 16  # coefficients computed at a time
 
 
 @final
 class Objective:
-    """F on flat parameter vectors (W row by row, then b), with gradient, bound, metric and prox.
+    """F(W, b) as a function of flat parameter vectors (W row by row, then b), with gradient, bound and models.
 
-    Errors: ValueError where the loss cannot take the data's targets.
+    Raises ValueError if the loss does not take the targets of the data.
+
+    Examples
+    --------
+    >>> from crosshead.engines import make_engine
+    >>> from crosshead.losses import Softmax
+    >>> data = TrainingData(np.array([[0.0], [1.0], [3.0]]), np.array([0, 1, 1], dtype=np.int32), 2)
+    >>> objective = Objective(make_engine("reference", data), Softmax(), ElasticNet(0.1))
+    >>> evaluation = objective.evaluate(np.zeros(objective.size))
+    >>> objective.size, round(evaluation.value, 4), evaluation.bound <= evaluation.value
+    (4, 0.6931, True)
     """
 
     def __init__(
@@ -80,7 +89,7 @@ class Objective:
 
     @property
     def inexact_passes(self) -> bool:
-        """Whether passes without ``exact`` are rounded more coarsely."""
+        """Whether passes without ``exact`` have larger rounding errors."""
         return bool(self.engine.data.features.dtype == np.float32)
 
     @property
@@ -99,24 +108,24 @@ class Objective:
         return self.penalty.l1_weight
 
     def smoothed(self, smoothing: float) -> Objective:
-        """The same objective with the loss smoothed over a width; certificates stay those of the loss itself."""
-        assert self._sampler is not None  # now, so that both draw from it
+        """The same objective with a smoothed loss; certificates are still those of the loss itself."""
+        assert self._sampler is not None  # created here, so that both share it
         return self._with(self.loss.smoothed(smoothing), self.penalty)
 
     def with_penalty(self, penalty: ElasticNet) -> Objective:
-        """The same objective with another penalty; what has been computed of the data alone is shared."""
+        """The same objective with another penalty; quantities of the data alone are shared."""
         return self._with(self.loss, penalty)
 
     def _with(self, loss: Loss, penalty: ElasticNet) -> Objective:
         other = copy.copy(self)
         other.loss, other.penalty = loss, penalty
-        for name in ("dual", "facts"):  # of that loss and penalty
+        for name in ("dual", "facts"):  # depend on loss and penalty
             other.__dict__.pop(name, None)
         return other
 
     @cached_property
     def facts(self) -> Facts:
-        """What a plan is made of."""
+        """The facts that determine the plan."""
         data = self.engine.data
         return Facts(
             n_rows=data.n_rows,
@@ -132,8 +141,8 @@ class Objective:
             couples=self.loss.shift_invariant,
             l1=self.penalty.l1_weight > 0,
             l2=self.penalty.l2_weight > 0,
-            ascends=self.dual.ascends,
-            fast_sweeps=self.engine.ascends,
+            dual_steps=self.dual.dual_steps,
+            fast_sweeps=self.engine.fast_sweeps,
         )
 
     @property
@@ -143,31 +152,31 @@ class Objective:
 
     @property
     def coarse_resolution(self) -> float | None:
-        """The relative difference of two values that coarse passes tell apart; None where there are no such passes."""
+        """The relative difference of two values that coarse passes resolve; None without coarse passes."""
         return None if self.engine.coarse is None else self.engine.coarse.resolution
 
     def unpack(self, point: Float) -> tuple[Float, Float]:
-        """W (C, D) and b (C,) of a flat vector, as views."""
+        """Split a flat vector into W (C, D) and b (C,), as views."""
         split = self.n_classes * self.n_features
         return point[:split].reshape(self.n_classes, self.n_features), point[split:]
 
     def pack(self, weight: Float, bias: Float) -> Float:
-        """A flat vector of W (C, D) and b (C,)."""
+        """Combine W (C, D) and b (C,) into a flat vector."""
         return np.concatenate([weight.ravel(), bias])
 
     def without_shift(self, step: Float) -> Float:
-        """A step without what only adds one number to all scores of a row: of its bias, and of W where that is free."""
+        """A step without the part that adds one number to all scores of a row: of the bias, and of W if it is free."""
         if not self.loss.shift_invariant:
             return step
         weight, bias = self.unpack(step)
-        if self.penalty.alpha == 0:  # no curvature at all: any rounding of the gradient would be blown up
+        if self.penalty.alpha == 0:  # no curvature at all: rounding errors of the gradient would be amplified
             weight = weight - weight.mean(axis=0)
         return self.pack(weight, bias - bias.mean())
 
     def without_common(self, point: Float) -> Float:
-        """A point without what the weights of all classes have in common, where the loss does not see it: F is lower.
+        """A point without the mean of the weights over the classes, if the loss is invariant to it; this reduces F.
 
-        The point itself where they have nothing in common but rounding.
+        The point itself is returned if the mean is zero up to rounding.
         """
         if not self.loss.shift_invariant or self.penalty.l2_weight == 0 or self.penalty.l1_weight > 0:
             return point
@@ -184,31 +193,31 @@ class Objective:
 
     @property
     def floor(self) -> float:
-        """The smallest value the mean loss can take."""
+        """The smallest possible value of the mean loss."""
         return self.certificate.floor
 
     @cached_property
     def dual(self) -> DualProblem:
-        """Its dual problem, for the methods that solve that one."""
+        """The dual problem, for the methods that solve it."""
         return DualProblem(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept)
 
     def evaluate(self, point: Float, *, exact: bool = True, coarse: bool = False) -> Evaluation:
-        """One pass over the data; a ``coarse`` one, where there are such passes, at the nearest point on their grid."""
+        """Run one pass over the data; a ``coarse`` one, if available, is at the nearest point on its grid."""
         weight, bias = self.unpack(point)
         if coarse:
             assert self.engine.coarse is not None
             weight = self.engine.coarse.on_grid(weight)
             point = self.pack(weight, bias)
-            weight, bias = self.unpack(point)  # vectors may be as large as X: not one more
+            weight, bias = self.unpack(point)  # views: vectors may be as large as X
             sums = self.engine.coarse.evaluate(weight, bias, self.loss)
         else:
             sums = self.engine.evaluate(weight, bias, self.loss, exact=exact)
         return self._evaluation(point, sums, exact=(exact or not self.inexact_passes) and not coarse, coarse=coarse)
 
     def evaluate_balanced(self, point: Float, *, exact: bool = True) -> Evaluation:
-        """A pass at the weights W of a point and the bias that is best for them, at which the residuals sum to zero.
+        """Run a pass at the weights W of a point and the optimal bias for them, at which the residuals sum to zero.
 
-        It holds the scores of all rows, (N, C), and costs about half a pass more than one.
+        It stores the scores of all rows, (N, C), and costs about one and a half passes.
         """
         if self.fit_intercept:
             weight, bias = self.unpack(point)
@@ -220,16 +229,16 @@ class Objective:
     def _evaluation(self, point: Float, sums: PassSums, *, exact: bool, coarse: bool) -> Evaluation:
         weight, bias = self.unpack(point)
         total = self.engine.data.total_weight
-        gradient = sums.gradient  # this pass's alone, so that it may be changed
+        gradient = sums.gradient  # owned by this pass, so that it may be modified
         gradient /= total
         G, g = self.unpack(gradient)
         if not self.fit_intercept:
             g[:] = 0.0
         sums = replace(sums, weight_gradient=G, bias_gradient=g)
-        charge = self.penalty.value(weight)
-        value, surrogate = sums.loss / total + charge, sums.surrogate / total + charge
-        if not (np.isfinite(charge) and np.isfinite(bias).all()):
-            value = surrogate = np.inf  # comparisons within a hinge may take what is no number for a margin that is met
+        penalty_value = self.penalty.value(weight)
+        value, surrogate = sums.loss / total + penalty_value, sums.surrogate / total + penalty_value
+        if not (np.isfinite(penalty_value) and np.isfinite(bias).all()):
+            value = surrogate = np.inf  # comparisons in a hinge may take NaN for a margin that is met
         bound = self._bound(DualPoint(sums.dual / total, G, g), weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
@@ -248,29 +257,29 @@ class Objective:
         )
 
     def free_bound(self, evaluation: Evaluation) -> float:
-        """The bound were the residuals' sums already zero: an estimate, for decisions only."""
+        """The bound if the sums of the residuals were zero: an estimate, for decisions only."""
         weight, _ = self.unpack(evaluation.point)
         gradient, _ = self.unpack(evaluation.gradient)
         return self.certificate.scaled(self.penalty, evaluation.free_value, gradient - self.penalty.gradient(weight))
 
     def metric(self, evaluation: Evaluation) -> KroneckerMetric:
-        """The Kronecker metric at a point, from a sample of rows."""
-        return self._metric(self._drawn(evaluation, METRIC_ROWS, METRIC_SHARE), METRIC_SHARE)
+        """The Kronecker metric at a point, from subsampled rows."""
+        return self._metric(self._subsample(evaluation, METRIC_ROWS, METRIC_SHARE), METRIC_SHARE)
 
     def model(
         self, evaluation: Evaluation, *, rows: int, share: float, in_place: bool = False
-    ) -> SampledHessian | None:
-        """∇²F at a point from about ``rows`` rows; None where the loss has no second-order model of rows.
+    ) -> SubsampledHessian | None:
+        """∇²F at a point from about ``rows`` rows; None without a second-order model of rows.
 
-        ``share`` of the rows' curvature is that at zero scores: more of it for longer steps. ``in_place`` forgoes a
-        copy of the rows in bfloat16.
+        ``share`` is the share of the curvature at zero scores: larger for longer steps. ``in_place`` avoids a bfloat16
+        copy of the rows.
         """
-        sample = self._drawn(evaluation, min(rows, max(256, MODEL_SCORES // self.n_classes)), share)
+        sample = self._subsample(evaluation, min(rows, max(256, MODEL_SCORES // self.n_classes)), share)
         if sample.quadratic is None or sample.coefficients is None:
             return None
         data = TrainingData(sample.features, sample.coefficients, self.n_classes, sample.weight)
-        return SampledHessian(
-            self.engine.over(data) if in_place else self.engine.steering_over(data),
+        return SubsampledHessian(
+            self.engine.over(data) if in_place else self.engine.inexact_over(data),
             sample.quadratic,
             self._metric(sample, share),
             l2_weight=self.penalty.l2_weight,
@@ -279,16 +288,16 @@ class Objective:
         )
 
     def active_model(self, evaluation: Evaluation, coordinates: Array, *, share: float) -> ActiveModel | None:
-        """The second-order model of F over some weights, positions in W row by row, and the bias.
+        """The second-order model of F over some weights, given as flat positions in W, and the bias.
 
-        ``share`` of the curvature is that at zero scores; above 1, all of it is, so many times. None where the loss has
-        no second-order model of rows.
+        ``share`` is the share of the curvature at zero scores; above 1 it is a multiple of that curvature alone. None
+        without a second-order model of rows.
         """
         rows = max(256, min(self.engine.data.n_rows, MODEL_SCORES // self.n_classes))
         weight, _ = self.unpack(evaluation.point)
         gradient, bias = self.unpack(evaluation.gradient)
         return build_active_model(
-            self._drawn(evaluation, rows, min(share, 1.0)),
+            self._subsample(evaluation, rows, min(share, 1.0)),
             weight,
             gradient,
             bias if self.fit_intercept else None,
@@ -300,10 +309,10 @@ class Objective:
 
     @property
     def levels(self) -> PenaltyLevels:
-        """The same objective beside stronger penalties."""
+        """The same objective with stronger penalties."""
         return PenaltyLevels(self.engine, self.loss, self.penalty, self._sampler, self.fit_intercept, self.seed)
 
-    def _drawn(self, evaluation: Evaluation, rows: int, share: float) -> CurvedSample:
+    def _subsample(self, evaluation: Evaluation, rows: int, share: float) -> CurvedSample:
         weight, bias = self.unpack(evaluation.point)
         return self._sampler.draw(self.loss, weight, bias, rows, share)
 
@@ -311,7 +320,7 @@ class Objective:
         curvature = sample.curvature
         classes = curvature.classes
         if not float(np.sum(np.diag(classes) if classes.ndim == 2 else classes)) > 0:
-            # No row of the sample sits where the loss is curved: a hinge far from its kinks.
+            # No row of the sample is curved: a hinge far from its kinks.
             curvature = Curvature(np.eye(self.n_classes), np.ones(len(sample.weight)))
         return build_metric(
             self.engine,
@@ -326,10 +335,10 @@ class Objective:
     def class_blocks(
         self, evaluation: Evaluation, *, share: float, groups: int, rows: int, seed: int
     ) -> ClassBlocks | None:
-        """The Hessian's blocks of each class at a point, inverted: of about so many ``groups`` of classes.
+        """The inverted blocks of the Hessian at a point, for about ``groups`` groups of classes.
 
-        ``share`` of the curvature is that at zero scores. It holds a number for each score, (N, C), in the features'
-        type, and costs half a pass beside the blocks themselves. None where the loss has no second-order model of rows.
+        ``share`` is the share of the curvature at zero scores. It stores one number per score, (N, C), in the dtype of
+        the features, and costs half a pass plus the blocks. None without a second-order model of rows.
         """
         engine, data = self.engine, self.engine.data
         none = np.zeros((0, self.n_classes))
@@ -350,7 +359,7 @@ class Objective:
             quadratic,
             scores,
             self._sampler.leverage,
-            groups=groups if weight.any() else 1,  # where all scores are alike the classes are
+            groups=groups if weight.any() else 1,  # with equal scores all classes are alike
             rows=rows,
             l2_weight=self.penalty.l2_weight,
             fit_intercept=self.fit_intercept,
@@ -365,14 +374,14 @@ class Objective:
 
     @property
     def feature_sizes(self) -> Float:
-        """The features' standard deviations, without an intercept their root mean squares, for each weight, (C·D,)."""
+        """The standard deviation of each weight's feature, or without an intercept its root mean square, (C·D,)."""
         variance = self._sampler.variance
         if not self.fit_intercept:
             variance = variance + self._sampler.center**2
         return np.tile(np.sqrt(variance), self.n_classes)
 
     def dense_hessian(self, evaluation: Evaluation) -> DenseHessian | ClasswiseHessian:
-        """The loss's Hessian as a matrix, from the scores of all rows."""
+        """The Hessian of the loss as a matrix, from the scores of all rows."""
         data = self.engine.data
         scores = self.engine.scores(*self.unpack(evaluation.point), 0, data.n_rows, exact=True)
         model = self.loss.quadratic(scores, data.target, 0.0)
@@ -380,7 +389,7 @@ class Objective:
         return dense_hessian(data, *model, fit_intercept=self.fit_intercept, shift_invariant=self.loss.shift_invariant)
 
     def hessian(self, evaluation: Evaluation) -> Hessian | None:
-        """The Hessian of the surrogate at a point; None where too many rows are curved to be gathered."""
+        """The Hessian of the surrogate at a point; None if too many rows are curved to copy them."""
         weight, bias = self.unpack(evaluation.point)
         return build_hessian(
             self.engine,
@@ -392,17 +401,17 @@ class Objective:
         )
 
     def certified_by(self, evaluation: Evaluation, point: DualPoint) -> Evaluation:
-        """An evaluation whose bound is that of another dual point, where this one is better."""
+        """The evaluation with the bound of another dual point, if that is better."""
         weight, bias = self.unpack(evaluation.point)
         bound = self._bound(point, weight, bias, evaluation.value)
         return replace(evaluation, bound=max(evaluation.bound, bound))
 
     def bias_curvature(self, evaluation: Evaluation) -> BiasCurvature:
-        """∂²F/∂b² at a point, from some rows a class."""
+        """∂²F/∂b² at a point, from some rows of each class."""
         return BiasCurvature.of(self.loss, self.engine.data, *self.unpack(evaluation.point))
 
     def move_bias(self, evaluation: Evaluation, curvature: BiasCurvature | None = None) -> Float:
-        """The point after one Newton step on the bias alone, which brings the residuals' sums towards zero."""
+        """The point after one Newton step on the bias alone, which reduces the sums of the residuals."""
         weight, bias = self.unpack(evaluation.point)
         curvature = curvature or self.bias_curvature(evaluation)
         return self.pack(weight, bias + curvature.step(self.unpack(evaluation.gradient)[1]))

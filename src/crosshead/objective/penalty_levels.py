@@ -1,6 +1,6 @@
-"""An objective beside stronger penalties than its own: what following the path of the penalty asks for.
+"""An objective with stronger penalties than its own, for following the path of the penalty.
 
-At a level μ no feature j is charged less than μ vⱼ, with vⱼ its variance: F(W) + ½ Σ (μ vⱼ − α)₊ ‖W_·j‖².
+At a level μ the penalty of feature j is at least μ vⱼ, with vⱼ its variance: F(W) + ½ Σ (μ vⱼ − α)₊ ‖W_·j‖².
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Float, Loss, QuadraticLoss
 from crosshead.penalties import ElasticNet
 
-HIGHEST_LEVEL = 1e300  # its product with any variance is a number
+HIGHEST_LEVEL = 1e300  # its product with any variance is finite
 
 
 @final
@@ -33,14 +33,14 @@ class PenaltyLevels:
     fit_intercept: bool
     seed: int
 
-    def charge(self, level: float) -> Float:
-        """The penalty's curvature at a level, flat; at 0 it is the penalty's own."""
+    def diagonal(self, level: float) -> Float:
+        """The diagonal of the penalty's Hessian at a level, flat; at 0 it is that of the penalty itself."""
         classes = self.engine.data.n_classes
-        return np.concatenate([np.tile(self._charges(level), classes), np.zeros(classes)])
+        return np.concatenate([np.tile(self._feature_diagonal(level), classes), np.zeros(classes)])
 
     @property
     def last(self) -> float:
-        """The level from which on `charge` is the penalty's own."""
+        """The level below which `diagonal` is that of the penalty itself."""
         largest = float(self.sampler.variance.max(initial=0.0))
         return min(self.penalty.l2_weight / largest, HIGHEST_LEVEL) if largest > 0 else self.penalty.l2_weight
 
@@ -51,7 +51,7 @@ class PenaltyLevels:
         return float(np.sum(data.weights**2)) / data.total_weight**2
 
     def factored(self, point: Float, level: float, draw: int) -> FactoredHessian | None:
-        """The Hessian at a point and a level, factorised; None where it cannot be. ``draw`` chooses the rows."""
+        """The factorised Hessian at a point and a level; None if it is not available. ``draw`` selects the rows."""
         model = self._quadratic(point)
         if model is None or (self.loss.shift_invariant and self.engine.data.n_classes == 1):
             return None
@@ -60,7 +60,7 @@ class PenaltyLevels:
             *model,
             self.sampler.leverage,
             self.sampler.center,
-            self._charges(level),
+            self._feature_diagonal(level),
             fit_intercept=self.fit_intercept,
             shift_invariant=self.loss.shift_invariant,
             seed=self.seed + draw,
@@ -76,14 +76,14 @@ class PenaltyLevels:
         data = self.engine.data
         rows = TrainingData(data.features, model[1], data.n_classes, data.sample_weight)
         return AllRowsHessian(
-            self.engine.over(rows), model[0], factored, self.charge(level), self.loss.shift_invariant, exact, count
+            self.engine.over(rows), model[0], factored, self.diagonal(level), self.loss.shift_invariant, exact, count
         )
 
-    def _charges(self, level: float) -> Float:
+    def _feature_diagonal(self, level: float) -> Float:
         return np.maximum(self.penalty.l2_weight, level * self.sampler.variance)
 
     def _quadratic(self, point: Float) -> tuple[QuadraticLoss, Float] | None:
-        """The loss's second-order model at every row."""
+        """The second-order model of the loss at every row."""
         data = self.engine.data
         split = data.n_classes * data.n_features
         scores = self.engine.scores(point[:split].reshape(data.n_classes, -1), point[split:], 0, data.n_rows)

@@ -1,11 +1,11 @@
-"""Fewer rows than features: the same problem in as many coordinates as there are rows.
+"""Reduction of problems with fewer rows than features to as many coordinates as rows.
 
 With an L2 penalty the optimal W lies in the row space of X. From X Xᵀ = Q Λ Qᵀ (N, N),
 
     X̃ = Q Λ^½  (N, r),    W = W̃ Λ^-½ Qᵀ X,    so that  X Wᵀ = X̃ W̃ᵀ  and  ‖W‖ = ‖W̃‖,
 
-and nothing of the objective, its gradient or its gap is changed: the cost of a pass follows min(N, D). What rounding
-leaves is seen by the final certificate, which is computed on X itself.
+and the objective, its gradient and its gap do not change, while the cost of a pass is that of min(N, D) features. The
+final certificate is computed on X itself and accounts for rounding errors of the reduction.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from crosshead.losses.protocol import Array, Float
 
 MOST_ROWS = 2048  # the factorisation takes of the order of N³ operations
 LEAST_FEATURES = 512
-LEAST_RATIO = 1.5  # features per row from which it pays
+LEAST_RATIO = 1.5  # features per row from which on it pays
 NEGLIGIBLE = 1e-13  # share of the largest eigenvalue below which a direction holds only rounding
-BLOCK = 1024  # features that are widened to float64 at a time
+BLOCK = 1024  # features converted to float64 at a time
 
 
 @final
 @dataclass(frozen=True)
 class Reduction:
-    """The reduced data (N, r), and the way back."""
+    """The reduced data (N, r), and the transformation back."""
 
     data: TrainingData
     features: Array
     basis: Float  # Q Λ^-½, (N, r)
 
     def lift(self, weight: Float) -> Float:
-        """W (C, D) of a reduced W̃ (C, r)."""
+        """Transform a reduced W̃ (C, r) to W (C, D)."""
         mixing = weight @ self.basis.T
         return _blockwise(mixing, self.features)
 
     def lower(self, weight: Float) -> Float:
-        """W̃ (C, r) of a W (C, D), which loses its part outside the row space."""
+        """Transform W (C, D) to W̃ (C, r), without its part outside the row space."""
         products = np.zeros((weight.shape[0], self.features.shape[0]))
         for first in range(0, self.features.shape[1], BLOCK):
             block = self.features[:, first : first + BLOCK].astype(np.float64)
@@ -50,7 +50,7 @@ class Reduction:
 
 
 def reduce_features(data: TrainingData) -> Reduction | None:
-    """The reduced problem, or None where it would not be cheaper."""
+    """Reduce the problem; None if it would not be cheaper."""
     features = data.features
     if data.sparse or data.n_rows > MOST_ROWS or data.n_features < max(LEAST_FEATURES, LEAST_RATIO * data.n_rows):
         return None

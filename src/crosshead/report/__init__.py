@@ -1,6 +1,6 @@
-"""Pictures and pages of results: they take arrays and results, and know nothing of how a model was trained.
+"""Plots and HTML reports of results. They take arrays and results, independent of how a model was trained.
 
-`report_on_model` and `report_on_predictions` gather what a page shows, `render` makes the page.
+`report_on_model` and `report_on_predictions` collect the contents of a report, `render` creates the page.
 """
 
 from crosshead.report.displays.confusion import ConfusionDisplay

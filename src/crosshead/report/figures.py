@@ -1,8 +1,8 @@
-"""What all figures share: colours, panels, the style of printed pages, and figures as SVG.
+"""Functions shared by all figures: colours, panels, the style of pages, and output as SVG.
 
-The hues are those of Okabe and Ito, which people with any common colour blindness tell apart; each has a contrast of at
-least 3 : 1 with white and with near-black. Ink, muted ink and grid lines are placeholders: in a page they follow the
-page's own colours, so that one figure is legible on light and on dark ground.
+The hues are those of Okabe and Ito, which are distinguishable with any common colour blindness; each has a contrast of
+at least 3 : 1 with white and near-black. Ink, muted ink and grid lines are placeholders for the colours of the page, so
+that the same figure is legible on light and dark backgrounds.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from crosshead.escaping import for_html, for_terminal
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#b5628f"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE)
 INK, MUTED, GRID = "#1f2328", "#6a737d", "#d8dce1"
-GROUND = "white"  # of a picture in a file of its own; in a page, figures have the page's ground
+GROUND = "white"  # of a figure in a file; in a page, figures have the page's background
 FORMATS = (".svg", ".png", ".pdf")
 
 _ON_PAGE = {
     INK: f"var(--ink, {INK})",
     MUTED: f"var(--muted, {MUTED})",
     GRID: f"var(--rule, {GRID})",
-    BLUE: f"var(--blue, {BLUE})",  # the one hue that asks for a lighter tone on dark ground
+    BLUE: f"var(--blue, {BLUE})",  # the only hue that needs a lighter tone on dark backgrounds
 }
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _SANS = "var(--sans, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif)"
@@ -57,12 +57,12 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
-    "text.usetex": False,  # names of classes are no commands for TeX, whatever a matplotlibrc asks for
+    "text.usetex": False,  # class names are not TeX, whatever a matplotlibrc says
 }
 
 
 def require_matplotlib() -> None:
-    """ModuleNotFoundError that says how to install matplotlib, where it is missing."""
+    """Raise ModuleNotFoundError, with the command to install it, if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
@@ -74,10 +74,9 @@ def require_matplotlib() -> None:
 def panels(
     ax: Any, rows: int = 1, columns: int = 1, *, size: tuple[float, float], **grid: Any
 ) -> tuple[Any, list[Any]]:
-    """The figure and rows × columns axes of a display: a new figure, or the place that ``ax`` takes in its own.
+    """The figure and rows × columns axes of a display: a new figure, or the area of ``ax`` in its figure.
 
-    One panel is ``ax`` itself; for more, ``ax`` must come from a figure's grid of axes, and is cleared. ValueError
-    where it does not.
+    A single panel is ``ax`` itself; for more, ``ax`` must be from a grid of axes, and is cleared; ValueError otherwise.
     """
     require_matplotlib()
     if ax is not None and rows * columns == 1:
@@ -97,14 +96,14 @@ def panels(
 
 
 def ink() -> str:
-    """The colour of text in the style that is in force."""
+    """The colour of text in the current style."""
     from matplotlib import rcParams
 
     return str(rcParams["text.color"])
 
 
 def ground_lines(axis: Any, which: str = "both") -> None:
-    """Light grid lines behind the data, and no box."""
+    """Draw light grid lines behind the data, and no box."""
     axis.grid(True, axis=which)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
@@ -124,7 +123,7 @@ def thinned_ticks(count: int, room: int) -> list[int]:
 
 @contextmanager
 def page_style() -> Iterator[None]:
-    """Draw in the style of a page: small text, thin lines, no ground, colours that follow the page."""
+    """Context for the style of a page: small text, thin lines, no background, colours of the page."""
     require_matplotlib()
     from matplotlib import rc_context
 
@@ -133,7 +132,7 @@ def page_style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of so many inches, known to no window, and its axes."""
+    """Create a figure without a window, of a size in inches, and its axes."""
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -142,7 +141,7 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def draw(display: Any, width: float, height: float, **options: Any) -> Any:
-    """The figure of a display in the style of a page."""
+    """Draw the figure of a display in the style of a page."""
     with page_style(), _any_letters():
         figure, axes = new_figure(width, height)
         display.plot(ax=axes, **options)
@@ -152,14 +151,14 @@ def draw(display: Any, width: float, height: float, **options: Any) -> Any:
 
 @contextmanager
 def _any_letters() -> Iterator[None]:
-    """A letter that the measuring font lacks is no reason to warn: text stays text, and the reader's fonts have it."""
+    """Context without warnings about missing glyphs: text remains text, for the reader's fonts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         yield
 
 
 def literal(text: str) -> str:
-    r"""Text as matplotlib draws it letter by letter: dollars begin no formula, and control characters are escaped.
+    r"""Escape text for matplotlib: dollars do not begin formulas, and control characters are escaped.
 
     Examples
     --------
@@ -170,7 +169,7 @@ def literal(text: str) -> str:
 
 
 def shortened(label: str, most: int = 14) -> str:
-    """A label that fits beside a picture, ready to be drawn.
+    """Shorten and escape a label for a figure.
 
     Examples
     --------
@@ -182,9 +181,9 @@ def shortened(label: str, most: int = 14) -> str:
 
 
 def inline_svg(figure: Any, name: str, title: str, description: str) -> str:
-    """A figure as an <svg> element for a page: no fixed size, ids that begin with ``name``, an alternative text.
+    """Convert a figure to an <svg> element: no fixed size, ids with the prefix ``name``, an alternative text.
 
-    The same figure gives the same text. ``title`` names it, ``description`` says what it shows.
+    Equal figures give equal text. ``title`` is the name of the figure, ``description`` its content.
     """
     body = _tidied(_rendered(figure, "none"), name)
     head, rest = re.match(r"<svg\b([^>]*)>", body), body.partition(">")[2]
@@ -198,9 +197,9 @@ def inline_svg(figure: Any, name: str, title: str, description: str) -> str:
 
 
 def save_figure(figure: Any, file: str | Path, *, dpi: int = 150) -> None:
-    """Write a figure as .svg, .png or .pdf, without a date; the file is replaced at once when it is complete.
+    """Write a figure as .svg, .png or .pdf, without a date; the file is replaced atomically.
 
-    Raises ValueError for another kind of file.
+    Raises ValueError for another file type.
     """
     path = Path(file)
     kind = path.suffix.lower()
@@ -224,7 +223,7 @@ def _rendered(figure: Any, ground: str) -> str:
 
 
 def _tidied(text: str, name: str) -> str:
-    """The <svg> element alone, without addresses, with ids of its own and the page's colours and fonts."""
+    """The <svg> element alone, without URLs, with unique ids and the colours and fonts of the page."""
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
@@ -243,7 +242,7 @@ def _own_id(identity: str, used: set[str], name: str) -> str:
 
 
 def percentage(share: float) -> str:
-    """A share in words, with the digits that a sentence bears.
+    """Format a share as a percentage for a sentence.
 
     Examples
     --------
@@ -257,7 +256,7 @@ def percentage(share: float) -> str:
 
 
 def listed(names: Sequence[object], most: int = 5) -> str:
-    """Names as an enumeration.
+    """Format names as an enumeration.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Minimise an objective. Solvers know its protocol, and nothing of features, classes or engines."""
+"""Minimise an objective. Solvers depend on its protocol only, not on features, classes or engines."""
 
 from __future__ import annotations
 
-from crosshead.engines.blas import one_blas_thread
+from crosshead.engines.threads import one_blas_thread
 from crosshead.solvers.continuation import Carried
 from crosshead.solvers.fit_memory import fit_memory
 from crosshead.solvers.loop import minimise_with
@@ -25,13 +25,44 @@ def minimise(
 ) -> Result:
     """Minimise an objective to a certified relative duality gap of ``tol``.
 
-    The method follows from what the objective says of itself: `crosshead.solvers.plan` has the table.
-    ``max_time`` is in seconds; ``callback`` gets a `Progress` after each iteration and stops the fit by returning
-    something true; ``after`` is a result that this run takes further; ``carried`` is what the fits of a path leave for
-    each other.
+    Parameters
+    ----------
+    objective : Objective
+        What to minimise. Its `facts` determine the method, by the table in `crosshead.solvers.plan`.
+    start : ndarray (P,)
+        Initial parameters.
+    tol : float, default=1e-4
+        Relative duality gap (F − D)/|F| at which the fit ends.
+    max_iter : int, default=1000
+        Maximum number of iterations.
+    max_time : float or None, default=None
+        Time limit in seconds.
+    callback : callable or None, default=None
+        Called with a `Progress` after each iteration; the fit ends if it returns a true value.
+    after : Result or None, default=None
+        A result that this run continues.
+    carried : Carried or None, default=None
+        What the fits of a path carry over from one to the next.
+
+    Returns
+    -------
+    Result
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crosshead.engines import TrainingData, make_engine
+    >>> from crosshead.losses import Softmax
+    >>> from crosshead.objective import Objective
+    >>> from crosshead.penalties import ElasticNet
+    >>> data = TrainingData(np.array([[0.0], [1.0], [3.0]]), np.array([0, 1, 1], dtype=np.int32), 2)
+    >>> objective = Objective(make_engine("auto", data), Softmax(), ElasticNet(0.1), fit_intercept=True)
+    >>> result = minimise(objective, np.zeros(objective.size))
+    >>> result.status, result.gap <= 1e-4
+    ('converged', True)
     """
-    # The passes have threads of their own; BLAS on several more would wait for each other busily on the same
-    # processors, and make the result depend on their number.
+    # The passes have threads of their own. BLAS threads would compete with them for the same processors, and make the
+    # result depend on their number.
     with one_blas_thread(), fit_memory():
         return minimise_with(
             choose(objective.facts, carried),

@@ -1,11 +1,11 @@
-"""From one alpha to the next: what a fit has learnt of the curvature, kept exactly.
+"""Continuation along a path: what a fit has learnt of the curvature is carried, exactly, to the next alpha.
 
 With F_α(w) = L(w) + α(1 − ρ)/2·‖W‖² + αρ‖W‖₁, the gradient of the smooth part changed by y along a step s. For
 another alpha it would have changed by
 
     y′ = y + (α′ − α)(1 − ρ)·s    on W, and by y on b,
 
-so the pairs (s, y) of a quasi-Newton method stay true pairs of the next problem. Its first step is then already the
+so the pairs (s, y) of a quasi-Newton method remain exact for the next problem. Its first step is then already the
 tangent of the path w(α), and far more pairs are worth keeping than a single fit collects.
 """
 
@@ -20,52 +20,52 @@ import numpy as np
 from crosshead.solvers.initial_curvature import FIRST_SHARE
 from crosshead.solvers.protocol import Float, Objective
 
-LOOK_FACTOR = 8.0  # by how much alpha may fall before the curvature is looked at again
-SETTLED_LOOKS, SETTLED_SHARE = 3, 0.001  # as a fit that has renewed its curvature so often
+RENEWAL_FACTOR = 8.0  # factor by which alpha may fall before the curvature is estimated again
+SETTLED_RENEWALS, SETTLED_SHARE = 3, 0.001  # the state of a fit that has estimated its curvature so often
 
 Pair = tuple[Float, Float]
 
 
 @dataclass
 class Carried:
-    """What one alpha leaves for the next: pairs, and the curvature known at the alpha that it was looked at.
+    """What a fit carries over to the next alpha: quasi-Newton pairs, and the last estimate of the curvature.
 
-    ``rough`` says that steps with blocks of the Hessian led too far. ``looks`` are those taken so far, by alpha. Runs
-    over other weights of the same rows may share the dictionary: they only steer.
+    ``blocks_failed`` says that steps with blocks of the Hessian were too long. ``estimates`` has the estimates of the
+    curvature so far, by alpha; fits over the same rows with other weights may share it, as it affects speed only.
     """
 
-    looks: dict[float, Any] = field(default_factory=dict)
+    estimates: dict[float, Any] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
-    rough: bool = False
+    blocks_failed: bool = False
     l2_weight: float = 0.0
     alpha: float = np.inf
     built: float = np.inf
     metric: Any = None
     metric_alpha: float = np.inf
 
-    def prepare(self, objective: Objective, look: Callable[[float], Any]) -> tuple[Any, bool]:
-        """Correct the pairs; return what is known of the curvature, and whether alpha leapt too far for it to last.
+    def prepare(self, objective: Objective, estimate: Callable[[float], Any]) -> tuple[Any, bool]:
+        """Correct the pairs; return the curvature estimate, and whether alpha changed too much for it to remain useful.
 
-        ``look`` estimates the curvature with a share of the origin's.
+        ``estimate(share)`` estimates the curvature, mixed with a share of that at zero scores.
         """
         alpha, l2_weight = objective.alpha, objective.l2_weight
         if self.pairs:
             weight, bias = objective.unpack(np.zeros_like(self.pairs[0][0]))
             shrink = objective.pack(np.full_like(weight, l2_weight - self.l2_weight), bias)
             self.pairs = [(step, change + shrink * step) for step, change in self.pairs]
-        leap = alpha * LOOK_FACTOR < self.alpha
-        if alpha * LOOK_FACTOR < self.built:
+        leap = alpha * RENEWAL_FACTOR < self.alpha
+        if alpha * RENEWAL_FACTOR < self.built:
             self.built = alpha
-            if alpha not in self.looks:
-                self.looks[alpha] = look(SETTLED_SHARE if self.pairs else FIRST_SHARE)
+            if alpha not in self.estimates:
+                self.estimates[alpha] = estimate(SETTLED_SHARE if self.pairs else FIRST_SHARE)
         self.alpha, self.l2_weight = alpha, l2_weight
-        return self.looks[self.built], leap
+        return self.estimates[self.built], leap
 
 
 def extrapolate(points: list[Float], logs: list[float], log: float, *, keep_signs: int = 0) -> Float:
-    """The point at log α on the line through the last two, (P,); the last one where there are no two.
+    """Extrapolate the last two points linearly to log α, (P,); with one point, return it.
 
-    Of the first ``keep_signs`` entries those that would change their sign become zero, and zeros stay zeros.
+    Of the first ``keep_signs`` entries, those that would change their sign become zero, and zeros remain zero.
     """
     if len(points) < 2 or not np.isfinite([log, *logs[-2:]]).all() or logs[-1] == logs[-2]:
         return points[-1]

@@ -1,4 +1,4 @@
-"""Where a fit's large arrays lie: in pages of their own, which the next arrays use again."""
+"""Memory of a fit's large arrays: in pages of their own, which later arrays reuse."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @contextmanager
 def fit_memory() -> Iterator[None]:
-    """Within it NumPy's arrays of 512 KiB and more leave no holes in the heap; without the native module, nothing.
+    """Context in which NumPy arrays of 512 KiB and more do not fragment the heap; no effect without the native module.
 
-    Only in this thread's context (NumPy's NEP 49). Arrays made within may outlive it.
+    It applies to the context of this thread (NumPy's NEP 49). Arrays created in it may outlive it.
 
     Example:
         >>> import numpy as np

@@ -1,7 +1,7 @@
 """The one loop of all solvers: step, record, certify, stop.
 
 A method proposes points; the loop keeps the best value and the best bound, decides when to spend an exact pass on a
-certificate, and is the only place that says how a fit ended.
+certificate, and is the only place that determines the status of a fit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from crosshead.objective.facts import Facts, Trait
-from crosshead.solvers.costs import SCORES_PASS, keeps_scores, small
+from crosshead.solvers.costs import SCORES_PASS, is_small, keeps_scores
 from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, largest
 from crosshead.solvers.protocol import (
     Callback,
@@ -30,43 +30,44 @@ from crosshead.solvers.protocol import (
 State = TypeVar("State")
 
 ENDED_FROM_OUTSIDE = ("max_iter", "max_time", "interrupted", "stopped")
-COARSE_GAP = 1e-2  # below it passes are no longer coarse
-SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after so many in turn that gained less than this share of their resolution
-SEEN_DECREASE, SEEN_GAP = 1e-6, 0.99  # of F, and the share of the gap: less is not progress in single precision
-MOST_IDLE = 10  # evaluations in turn without, after which passes are exact
-GAP_CHANGE, GRADIENT_CHANGE = 0.999, 0.5  # shares of the smallest so far that are a change
-LATE_SHARE, LATE_SECONDS = 0.03, 0.1  # of max_time, and seconds, by which a fit may end late
-MOST_UNCHANGED = 10  # steps in turn that change nothing, after which a fit has ended
-BIAS_STEPS = 4  # Newton steps on the bias alone that one certificate may cost where the scores are not kept
-FLAT_GRADIENT = (
-    1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself where nothing more moves
-)
+COARSE_GAP = 1e-2  # gap below which passes are no longer coarse
+SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after that many in a row that gained less than this share of their resolution
+SEEN_DECREASE, SEEN_GAP = (
+    1e-6,
+    0.99,
+)  # smaller changes of F and the gap are no progress in single precision
+MOST_IDLE = 10  # evaluations in a row without progress, after which passes are exact
+GAP_CHANGE, GRADIENT_CHANGE = 0.999, 0.5  # shares of the smallest value so far that count as a change
+LATE_SHARE, LATE_SECONDS = 0.03, 0.1  # share of max_time, and seconds, by which a fit may exceed it
+MOST_UNCHANGED = 10  # steps in a row that change nothing, after which a fit ends
+BIAS_STEPS = 4  # limit of Newton steps on the bias alone for one certificate if scores are not kept
+FLAT_GRADIENT = 1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself if nothing else changes
 
 
 class Method(Protocol[State]):
-    """One way to minimise: a first state, and a step to the next. A state says where it is and whether it is stuck.
+    """A method: it creates a first state, and steps from one state to the next.
 
-    ``title`` is what it is called in the table of methods, ``needs`` what it asks of an objective.
+    ``title`` is its name in the table of methods, ``needs`` are the traits that an objective must have.
     """
 
     title: ClassVar[str]
     needs: ClassVar[frozenset[Trait]]
 
     def start(self, run: Run, point: Float) -> State:
-        """The state at the starting point."""
+        """Create the state at the starting point."""
         ...
 
     def step(self, run: Run, state: State) -> State:
-        """The next state."""
+        """Take a step and return the next state."""
         ...
 
     def stuck(self, state: State) -> bool:
-        """Whether no step made progress."""
+        """Whether no further step makes progress."""
         ...
 
 
 def check_needs(method: Method[Any], facts: Facts) -> None:
-    """Raise ValueError where a method asks for what the objective is not or has not."""
+    """Raise ValueError if an objective lacks a trait that the method needs."""
     missing = sorted(method.needs - facts.traits)
     if missing:
         raise ValueError(f"{type(method).__name__} needs {', '.join(missing)}: this objective does not offer it")
@@ -74,10 +75,10 @@ def check_needs(method: Method[Any], facts: Facts) -> None:
 
 @dataclass
 class Changes:
-    """Whether steps in double precision still change a value, the gap or the gradient.
+    """Whether steps in double precision still change the value, the gap or the gradient.
 
-    A value counts as changed where it moved, since its last change, by more than double precision rounds it; gap and
-    gradient where they fell. A state that repeats itself changes none of them, whatever its last digits do.
+    The value counts as changed if it differs from that of the last change by more than rounding; gap and gradient if
+    they fell. A state that repeats itself changes none of them, whatever its last digits.
     """
 
     value: float = np.nan
@@ -86,7 +87,7 @@ class Changes:
     unchanged: int = 0
 
     def count(self, value: float, gap: float, gradient: float) -> None:
-        """Take note of a step's last evaluation."""
+        """Record the last evaluation of a step."""
         moved = not abs(value - self.value) <= NOISE_DOUBLE * abs(self.value)
         if moved or gap < GAP_CHANGE * self.gap or gradient < GRADIENT_CHANGE * self.gradient:
             self.value, self.unchanged = value, 0
@@ -96,13 +97,13 @@ class Changes:
 
     @property
     def ended(self) -> bool:
-        """Whether so many steps changed nothing that no more will."""
+        """Whether so many steps changed nothing that the fit ends."""
         return self.unchanged >= MOST_UNCHANGED
 
 
 @dataclass
 class Run:
-    """A fit under way: the objective, what it has cost, and the best it has found."""
+    """A fit in progress: the objective, the cost so far, and the best found so far."""
 
     objective: Objective
     tol: float
@@ -110,10 +111,10 @@ class Run:
     exact: bool
     began: float = field(default_factory=time.perf_counter)
     passes: int = 0
-    parts: float = 0.0  # of the next pass
-    sweeps: float = 0.0  # over the rows, by coordinate ascent
-    between: float = 0.0  # passes' worth of products and factorisations between passes, as far as they are counted
-    residual: Float | None = None  # (N, C), that methods of the dual problem have come to
+    parts: float = 0.0  # share of the next pass
+    sweeps: float = 0.0  # over the rows, of coordinate ascent
+    between: float = 0.0  # cost in passes of products and factorisations between passes, as far as counted
+    residual: Float | None = None  # (N, C), the last one of methods of the dual problem
     factorisations: int = 0
     best: Any = None
     bound: float = -np.inf
@@ -132,7 +133,7 @@ class Run:
     last: tuple[float, float] = (np.inf, np.inf)  # value and largest slope of the last evaluation
     changes: Changes = field(default_factory=Changes)
     counted: int = 0
-    last_step: float = 0.0  # its seconds
+    last_step: float = 0.0  # in seconds
 
     @property
     def seconds(self) -> float:
@@ -141,17 +142,17 @@ class Run:
 
     @property
     def cost(self) -> float:
-        """What has been spent, in passes; a sweep over the rows is one."""
+        """The cost so far, in passes; a sweep over the rows counts as one."""
         return self.passes + self.parts + self.sweeps + self.between
 
     @property
     def seconds_left(self) -> float:
-        """Of the time budget; inf where there is none."""
+        """Seconds left of the time limit; inf without one."""
         return np.inf if self.max_time is None else max(0.0, self.max_time - self.seconds)
 
     @property
     def out_of_time(self) -> bool:
-        """Whether the time budget is used up, or one more step as long as the last would go far beyond it."""
+        """Whether the time limit is reached, or would be far exceeded by a step as long as the last."""
         if self.max_time is None:
             return False
         tolerated = LATE_SHARE * self.max_time + LATE_SECONDS
@@ -164,17 +165,17 @@ class Run:
 
     @property
     def free_gap(self) -> float:
-        """The same, were the residuals' sums of the best evaluation already zero."""
+        """The same, if the sums of the residuals of the best evaluation were zero."""
         return min(self.gap, relative_gap(self.best.value, self.active.free_bound(self.best)))
 
     def begin(self, point: Float, objective: Objective | None = None) -> Any:
-        """An evaluation at a point that a method starts from: the best one where that is there."""
+        """Evaluate the point that a method starts from, or return the best evaluation if it is there."""
         if self.best is None or self.best.point is not point or not self.objective.smooth or objective is not None:
             return self.evaluate(point, objective)
         return self.current(self.best)
 
     def evaluate(self, point: Float, objective: Objective | None = None) -> Any:
-        """A pass at a point, counted, remembered if it is the best. ``objective`` may be a smoothed relative."""
+        """Run a pass at a point, count it, and record it. ``objective`` may be a smoothed version of the run's."""
         self.active = objective or self.objective
         if self.coarse_ahead:
             self.coarse_ahead, self.coarse = False, self.objective.coarse_resolution is not None
@@ -187,7 +188,7 @@ class Run:
         return evaluation
 
     def evaluate_balanced(self, point: Float, objective: Objective | None = None) -> Any:
-        """The same with the bias that is best for the point's weights."""
+        """The same at the optimal bias for the weights of the point."""
         self.active = objective or self.objective
         self.coarse = self.coarse_ahead = False
         evaluation = self.active.evaluate_balanced(point, exact=self.exact)
@@ -196,26 +197,26 @@ class Run:
         return evaluation
 
     def count(self, share: float = 1.0) -> None:
-        """So many passes more."""
+        """Add to the number of passes."""
         self.parts += share
         whole = int(self.parts)
         self.passes, self.parts = self.passes + whole, self.parts - whole
 
     def current(self, here: Any, objective: Objective | None = None) -> Any:
-        """An evaluation in the precision of the passes to come: values of two precisions are not to be compared."""
+        """Repeat an evaluation in the current precision, if necessary: values of two precisions are not comparable."""
         if (self.coarse or not here.coarse) and (here.exact or not self.exact):
             return here
         return self.best if self.best.point is here.point else self.evaluate(here.point, objective)
 
     def coarsen(self) -> None:
-        """Go on by coarse passes from the next one on, where the objective is smooth and far is still to go."""
+        """Continue with coarse passes, if the objective is smooth and the gap is large."""
         far = self.gap > max(COARSE_GAP, self.tol)
         self.coarse_ahead = far and not self.exact and self.objective.smooth
 
     def refine(self) -> None:
-        """No more coarse passes; forget what they made look better or worse than it is."""
+        """End coarse passes, and discard values that were computed with them."""
         self.coarse = False
-        # While the coarse one is kept: this pass may be interrupted.
+        # The coarse evaluation is kept until then: this pass may be interrupted.
         fine = self.active.evaluate(self.best.point, exact=self.exact)
         self.passes += 1
         self.best, self.bound = None, -np.inf
@@ -223,7 +224,7 @@ class Run:
         self.record(fine)
 
     def record(self, evaluation: Evaluation) -> None:
-        """Keep what is better than before."""
+        """Keep an evaluation if it improves the best value or bound."""
         size = largest(evaluation.gradient)
         if self.first_gradient is None:
             self.first_gradient = size
@@ -238,7 +239,7 @@ class Run:
             self.certified_bound = max(self.certified_bound, evaluation.bound)
 
     def _better(self, one: Evaluation, other: Evaluation | None) -> bool:
-        """Whether an evaluation is better: lower; or, where no bound judges and both are as low, flatter."""
+        """Whether an evaluation is better: lower or, without a bound and at equal values, with a smaller gradient."""
         if other is None:
             return True
         judged = self.objective.has_certificate or not self.objective.smooth or not (one.exact and other.exact)
@@ -247,13 +248,13 @@ class Run:
         return largest(one.gradient) < largest(other.gradient)
 
     def count_changes(self) -> None:
-        """After a step: whether it changed anything. Counts steps in double precision that evaluated a point."""
+        """Record whether a step changed anything, if it evaluated a point in double precision."""
         if self.exact and self.passes > self.counted:
             self.changes.count(self.last[0], self.gap, self.last[1])
         self.counted = self.passes
 
     def _watch(self) -> None:
-        """Count the evaluations in turn that brought nothing that single precision could see."""
+        """Count the evaluations in a row without progress in single precision."""
         value, gap = self.best.value, self.gap
         if self.progress_value - value > SEEN_DECREASE * abs(value) or gap < SEEN_GAP * self.progress_gap:
             self.idle, self.progress_value, self.progress_gap = 0, value, gap
@@ -261,7 +262,7 @@ class Run:
             self.idle += 1
 
     def certify(self) -> bool:
-        """Whether the gap, computed in float64, is at most tol. Spends passes only where it may be."""
+        """Whether the gap, computed in float64, is at most tol. Spends passes only if it may be."""
         if self.coarse:
             if self.free_gap > max(COARSE_GAP, self.tol) and self.slow < MOST_SLOW:
                 return False
@@ -280,11 +281,11 @@ class Run:
             return True
         if self._settle_bias():
             return True
-        self.go_exact()  # float32 passes promised more than they keep
+        self.go_exact()  # the gap of float32 passes was too optimistic
         return False
 
     def go_exact(self) -> None:
-        """From here on compute in float64, and forget what float32 made look better than it is."""
+        """Compute in float64 from here on, and discard values of float32 passes."""
         if self.exact and not self.coarse:
             return
         self.exact, self.coarse, self.coarse_ahead = True, False, False
@@ -295,10 +296,10 @@ class Run:
         self.best, self.bound = self.certified, self.certified_bound
 
     def recover(self, pairs: deque[Any] | None = None) -> bool:
-        """After a step that led nowhere: whether there is something to try before the method is stuck.
+        """After a failed step: whether there is something left to try before the method is stuck.
 
-        Coarse passes end first, then what was learnt in ``pairs`` is forgotten, then passes in single precision end.
-        Evaluations so far are in another precision than those to come: `current`.
+        First coarse passes end, then ``pairs`` are cleared, then passes in single precision end. Earlier evaluations
+        may then be in another precision than later ones; see `current`.
         """
         if self.coarse:
             self.refine()
@@ -319,9 +320,9 @@ class Run:
         self.record(exact)
 
     def _settle_bias(self) -> bool:
-        """Where only the residuals' sums keep the gap open, a pass at the bias that is best for the weights.
+        """If only the sums of the residuals keep the gap open, run a pass at the optimal bias for the weights.
 
-        Where the scores of all rows would take too much room, a few passes at biases that come near it.
+        If memory does not suffice for the scores of all rows, run a few passes at biases that approach it.
         """
         best = self.best
         if self.passes < self.next_bias_attempt:
@@ -334,7 +335,7 @@ class Run:
             self.record(self.active.evaluate_balanced(best.point, exact=True))
             self.count(1 + SCORES_PASS)
             return self._certified_gap() <= self.tol
-        self._certify_point(best)  # values in single precision would say that no step is lower
+        self._certify_point(best)  # compared with values in single precision, no step would be lower
         best = self.certified
         curvature = self.active.bias_curvature(best)
         for _ in range(BIAS_STEPS):
@@ -349,14 +350,14 @@ class Run:
         return False
 
     def finish(self) -> None:
-        """Make sure that what is reported was computed in float64."""
+        """Ensure that the reported values were computed in float64."""
         if self.coarse:
             self.refine()
         if self.certified is None or self.certified.point is not self.best.point:
             self._certify_point(self.best)
 
     def flat(self, share: float) -> bool:
-        """Without a certificate: whether the gradient is ``share`` times tol below the first."""
+        """Without a certificate: whether the gradient is below ``share`` · tol times the first one."""
         return largest(self.best.gradient) <= share * self.tol * (self.first_gradient or 0.0)
 
 
@@ -371,13 +372,14 @@ def minimise_with(
     callback: Callback | None = None,
     after: Result | None = None,
 ) -> Result:
-    """Run a method to a certified gap of ``tol``, or until something else ends it.
+    """Run a method to a certified gap of ``tol``, or until another criterion ends it.
 
-    ``after`` is the result of a run whose work this one takes further: iterations, passes, seconds and history go on
-    from there, passes are exact, and where that one was ended from outside, this one only certifies the starting point.
+    ``after`` is the result of a run that this one continues: iterations, passes, seconds and history are added to its
+    own, and passes are exact. If that run was ended by the time limit, the user or the callback, this one only
+    certifies the starting point.
     """
     check_needs(method, objective.facts)
-    exact = after is not None or small(objective.facts) or not objective.inexact_passes
+    exact = after is not None or is_small(objective.facts) or not objective.inexact_passes
     run = Run(objective, tol, max_time, exact=exact)
     history: list[Progress] = []
     iteration = 0
@@ -413,7 +415,7 @@ def minimise_with(
     try:
         run.finish()
     except KeyboardInterrupt:
-        if status == "interrupted":  # asked a second time
+        if status == "interrupted":  # interrupted a second time
             raise
         status = "interrupted"
         run.finish()
@@ -442,7 +444,7 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
     elif run.objective.smooth:
         flat = run.flat(FLAT_GRADIENT)
         if run.coarse and (flat or run.slow >= MOST_SLOW):
-            run.refine()  # rounded features are flat elsewhere
+            run.refine()  # F of rounded features has another minimum
         elif flat and not run.coarse:
             return "no_certificate"
         elif not run.exact and run.idle >= MOST_IDLE:

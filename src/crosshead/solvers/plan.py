@@ -1,7 +1,7 @@
-"""Which method minimises an objective, and why: a table whose first row that fits decides.
+"""Which methods minimise an objective, and why: the first row of a table that fits.
 
-Nothing else decides it, neither for single fits nor for those of a path or of cross-validation. When a method gives way
-to the next one of its row is in `crosshead.solvers.stages`, what things cost in `crosshead.solvers.costs`.
+Nothing else selects methods, for single fits, paths or cross-validation. `crosshead.solvers.stages` says when a method
+is abandoned for the next of its row, `crosshead.solvers.costs` what things cost.
 
 A new method is a file in `crosshead.solvers.methods` and a row here.
 """
@@ -16,24 +16,24 @@ from typing import Any
 from crosshead.objective.facts import Facts
 from crosshead.solvers.continuation import Carried
 from crosshead.solvers.costs import (
-    ascends,
-    augments,
-    factored,
-    factorises,
-    forms_model,
-    instant,
+    augmented_lagrangian_fits,
+    dual_ascent_fits,
+    factored_hessian_fits,
+    hessian_is_cheap,
+    hessian_may_be_formed,
     interior_passes,
+    interior_point_is_instant,
+    interior_point_is_quick,
+    is_small,
+    is_wide,
     lagrangian_passes,
-    moves,
     path_passes,
-    programs,
+    primal_dual_fits,
+    quadratic_program_fits,
     quasi_newton_passes,
-    quick,
-    small,
     sparse_passes,
-    splits,
+    split_interior_point_fits,
     support_passes,
-    wide,
 )
 from crosshead.solvers.loop import Method
 from crosshead.solvers.methods.dense_proximal_newton import DenseProximalNewton
@@ -53,7 +53,7 @@ from crosshead.solvers.stages import Stage, Stages, always
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: for which objectives, by which methods one after the other, and why."""
+    """A row of the table: for which objectives, which methods one after the other, and why."""
 
     when: str
     fits: Callable[[Facts], bool]
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def methods(self) -> str:
-        """The methods in words."""
+        """The titles of the methods."""
         return ", then ".join(stage.method.title for stage in self.stages)
 
 
@@ -70,28 +70,30 @@ WIDE_OPEN = 0.5  # a relative gap that has hardly begun to close
 
 SMOOTHED = (
     Stage(PathFollowing, worth=interior_passes, trial=60),
-    Stage(InteriorPoint, fits=programs),
-    Stage(PathFollowing, fits=programs),
+    Stage(InteriorPoint, fits=quadratic_program_fits),
+    Stage(PathFollowing, fits=quadratic_program_fits),
 )
 HINGE_SWEEPS = (
     Stage(DualAscent, worth=lagrangian_passes, trial=15, slowing=3),
-    Stage(InteriorPoint, fits=quick),
-    Stage(Multipliers, fits=augments),
+    Stage(InteriorPoint, fits=interior_point_is_quick),
+    Stage(Multipliers, fits=augmented_lagrangian_fits),
     *SMOOTHED,
 )
 QUASI_NEWTON = (
     Stage(LBFGS, worth=path_passes, trial=120, rests=WIDE_OPEN),
-    Stage(InteriorPoint, fits=programs),
-    Stage(Newton, fits=factorises),
-    Stage(PenaltyPath, fits=factored),
-    Stage(LBFGS, fits=factored),
+    Stage(InteriorPoint, fits=quadratic_program_fits),
+    Stage(Newton, fits=hessian_is_cheap),
+    Stage(PenaltyPath, fits=factored_hessian_fits),
+    Stage(LBFGS, fits=factored_hessian_fits),
 )
 SPARSE_SWEEPS = (Stage(DualAscent, worth=quasi_newton_passes, trial=10), *QUASI_NEWTON)
 
 TABLE = (
     Row(
         when="kinks, few parameters and rows; kinks and L1, while a Hessian is cheap",
-        fits=lambda facts: not facts.smooth and programs(facts) and (facts.l1 or instant(facts)),
+        fits=lambda facts: (
+            not facts.smooth and quadratic_program_fits(facts) and (facts.l1 or interior_point_is_instant(facts))
+        ),
         stages=(Stage(InteriorPoint), Stage(PrimalDual)),
         why="exact to the last digits, whatever the scale of the columns",
     ),
@@ -103,7 +105,7 @@ TABLE = (
     ),
     Row(
         when="kinks, L2, many rows",
-        fits=lambda facts: not facts.smooth and ascends(facts),
+        fits=lambda facts: not facts.smooth and dual_ascent_fits(facts),
         stages=HINGE_SWEEPS,
         why="a sweep costs about a pass and gives a dual point",
     ),
@@ -115,26 +117,26 @@ TABLE = (
     ),
     Row(
         when="smooth, L1, while a Hessian is formed at once",
-        fits=lambda facts: facts.l1 and forms_model(facts),
+        fits=lambda facts: facts.l1 and hessian_may_be_formed(facts),
         stages=(
             Stage(DenseProximalNewton, worth=sparse_passes, trial=60),
             Stage(SplitInteriorPoint, fits=lambda facts: not facts.violations),
             Stage(SparseNewton, worth=sparse_passes, trial=200),
-            Stage(InteriorPoint, fits=programs),
-            Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
+            Stage(InteriorPoint, fits=quadratic_program_fits),
+            Stage(PrimalDual, fits=primal_dual_fits, worth=support_passes, rests=math.inf),
             Stage(SparseNewton),
         ),
         why="exact steps, which do not change when columns are scaled",
     ),
     Row(
         when="smooth, L1, more features than rows or than a matrix of all pairs should have",
-        fits=lambda facts: facts.l1 and wide(facts),
+        fits=lambda facts: facts.l1 and is_wide(facts),
         stages=(
             Stage(ProximalNewton, worth=sparse_passes, trial=60, rests=math.inf),
-            Stage(InteriorPoint, fits=programs),
-            Stage(SplitInteriorPoint, fits=splits),
-            Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
-            Stage(ProximalNewton, fits=moves),
+            Stage(InteriorPoint, fits=quadratic_program_fits),
+            Stage(SplitInteriorPoint, fits=split_interior_point_fits),
+            Stage(PrimalDual, fits=primal_dual_fits, worth=support_passes, rests=math.inf),
+            Stage(ProximalNewton, fits=primal_dual_fits),
             Stage(SparseNewton),
         ),
         why="nothing is formed for features that stay at zero",
@@ -144,34 +146,38 @@ TABLE = (
         fits=lambda facts: facts.l1,
         stages=(
             Stage(SparseNewton, worth=sparse_passes, trial=200, rests=math.inf),
-            Stage(InteriorPoint, fits=programs),
-            Stage(SplitInteriorPoint, fits=splits),
-            Stage(PrimalDual, fits=moves, worth=support_passes, rests=math.inf),
+            Stage(InteriorPoint, fits=quadratic_program_fits),
+            Stage(SplitInteriorPoint, fits=split_interior_point_fits),
+            Stage(PrimalDual, fits=primal_dual_fits, worth=support_passes, rests=math.inf),
             Stage(SparseNewton),
         ),
         why="proximal steps find the support, Newton's the weights on it",
     ),
     Row(
         when="smooth, few parameters and rows",
-        fits=small,
-        stages=(Stage(Newton, worth=interior_passes, trial=60), Stage(InteriorPoint, fits=programs), Stage(LBFGS)),
+        fits=is_small,
+        stages=(
+            Stage(Newton, worth=interior_passes, trial=60),
+            Stage(InteriorPoint, fits=quadratic_program_fits),
+            Stage(LBFGS),
+        ),
         why="a factorisation costs next to nothing",
     ),
     Row(
         when="smooth, dense features, while a Hessian is formed and factorised at once",
-        fits=lambda facts: factorises(facts) and not facts.sparse,
+        fits=lambda facts: hessian_is_cheap(facts) and not facts.sparse,
         stages=(
             Stage(LBFGS, worth=interior_passes, trial=60),
-            Stage(InteriorPoint, fits=programs),
+            Stage(InteriorPoint, fits=quadratic_program_fits),
             Stage(Newton, worth=path_passes, trial=60),
-            Stage(PenaltyPath, fits=factored),
+            Stage(PenaltyPath, fits=factored_hessian_fits),
             Stage(LBFGS),
         ),
         why="where few passes do not suffice, Newton's method costs little",
     ),
     Row(
         when="smooth, L2, sparse features",
-        fits=lambda facts: ascends(facts),
+        fits=lambda facts: dual_ascent_fits(facts),
         stages=SPARSE_SWEEPS,
         why="a sweep costs less than a pass and closes most of the gap",
     ),
@@ -187,10 +193,10 @@ METHODS: tuple[type[Method[Any]], ...] = tuple(dict.fromkeys(stage.method for ro
 
 
 def plan(facts: Facts) -> Row:
-    """The row of the table that decides."""
+    """The first row of the table that fits."""
     return next(row for row in TABLE if row.fits(facts))
 
 
 def choose(facts: Facts, carried: Carried | None = None) -> Stages:
-    """The methods of a fit; with what is ``carried``, of the next one of a path."""
+    """The methods of a fit, with what earlier fits of a path have ``carried`` over."""
     return Stages(plan(facts).stages, carried)

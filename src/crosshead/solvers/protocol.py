@@ -1,4 +1,4 @@
-"""What solvers ask of an objective, and what they answer."""
+"""The protocol that solvers require of an objective, and their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEANING: dict[str, str] = {
 
 
 class Evaluation(Protocol):
-    """One pass's findings at a point; see `crosshead.objective.Evaluation`."""
+    """The result of one pass at a point; see `crosshead.objective.Evaluation`."""
 
     @property
     def point(self) -> Float: ...  # noqa: D102
@@ -48,7 +48,7 @@ class Evaluation(Protocol):
 
 
 class Objective(Protocol):
-    """What a solver may ask; see `crosshead.objective.Objective`."""
+    """What a solver requires of an objective; see `crosshead.objective.Objective`."""
 
     @property
     def size(self) -> int: ...  # noqa: D102
@@ -99,11 +99,19 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """One line of a fit's history, after an iteration.
+    """The state of a fit after an iteration, as callbacks and ``history_`` have it.
 
     ``objective`` and ``gap`` are the best so far; ``gap`` is relative, (F − D)/|F|, and inf without a bound.
     ``seconds`` count from the start of the fit, ``passes`` are full passes over the data,
-    ``factorisations`` those of a Hessian so far, which take their own time (`crosshead.solvers.methods.penalty_path`).
+    ``factorisations`` those of a Hessian so far, which take additional time.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from crosshead import LinearClassifier
+    >>> last = LinearClassifier().fit(*load_iris(return_X_y=True)).history_[-1]
+    >>> type(last).__name__, last.gap <= 1e-4
+    ('Progress', True)
     """
 
     iteration: int
@@ -119,9 +127,23 @@ Callback = Callable[[Progress], object]
 
 @dataclass(frozen=True)
 class Result:
-    """The best weights found, and how good they are.
+    """The best parameters found, and their certificate; `minimise` returns it.
 
     ``value`` F and ``bound`` D are computed in float64 at the end; ``gap`` = (F − D)/|F|.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crosshead.engines import TrainingData, make_engine
+    >>> from crosshead.losses import Softmax
+    >>> from crosshead.objective import Objective
+    >>> from crosshead.penalties import ElasticNet
+    >>> from crosshead.solvers import minimise
+    >>> data = TrainingData(np.array([[0.0], [1.0], [3.0]]), np.array([0, 1, 1], dtype=np.int32), 2)
+    >>> objective = Objective(make_engine("auto", data), Softmax(), ElasticNet(0.1))
+    >>> result = minimise(objective, np.zeros(objective.size))
+    >>> result.message, result.bound <= result.value
+    ('the relative duality gap is at most tol', True)
     """
 
     point: Float
@@ -136,12 +158,18 @@ class Result:
 
     @property
     def message(self) -> str:
-        """The status in words."""
+        """The status as a sentence."""
         return MEANING[self.status]
 
 
 def relative_gap(value: float, bound: float) -> float:
-    """(F − D)/max(|F|, tiny), never negative; inf where there is no bound."""
+    """The relative duality gap (F − D)/max(|F|, tiny), never negative; inf if there is no bound D.
+
+    Examples
+    --------
+    >>> relative_gap(2.0, 1.5), relative_gap(2.0, float("-inf"))
+    (0.25, inf)
+    """
     if not np.isfinite(bound) or not np.isfinite(value):
         return float("inf")
     return max(0.0, value - bound) / max(abs(value), float(np.finfo(np.float64).tiny))

@@ -1,7 +1,7 @@
-"""Methods one after the other: when one gives way to the next, which goes on from the best point.
+"""Stages: methods one after the other; when one ends, the next continues from the best point.
 
-One rule for all of them: a method gives way where it is stuck, where its steps change nothing, and where, its gap
-falling on as it did in the latter half of what it has cost so far, more is to come than what follows it costs.
+One rule for all of them: a method ends when it is stuck, when its steps change nothing, and when its remaining cost,
+extrapolated from the fall of the gap in the latter half of its cost so far, exceeds the cost of the next stages.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from crosshead.solvers.continuation import Carried
 from crosshead.solvers.loop import MOST_UNCHANGED, Changes, Method, Run, check_needs
 from crosshead.solvers.protocol import Float
 
-LEAST_TOL = 1e-15  # of what is foretold
+LEAST_TOL = 1e-15  # lower limit of tol in forecasts
 
 
 def always(facts: Facts) -> bool:
-    """For any objective."""
+    """True for any objective."""
     return True
 
 
 def no_forecast(facts: Facts) -> float:
-    """The method is left only where it is stuck."""
+    """Infinity: the method ends only when it is stuck."""
     return math.inf
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A method, and when it gives way.
+    """A method, and when it is abandoned for the next.
 
-    * ``fits``: for which objectives the stage is one at all
-    * ``worth``: what the methods after it cost together, in passes
-    * ``trial``: what the method costs before anything is foretold, in passes
-    * ``slowing``: how many times as long the rest usually takes as the fall of the gap so far says
-    * ``rests``: below which gap it may rest long and then fall at once, so that nothing is foretold of it before the
-      method has cost what the next ones do
+    * ``fits``: the objectives for which the stage is used
+    * ``worth``: cost of the methods after it together, in passes
+    * ``trial``: cost of the method before the first forecast, in passes
+    * ``slowing``: ratio of the usual remaining cost to the extrapolated one
+    * ``rests``: gap below which it may stagnate and then fall at once, so that there is no forecast before the method
+      has cost as much as the next ones would
     """
 
     method: type[Method[Any]]
@@ -49,8 +49,8 @@ class Stage:
     rests: float = 0.0
 
 
-class Seen(NamedTuple):
-    """The gap of a method that had cost so much, in passes."""
+class Observation(NamedTuple):
+    """The gap of a method at a cost in passes."""
 
     cost: float
     gap: float
@@ -58,9 +58,9 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class StagesState:
-    """The method at work with its state, the number of the one after it, and what had been spent before it.
+    """The current method with its state, the index of the next stage, and the cost before this stage.
 
-    ``seen`` is what came to pass since.
+    ``seen`` has the observations since.
     """
 
     method: Method[Any]
@@ -68,13 +68,13 @@ class StagesState:
     stage: Stage
     following: int
     before: float
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Observation] = field(default_factory=list)
 
 
 @final
 @dataclass(frozen=True)
 class Stages:
-    """The methods of ``stages`` in turn; ``carried`` is what the fits of a path leave for each other."""
+    """The methods of ``stages`` in turn; ``carried`` is what the fits of a path carry over."""
 
     stages: tuple[Stage, ...]
     carried: Carried | None = None
@@ -83,26 +83,26 @@ class Stages:
     needs: ClassVar[frozenset[Trait]] = frozenset()
 
     def start(self, run: Run, point: Float) -> StagesState:
-        """Start the first that fits."""
+        """Start the first stage that fits."""
         return self._begun(run, self._next(run, 0), point)
 
     def step(self, run: Run, state: StagesState) -> StagesState:
-        """A step of the method at work, or the start of the next."""
+        """Take a step of the current method, or start the next."""
         stage = state.stage
         if state.following < len(self.stages):
-            state.seen.append(Seen(run.cost - state.before, run.gap))
-            still = run.changes.unchanged + 1 >= MOST_UNCHANGED  # one more, and the run would end
+            state.seen.append(Observation(run.cost - state.before, run.gap))
+            still = run.changes.unchanged + 1 >= MOST_UNCHANGED  # one more such step would end the run
             behind = falls_behind(state.seen, stage, stage.worth(run.objective.facts), run.tol)
             if still or behind or state.method.stuck(state.inner):
                 return self._begun(run, state.following, run.best.point)
         return replace(state, inner=state.method.step(run, state.inner))
 
     def stuck(self, state: StagesState) -> bool:
-        """Whether the last one is."""
+        """Whether the last method is stuck."""
         return state.following == len(self.stages) and state.method.stuck(state.inner)
 
     def _next(self, run: Run, number: int) -> int:
-        """The first stage from a number on that fits; their count where there is none."""
+        """The index of the first stage from ``number`` on that fits; the number of stages if none does."""
         facts = run.objective.facts
         return next((n for n in range(number, len(self.stages)) if self.stages[n].fits(facts)), len(self.stages))
 
@@ -115,17 +115,17 @@ class Stages:
 
 
 def made(method: type[Method[Any]], carried: Carried | None) -> Method[Any]:
-    """A method with what is carried, where it takes that."""
+    """Create a method, with ``carried`` if it takes that."""
     if carried is not None and "carried" in getattr(method, "__dataclass_fields__", {}):
         return method(carried=carried)  # type: ignore[call-arg]
     return method()
 
 
-def falls_behind(seen: list[Seen], stage: Stage, worth: float, tol: float) -> bool:
-    """Whether a method has more to come than what follows it costs, ``worth``.
+def falls_behind(seen: list[Observation], stage: Stage, worth: float, tol: float) -> bool:
+    """Whether the forecast cost of a method exceeds the cost ``worth`` of the next stages.
 
     Example:
-        >>> slow, fast = [Seen(10, 0.9), Seen(20, 0.8)], [Seen(10, 0.9), Seen(20, 0.01)]
+        >>> slow, fast = [Observation(10, 0.9), Observation(20, 0.8)], [Observation(10, 0.9), Observation(20, 0.01)]
         >>> [falls_behind(seen, Stage(Method, trial=20), 50, 1e-4) for seen in (slow, fast, slow[:1])]
         [True, False, False]
     """

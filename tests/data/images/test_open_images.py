@@ -12,8 +12,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, load
-from crosshead.data.images import decoding_pool, open_images
+from crosshead.data import DataError, ImageForm, load, open_images
+from crosshead.data.images import decoding_pool
 from crosshead.data.images.open_images import holds_images
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (23, 4, 5, 3), dtype=np.uint8)

@@ -11,9 +11,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from crosshead.data import DataError, ImageForm, load
-from crosshead.data.images import open_images, storage
-from crosshead.data.images.storage import TablePictures
+from crosshead.data import DataError, ImageForm, load, open_images
+from crosshead.data.images import storage
+from crosshead.data.images.storage import TableStorage
 
 PIXELS = np.random.default_rng(8).integers(0, 256, (17, 5, 3, 3), dtype=np.uint8)
 FORM = ImageForm((5, 3), 3)
@@ -108,13 +108,13 @@ def test_a_shard_without_rows_adds_none(tmp_path):
 
 
 def test_one_row_group_is_held(tmp_path, monkeypatch):
-    """However many shards there are: the pictures of all others are let go."""
+    """However many shards there are: the storage of all others are let go."""
     for number in range(4):
         write(tmp_path / f"{number}.parquet", [3 * number, 3 * number + 1, 3 * number + 2])
     source = open_images(tmp_path)
     for row in range(12):
-        source.pictures.get([row])
-        held = [sum(len(cells) for _, cells in part._pieces) for part in source.pictures._parts]
+        source.storage.get([row])
+        held = [sum(len(cells) for _, cells in part._pieces) for part in source.storage._parts]
         assert [count for count in held if count] == [1 if row % 3 == 2 else 2]
 
 
@@ -125,7 +125,7 @@ def test_an_image_that_a_dictionary_repeats_is_not_held_again_and_again(tmp_path
     large = np.random.default_rng(2).bytes(10_000)
     write(tmp_path / "0.parquet", range(200), group=200, images=[{"bytes": large, "path": "a.png"}] * 200)
     assert (tmp_path / "0.parquet").stat().st_size < 20_000
-    table = TablePictures(tmp_path / "0.parquet", "image")
+    table = TableStorage(tmp_path / "0.parquet", "image")
     for row in (*range(200), 3, 199, 0):
         assert table.get([row]) == [large]
         assert sum(len(cells) for _, cells in table._pieces) <= 7

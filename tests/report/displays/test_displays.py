@@ -139,7 +139,7 @@ class TestTemplates:
     def test_sign_is_hue_and_size_is_opacity(self):
         weight = np.array([[1.0, -1.0, 0.0, 0.5]])
         display = ClassTemplateDisplay.from_weights(np.vstack([weight, 0 * weight]), ["a", "b"], shape=(2, 2))
-        picture = display.pictures(1)[0].reshape(4, 4)
+        picture = display.images(1)[0].reshape(4, 4)
         assert picture[:, 3].tolist() == [255, 255, 0, 128]
         assert picture[0, :3].tolist() == picture[3, :3].tolist() != picture[1, :3].tolist()
 
@@ -151,7 +151,7 @@ class TestTemplates:
     def test_colours_and_large_pictures(self):
         weight = np.random.default_rng(0).normal(size=(2, 100 * 60 * 3))
         display = ClassTemplateDisplay.from_weights(weight, ["a", "b"], shape=(100, 60, 3))
-        assert display.pictures(1)[0].shape == (48, 29, 4)
+        assert display.images(1)[0].shape == (48, 29, 4)
 
     def test_chosen_classes(self, digits_model):
         display = ClassTemplateDisplay.from_estimator(digits_model, shape=(8, 8), classes=[7, 3])

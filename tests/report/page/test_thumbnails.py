@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosshead.report.page.thumbnails import LONGEST_SIDE, picture_shape, thumbnails
+from crosshead.report.page.thumbnails import LONGEST_SIDE, image_shape, thumbnails
 
 
 def opened(address: str) -> Image.Image:
@@ -35,4 +35,4 @@ def test_constant_and_no_rows():
 
 @pytest.mark.parametrize("shape", [None, [5], [3, 3, 2], [2, 2, 2, 2], [0, 3]])
 def test_what_is_no_picture(shape):
-    assert picture_shape(shape) is None
+    assert image_shape(shape) is None

@@ -14,7 +14,7 @@ from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Result, minimise
-from crosshead.solvers.costs import ascends
+from crosshead.solvers.costs import dual_ascent_fits
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods.smoothing import PathFollowing
 from crosshead.solvers.plan import HINGE_SWEEPS
@@ -158,11 +158,11 @@ def test_every_sweep_raises_the_dual_and_stays_in_its_domain(engine: str, name: 
 @native
 def test_it_is_taken_for_hinges_on_dense_rows_with_an_l2_penalty_alone() -> None:
     data = rows(6000, dtype=np.float32)
-    assert all(ascends(objective_of(data, name, 0.1).facts) == (name in KINKED) for name in LOSSES)
-    assert not ascends(objective_of(data, "hinge", 0.0).facts)
-    assert not ascends(objective_of(data, "hinge", 0.1, engine="reference").facts)
+    assert all(dual_ascent_fits(objective_of(data, name, 0.1).facts) == (name in KINKED) for name in LOSSES)
+    assert not dual_ascent_fits(objective_of(data, "hinge", 0.0).facts)
+    assert not dual_ascent_fits(objective_of(data, "hinge", 0.1, engine="reference").facts)
     lasso = Objective(make_engine("auto", data), get_loss("hinge"), ElasticNet(0.1, 0.5))
-    assert not ascends(lasso.facts)
+    assert not dual_ascent_fits(lasso.facts)
 
 
 @native
@@ -300,7 +300,7 @@ def test_the_memory_order_of_the_features_does_not_change_the_method(name: str, 
     assert theirs.value == pytest.approx(mine.value, rel=1.1e-4)
     many = rows(6000)
     columns = TrainingData(np.asfortranarray(many.features), many.target, CLASSES)
-    assert ascends(objective_of(columns, name, 0.01).facts)
+    assert dual_ascent_fits(objective_of(columns, name, 0.01).facts)
 
 
 @native

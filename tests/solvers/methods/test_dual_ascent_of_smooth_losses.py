@@ -17,7 +17,7 @@ from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Result, minimise
 from crosshead.solvers.continuation import Carried
-from crosshead.solvers.costs import ascends
+from crosshead.solvers.costs import dual_ascent_fits
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods.dual_ascent import DualAscent
 from crosshead.solvers.methods.lbfgs import LBFGS
@@ -174,12 +174,12 @@ def test_label_smoothing_and_absent_classes() -> None:
 @native
 def test_it_is_taken_for_sparse_rows_with_an_l2_penalty() -> None:
     data = texts(6000, 300, dtype=np.float32)
-    assert all(ascends(objective_of(data, name, 0.1).facts) for name in LOSSES)
-    assert not ascends(objective_of(data, "softmax", 0.0).facts)
-    assert not ascends(objective_of(data, "softmax", 0.1, engine="reference").facts)
-    assert not ascends(Objective(make_engine("auto", data), get_loss("softmax"), ElasticNet(0.1, 0.5)).facts)
+    assert all(dual_ascent_fits(objective_of(data, name, 0.1).facts) for name in LOSSES)
+    assert not dual_ascent_fits(objective_of(data, "softmax", 0.0).facts)
+    assert not dual_ascent_fits(objective_of(data, "softmax", 0.1, engine="reference").facts)
+    assert not dual_ascent_fits(Objective(make_engine("auto", data), get_loss("softmax"), ElasticNet(0.1, 0.5)).facts)
     dense = TrainingData(data.features.toarray(), data.target, CLASSES)
-    assert not ascends(objective_of(dense, "softmax", 0.1).facts)
+    assert not dual_ascent_fits(objective_of(dense, "softmax", 0.1).facts)
     assert choose(objective_of(data, "softmax", 0.1).facts, Carried()).stages[0].method is DualAscent
     result = minimise(objective_of(data, "softmax", 1 / 6000), np.zeros(CLASSES * 301), tol=1e-4)
     assert result.status == "converged"
@@ -190,7 +190,7 @@ def test_it_is_taken_for_sparse_rows_with_an_l2_penalty() -> None:
 def test_too_many_residuals_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crosshead.solvers.costs.MOST_RESIDUALS", 1000)
     data = texts(6000, 300, dtype=np.float32)
-    assert not ascends(objective_of(data, "softmax", 0.01).facts)
+    assert not dual_ascent_fits(objective_of(data, "softmax", 0.01).facts)
     assert minimise(objective_of(data, "softmax", 0.01), np.zeros(CLASSES * 301), tol=1e-4).status == "converged"
 
 

@@ -14,7 +14,7 @@ from crosshead.losses import LOSSES, get_loss
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import Result, minimise
-from crosshead.solvers.costs import programs
+from crosshead.solvers.costs import quadratic_program_fits
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods.interior_point import InteriorPoint, centred, centred_squares
 from crosshead.solvers.methods.primal_dual import PrimalDual
@@ -262,13 +262,15 @@ def test_central_groups(name: str) -> None:
 
 
 def test_only_losses_of_violations_have_a_program_and_only_small_ones() -> None:
-    assert [name for name in LOSSES if programs(objective_of(rows(), name, 0.1).facts)] == WITH_VIOLATIONS
+    assert [name for name in LOSSES if quadratic_program_fits(objective_of(rows(), name, 0.1).facts)] == WITH_VIOLATIONS
     smoothed = objective_of(rows(), "hinge", 0.1).smoothed(0.5)
-    assert not programs(smoothed.facts)
+    assert not quadratic_program_fits(smoothed.facts)
     with pytest.raises(ValueError, match="not one of violations"):
         _ = smoothed.dual.program
     for n_rows, n_features in ((4000, 4000), (400000, 80)):
-        assert not programs(replace(objective_of(rows(), "hinge", 0.1).facts, n_rows=n_rows, n_features=n_features))
+        assert not quadratic_program_fits(
+            replace(objective_of(rows(), "hinge", 0.1).facts, n_rows=n_rows, n_features=n_features)
+        )
 
 
 @pytest.mark.parametrize("name", WITH_VIOLATIONS)

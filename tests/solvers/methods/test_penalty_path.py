@@ -18,7 +18,7 @@ from crosshead.losses.softmax import Softmax
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise, stages
-from crosshead.solvers.costs import factored, path_passes
+from crosshead.solvers.costs import factored_hessian_fits, path_passes
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods.lbfgs import LBFGS
 from crosshead.solvers.methods.penalty_path import PenaltyPath, tangent
@@ -93,7 +93,9 @@ def test_quasi_newton_takes_over_again_where_nothing_can_be_factorised(monkeypat
 def test_well_scaled_features_are_left_to_quasi_newton() -> None:
     X, y = digits(0, every=2)
     objective = objective_of(X, y, get_loss("softmax"), 1 / len(X))
-    stages = Stages((Stage(LBFGS, worth=path_passes, trial=15, rests=0.5), Stage(PenaltyPath, fits=factored)))
+    stages = Stages(
+        (Stage(LBFGS, worth=path_passes, trial=15, rests=0.5), Stage(PenaltyPath, fits=factored_hessian_fits))
+    )
     result = minimise_with(stages, objective, np.zeros(objective.size), tol=1e-4, max_iter=200)
     assert result.status == "converged"
     assert result.passes > 15

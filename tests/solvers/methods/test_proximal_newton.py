@@ -15,7 +15,7 @@ from crosshead.linear.path import regularisation_path
 from crosshead.objective import Objective
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
-from crosshead.solvers.costs import wide
+from crosshead.solvers.costs import is_wide
 from crosshead.solvers.loop import minimise_with
 from crosshead.solvers.methods import proximal_newton
 from crosshead.solvers.methods.primal_dual import PrimalDual
@@ -86,8 +86,8 @@ def test_the_set_holds_what_is_not_zero_and_the_largest_gradients(monkeypatch: p
 
 
 def test_it_is_chosen_where_features_are_many() -> None:
-    assert wide(objective(rows(4, (19, 30, 2)), "softmax", 0.01, 1.0).facts)
-    assert not wide(objective(rows(4, (30, 19, 2)), "softmax", 0.01, 1.0).facts)
+    assert is_wide(objective(rows(4, (19, 30, 2)), "softmax", 0.01, 1.0).facts)
+    assert not is_wide(objective(rows(4, (30, 19, 2)), "softmax", 0.01, 1.0).facts)
     of = objective(rows(4, (19, 700, 2)), "softmax", 0.01, 1.0)
     chosen, forced = (
         minimise(of, np.zeros(of.size)),

@@ -1,1 +1,1 @@
-"""File formats, one file each: how bytes become arrays or tables."""
+"""File formats, one module each: conversion of bytes to arrays or tables."""

@@ -1,7 +1,7 @@
-"""What the compressed buffers of an Arrow or Feather file will unpack to, as each says in its first eight bytes.
+"""The unpacked size of an Arrow or Feather file, from the first eight bytes of its compressed buffers.
 
-Arrow allocates what a buffer promises before it unpacks it. Which bytes of a file are buffers is said in FlatBuffers:
-tables whose first number leads to the places of their fields.
+Arrow allocates the declared size of a buffer before it unpacks it. The positions of buffers are in FlatBuffers: tables
+that begin with an offset to the positions of their fields.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DICTIONARY, _ROWS = 2, 3  # kinds of messages
 
 
 def check_buffers(path: Path) -> None:
-    """Raise DataError where the compressed buffers of a file unpack to more than its size explains."""
+    """Raise DataError if the compressed buffers of a file unpack to more than its size explains."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         try:
@@ -32,7 +32,7 @@ def check_buffers(path: Path) -> None:
 
 
 def _messages(stream: BinaryIO, size: int) -> Iterator[int]:
-    """Where the messages begin that Arrow will read: those that a file's footer lists, or one after the other."""
+    """The positions of the messages that Arrow will read: those in the file's footer, or one after the other."""
     if stream.read(6) != _MAGIC:
         yield from _in_a_row(stream, size)
         return
@@ -58,13 +58,13 @@ def _in_a_row(stream: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _metadata(stream: BinaryIO, place: int) -> tuple[int, int]:
-    """Where a message's metadata begins, and how long it is."""
+    """The position and length of a message's metadata."""
     first, second = struct.unpack("<Ii", _read(stream, place, 8))
     return (place + 8, second) if first == _CONTINUED else (place + 4, first)
 
 
 def _message(stream: BinaryIO, place: int, size: int) -> int:
-    """How many bytes the compressed buffers of a message unpack to."""
+    """The unpacked size of the compressed buffers of a message."""
     start, length = _metadata(stream, place)
     metadata = _Flat(_read(stream, start, length))
     kind, batch = metadata.number(metadata.root, 1, "<B"), metadata.table(metadata.root, 2)
@@ -90,24 +90,24 @@ def _read(stream: BinaryIO, place: int, length: int) -> bytes:
 
 
 class _Flat:
-    """A FlatBuffer: its root table, and the fields of tables by number."""
+    """A FlatBuffer: its root table, and fields of tables by number."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.root = self._at(0, "<I")
 
     def number(self, table: int, field: int, kind: str) -> int:
-        """A number that a table holds; 0 where it is left out."""
+        """A number in a table; 0 if it is omitted."""
         place = self._field(table, field)
         return 0 if place is None else self._at(place, kind)
 
     def table(self, table: int, field: int) -> int | None:
-        """Where a table begins that a table refers to."""
+        """The position of a table that a table refers to."""
         place = self._field(table, field)
         return None if place is None else place + self._at(place, "<I")
 
     def structs(self, table: int, field: int, width: int) -> range:
-        """Where the structs begin of a vector that a table refers to."""
+        """The positions of the structs in a vector that a table refers to."""
         vector = self.table(table, field)
         if vector is None:
             return range(0)

@@ -1,4 +1,4 @@
-"""CSV and TSV text, gzipped or not, into an Arrow table."""
+"""Read CSV and TSV text, gzipped or not, into an Arrow table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from crosshead.data.label_text import likely_target
 
 DELIMITERS = (",", ";", "\t")
 BLOCK_BYTES, BLOCK_BYTES_A_COLUMN = 1 << 20, 1 << 10
-"""Text that Arrow takes at a time: a piece of a column takes some 600 bytes beside its cells."""
+"""Bytes of text that Arrow parses at a time: a piece of a column takes some 600 bytes plus its cells."""
 MOST_BLOCK_BYTES, MOST_COLUMNS = 1 << 26, 1 << 17
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 
 
 def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) -> Any:
-    """Read the whole table; `learned` is the encoding of an earlier one, whose column types are kept.
+    """Read the whole table; `learned` is the encoding of an earlier one, whose column types are used.
 
-    The column of labels stays text: only `labels_of_text` knows what two labels have in common.
+    The column of labels remains text: `labels_of_text` determines its type.
     """
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     arrow_csv = load_package("pyarrow.csv", "pyarrow", "reading CSV")
@@ -42,7 +42,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     types = {name: arrow_type for name, arrow_type in types.items() if name in present}
 
     def read(column_types: Mapping[str, Any], use_threads: bool = True) -> tuple[Any, str]:
-        """The table, or None and why there is none."""
+        """The table, or None and the reason."""
         try:
             with _opened(pyarrow, path) as stream:
                 table = arrow_csv.read_csv(
@@ -51,7 +51,7 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
                     parse_options=arrow_csv.ParseOptions(
                         delimiter=delimiter,
                         newlines_in_values=True,
-                        ignore_empty_lines=len(header) > 1,  # of one column, an empty line is an empty cell
+                        ignore_empty_lines=len(header) > 1,  # with one column, an empty line is an empty cell
                     ),
                     convert_options=arrow_csv.ConvertOptions(column_types=column_types),
                 )
@@ -70,14 +70,14 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     if table is None and "invalid UTF8" in reason:
         raise _not_utf8(path, reason, header)
     if table is None:
-        table, reason = read(types, use_threads=False)  # only a single thread knows which row it is at
+        table, reason = read(types, use_threads=False)  # only a single thread reports the row
     if table is None:
         raise _csv_error(path, reason, delimiter)
     return table
 
 
 def _opened(pyarrow: Any, path: Path) -> Any:
-    """The text as a file of Arrow's own: its threads may wait for ever for a file of Python's where text is damaged."""
+    """The text as one of Arrow's own files: with a Python file its threads may hang on damaged text."""
     if not is_gzipped(path):
         return pyarrow.OSFile(str(path))
     with open_unpacked(path) as unpacked:
@@ -105,16 +105,16 @@ def _csv_error(path: Path, reason: str, delimiter: str) -> DataError:
 
 
 def _learned_types(pyarrow: Any, learned: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Column types as in training: words must stay words in a file where all of them look like numbers."""
+    """Column types as in training: words must remain words even if all of them look like numbers."""
     if learned is None:
         return {}
     arrow_types = {"category": pyarrow.string(), "number": pyarrow.float64(), "boolean": pyarrow.bool_()}
-    held = [column for column in learned["columns"] if column["kind"] in arrow_types]  # text holds no lists
+    held = [column for column in learned["columns"] if column["kind"] in arrow_types]  # text has no lists
     return {str(column["name"]): arrow_types[column["kind"]] for column in held}
 
 
 def _other_type(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: str) -> DataError:
-    """Names the cell that does not have its column's type; the bulk reader names only the column's number."""
+    """The error for a cell of the wrong type; the fast reader reports only the column."""
     for name, arrow_type in types.items():
         if arrow_type == pyarrow.string():
             continue
@@ -129,7 +129,7 @@ def _other_type(pyarrow: Any, as_text: Any, types: Mapping[str, Any], source: st
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:
-    """The column names and the delimiter, read from the first line."""
+    """Read the column names and the delimiter from the first line."""
     try:
         with open_unpacked(path) as stream:
             line = _LINE_BREAK.split(stream.readline(1 << 20).decode("utf-8-sig"), maxsplit=1)[0]
@@ -159,5 +159,5 @@ def _is_number(text: str) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error of another library; the rest is for its own developers."""
+    """The first line of an error of another library; the rest is for its developers."""
     return str(error).split("\n")[0]

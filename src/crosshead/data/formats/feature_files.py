@@ -1,8 +1,8 @@
-"""Features that a backbone made of images, as files: `.npz`, or Parquet, with names, labels and what made them.
+"""Files of features computed by a backbone: `.npz` or Parquet, with names, labels and the backbone's description.
 
-An archive holds `features` (N, D) float32, `names` (N,), `labels` (N,) where there are labels, the same three with
-`test_` before them where there are test images, and `backbone`, a JSON text. A table has the columns `file`, `label`
-and `features`, and `split` where there are test images; the JSON text is in the schema's metadata.
+An archive has `features` (N, D) float32, `names` (N,), optionally `labels` (N,), the same three with the prefix `test_`
+if there are test images, and `backbone`, a JSON text. A table has the columns `file`, `label` and `features`, and
+`split` if there are test images; the JSON text is in the schema's metadata.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from crosshead.data.formats.numpy_arrays import map_npy
 KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
-"""The date of all members, so that the same features make the same bytes."""
+"""The date of all members, so that equal features give equal bytes."""
 
 ALIGNMENT = 64
 LOCAL_HEADER, ZIP64_FIELD = 30, 20
-"""Bytes of an archive before a member's name and content, less its other extra fields."""
+"""Bytes before a member's name and content in an archive, without other extra fields."""
 
 PADDING_FIELD = 0xD935
 """The number of the extra field that Android's zipalign introduced for this purpose."""
@@ -44,7 +44,7 @@ GROUP_BYTES = 1 << 25
 
 @dataclass(frozen=True, eq=False)
 class FeatureRows:
-    """Features (N, D), possibly memory-mapped, the images' names, and their labels where they have any."""
+    """Features (N, D), possibly memory-mapped, with names and optionally labels of the images."""
 
     features: Array
     names: list[str]
@@ -52,22 +52,22 @@ class FeatureRows:
 
 
 def is_feature_archive(path: Path) -> bool:
-    """Whether an `.npz` archive holds a backbone's features."""
+    """Whether an `.npz` archive has features of a backbone."""
     with open_archive(path) as archive:
         return {"features", "names", BACKBONE} <= set(archive.files)
 
 
 def is_feature_table(path: Path) -> bool:
-    """Whether a Parquet file holds a backbone's features."""
+    """Whether a Parquet file has features of a backbone."""
     parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
     try:
         return METADATA_KEY in (parquet.read_schema(path).metadata or {})
-    except Exception:  # a damaged file is told by the reader of tables
+    except Exception:  # the reader of tables reports damaged files
         return False
 
 
 def read_feature_archive(path: Path) -> Dataset:
-    """The features, memory-mapped, with names and labels."""
+    """Read features, memory-mapped, with names and labels."""
     with open_archive(path) as archive:
         said = member(archive, BACKBONE, str(path))
         description = _parsed(said.item() if said.dtype.kind == "U" and said.size == 1 else "", path)
@@ -78,7 +78,7 @@ def read_feature_archive(path: Path) -> Dataset:
 
 
 def read_feature_table(path: Path) -> Dataset:
-    """The features with names and labels."""
+    """Read features with names and labels."""
     from crosshead.data.formats.tables import read_binary, table_labels
     from crosshead.data.table_encoder import cells_of
 
@@ -110,7 +110,7 @@ def read_feature_table(path: Path) -> Dataset:
 
 
 def write_archive(path: Path, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> None:
-    """Write an archive, block by block; the same content makes the same bytes."""
+    """Write an archive, block by block; equal content gives equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _write_member(archive, BACKBONE, np.array(_text(description)))
         for prefix, part in (("", training), ("test_", test)):
@@ -123,7 +123,7 @@ def write_archive(path: Path, training: FeatureRows, test: FeatureRows | None, d
 
 
 def write_table(path: Path, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> None:
-    """Write a Parquet file, a row group after the other; the same content makes the same bytes."""
+    """Write a Parquet file, one row group after the other; equal content gives equal bytes."""
     arrow = load_package("pyarrow", "pyarrow", "writing Parquet")
     parquet = load_package("pyarrow.parquet", "pyarrow", "writing Parquet")
     schema = _schema(arrow, training, test, description)
@@ -174,9 +174,9 @@ def _write_member(archive: zipfile.ZipFile, name: str, values: Array) -> None:
 
 
 def _padding(start: int) -> bytes:
-    """An extra field of the archive that nobody reads, after which what would begin at ``start`` is aligned.
+    """An unused extra field of the archive, after which the data at ``start`` is aligned.
 
-    NumPy's own header keeps the alignment, so that the features can be mapped and computed with where they lie.
+    NumPy's own header keeps the alignment, so that the features can be mapped and used without a copy.
     """
     length = -start % ALIGNMENT
     length += ALIGNMENT if 0 < length < 4 else 0
@@ -197,7 +197,7 @@ def _archive_rows(archive: Archive, path: Path, prefix: str, description: Mappin
 
 
 def _mapped(archive: Archive, name: str, path: Path) -> Array:
-    """A member of an uncompressed archive as a memory map, of any other as an array."""
+    """A member as a memory map if the archive is uncompressed, else as an array."""
     info = archive.zip.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED:
         return member(archive, name, str(path))
@@ -209,9 +209,9 @@ def _mapped(archive: Archive, name: str, path: Path) -> Array:
         stream.seek(name_length + extra_length, 1)
         try:
             features = map_npy(stream)
-        except Exception as error:  # a damaged header can fail in almost any way
+        except Exception as error:  # a damaged header can raise almost anything
             raise DataError(f"{path}: array {name!r} cannot be read ({error}); is it truncated?") from error
-    # Archives of other writers may lay numbers across the places where a processor expects them.
+    # Numbers in archives of other writers may not be aligned.
     return features if features.flags.aligned else member(archive, name, str(path))
 
 

@@ -34,7 +34,7 @@ def is_idx(head: bytes) -> bool:
 
 
 def read_idx(path: Path, *, target_required: bool) -> Dataset:
-    """Read images with the labels beside them; with MNIST's train images also its t10k ones, for test."""
+    """Read images and the labels beside them; with MNIST's train images also its t10k images, as test rows."""
     training = _read_images_and_labels(path, target_required)
     test_path = images_for_test(path)
     if test_path is None:
@@ -66,7 +66,7 @@ def _read_images_and_labels(path: Path, target_required: bool) -> Dataset:
 
 
 def image_arrays(path: Path) -> tuple[Array, Array | None]:
-    """The images (N, …) as they are stored, and the labels beside them, where they lie there."""
+    """The images (N, …) as stored, and the labels beside them, if any."""
     labels_path = _labels_path(path)
     values, labels = _read_array(path), None
     if labels_path is not None:
@@ -76,7 +76,7 @@ def image_arrays(path: Path) -> tuple[Array, Array | None]:
 
 
 def images_for_test(path: Path) -> Path | None:
-    """MNIST's t10k images beside its train images, where they and their labels are there."""
+    """MNIST's t10k images beside its train images, if they and their labels exist."""
     if not path.name.startswith("train-"):
         return None
     found = _existing(path.with_name(f"t10k-{path.name.removeprefix('train-')}"))
@@ -84,7 +84,7 @@ def images_for_test(path: Path) -> Path | None:
 
 
 def _labels_name(images_name: str) -> str | None:
-    """`train-images-idx3-ubyte` → `train-labels-idx1-ubyte`; some copies have a dot for the second dash."""
+    """`train-images-idx3-ubyte` → `train-labels-idx1-ubyte`; some copies have a dot instead of the second dash."""
     name, changes = re.subn(r"images([-.])idx\d", r"labels\1idx1", images_name)
     return name if changes else None
 
@@ -95,17 +95,17 @@ def _labels_path(images_path: Path) -> Path | None:
 
 
 def _existing(path: Path) -> Path | None:
-    """The file, or the same file gzipped or unpacked."""
+    """The file, or its gzipped or unpacked version."""
     other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
     return next((candidate for candidate in (path, other) if candidate.is_file()), None)
 
 
 def _read_array(path: Path) -> Array:
-    """The values, of as many bytes as the header says; nothing is allocated before that is known to be there."""
+    """Read the values; nothing is allocated before the header's size is known to be available."""
     try:
         with open_unpacked(path) as stream:
             dtype, shape, header = _read_header(path, stream)
-            # Python's integers: sizes in a damaged header can multiply past 64 bits.
+            # Python integers: sizes in a damaged header can multiply past 64 bits.
             size = math.prod(shape) * dtype.itemsize
             expected = header + size
             if not is_gzipped(path):
@@ -124,7 +124,7 @@ def _read_array(path: Path) -> Array:
 
 
 def _read_header(path: Path, stream: BufferedIOBase) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """The type and shape of the values, and how many bytes said so."""
+    """The dtype and shape of the values, and the length of the header."""
     magic = _piece(stream, 4)
     if not is_idx(magic):
         raise DataError(f"{path}: not an IDX file: it begins with {magic.hex(' ') or 'nothing'}")
@@ -143,7 +143,7 @@ def _check_size(path: Path, expected: int, found: int) -> None:
 
 
 def _fill(stream: BufferedIOBase, view: memoryview) -> int:
-    """Read into a buffer as far as the stream goes; how many bytes that was."""
+    """Read into a buffer until the stream ends; return the number of bytes."""
     found = 0
     while found < len(view) and (piece := _piece(stream, min(_CHUNK, len(view) - found))):
         view[found : found + len(piece)] = piece
@@ -152,12 +152,12 @@ def _fill(stream: BufferedIOBase, view: memoryview) -> int:
 
 
 def _piece(stream: BufferedIOBase, size: int) -> bytes:
-    """The next bytes, unpacked; of a gzip stream that breaks off, as many as there are."""
+    """The next unpacked bytes; of a truncated gzip stream as many as there are."""
     pieces: list[bytes] = []
     try:
-        while size and (piece := stream.read1(size)):  # unlike read, it yields what precedes the break
+        while size and (piece := stream.read1(size)):  # unlike read, it returns the data before an error
             pieces.append(piece)
             size -= len(piece)
     except EOFError:
-        pass  # the byte counts, compared with the header, tell the story better
+        pass  # comparing sizes with the header gives the better message
     return b"".join(pieces)

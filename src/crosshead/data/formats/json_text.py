@@ -1,4 +1,4 @@
-"""JSON that someone else wrote, read with a limit on its nesting."""
+"""Parse JSON from untrusted sources, with a limit of its nesting."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 from typing import Any
 
 DEEPEST = 32
-"""The nesting of a document. Ours reach 6; what walks a document calls itself once a level."""
+"""Limit of the nesting of a document. Ours have at most 6 levels; each level is one recursion."""
 
 
 def parse_json(content: bytes | str, *, strict: bool = False) -> Any:
-    """A JSON document; ValueError where it is none or is nested deeper than `DEEPEST`.
+    """Parse a JSON document; ValueError if it is invalid or nested deeper than `DEEPEST`.
 
-    Where ``strict``, names that occur twice and numbers such as NaN are refused too: what reads them depends on the
-    program.
+    If ``strict``, repeated names and numbers such as NaN, which programs treat differently, are errors too.
 
     Examples
     --------
@@ -31,7 +30,7 @@ def parse_json(content: bytes | str, *, strict: bool = False) -> Any:
 
 
 def too_deep(document: Any) -> bool:
-    """Whether a document is nested deeper than `DEEPEST`; looks level by level, without recursion.
+    """Whether a document is nested deeper than `DEEPEST`, determined without recursion.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`.npz` archives, read member by member: what a member's header says is held against the archive before it is read."""
+"""Read `.npz` archives, member by member; headers are checked against the archive first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crosshead.data.limits import check_unpacked
 
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LONGEST_HEADER = 10_000
-"""Bytes of an array's header: NumPy parses no longer one."""
+"""Limit of an array's header in bytes, as in NumPy."""
 
 _SUFFIX = ".npy"
 _PIECE = 1 << 20
@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Header:
-    """What an array's header says, and where its values begin."""
+    """The content of an array's header, and the position of its values."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -38,7 +38,7 @@ class Header:
 
     @property
     def n_bytes(self) -> int:
-        """How many bytes the values take."""
+        """The size of the values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -50,12 +50,12 @@ class Archive:
         self.files = [name.removesuffix(_SUFFIX) for name in opened.namelist() if name.endswith(_SUFFIX)]
 
     def header(self, name: str) -> Header:
-        """What is said of an array, without reading it; DataError where it is damaged or pickled."""
+        """The header of an array; DataError if it is damaged or pickled."""
         with _reading(f"{self.path}: array {name!r}"), self.zip.open(name + _SUFFIX) as stream:
             return read_header(stream)
 
     def read(self, name: str) -> Array:
-        """One array; DataError where it is damaged, pickled, or unpacks to far more than its packed size."""
+        """Read one array; DataError if it is damaged, pickled, or unpacks to far more than its packed size."""
         place = f"{self.path}: array {name!r}"
         with _reading(place):
             info = self.zip.getinfo(name + _SUFFIX)
@@ -67,29 +67,29 @@ class Archive:
                     raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
                 if header.n_bytes != info.file_size - header.start:
                     raise ValueError(f"{info.file_size} bytes instead of {header.start + header.n_bytes}")
-                # What the directory says of sizes may be wrong too, but more than the file there cannot be.
+                # The sizes in the directory may be wrong too, but the file has no more bytes than that.
                 packed = min(info.compress_size, self.path.stat().st_size)
                 check_unpacked(place, header.n_bytes, packed)
                 return _values(stream, header)
 
 
 def read_header(stream: Any) -> Header:
-    """The header of a `.npy` file or member; raises ValueError, or what NumPy raises, where it is none."""
+    """Parse the header of an `.npy` file or member; raises ValueError, or NumPy's exceptions, if it is invalid."""
     version = np.lib.format.read_magic(stream)
     readers = {
         (1, 0): (2, np.lib.format.read_array_header_1_0),
         (2, 0): (4, np.lib.format.read_array_header_2_0),
-        (3, 0): (4, np.lib.format.read_array_header_2_0),  # the same in UTF-8, which only names of fields need
+        (3, 0): (4, np.lib.format.read_array_header_2_0),  # the same in UTF-8, which only field names need
     }
     if version not in readers:
         raise ValueError(f"version {version} of the format is unknown")
     width, parsed = readers[version]
     length = stream.read(width)
     n_bytes = int.from_bytes(length, "little")
-    if n_bytes > LONGEST_HEADER:  # NumPy refuses it too, but only after it has unpacked all of it
+    if n_bytes > LONGEST_HEADER:  # NumPy rejects it too, but only after unpacking all of it
         raise ValueError(f"a header of {n_bytes} bytes")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a header is Python text, and Python's parser warns of some that it takes
+        warnings.simplefilter("ignore")  # a header is Python text, for which Python's parser may warn
         shape, fortran_order, dtype = parsed(io.BytesIO(length + stream.read(n_bytes)))
     if any(isinstance(size, bool) or not 0 <= size < 1 << 63 for size in shape):
         raise ValueError(f"shape {shape}")
@@ -100,7 +100,7 @@ def read_header(stream: Any) -> Header:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """An `.npz` archive, closed again whatever happens; DataError where it is damaged."""
+    """Open an `.npz` archive; DataError if it is damaged."""
     with path.open("rb") as stream:
         with _reading(f"{path}: not a readable .npz archive", verb=""):
             opened = zipfile.ZipFile(stream)
@@ -111,7 +111,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def member(archive: Archive, name: str, source: str) -> Array:
-    """One array of an archive; DataError where it is missing, damaged or pickled."""
+    """Read one array of an archive; DataError if it is missing, damaged or pickled."""
     if name not in archive.files:
         raise DataError(f"{source}: no array {name!r}")
     return archive.read(name)
@@ -119,10 +119,9 @@ def member(archive: Archive, name: str, source: str) -> Array:
 
 @contextmanager
 def _reading(place: str, verb: str = " cannot be read") -> Iterator[None]:
-    """DataError for whatever zipfile and NumPy raise inside.
+    """Convert exceptions of zipfile and NumPy to DataError.
 
-    A damaged header is parsed as Python text and can fail in almost any way, also by asking for more memory than there
-    is.
+    A damaged header is parsed as Python text and can raise almost anything, also MemoryError.
     """
     try:
         yield
@@ -135,7 +134,7 @@ def _reading(place: str, verb: str = " cannot be read") -> Iterator[None]:
 
 
 def pickled(place: str) -> DataError:
-    """The error for an array of Python objects."""
+    """Create the error for an array of Python objects."""
     return DataError(
         f"{place} holds Python objects, which would need pickle and is never read; store numbers or fixed-width strings"
     )
@@ -144,7 +143,7 @@ def pickled(place: str) -> DataError:
 def _values(stream: Any, header: Header) -> Array:
     content = np.empty(header.n_bytes, dtype=np.uint8)
     view, found = content.data, 0
-    while piece := stream.read(_PIECE):  # to the end, where the checksum is compared
+    while piece := stream.read(_PIECE):  # to the end, where the checksum is verified
         view[found : found + len(piece)] = piece
         found += len(piece)
     if found != len(view):
@@ -157,7 +156,7 @@ def _values(stream: Any, header: Header) -> Array:
 
 
 def check_letters(values: Array) -> None:
-    """Raise ValueError where an array of text holds numbers that are no letters, on which NumPy fails later."""
+    """Raise ValueError if an array of text has invalid code points, on which NumPy fails later."""
     if values.dtype.kind == "U" and values.size:
         numbers = np.ascontiguousarray(values).reshape(-1).view(values.dtype.byteorder.replace("|", "=") + "u4")
         if int(numbers.max()) > sys.maxunicode:

@@ -1,4 +1,4 @@
-"""NumPy's own files: `.npz` archives and `.npy` arrays, read without pickle."""
+"""Read NumPy files: `.npz` archives and `.npy` arrays, without pickle."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TEST_LABEL_NAMES = ("yt", "y_test", "ytest", "test_labels")
 
 
 def read_npz(path: Path, *, target: str | None, target_required: bool) -> Dataset:
-    """Read `X`, `y` and, where present, the test rows `Xt`, `yt` out of one archive.
+    """Read `X`, `y` and, if present, the test rows `Xt`, `yt` from an archive.
 
-    An archive written by `scipy.sparse.save_npz` holds features only; its labels are read from the `.npy`
-    file beside it, as for `.npy` features.
+    An archive of `scipy.sparse.save_npz` has features only; its labels are read from the `.npy` file beside it, as for
+    `.npy` features.
     """
     source = str(path)
     with open_archive(path) as archive:
@@ -58,7 +58,7 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
 
 
 def read_pair(features_path: Path, labels_path: Path | None, *, target_required: bool) -> Dataset:
-    """Read features from one file, memory-mapped where they are dense, and labels from another."""
+    """Read features from one file, memory-mapped if they are dense, and labels from another."""
     source = str(features_path)
     if labels_path is None and target_required:
         expected = label_file_name(features_path.name)
@@ -80,7 +80,7 @@ def read_pair(features_path: Path, labels_path: Path | None, *, target_required:
 
 
 def split_pair(source: str) -> tuple[Path, Path] | None:
-    """The two files of `features.npy,labels.npy`; None where `source` is not such a pair.
+    """The two files of `features.npy,labels.npy`; None if `source` is not such a pair.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def split_pair(source: str) -> tuple[Path, Path] | None:
 
 
 def label_file_name(feature_file_name: str) -> str:
-    """The name under which the labels of a feature file are looked for.
+    """The name of the label file that belongs to a feature file.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def label_file_name(feature_file_name: str) -> str:
 
 
 def sibling_labels(features_path: Path) -> Path | None:
-    """The label file beside a feature file, if it is there."""
+    """The label file beside a feature file, if it exists."""
     candidate = features_path.with_name(label_file_name(features_path.name))
     return candidate if candidate.is_file() else None
 
@@ -127,7 +127,7 @@ def _encoding(shape: list[int] | None) -> dict[str, Any]:
 
 
 def label_name_of(names: Sequence[str], target: str | None, source: str) -> str | None:
-    """The array of labels: the one named ``target``, else one with a usual name, else None."""
+    """The array of labels: ``target``, else one with a usual name, else None."""
     if target is None:
         return choose_name(names, LABEL_NAMES, "labels", "y", source)
     if target not in names:
@@ -136,7 +136,7 @@ def label_name_of(names: Sequence[str], target: str | None, source: str) -> str 
 
 
 def choose_name(names: Sequence[str], known: Sequence[str], what: str, preferred: str, source: str) -> str | None:
-    """The preferred name, or the one of those known that is there; None where none is, DataError where several are."""
+    """The preferred name, or the only known one present; None if there is none, DataError if there are several."""
     if preferred in names:
         return preferred
     found = [name for name in names if name in known]
@@ -148,12 +148,12 @@ def choose_name(names: Sequence[str], known: Sequence[str], what: str, preferred
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of arrays as an error shows them."""
+    """Format names of arrays for messages."""
     return ", ".join(repr(name) for name in names) if names else "no arrays"
 
 
 def load_npy(path: Path) -> Array:
-    """A memory-mapped `.npy` file; DataError where it is damaged or pickled."""
+    """Memory-map an `.npy` file; DataError if it is damaged or pickled."""
     _check_present(path)
     with path.open("rb") as stream:
         try:
@@ -162,16 +162,16 @@ def load_npy(path: Path) -> Array:
             return values
         except TruncatedError as error:
             raise DataError(f"{path}: {error}") from error
-        except Exception as error:  # a damaged header is parsed as Python text and can fail in almost any way
+        except Exception as error:  # a damaged header is parsed as Python text and can raise almost anything
             if "Object arrays" in str(error):
                 raise pickled(f"{path}:") from error
             raise DataError(f"{path}: not a readable .npy file ({error}); is it truncated?") from error
 
 
 def map_npy(stream: IO[bytes]) -> Array:
-    """The array that begins at a stream's position with NumPy's own header, memory-mapped.
+    """Memory-map the array that begins at a stream's position, with NumPy's header.
 
-    Raises TruncatedError where the file is too short, other ValueErrors for Python objects and damaged headers.
+    Raises TruncatedError if the file is too short, other ValueErrors for Python objects and damaged headers.
     """
     header = read_header(stream)
     if header.dtype.hasobject:

@@ -1,4 +1,4 @@
-"""Parquet files as Arrow tables: what their words unpack to is asked of their dictionaries before it is allocated."""
+"""Read Parquet files as Arrow tables; the size of their text is determined before it is allocated."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crosshead.data.limits import check_unpacked
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
-    """The file, or some columns of it, as an Arrow table with plain text; DataError where it unpacks to far too much.
+    """Read the file, or some columns, as an Arrow table with plain text; DataError if it unpacks to far too much.
 
-    A word that occurs in a million rows lies in the file once, so words are read as positions in the file's own
-    dictionaries, and become text once their lengths have been added up.
+    A word that occurs in a million rows is stored once, so words are read as positions in dictionaries, and expanded
+    once the sum of their lengths is known.
     """
     parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
     check_sizes(path)
@@ -24,7 +24,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
         words = [name for name in _word_columns(file) if columns is None or name in columns]
     with parquet.ParquetFile(path, read_dictionary=words) as file:
         table = file.read(columns=columns)
-    table.validate(full=True)  # positions that point anywhere would crash the process
+    table.validate(full=True)  # invalid positions would crash the process
     check_words(path, table)
     for name in words:
         column = table.column(name)
@@ -33,7 +33,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 
 def check_words(path: Path, table: Any) -> None:
-    """Raise DataError where words that are positions in dictionaries would become too much plain text."""
+    """Raise DataError if expanding dictionary-encoded words would take too much memory."""
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     positions = [column for column in table.columns if types.is_dictionary(column.type)]
     words = [column for column in positions if _is_words(types, column.type.value_type)]
@@ -41,7 +41,7 @@ def check_words(path: Path, table: Any) -> None:
 
 
 def _word_columns(file: Any) -> list[str]:
-    """The columns of text or bytes, but for those in lists or structs."""
+    """The columns of text or bytes, except in lists or structs."""
     types = load_package("pyarrow", "pyarrow", "reading Parquet").types
     names = [field.name for field in file.schema_arrow if _is_words(types, field.type)]
     twice = set(repeated(names))
@@ -54,7 +54,7 @@ def _is_words(types: Any, arrow_type: Any) -> bool:
 
 
 def _text_bytes(column: Any) -> int:
-    """How many bytes the words of a column of positions have, repetitions counted."""
+    """The bytes of the words of a dictionary-encoded column, repetitions included."""
     compute = load_package("pyarrow.compute", "pyarrow", "reading Parquet")
     lengths = [compute.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
     return sum(compute.sum(chunk).as_py() or 0 for chunk in lengths)

@@ -1,7 +1,7 @@
-"""What a Parquet file will unpack to, read from its footer and its pages' headers without unpacking anything.
+"""The unpacked size of a Parquet file, from its footer and page headers, without unpacking anything.
 
-Both are structs of Thrift's compact protocol. They are read here since pyarrow's own objects of metadata end the
-process where a damaged footer makes its C++ code throw, and since the size of a page is said nowhere but in its header.
+Both are structs of Thrift's compact protocol. They are parsed here because pyarrow's metadata objects abort the process
+if a damaged footer makes its C++ code throw, and because page sizes are only in the page headers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from crosshead.data.limits import RATIO, check_unpacked
 
 MAGIC = b"PAR1"
 _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}  # BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE
-_OFFSET_BYTES = 4  # of BYTE_ARRAY, beside what the words take
+_OFFSET_BYTES = 4  # per BYTE_ARRAY value, in addition to its bytes
 _FIXED = 7
 _LARGEST_PAGE = 1 << 31
 _HEADER_BYTES, _LONGEST_HEADER = 1 << 14, 1 << 24
 _DEEPEST = 16
-_LAST_FIELD = 100  # Parquet's own have numbers up to 20; each that is kept takes a hundred times its byte
+_LAST_FIELD = 100  # Parquet's fields have numbers up to 20; each stored field takes a hundred times its byte
 
 Fields = dict[int, Any]
 
@@ -34,13 +34,13 @@ class RowGroups:
 
 
 def check_sizes(path: Path) -> RowGroups:
-    """Raise DataError where a file unpacks to more than its size explains, or its footer or pages cannot be read."""
+    """Raise DataError if a file unpacks to more than its size explains, or its footer or pages cannot be read."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         try:
             groups, types = _footer(stream, size)
             check_unpacked(str(path), sum(_unpacked(chunk, types) for group in groups for chunk in group[1]), size)
-            if size < _LARGEST_PAGE // RATIO:  # in a larger file any page may have any size
+            if size < _LARGEST_PAGE // RATIO:  # in a larger file, pages may have any size
                 check_unpacked(
                     str(path), sum(_pages(stream, chunk, size) for group in groups for chunk in group[1]), size
                 )
@@ -52,7 +52,7 @@ def check_sizes(path: Path) -> RowGroups:
 
 
 def _footer(stream: BinaryIO, size: int) -> tuple[list[Fields], list[int]]:
-    """The row groups, and the widths of fixed-length columns, one a leaf of the schema."""
+    """The row groups, and the widths of fixed-length columns, one per leaf of the schema."""
     stream.seek(max(0, size - 8))
     end = stream.read(8)
     length = int.from_bytes(end[:4], "little")
@@ -65,7 +65,7 @@ def _footer(stream: BinaryIO, size: int) -> tuple[list[Fields], list[int]]:
 
 
 def _unpacked(chunk: Fields, leaves: list[int]) -> int:
-    """The bytes of a column's part: as Arrow holds it, or as its pages do where that is more."""
+    """The bytes of a column chunk: in Arrow's format, or of its pages if that is more."""
     about = chunk[3]
     kind, count = int(about[1]), max(0, int(about[5]))
     width = max(leaves, default=0) if kind == _FIXED else _WIDTHS.get(kind, _OFFSET_BYTES)
@@ -73,7 +73,7 @@ def _unpacked(chunk: Fields, leaves: list[int]) -> int:
 
 
 def _pages(stream: BinaryIO, chunk: Fields, size: int) -> int:
-    """The bytes that the pages of a column's part unpack to, as their headers say."""
+    """The unpacked bytes of the pages of a column chunk, by their headers."""
     about = chunk[3]
     starts = [about[9], about.get(11, 0)]
     place = min(start for start in starts if start > 0)
@@ -82,7 +82,7 @@ def _pages(stream: BinaryIO, chunk: Fields, size: int) -> int:
         try:
             header, length = _page_header(stream, place)
         except (ValueError, IndexError):
-            return total  # nor does Arrow read on
+            return total  # Arrow does not read further either
         if min(header[2], header[3]) < 0:
             return total
         total += int(header[2])
@@ -91,7 +91,7 @@ def _pages(stream: BinaryIO, chunk: Fields, size: int) -> int:
 
 
 def _page_header(stream: BinaryIO, place: int) -> tuple[Fields, int]:
-    """A page's header, and its length; one with long statistics is read in a second try."""
+    """A page header and its length; headers with long statistics need a second try."""
     stream.seek(place)
     try:
         return _Reader(stream.read(_HEADER_BYTES)).struct()
@@ -101,13 +101,13 @@ def _page_header(stream: BinaryIO, place: int) -> tuple[Fields, int]:
 
 
 class _Reader:
-    """Structs of Thrift's compact protocol, as dictionaries by the numbers of their fields."""
+    """Parses structs of Thrift's compact protocol into dictionaries by field number."""
 
     def __init__(self, content: bytes) -> None:
         self._content, self._place = content, 0
 
     def struct(self, depth: int = 0) -> tuple[Fields, int]:
-        """The struct that begins here, and where it ends."""
+        """The struct at the current position, and its end."""
         fields: Fields = {}
         number = 0
         while (head := self._byte()) != 0:
@@ -120,7 +120,7 @@ class _Reader:
     def _value(self, kind: int, depth: int, *, in_list: bool) -> Any:
         if depth > _DEEPEST:
             raise ValueError("structs or lists are nested too deep")
-        if kind in (1, 2):  # a truth value lies in the field's head, but in a list in a byte of its own
+        if kind in (1, 2):  # a boolean is in the field header, but in a list in a byte of its own
             return self._byte() == 1 if in_list else kind == 1
         if kind == 3:
             return self._byte()
@@ -141,7 +141,7 @@ class _Reader:
     def _list(self, depth: int) -> Iterator[Any]:
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._unsigned()
-        if count > len(self._content):  # each element takes a byte at least
+        if count > len(self._content):  # each element takes at least one byte
             raise ValueError(f"a list of {count}")
         for _ in range(count):
             yield self._value(head & 15, depth + 1, in_list=True)

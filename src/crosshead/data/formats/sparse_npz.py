@@ -1,4 +1,4 @@
-"""Sparse matrices as `scipy.sparse.save_npz` writes them, built of nothing but what has been checked."""
+"""Sparse matrices in the format of `scipy.sparse.save_npz`, built from validated parts only."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def is_sparse_archive(names: Sequence[str]) -> bool:
 
 
 def read_sparse(path: Path) -> Any:
-    """The matrix as CSR float32 or float64, each row's columns once and in order; repeated entries are summed.
+    """Read a CSR matrix, float32 or float64, with sorted and unique columns in each row; repeated entries are summed.
 
-    Every index is checked before SciPy, which follows them unchecked, converts anything.
+    Every index is validated before SciPy, which does not check them, converts anything.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -50,7 +50,7 @@ def read_sparse(path: Path) -> Any:
             return _matrix(archive, path)
         except DataError:
             raise
-        except (ValueError, OverflowError) as error:  # what SciPy's constructors say
+        except (ValueError, OverflowError) as error:  # raised by SciPy's constructors
             raise _damaged(path, str(error)) from error
 
 
@@ -60,7 +60,7 @@ def _matrix(archive: Archive, path: Path) -> Any:
         raise DataError(f"{source}: not a readable sparse matrix: it holds {', '.join(archive.files)}")
     kind = _format(member(archive, "format", source), path)
     shape = _shape(member(archive, "shape", source), path)
-    # Rows without entries cost nothing in some of the formats, but each costs a number in CSR.
+    # Empty rows take no space in some of the formats, but each takes one number in CSR.
     check_unpacked(f"{source}: a matrix of {shape[0]} rows", 8 * shape[0], path.stat().st_size)
     check_width(source, shape[1], path.stat().st_size)
     values = member(archive, "data", source)
@@ -97,7 +97,7 @@ def _built(kind: str, places: Sequence[Array], values: Array, shape: tuple[int, 
         return sparse.dia_array((values, signed[0]), shape=shape)
     starts, indices = signed
     build = {"csr": sparse.csr_array, "csc": sparse.csc_array, "bsr": sparse.bsr_array}[kind]
-    return build((values, indices, starts), shape=shape)  # which narrows the indices where they fit
+    return build((values, indices, starts), shape=shape)  # SciPy narrows the indices if they fit
 
 
 def _format(values: Array, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The svmlight / libsvm text format: ``label index:value index:value …``, read into CSR float64."""
+"""Read the svmlight / libsvm text format, ``label index:value index:value …``, as CSR float64."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 from crosshead.data.limits import check_width
 
 MOST_SHOWN = 80
-"""Characters of a field that an error shows."""
+"""Characters of a field shown in an error."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)"
-_PAIR = re.compile(rf"(\d{{1,18}}):(?:{_NUMBER})", re.IGNORECASE)  # of more digits than an index may have, none
+_PAIR = re.compile(rf"(\d{{1,18}}):(?:{_NUMBER})", re.IGNORECASE)  # indices have at most 18 digits
 _LABEL = re.compile(_NUMBER, re.IGNORECASE)
 
 
 def read_svmlight(path: Path, *, encoding: Mapping[str, Any] | None = None) -> Dataset:
-    """Read a file, gzipped or not, whose feature indices begin at 1 (the custom) or at 0 (where one occurs).
+    """Read a file, gzipped or not, with feature indices from 1 (the convention) or from 0 (if one occurs).
 
-    With an earlier `encoding` the number of features and the first index are those of training.
+    With an earlier `encoding`, the number of features and the first index are those of training.
     """
     source = str(path)
     learned = encoding if encoding is not None and encoding.get("kind") == "svmlight" else None
@@ -51,7 +51,7 @@ def read_svmlight(path: Path, *, encoding: Mapping[str, Any] | None = None) -> D
 
 
 def looks_like_svmlight(lines: list[str]) -> bool:
-    """Whether lines of text are in this format; at least one must hold an index:value pair.
+    """Whether lines of text are in this format; at least one must have an index:value pair.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def looks_like_svmlight(lines: list[str]) -> bool:
 
 
 def _fault(fields: list[str]) -> str | None:
-    """What is wrong with the fields of one line, if anything."""
+    """The fault in the fields of one line, if any."""
     if not _LABEL.fullmatch(fields[0]):
         return f"{fields[0][:MOST_SHOWN]!r} is not one number for a label"
     previous = -1
@@ -86,7 +86,7 @@ def _parse(path: Path) -> tuple[Any, Any]:
     datasets = load_package("sklearn.datasets", "scikit-learn", "reading svmlight files")
     try:
         with open_unpacked(path) as stream:
-            # Reading as if indices began at 0 keeps them as they are written; `_shift` moves them.
+            # Reading indices as if they began at 0 does not change them; `_shift` moves them.
             matrix, values = datasets.load_svmlight_file(stream, zero_based=True, dtype=np.float64)
     except DataError:
         raise
@@ -98,7 +98,7 @@ def _parse(path: Path) -> tuple[Any, Any]:
 
 
 def _locate(path: Path, error: Exception) -> str:
-    """Find the line that the fast parser refused without saying where."""
+    """Find the line that the fast parser rejected without reporting it."""
     with open_unpacked(path) as stream:
         for number, raw in enumerate(stream, start=1):
             fields = raw.decode("utf-8", "replace").partition("#")[0].split()

@@ -1,4 +1,4 @@
-"""Tables: CSV and TSV (also gzipped), Parquet, Feather and Arrow files, one row a sample."""
+"""Read tables: CSV and TSV (also gzipped), Parquet, Feather and Arrow files, one row per sample."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def read_table(
     ignore: Sequence[str] = (),
     encoding: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """Read one table into features and labels.
+    """Read a table into features and labels.
 
-    `table_format` is ``csv``, ``parquet``, ``arrow`` or ``arrow-stream``. With the `encoding` of an earlier
-    table the same columns are read into the same features; other columns are passed over. A model that was
-    trained on something else than a table takes the columns as they come.
+    `table_format` is ``csv``, ``parquet``, ``arrow`` or ``arrow-stream``. With the `encoding` of an earlier table, the
+    same columns become the same features, and other columns are ignored. For a model that was not trained on a table,
+    the columns are used in their order.
     """
     learned = encoding if encoding is not None and encoding.get("kind") == "table" else None
     below_header = table_format == "csv"
@@ -76,7 +76,7 @@ def read_table(
 
 
 def check_table(table: Any, source: str) -> None:
-    """DataError for a table without columns or rows, or with two columns of one name."""
+    """Raise DataError for a table without columns or rows, or with duplicate column names."""
     check_names(table.column_names, source)
     if table.num_columns == 0:
         raise DataError(f"{source}: the table has no columns")
@@ -85,7 +85,7 @@ def check_table(table: Any, source: str) -> None:
 
 
 def usable_names(names: Sequence[str], ignore: Sequence[str], notes: list[str], source: str) -> list[str]:
-    """The names of columns, less a row index that pandas wrote along: it is no feature."""
+    """The names of columns, without a row index written by pandas."""
     for name in ignore:
         if name not in names:
             raise DataError(f"{source}: no column {name!r} to ignore{_similar(name, names)}")
@@ -107,7 +107,7 @@ def target_name_of(
     required: bool,
     source: str,
 ) -> str | None:
-    """The column of labels: the one asked for, or learned, or with a usual name; None where none is required."""
+    """The column of labels: the given one, that of training, or one with a usual name; None if none is required."""
     if target is not None:
         if target not in names:
             raise DataError(f"{source}: no column {target!r}{_similar(target, names)}")
@@ -148,7 +148,7 @@ def _listed(names: Collection[str], most: int = 20) -> str:
 def table_labels(
     column: Any, name: str, place: Place, learned: Mapping[str, Any] | None, notes: list[str] | None = None
 ) -> Array:
-    """Labels from a column of a table; DataError names the row without one."""
+    """Convert a column of a table to labels; DataError names a row without label."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
     types = pyarrow.types
@@ -171,7 +171,7 @@ def table_labels(
         return as_labels(values, name, place)
     if learned_type == "str" and types.is_integer(column.type):
         column = column.cast(pyarrow.string())
-    values = np.array(column.to_numpy())  # not a view of a mapped file, which would hold all of it
+    values = np.array(column.to_numpy())  # a copy: a view would keep the mapped file
     return as_labels(values.astype(np.str_) if values.dtype.kind == "O" else values, name, place)
 
 
@@ -180,19 +180,19 @@ def _label_type(labels: Array) -> str:
 
 
 def read_binary(path: Path, table_format: str) -> Any:
-    """A Parquet, Feather or Arrow file as an Arrow table; DataError where it is damaged."""
+    """Read a Parquet, Feather or Arrow file as an Arrow table; DataError if it is damaged."""
     pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
     if table_format != "parquet":
         check_buffers(path)
     try:
         table = _open_binary(pyarrow, path, table_format)
-        # A damaged Arrow file can hold offsets that point anywhere; unchecked, they crash the process.
+        # A damaged Arrow file can have invalid offsets; unchecked, they crash the process.
         table.validate(full=True)
         check_words(path, table)
         _ = table.column_names
     except DataError:
         raise
-    except Exception as error:  # damage shows in almost any way, also as a size that no memory can hold
+    except Exception as error:  # damaged files can raise almost anything, also a size larger than the memory
         word = "Parquet" if table_format == "parquet" else "Arrow"
         raise DataError(f"{path}: not a readable {word} file ({first_line(error)}); is it truncated?") from error
     return table
@@ -208,5 +208,5 @@ def _open_binary(pyarrow: Any, path: Path, table_format: str) -> Any:
 
 
 def _mapped(pyarrow: Any, file: IO[bytes]) -> Any:
-    """An Arrow buffer of a whole file, mapped; the tables read from it keep the mapping."""
+    """An Arrow buffer of a whole file, memory-mapped; tables read from it keep the mapping."""
     return pyarrow.py_buffer(MappedFile(file, os.fstat(file.fileno()).st_size))

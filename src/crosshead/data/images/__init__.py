@@ -1,1 +1,1 @@
-"""Images: finding them, decoding them, and turning pixels into features."""
+"""Find images, decode them, and convert pixels to features."""

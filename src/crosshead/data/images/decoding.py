@@ -1,4 +1,4 @@
-"""One image file, or its bytes, becomes upright pixels of a wanted size and number of channels."""
+"""Decode one image file, or its bytes, to upright pixels of a given size and number of channels."""
 
 from __future__ import annotations
 
@@ -23,41 +23,43 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 Pixels = NDArray[np.uint8]
-Picture = Path | bytes | Pixels
-"""A file, a file's bytes, or pixels (H, W) or (H, W, channels) that need no decoding."""
+EncodedImage = Path | bytes | Pixels
+"""A file, the bytes of a file, or pixels (H, W) or (H, W, channels) that need no decoding."""
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
-"""What is decoded. Pillow knows more, told by content: for PostScript it would start another program."""
+"""Formats to decode. Pillow supports more; for PostScript it would start another program."""
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 MOST_PIXELS = 1 << 22
-"""Of an image that a network takes, or whose pixels are features: a model says its size, and memory follows it."""
+"""Limit of the pixels of an image: a model determines its size, and so the memory."""
 
 COLOURS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
-"""The channels of each order of colours."""
+"""The number of channels of each colour order."""
 
 RESAMPLINGS = ("nearest", "bilinear", "bicubic", "lanczos")
 ROTATED_SIDEWAYS = (5, 6, 7, 8)
 ORIENTATION_TAG = 0x0112
 
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of damaged files would go to stderr
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its messages about damaged files would go to stderr
 
 
 class BrokenImageError(ValueError):
-    """One image that cannot be read; the message says why, and leaves its name to whoever knows it."""
+    """Error for an image that cannot be read; the message has the reason, not the image's name."""
 
 
 @dataclass(frozen=True)
 class ImageForm:
-    """What all images are brought to.
+    """The size and channels that all images are converted to.
 
     * ``size`` (height, width) in pixels
     * ``channels``: 1 grey, 2 grey and opacity, 3 RGB, 4 RGB and opacity
-    * ``crop``: None stretches the whole image to the size; a share s in (0, 1] keeps the proportions: of the largest
-      centred rectangle that has them, the centred part whose sides are s times as long is resized to the size
-    * ``resample``: how pixels are interpolated, with Pillow's antialiasing where the image shrinks
+    * ``crop``: None stretches the whole image to the size; a share s in (0, 1] keeps the aspect ratio: the largest
+      centred rectangle with that ratio, scaled by s, is resized to the size
+    * ``resample``: the interpolation, with Pillow's antialiasing when the image is reduced
+
+    Raises DataError for values out of range.
 
     Examples
     --------
@@ -103,34 +105,34 @@ class ImageForm:
         return {**asdict(self), "size": list(self.size)}
 
 
-def read_header(picture: Picture) -> tuple[Size, bool]:
-    """(height, width) as seen upright, and whether the image is grey; BrokenImageError where it is not one."""
-    if isinstance(picture, np.ndarray):
-        return (picture.shape[0], picture.shape[1]), picture.ndim == 2 or picture.shape[2] < 3
-    with _open(picture) as image:
+def read_header(encoded: EncodedImage) -> tuple[Size, bool]:
+    """Read (height, width) of the upright image, and whether it is grey; BrokenImageError if it cannot be read."""
+    if isinstance(encoded, np.ndarray):
+        return (encoded.shape[0], encoded.shape[1]), encoded.ndim == 2 or encoded.shape[2] < 3
+    with _open(encoded) as image:
         width, height = image.size
         sideways = image.getexif().get(ORIENTATION_TAG) in ROTATED_SIDEWAYS
         return ((width, height) if sideways else (height, width)), image.mode in GREY_MODES
 
 
-def decode(picture: Picture, form: ImageForm) -> Pixels:
-    """The image as pixels (height, width, channels) of 0…255.
+def decode(encoded: EncodedImage, form: ImageForm) -> Pixels:
+    """Decode an image to pixels (height, width, channels) of 0…255.
 
-    EXIF orientation is applied first. Colours are converted as Pillow does: palettes become their colours, CMYK
-    becomes RGB, colours become grey by 0.299 R + 0.587 G + 0.114 B, opacity is dropped where the form has none. Grey
-    of 16 bits is divided by 257, so that the whole range is kept; 16-bit colours keep their upper eight bits. Of an
-    animation the first picture counts.
+    EXIF orientation is applied first. Colours are converted as in Pillow: palettes become their colours, CMYK becomes
+    RGB, colours become grey by 0.299 R + 0.587 G + 0.114 B, opacity is dropped if the form has none. 16-bit grey is
+    divided by 257, so that the whole range is kept; 16-bit colours keep their upper eight bits. Only the first image of
+    an animation is used.
 
     Raises
     ------
     BrokenImageError
         For a file that is empty, damaged, no image, or holds floating-point pixels.
     """
-    if isinstance(picture, np.ndarray):
-        return _resized(_of_array(picture), form)
+    if isinstance(encoded, np.ndarray):
+        return _resized(_of_array(encoded), form)
     operations = load_package("PIL.ImageOps", "Pillow", "reading images")
-    with _open(picture) as image:
-        operations.exif_transpose(image, in_place=True)  # which copies no picture that is upright already
+    with _open(encoded) as image:
+        operations.exif_transpose(image, in_place=True)  # upright images are not copied
         return _resized(image, form)
 
 
@@ -153,36 +155,36 @@ def _of_array(pixels: Pixels) -> Image:
 
 
 @contextmanager
-def _open(picture: Path | bytes) -> Iterator[Image]:
-    """An open image; whatever goes wrong while it is in use becomes a BrokenImageError."""
+def _open(encoded: Path | bytes) -> Iterator[Image]:
+    """Open an image; any exception while it is in use becomes a BrokenImageError."""
     module = load_package("PIL.Image", "Pillow", "reading images")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata is not our reader's business; the pixels are
+        warnings.simplefilter("ignore")  # warnings about metadata are irrelevant for the pixels
         warnings.simplefilter("error", module.DecompressionBombWarning)
         try:
-            with _content(picture) as stream, module.open(stream, formats=FORMATS) as image:
+            with _content(encoded) as stream, module.open(stream, formats=FORMATS) as image:
                 width, height = image.size
-                check_pixels(width, height, _size(picture))
+                check_pixels(width, height, _size(encoded))
                 yield image
         except (BrokenImageError, MemoryError, DataError):
             raise
         except Exception as error:  # damaged files make decoders raise almost anything
-            raise BrokenImageError(_reason(picture, error)) from error
+            raise BrokenImageError(_reason(encoded, error)) from error
 
 
-def _content(picture: Path | bytes) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(io.BytesIO(picture)) if isinstance(picture, bytes) else open_regular(picture)
+def _content(encoded: Path | bytes) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(io.BytesIO(encoded)) if isinstance(encoded, bytes) else open_regular(encoded)
 
 
-def _size(picture: Path | bytes) -> int:
-    return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
+def _size(encoded: Path | bytes) -> int:
+    return len(encoded) if isinstance(encoded, bytes) else encoded.stat().st_size
 
 
-def _reason(picture: Path | bytes, error: Exception) -> str:
-    is_empty = not picture if isinstance(picture, bytes) else picture.is_file() and picture.stat().st_size == 0
+def _reason(encoded: Path | bytes, error: Exception) -> str:
+    is_empty = not encoded if isinstance(encoded, bytes) else encoded.is_file() and encoded.stat().st_size == 0
     if is_empty:
         return "the image file is empty"
-    # Pillow repeats the stream, and the system the file's name, which whoever shows the reason says before it.
+    # Pillow repeats the stream, and the system the file name, which the message has already.
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition(" <_io")[0]
     return f"not a readable image ({said})"
 
@@ -199,7 +201,7 @@ def _to_mode(image: Image, mode: str) -> Image:
 
 
 def _to_eight_bits(image: Image) -> Image:
-    """Sixteen-bit grey to eight; Pillow's own conversion clips everything above 255 to white."""
+    """Convert 16-bit grey to 8 bits; Pillow's own conversion clips everything above 255 to white."""
     module = load_package("PIL.Image", "Pillow", "reading images")
     values = np.asarray(image)
     if values.size and (int(values.min()) < 0 or int(values.max()) > 65535):

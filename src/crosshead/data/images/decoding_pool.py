@@ -1,4 +1,4 @@
-"""Decoding in processes of its own, in order, with a bounded number of images in flight."""
+"""Decode images in worker processes, in order, with a bounded number of images in memory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from crosshead.data.images.decoding import BrokenImageError, ImageForm, Picture, Pixels, decode
+from crosshead.data.images.decoding import BrokenImageError, EncodedImage, ImageForm, Pixels, decode
 
 FEWEST_PIXELS = 1 << 28
-"""Below so many pixels in all, the processes take longer to start than the decoding."""
+"""With fewer pixels in total, starting processes takes longer than decoding."""
 
 SMALL_IMAGE = 1 << 18
-"""An image of fewer pixels is decoded in less time than it takes to come back from another process."""
+"""Smaller images are decoded faster than they are transferred between processes."""
 
 MOST_PROCESSES = 8
 MOST_IMAGES_A_TASK = 16
 BATCH_BYTES = 1 << 25
-"""Of the pixels of a batch, which a network takes as numbers of four bytes: a model says their size and number."""
+"""Limit of a batch as float32 numbers of a network; a model determines its size."""
 
 TASK_BYTES = 1 << 23
 IDLE_SECONDS = 30
@@ -35,16 +35,16 @@ IDLE_SECONDS = 30
 
 @dataclass(frozen=True)
 class Task:
-    """Some consecutive images, and what they are to become."""
+    """Some consecutive images, and the form to convert them to."""
 
     rows: Sequence[int]
-    pictures: Sequence[Picture]
+    images: Sequence[EncodedImage]
     form: ImageForm
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Pixels (n, height, width, channels) of the images that could be read, their rows, and why others could not."""
+    """Pixels (n, height, width, channels) of the images that could be read, their rows, and the errors of others."""
 
     rows: list[int]
     pixels: Pixels
@@ -52,7 +52,7 @@ class Decoded:
 
 
 def images_a_task(form: ImageForm) -> int:
-    """How many images one process decodes in one go: enough to be worth the way, few enough to fit in memory.
+    """The number of images per task: enough to amortise the transfer, few enough to fit in memory.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def images_a_task(form: ImageForm) -> int:
 
 
 def images_a_batch(form: ImageForm, wanted: int) -> int:
-    """How many images are held at a time: as many as wanted, or as many as fit in `BATCH_BYTES`.
+    """The number of images in a batch: as many as wanted, or as fit in `BATCH_BYTES`.
 
     Examples
     --------
@@ -76,13 +76,13 @@ def images_a_batch(form: ImageForm, wanted: int) -> int:
 
 
 def decode_task(task: Task) -> Decoded:
-    """Decode each image of a task; what is broken is reported and never raised."""
+    """Decode the images of a task; broken ones are reported, not raised."""
     rows: list[int] = []
     pixels = np.empty((len(task.rows), *task.form.shape), dtype=np.uint8)
     broken: list[tuple[int, str]] = []
-    for row, picture in zip(task.rows, task.pictures, strict=True):
+    for row, encoded in zip(task.rows, task.images, strict=True):
         try:
-            pixels[len(rows)] = decode(picture, task.form)
+            pixels[len(rows)] = decode(encoded, task.form)
         except BrokenImageError as error:
             broken.append((row, str(error)))
         else:
@@ -91,7 +91,7 @@ def decode_task(task: Task) -> Decoded:
 
 
 def usual_workers(n_images: int, n_pixels: int) -> int:
-    """How many processes are worth their start for images of about so many pixels each; 0 decodes in this one.
+    """The number of processes worth starting for images of about ``n_pixels`` pixels each; 0 decodes in this one.
 
     Examples
     --------
@@ -103,14 +103,14 @@ def usual_workers(n_images: int, n_pixels: int) -> int:
 
 
 def _cpus() -> int:
-    """The processors this process may use, where the system says; else all of them."""
+    """The number of processors this process may use, if known; else all of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_all(tasks: Iterator[Task], n_workers: int) -> Iterator[Decoded]:
-    """The tasks' results in their order. At most three tasks a process wait, whatever the reader's pace.
+    """Yield the results of tasks in order. At most three tasks per process are pending.
 
-    Raises ChildProcessError where a process is killed, as by a system that is short of memory.
+    Raises ChildProcessError if a process is killed, as by a system that is short of memory.
     """
     if n_workers == 0:
         yield from map(decode_task, tasks)
@@ -141,7 +141,7 @@ def _broken_pool() -> type[Exception]:
 
 @lru_cache(maxsize=1)
 def _pool(n_workers: int) -> Any:
-    """Processes that are kept for the next pass. Loky's need no `if __name__ == "__main__"` in a person's script."""
+    """Worker processes, reused by later calls. Loky needs no `if __name__ == "__main__"` in scripts."""
     from joblib.externals.loky import ProcessPoolExecutor
 
     return ProcessPoolExecutor(
@@ -149,15 +149,15 @@ def _pool(n_workers: int) -> Any:
         timeout=IDLE_SECONDS,
         initializer=_start_worker,
         initargs=(os.getpid(),),
-        env={"PYTHONSAFEPATH": "1"},  # a process must not import what lies in the working folder, which may be data
+        env={"PYTHONSAFEPATH": "1"},  # workers must not import modules from the working folder, which may be data
     )
 
 
-atexit.register(_pool.cache_clear)  # while loky's module is whole, which the interpreter takes apart later
+atexit.register(_pool.cache_clear)  # before the interpreter unloads loky at its end
 
 
 def _start_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it, also where it was killed."""
+    """Ignore Ctrl-C, which the parent handles, and end with the parent, also if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and of which class: by folders, or by a list of them."""
+"""The images of a folder and their classes, by subfolders or by a list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABEL_COLUMNS = ("label", "class", "target")
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """The images found below a folder, their labels (None where there are none), and how many other files lay there."""
+    """The images found below a folder, their labels or None, and the number of other files."""
 
     root: Path
     paths: list[Path]
@@ -37,13 +37,13 @@ class ImageFiles:
 
     @property
     def names(self) -> list[str]:
-        """The files' names below the folder."""
+        """The file names relative to the folder."""
         return [readable(path.relative_to(self.root).as_posix()) for path in self.paths]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a folder's training images lie, where its test images, and what else there is that looks like those."""
+    """The folders of training images and of test images, and other folders with similar names."""
 
     training: Path
     test: Path | None = None
@@ -51,7 +51,7 @@ class Parts:
 
 
 def parts_of(path: Path) -> Parts:
-    """`train` and `test` folders, where a folder has them; as classes they would be a quiet error."""
+    """Find `train` and `test` folders; as classes they would be a silent error."""
     train = path / "train"
     if not train.is_dir():
         return Parts(path)
@@ -63,11 +63,11 @@ def parts_of(path: Path) -> Parts:
 
 
 def find_images(root: Path, target: str | None = None, classes: bool = True) -> ImageFiles:
-    """Images below `root`, in the order of their names, or of the list `metadata.csv` or `metadata.jsonl` there.
+    """Find images below `root`, in the order of their names, or of the list `metadata.csv` or `metadata.jsonl` there.
 
     A list has the columns `file_name`, relative to the folder, and `label`, or the one that `target` names. Without a
-    list each folder is a class, with images at any depth; a folder without folders holds images without labels, and
-    so does any where ``classes`` do not matter.
+    list each subfolder is a class, with images at any depth. Without subfolders, or with ``classes=False``, images have
+    no labels.
     """
     lists = [root / name for name in LISTS if (root / name).is_file()]
     if len(lists) > 1:
@@ -80,7 +80,7 @@ def find_images(root: Path, target: str | None = None, classes: bool = True) -> 
 
 
 def readable(name: str) -> str:
-    r"""A file's name as text that every format can hold: bytes that are no UTF-8 are escaped.
+    r"""Convert a file name to valid text: bytes that are not UTF-8 are escaped.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def readable(name: str) -> str:
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether a file is called like an image."""
+    """Whether a file has the name of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -122,7 +122,7 @@ def _all_images(root: Path) -> ImageFiles:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """All files at any depth, also behind links to folders; a link that leads nowhere is left for decoding to name."""
+    """All files at any depth, following links to folders; broken links are reported when they are decoded."""
     found: list[Path] = []
     ways = {folder: {folder.resolve()}}
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
@@ -143,7 +143,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _refuse(error: OSError) -> None:
-    """A folder that cannot be read must not go missing without a word."""
+    """Raise the error of an unreadable folder, which would be skipped otherwise."""
     raise error
 
 
@@ -157,7 +157,7 @@ def _listed_images(root: Path, listing: Path, target: str | None) -> ImageFiles:
     for row in _csv_rows(listing) if listing.suffix == ".csv" else _json_rows(listing):
         if not rows:
             label_name = _label_column(row, target, listing)
-        # A list may have thousands of columns, of which no more is wanted.
+        # A list may have thousands of columns, of which only two are needed.
         rows.append({name: row[name] for name in (NAME_COLUMN, label_name) if name is not None and name in row})
     if not rows:
         raise DataError(f"{listing}: lists no images")
@@ -230,7 +230,7 @@ def _listed_file(root: Path, row: dict[str, Any], where: str, listing: Path) -> 
         raise DataError(f"{listing}: {name!r} at {where} lies outside the folder; give names below it")
     try:
         there = path.is_file()
-    except OSError:  # a name that is too long for any file
+    except OSError:  # a name longer than any file's
         there = False
     if not there:
         raise DataError(f"{listing}: {name!r} at {where} does not exist; correct the name or remove the row")

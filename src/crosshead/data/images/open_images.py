@@ -1,4 +1,4 @@
-"""Open whatever holds images: folders, single files, arrays, IDX files, Parquet tables."""
+"""Open sources of images: folders, single files, arrays, IDX files, Parquet tables."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from crosshead.data.formats.parquet import read_parquet
 from crosshead.data.formats.tables import table_labels, target_name_of
 from crosshead.data.images.decoding import MODES
 from crosshead.data.images.image_folder import LABEL_COLUMNS, LISTS, ImageFiles, find_images, parts_of
-from crosshead.data.images.parquet_shards import JoinedPictures, Shards, check_alike, find_shards, rows_of
+from crosshead.data.images.parquet_shards import JoinedStorage, Shards, check_alike, find_shards, rows_of
 from crosshead.data.images.source import ImageSource
 from crosshead.data.images.storage import (
-    ArrayPictures,
-    FilePictures,
-    Pictures,
-    TablePictures,
+    ArrayStorage,
+    FileStorage,
+    ImageStorage,
+    TableStorage,
     class_names,
     image_column,
     named_labels,
@@ -39,7 +39,7 @@ ROW_NAME_COLUMNS = ("file_name", "file", "name", "id")
 def open_images(
     source: str | Path, *, target: str | None = None, labels_required: bool = False, classes: bool = True
 ) -> ImageSource:
-    """The images of a source; nothing is decoded before it is asked for.
+    """Open the images of a source; they are decoded on demand.
 
     A source is a folder with one folder per class or with a list (`metadata.csv` or `metadata.jsonl` with the columns
     file_name and label), also below `train` and `test`; a single image; IDX files; an .npz archive with images
@@ -49,17 +49,21 @@ def open_images(
     Parameters
     ----------
     target : str, optional
-        The column or array of labels, where it has no usual name.
+        The column or array of labels; by default one with a usual name.
     labels_required : bool
         Whether a source without labels is an error.
     classes : bool
-        Whether a folder's folders are classes, of which each must hold images, and images beside them are passed over;
-        else all images at any depth are taken, without labels.
+        Whether the subfolders are classes, each of which must contain images, and images outside of them are skipped;
+        otherwise images at any depth are used, without labels.
+
+    Returns
+    -------
+    ImageSource
 
     Raises
     ------
     DataError
-        Where there are no images, or no labels though they are required.
+        If there are no images, or no labels although they are required.
 
     Examples
     --------
@@ -76,7 +80,7 @@ def open_images(
 
 
 def holds_images(source: str) -> bool:
-    """Whether a source holds images rather than features: a folder, an image, IDX, arrays or a table of images."""
+    """Whether a source has images rather than features: a folder, an image, IDX, arrays or a table of images."""
     kind, path = recognise(source)
     if kind in ("images", "idx"):
         return True
@@ -93,7 +97,7 @@ def table_of_images(path: Path) -> bool:
 
 
 def _advice(path: Path) -> str:
-    """How classes are given to the images of a source that has none."""
+    """Advice on how to give classes to the images of a source without them."""
     if not path.is_dir():
         return "give them labels beside the images, or put images in one folder per class"
     listed = any((folder / name).is_file() for folder in (path, path / "train") for name in LISTS)
@@ -116,16 +120,16 @@ def _open(kind: str, path: Path, source: str, target: str | None, classes: bool)
     if source == "digits":
         digits = builtin.read_builtin("digits")
         pixels = np.round(digits.features.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-        return _source(ArrayPictures(pixels, source), None, digits.target, source)
+        return _source(ArrayStorage(pixels, source), None, digits.target, source)
     raise DataError(f"{source}: holds no images; give a folder of images, IDX, .npz or Parquet with images")
 
 
-def _source(pictures: Pictures, names: list[str] | None, labels: Array | None, source: str) -> ImageSource:
-    return ImageSource(pictures, np.arange(len(pictures), dtype=np.int64), names, labels, source)
+def _source(storage: ImageStorage, names: list[str] | None, labels: Array | None, source: str) -> ImageSource:
+    return ImageSource(storage, np.arange(len(storage), dtype=np.int64), names, labels, source)
 
 
 def _with(source: ImageSource, test: ImageSource | None = None, notes: tuple[str, ...] = ()) -> ImageSource:
-    return ImageSource(source.pictures, source.rows, source.names, source.labels, source.source, test, notes)
+    return ImageSource(source.storage, source.rows, source.names, source.labels, source.source, test, notes)
 
 
 def _open_files(path: Path, target: str | None, classes: bool) -> ImageSource:
@@ -153,7 +157,7 @@ def _of_files(files: ImageFiles, source: str) -> ImageSource:
     if not files.paths:
         raise DataError(f"{source}: no images found; expected files such as .png or .jpg in one folder per class")
     ignored = f"{source}: {files.n_ignored} file(s) that are not images of a class were passed over"
-    opened = _source(FilePictures(files.paths), files.names, files.labels, source)
+    opened = _source(FileStorage(files.paths), files.names, files.labels, source)
     return _with(opened, notes=(ignored,) if files.n_ignored else ())
 
 
@@ -194,7 +198,7 @@ def _of_members(archive: Archive, image_name: str, label_name: str | None, sourc
 
 def _of_array(pixels: Array, name: str, labels: Array | None, source: str) -> ImageSource:
     _check_pixels(pixels, name, source)
-    return _source(ArrayPictures(pixels, source), None, labels, source)
+    return _source(ArrayStorage(pixels, source), None, labels, source)
 
 
 def _check_pixels(pixels: Array, name: str, source: str) -> None:
@@ -207,14 +211,14 @@ def _check_pixels(pixels: Array, name: str, source: str) -> None:
 
 
 def _archive_of_images(path: Path) -> bool:
-    """Whether the features of an archive have the shape of images; reads their header alone."""
+    """Whether the features of an archive have the shape of images; reads only their header."""
     with open_archive(path) as archive:
         name = numpy_arrays.choose_name(list(archive.files), numpy_arrays.FEATURE_NAMES, "images", "X", str(path))
         if name is None:
             return False
         try:
             header = archive.header(name)
-        except DataError:  # its reader tells it best
+        except DataError:  # its reader has the better message
             return False
     return len(header.shape) in (3, 4) and header.dtype == np.uint8
 
@@ -224,8 +228,8 @@ def _open_table(path: Path, target: str | None) -> ImageSource:
     column = image_column(schema)
     if column is None:
         raise DataError(f"{path}: no column of images; expected one of bytes, or of bytes and path, named 'image'")
-    pictures = TablePictures(path, column)
-    if not len(pictures):
+    storage = TableStorage(path, column)
+    if not len(storage):
         raise DataError(f"{path}: the table has columns but no rows")
     others = [name for name in schema.names if name != column]
     label_name = target_name_of(others, target, None, False, str(path))
@@ -234,12 +238,12 @@ def _open_table(path: Path, target: str | None) -> ImageSource:
         place = Place(str(path))
         found = table_labels(_column(path, label_name), label_name, place, None)
         labels = named_labels(found, class_names(schema, label_name), place)
-        check_lengths(len(pictures), labels.size, (column, label_name), str(path))
-    return _source(pictures, _table_names(pictures, path, others), labels, str(path))
+        check_lengths(len(storage), labels.size, (column, label_name), str(path))
+    return _source(storage, _table_names(storage, path, others), labels, str(path))
 
 
 def _open_shards(shards: Shards, source: str, target: str | None) -> ImageSource:
-    """Parquet files as one source, with the test images that lie beside the training images."""
+    """Open Parquet files as one source, with the test images beside the training images."""
     check_alike([_schema(file) for file in shards.files], shards.files)
     opened = _joined(shards.training, source, target)
     test = _joined(shards.test, source, target) if shards.test else None
@@ -259,15 +263,15 @@ def _joined(files: Sequence[Path], source: str, target: str | None) -> ImageSour
             f"{odd.source}: labels are of another kind than in {files[0].name}; are classes named in one alone?"
         )
     names = [name for part in parts for name in part.names or ()]
-    pictures = JoinedPictures([part.pictures for part in parts if isinstance(part.pictures, TablePictures)])
-    told_apart = len(set(names)) == len(pictures)
-    return _source(pictures, names if told_apart else None, np.concatenate(labels) if labels else None, source)
+    storage = JoinedStorage([part.storage for part in parts if isinstance(part.storage, TableStorage)])
+    told_apart = len(set(names)) == len(storage)
+    return _source(storage, names if told_apart else None, np.concatenate(labels) if labels else None, source)
 
 
-def _table_names(pictures: TablePictures, path: Path, others: list[str]) -> list[str] | None:
-    """Each image's path, or the column that names it, where these tell all images apart; else None."""
+def _table_names(storage: TableStorage, path: Path, others: list[str]) -> list[str] | None:
+    """The path of each image, or its name in a column, if these are unique; else None."""
     named = next((name for name in ROW_NAME_COLUMNS if name in others), None)
-    for names in (pictures.paths(), [] if named is None else cells_of(_column(path, named), named, str(path))):
+    for names in (storage.paths(), [] if named is None else cells_of(_column(path, named), named, str(path))):
         if names and all(isinstance(name, str | int) for name in names) and len(set(names)) == len(names):
             return [str(name) for name in names]
     return None
@@ -281,7 +285,7 @@ def _schema(path: Path) -> Any:
         return schema
     except DataError:
         raise
-    except Exception as error:  # damage shows in almost any way
+    except Exception as error:  # damaged files can raise almost anything
         raise DataError(f"{path}: not a readable Parquet file ({error}); is it truncated?") from error
 
 

@@ -1,4 +1,4 @@
-"""Folders of Parquet files that are one data set of images together, as Hugging Face lays them out."""
+"""Folders of Parquet files that form one data set of images, as in Hugging Face's layout."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from crosshead.data.errors import DataError
 from crosshead.data.formats.parquet_sizes import check_sizes
-from crosshead.data.images.decoding import Picture
+from crosshead.data.images.decoding import EncodedImage
 from crosshead.data.images.image_folder import TEST_FOLDERS, is_image_name
-from crosshead.data.images.storage import TablePictures
+from crosshead.data.images.storage import TableStorage
 
 SUFFIX = ".parquet"
 DATA_FOLDER = "data"
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"^(.*?)-(\d+)-of-(\d+)(?=[-.])")
 
 @dataclass(frozen=True)
 class Shards:
-    """The Parquet files of the training images and, where there are any, of the test images; each in order of name.
+    """The Parquet files of the training images and of the test images, if any, in order of name.
 
     ``others`` are files of further parts of the data set, which are not read.
     """
@@ -38,21 +38,21 @@ class Shards:
 
     @property
     def files(self) -> list[Path]:
-        """All that are read."""
+        """All files that are read."""
         return [*self.training, *self.test]
 
 
 def find_shards(folder: Path) -> Shards | None:
-    """The Parquet files of a folder, None where it holds none.
+    """Find the Parquet files of a folder; None if there are none.
 
-    They lie in the folder itself, in its folder `data`, in `train` and `test` below either, or in its only folder with
-    such files. Those with `train` in their names are training images and those with `test` (or `val`, `valid`,
-    `validation`) test images; where no name says `train` all are training images.
+    They are in the folder itself, in its folder `data`, in `train` and `test` below either, or in its only folder with
+    such files. Files with `train` in their names have training images and those with `test` (or `val`, `valid`,
+    `validation`) test images; if no name has `train`, all are training images.
 
     Raises
     ------
     DataError
-        For several folders that could be meant, and for a file that is missing: `train-00000-of-00002.parquet` alone.
+        If several folders qualify, or a file is missing: `train-00000-of-00002.parquet` alone.
     """
     files = _files_of_parts(folder)
     if not files:
@@ -70,7 +70,7 @@ def find_shards(folder: Path) -> Shards | None:
 
 
 def _files_of_parts(folder: Path) -> list[tuple[Path, str]]:
-    """Each Parquet file and the part of the data set that it belongs to, "" where no name says so."""
+    """Each Parquet file and the part of the data set that it belongs to, "" if its name has none."""
     for place in (folder, folder / DATA_FOLDER):
         files = [(file, _part_named(file.stem)) for file in _parquet_files(place)]
         if files:
@@ -81,7 +81,7 @@ def _files_of_parts(folder: Path) -> list[tuple[Path, str]]:
     folders = _folders(folder)
     configurations = [place for place in folders if _parquet_files(place)]
     if configurations and any(map(_has_images, folders)):
-        return []  # classes of images, among which tables are strays
+        return []  # folders of image classes; stray tables are ignored
     if len(configurations) > 1:
         names = ", ".join(place.name for place in configurations)
         raise DataError(f"{folder}: several folders hold {SUFFIX} files ({names}); give one of them")
@@ -112,7 +112,7 @@ def _part_named(stem: str) -> str:
 
 
 def _check_complete(files: Sequence[Path]) -> None:
-    """DataError where names such as train-00001-of-00003 say that there are more files."""
+    """Raise DataError if names such as train-00001-of-00003 show that files are missing."""
     known: dict[tuple[Path, str, int], set[int]] = {}
     for file in files:
         found = _NUMBER.match(file.name)
@@ -127,12 +127,12 @@ def _check_complete(files: Sequence[Path]) -> None:
             )
 
 
-class JoinedPictures:
-    """The images of several Parquet files, one after the other; of one row group at a time, in order."""
+class JoinedStorage:
+    """The images of several Parquet files, one after the other, with one row group in memory at a time."""
 
     encoded = True
 
-    def __init__(self, parts: Sequence[TablePictures]) -> None:
+    def __init__(self, parts: Sequence[TableStorage]) -> None:
         self._parts = parts
         self._starts = np.concatenate(([0], np.cumsum([len(part) for part in parts], dtype=np.int64)))
         self._latest = 0
@@ -140,16 +140,16 @@ class JoinedPictures:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def get(self, rows: Sequence[int]) -> list[Picture]:
-        """The bytes, or the file that a path names."""
-        return [self._picture(int(row)) for row in rows]
+    def get(self, rows: Sequence[int]) -> list[EncodedImage]:
+        """The bytes of the images, or the files that the paths name."""
+        return [self._image(int(row)) for row in rows]
 
     def place(self, row: int) -> str:
-        """The file, and the row there, counted from 1."""
+        """The file, and the row in it, counted from 1."""
         number, own = self._find(row)
         return self._parts[number].place(own)
 
-    def _picture(self, row: int) -> Picture:
+    def _image(self, row: int) -> EncodedImage:
         number, own = self._find(row)
         if number != self._latest:
             self._parts[self._latest].release()
@@ -162,12 +162,12 @@ class JoinedPictures:
 
 
 def check_alike(schemas: Sequence[Any], files: Sequence[Path]) -> None:
-    """DataError where a file has other columns than the first."""
+    """Raise DataError if a file has other columns than the first."""
     for schema, file in zip(schemas[1:], files[1:], strict=True):
         if schema.names != schemas[0].names or schema.types != schemas[0].types:
             raise DataError(f"{file}: its columns are not those of {files[0].name}; they must be parts of one table")
 
 
 def rows_of(file: Path) -> int:
-    """How many rows a Parquet file has."""
+    """The number of rows of a Parquet file."""
     return sum(check_sizes(file).rows)

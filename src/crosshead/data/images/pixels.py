@@ -1,4 +1,4 @@
-"""Pixels as features: every image becomes one row of numbers."""
+"""Pixels as features: one row of numbers per image."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BATCH_SIZE = 256
 def read_images(
     source: ImageSource, *, size: Size | None, encoding: Mapping[str, Any] | None = None, skip_broken: bool = False
 ) -> Dataset:
-    """Read pixels 0…255 as float32 rows, row by row of the image, colours last.
+    """Read pixels 0…255 as float32 rows, row by row of the image, with colours last.
 
-    `size` is (height, width). Without it all images must have one size. All-grey images stay grey; one image
-    in colour makes all of them RGB. With an earlier `encoding` size and colours are those of training.
-    Test images that the source brings along get the form of its training images.
+    `size` is (height, width). Without it all images must have the same size. If all images are grey they stay grey,
+    otherwise all become RGB. With an earlier `encoding`, size and colours are those of training. The test images of the
+    source get the form of its training images.
     """
     training = _read(source, _learned_form(encoding, size), skip_broken)
     if source.test is None:
@@ -75,15 +75,15 @@ def _encoding(form: ImageForm) -> dict[str, Any]:
 
 
 def learned_form(encoding: Mapping[str, Any]) -> ImageForm:
-    """The form of the images that a model of pixels was trained on; DataError where it was trained on none."""
+    """The form of the images that a model of pixels was trained on; DataError if it was not trained on images."""
     size, channels = _learned_form(encoding, None)
-    assert size is not None  # an encoding has a shape, or was refused
+    assert size is not None  # an encoding without a shape was rejected
     assert channels is not None
     return ImageForm(size, channels)
 
 
 def _learned_form(encoding: Mapping[str, Any] | None, size: Size | None) -> tuple[Size | None, int | None]:
-    """Size and channels as in training; an array of shape (height, width) or (height, width, 3) has them too."""
+    """Size and channels as in training, also for arrays of shape (height, width) or (height, width, 3)."""
     if encoding is None:
         return size, None
     shape = encoding.get("shape")

@@ -1,4 +1,4 @@
-"""Images with their names and labels, decoded in batches: what embedding, prediction and training of networks share."""
+"""Images with names and labels, decoded in batches, for embedding, prediction and training of networks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.images.decoding import BrokenImageError, ImageForm, Pixels, Size, read_header
 from crosshead.data.images.decoding_pool import Decoded, Task, decode_all, images_a_batch, images_a_task, usual_workers
-from crosshead.data.images.storage import Pictures, digest_picture
+from crosshead.data.images.storage import ImageStorage, digest_image
 
 MOST_LISTED = 10
-"""So many broken images are looked for and listed before reading is given up."""
+"""Number of broken images that are listed before reading stops."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """An image that cannot be read: its row in the source, where it lies, and why."""
+    """An image that cannot be read: its row in the source, its location, and the reason."""
 
     row: int
     place: str
@@ -34,12 +34,19 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """Some consecutive images of a source.
+    """Some consecutive images of a source, as `ImageSource.batches` yields them.
 
     * ``pixels`` (n, height, width, channels), uint8
     * ``rows`` (n,): their rows in the source
-    * ``broken``: the images among them that were skipped
-    * ``stop``: the first row of the source that belongs to no batch so far
+    * ``broken``: images that were skipped
+    * ``stop``: the first row of the source that is in no batch so far
+
+    Examples
+    --------
+    >>> from crosshead.data import open_images
+    >>> batch = next(open_images("digits").batches(ImageForm((8, 8), 1), batch_size=10))
+    >>> batch.rows.tolist() == list(range(10)), batch.broken
+    (True, ())
     """
 
     pixels: Pixels
@@ -50,12 +57,12 @@ class ImageBatch:
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Images that are decoded as they are asked for; made by `crosshead.data.images.open_images`.
+    """Images that are decoded on demand; created by `crosshead.data.open_images`.
 
-    * ``names`` (N,): files by their names below the folder, rows of tables and arrays by number or path
-    * ``labels`` (N,): int64, bool or str; None where the source has none
-    * ``test``: the test images that came with the source
-    * ``rows`` (N,): which of the ``pictures`` these are
+    * ``names`` (N,): files relative to the folder; rows of tables and arrays by number or path
+    * ``labels`` (N,): int64, bool or str, or None
+    * ``test``: the test images of the source, if it has any
+    * ``rows`` (N,): the indices of these images in ``storage``
 
     Examples
     --------
@@ -68,7 +75,7 @@ class ImageSource:
     ((100, 8, 8, 1), 'uint8', 100)
     """
 
-    pictures: Pictures
+    storage: ImageStorage
     rows: NDArray[np.int64]
     names: Sequence[str] | None
     labels: Array | None
@@ -85,15 +92,15 @@ class ImageSource:
         return None if self.labels is None else np.unique(self.labels)
 
     def name(self, row: int) -> str:
-        """What an image is called: its file, or its number from 1."""
+        """The name of an image: its file, or its number from 1."""
         return str(self.rows[row] + 1) if self.names is None else self.names[row]
 
     def place(self, row: int) -> str:
-        """Where an image lies, for messages."""
-        return self.pictures.place(int(self.rows[row]))
+        """The location of an image, for messages."""
+        return self.storage.place(int(self.rows[row]))
 
     def take(self, rows: NDArray[np.int64]) -> ImageSource:
-        """The images of the given rows, without the test images; for splitting and shuffling."""
+        """Select images by row, without the test images; for splitting and shuffling."""
         return replace(
             self,
             rows=self.rows[rows],
@@ -111,24 +118,23 @@ class ImageSource:
         workers: int | None = None,
         skip_broken: bool = False,
     ) -> Iterator[ImageBatch]:
-        """Decoded images, ``batch_size`` rows of the source at a time, beginning at row ``start``.
+        """Yield decoded images, ``batch_size`` rows of the source at a time, starting at row ``start``.
 
-        Of large images a batch has fewer, see `images_a_batch`. Which images share a batch depends on nothing but
-        ``form``, ``batch_size`` and ``start``; a batch is smaller by those of its images that are broken. A few
-        batches are held at once, however large the source is.
+        Batches of large images are smaller, see `images_a_batch`. The images of a batch depend only on ``form``,
+        ``batch_size`` and ``start``; broken images are missing from it. A few batches are in memory at a time.
 
         Parameters
         ----------
         workers : int, optional
-            Processes that decode; 0 decodes in this one. By default one a processor, up to 8, and none for small or
-            few images, which are decoded before another process could hand them over.
+            Number of processes that decode; 0 decodes in this one. By default one per processor, up to 8, and none for
+            small or few images, whose transfer would take longer than decoding.
         skip_broken : bool
-            Leave out images that cannot be read, and report them in the batches.
+            Whether to skip images that cannot be read, and report them in the batches.
 
         Raises
         ------
         DataError
-            Where images cannot be read and ``skip_broken`` is not set; it lists up to ten of them.
+            If images cannot be read and ``skip_broken`` is not set; it lists up to ten of them.
         """
         batch_size = images_a_batch(form, batch_size)
         chosen = self._usual_workers(start) if workers is None else workers
@@ -149,17 +155,17 @@ class ImageSource:
     def common_form(
         self, size: Size | None = None, channels: int | None = None, *, skip_broken: bool = False
     ) -> ImageForm:
-        """One form for all images, from their headers alone.
+        """Determine one form for all images, from their headers alone.
 
-        Without a ``size`` all must have one; DataError names two that differ. All-grey images stay grey, one in
-        colour makes all of them RGB. Without ``skip_broken`` DataError also names images whose header cannot be read.
+        Without ``size`` all images must have the same size; DataError names two that differ. If all images are grey
+        they stay grey, otherwise all become RGB. Without ``skip_broken``, DataError lists images with broken headers.
         """
         first: tuple[Size, int] | None = None
         all_grey = True
         broken: list[Broken] = []
         for row in range(len(self)):
             try:
-                found, is_grey = read_header(self.pictures.get([int(self.rows[row])])[0])
+                found, is_grey = read_header(self.storage.get([int(self.rows[row])])[0])
             except BrokenImageError as error:
                 if len(broken) < MOST_LISTED:
                     broken.append(Broken(row, self.place(row), str(error)))
@@ -178,22 +184,22 @@ class ImageSource:
         return ImageForm(size or first[0], channels or (1 if all_grey else 3))
 
     def fingerprint(self) -> str:
-        """SHA-256 of names, labels and contents of all images, in hexadecimal; reads every file once."""
+        """Compute the SHA-256 of names, labels and contents of all images, in hexadecimal; reads every file once."""
         digest = hashlib.sha256(f"images {len(self)}\n".encode())
         for row in range(len(self)):
             label = None if self.labels is None else self.labels[row].item()
             digest.update(repr((self.name(row), label)).encode("utf-8", "surrogatepass"))
-            digest_picture(digest, self.pictures.get([int(self.rows[row])])[0])
+            digest_image(digest, self.storage.get([int(self.rows[row])])[0])
         return digest.hexdigest()
 
     def _usual_workers(self, start: int) -> int:
-        """How many processes are worth it, by the size of a few images."""
-        if not self.pictures.encoded or start >= len(self):
+        """The number of processes worth starting, by the size of a few images."""
+        if not self.storage.encoded or start >= len(self):
             return 0
         sizes = []
         for row in {start, (start + len(self)) // 2, len(self) - 1}:
             try:
-                height, width = read_header(self.pictures.get([int(self.rows[row])])[0])[0]
+                height, width = read_header(self.storage.get([int(self.rows[row])])[0])[0]
             except BrokenImageError:
                 continue
             sizes.append(height * width)
@@ -205,13 +211,13 @@ class ImageSource:
             stop = min(first + batch_size, len(self))
             for begin in range(first, stop, step):
                 rows = range(begin, min(begin + step, stop))
-                yield Task(rows, self.pictures.get([int(self.rows[row]) for row in rows]), form)
+                yield Task(rows, self.storage.get([int(self.rows[row]) for row in rows]), form)
 
     def _broken(self, parts: Sequence[Decoded]) -> list[Broken]:
         return [Broken(row, self.place(row), reason) for part in parts for row, reason in part.broken]
 
     def _refusal(self, found: list[Broken], rest: Iterator[Decoded]) -> DataError:
-        """The error for broken images; looks on for more of them, so that a person can mend all at once."""
+        """The error for broken images; searches for more of them, so that all can be fixed at once."""
         while len(found) < MOST_LISTED:
             part = next(rest, None)
             if part is None:
@@ -221,7 +227,7 @@ class ImageSource:
 
 
 def refusal_of(broken: Sequence[Broken], source: str) -> str:
-    """What is said where images cannot be read and must not be skipped.
+    """The message if images cannot be read and are not skipped.
 
     Examples
     --------
@@ -237,7 +243,7 @@ def refusal_of(broken: Sequence[Broken], source: str) -> str:
 
 
 def skipped_note(broken: Sequence[Any], source: str) -> str:
-    """What is said of images that were left out.
+    """The message about images that were skipped.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where the images of a source lie: files, rows of a Parquet file, or an array."""
+"""The storage of a source's images: files, rows of a Parquet file, or an array."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import leads_outside, open_regular
 from crosshead.data.formats.json_text import parse_json
 from crosshead.data.formats.parquet_sizes import check_sizes
-from crosshead.data.images.decoding import Picture, Pixels
+from crosshead.data.images.decoding import EncodedImage, Pixels
 
 IMAGE_COLUMNS = ("image", "img", "picture")
 _PIECE = 1 << 20
 PIECE_BYTES = 1 << 26
-"""Of images that lie in a table, decoded from its pages at a time."""
+"""Bytes of images in a table decoded from its pages at a time."""
 
 HELD_BYTES = 2 * PIECE_BYTES
 MOST_ROWS = 64
 T = TypeVar("T")
 
 
-class Pictures(Protocol):
-    """Images by number, each still encoded as it lies in the source."""
+class ImageStorage(Protocol):
+    """Access to images by index, encoded as in the source."""
 
     @property
     def encoded(self) -> bool:
-        """Whether they need decoding, which is worth other processes."""
+        """Whether the images need decoding, which may pay in other processes."""
         ...
 
     def __len__(self) -> int: ...
-    def get(self, rows: Sequence[int]) -> list[Picture]: ...  # noqa: D102
+    def get(self, rows: Sequence[int]) -> list[EncodedImage]: ...  # noqa: D102
     def place(self, row: int) -> str: ...  # noqa: D102
 
 
-class FilePictures:
-    """One file an image."""
+class FileStorage:
+    """One file per image."""
 
     encoded = True
 
@@ -52,16 +52,16 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def get(self, rows: Sequence[int]) -> list[Picture]:
-        """The files."""
+    def get(self, rows: Sequence[int]) -> list[EncodedImage]:
+        """The files of the rows."""
         return [self._paths[row] for row in rows]
 
     def place(self, row: int) -> str:
-        """The file's name."""
+        """The name of the file."""
         return str(self._paths[row])
 
 
-class ArrayPictures:
+class ArrayStorage:
     """An array (N, H, W) or (N, H, W, channels) of uint8."""
 
     encoded = False
@@ -72,8 +72,8 @@ class ArrayPictures:
     def __len__(self) -> int:
         return len(self._pixels)
 
-    def get(self, rows: Sequence[int]) -> list[Picture]:
-        """The pixels."""
+    def get(self, rows: Sequence[int]) -> list[EncodedImage]:
+        """The pixels of the rows."""
         return [self._pixels[row] for row in rows]
 
     def place(self, row: int) -> str:
@@ -81,11 +81,11 @@ class ArrayPictures:
         return f"{self._source}: row {row + 1}"
 
 
-class TablePictures:
-    """A column of a Parquet file with each image's bytes, or its path; read piece by piece, best in order.
+class TableStorage:
+    """A column of a Parquet file with the bytes or paths of images, read piece by piece, fastest in order.
 
-    A row group is not read whole: its dictionary may hold one large image, and a million rows repeat it. What was read
-    of it stays while it is small, for images that are asked for in another order.
+    A row group is not read as a whole: its dictionary may have one large image that a million rows repeat. Pieces read
+    are kept while they are small, for access in another order.
     """
 
     encoded = True
@@ -104,16 +104,16 @@ class TablePictures:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def get(self, rows: Sequence[int]) -> list[Picture]:
-        """The bytes, or the file that a path names."""
-        return [self._picture(int(row)) for row in rows]
+    def get(self, rows: Sequence[int]) -> list[EncodedImage]:
+        """The bytes of the images, or the files that the paths name."""
+        return [self._image(int(row)) for row in rows]
 
     def place(self, row: int) -> str:
         """The row, counted from 1."""
         return f"{self._path}: row {row + 1}"
 
     def paths(self) -> list[str | None]:
-        """What the column says each image is called, (N,)."""
+        """The path of each image in the column, (N,)."""
         images = self._file.schema_arrow.field(self._column)
         if not _is_struct(images.type):
             return [None] * len(self)
@@ -129,10 +129,10 @@ class TablePictures:
         return undamaged(read, self._path, f"column {field!r}")
 
     def release(self) -> None:
-        """Forget what was read last."""
+        """Free what was read last."""
         self._group, self._rest, self._read, self._pieces = -1, iter(()), 0, []
 
-    def _picture(self, row: int) -> Picture:
+    def _image(self, row: int) -> EncodedImage:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         own = row - int(self._starts[group])
         if group != self._group or (self._pieces and own < self._pieces[0][0]):
@@ -158,14 +158,14 @@ class TablePictures:
     def _begin(self, group: int) -> None:
         """Start at the first row of a group."""
         self.release()
-        # No cell is larger than its column, so that a piece takes little more than the column does at most.
+        # No cell is larger than its column, so that a piece takes at most little more than the column.
         size = int(self._file.metadata.row_group(group).total_byte_size)
         rows = min(max(1, PIECE_BYTES // max(1, size)), MOST_ROWS)
         self._rest = self._file.iter_batches(batch_size=rows, row_groups=[group], columns=[self._column])
         self._group = group
 
     def _read_on(self) -> bool:
-        """Read the next rows of the group, and let go of the first ones; False at its end."""
+        """Read the next rows of the group and free the first ones; False at the end."""
         batch = next(self._rest, None)
         if batch is None:
             return False
@@ -179,18 +179,18 @@ class TablePictures:
 
 
 def undamaged(read: Callable[[], T], path: Path, part: str) -> T:
-    """What ``read`` returns; DataError naming the file and the part of it where it fails."""
+    """Call ``read``; DataError with the file and the part of it if it fails."""
     try:
         return read()
     except DataError:
         raise
-    except Exception as error:  # damage shows in almost any way
+    except Exception as error:  # damaged files can raise almost anything
         reason = str(error).strip()
         raise DataError(f"{path}: {part} cannot be read ({reason}); is the file damaged?") from error
 
 
 def image_column(schema: Any) -> str | None:
-    """The column of a Parquet schema that holds images: bytes, or a struct of bytes and path; None where none does."""
+    """The column of a Parquet schema with images: bytes, or a struct of bytes and path; None without one."""
     types = load_package("pyarrow", "pyarrow", "reading Parquet").types
     found = []
     for field in schema:
@@ -204,7 +204,7 @@ def image_column(schema: Any) -> str | None:
 
 
 def class_names(schema: Any, column: str) -> list[str] | None:
-    """The classes' names that Hugging Face's data sets keep in the schema, where they do."""
+    """The class names that Hugging Face's data sets have in the schema, if any."""
     try:
         document = parse_json((schema.metadata or {})[b"huggingface"])
         names = document["info"]["features"][column]["names"]
@@ -214,7 +214,7 @@ def class_names(schema: Any, column: str) -> list[str] | None:
 
 
 def named_labels(labels: Array, names: Sequence[str] | None, place: Place) -> Array:
-    """Labels by name, where they are numbers of named classes."""
+    """Replace labels by class names, if they are indices of named classes."""
     if names is None or labels.dtype.kind != "i":
         return labels
     outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
@@ -224,17 +224,17 @@ def named_labels(labels: Array, names: Sequence[str] | None, place: Place) -> Ar
     return np.array(names, dtype=np.str_)[labels]
 
 
-def digest_picture(digest: Any, picture: Picture) -> None:
-    """Add an image's content to a digest: the bytes of its file, or its pixels."""
+def digest_image(digest: Any, encoded: EncodedImage) -> None:
+    """Add the content of an image, the bytes of its file or its pixels, to a digest."""
     inner = hashlib.sha256()
-    if isinstance(picture, np.ndarray):
-        inner.update(f"pixels {picture.shape}\n".encode())
-        inner.update(np.ascontiguousarray(picture).reshape(-1).data)
-    elif isinstance(picture, bytes):
-        inner.update(picture)
+    if isinstance(encoded, np.ndarray):
+        inner.update(f"pixels {encoded.shape}\n".encode())
+        inner.update(np.ascontiguousarray(encoded).reshape(-1).data)
+    elif isinstance(encoded, bytes):
+        inner.update(encoded)
     else:
         try:
-            with open_regular(picture) as stream:
+            with open_regular(encoded) as stream:
                 while piece := stream.read(_PIECE):
                     inner.update(piece)
         except OSError as error:

@@ -1,1 +1,1 @@
-"""Predictions of any tool: probabilities or scores of rows, read from files."""
+"""Predictions of any tool: probabilities or scores, read from files."""

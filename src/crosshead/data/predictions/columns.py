@@ -1,4 +1,4 @@
-"""Which columns of a table of predictions are what: outputs, labels, names of rows."""
+"""Find the columns of a table of predictions: outputs, labels, names of rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIXES: dict[str, Kind] = {
     "score_": "scores",
     "logit_": "scores",
 }
-"""What a column that holds a class's output may begin with; the rest is the name of the class."""
+"""Prefixes of columns with outputs; the rest of the name is the class."""
 
 ROW_NAMES = ("row", "file", "id", "row_id")
 PREDICTED_NAMES = ("predicted", "prediction", "pred")
@@ -31,7 +31,7 @@ PREDICTED_NAMES = ("predicted", "prediction", "pred")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller says of the columns: names of labels and rows, columns to ignore, whether outputs are scores."""
+    """The caller's options: columns of labels and row names, columns to ignore, whether outputs are scores."""
 
     target: str | None = None
     row_id: str | None = None
@@ -41,7 +41,7 @@ class Wanted:
 
 
 def predictions_of_table(table: Any, source: str, wanted: Wanted, *, below_header: bool) -> Predictions:
-    """Predictions from an Arrow table: one column a class, a column of labels, and perhaps one of row names."""
+    """Read predictions from an Arrow table: one column per class, a column of labels, and optionally row names."""
     place = Place(source, below_header)
     check_table(table, source)
     names = usable_names(table.column_names, wanted.ignore, [], source)
@@ -80,7 +80,7 @@ def _row_id(names: Sequence[str], wanted: Wanted, source: str) -> str | None:
 def _output_columns(
     table: Any, names: Sequence[str], row_id: str | None, wanted: Wanted, place: Place
 ) -> tuple[list[str], list[str], Kind]:
-    """The columns of outputs, the classes they belong to, and what they are."""
+    """The columns of outputs, their classes, and their kind."""
     for prefix, kind in PREFIXES.items():
         found = [name for name in names if name.startswith(prefix) and len(name) > len(prefix)]
         if len(found) > 1:
@@ -89,7 +89,7 @@ def _output_columns(
     target = target_name_of(names, wanted.target, None, False, place.source)
     taken = {row_id, target, *PREDICTED_NAMES}
     kinds = {name: table.schema.field(name).type for name in names if name not in taken}
-    # A column that is empty in every row has no type; it is named as soon as its numbers are asked for.
+    # A column that is empty in every row has no type; reading its numbers raises the error.
     found = [name for name, kind in kinds.items() if is_number_type(types, kind) or types.is_null(kind)]
     if len(found) < 2:
         advice = "give one column a class, named after it or probability_<class>"
@@ -101,7 +101,7 @@ def _output_columns(
 
 
 def _no_number(column: Any) -> tuple[int, str]:
-    """The row and text of a cell that cannot be read as a number: the first, or row 0 where all could be."""
+    """The row and text of the first cell that is not a number, or row 0 if all are."""
     for row, cell in enumerate(column):
         try:
             float(cell.as_py())
@@ -111,7 +111,7 @@ def _no_number(column: Any) -> tuple[int, str]:
 
 
 def _shown(cell: Any) -> str:
-    """A cell as text; a date may lie so far off that Python has none of it."""
+    """Format a cell; dates may be out of Python's range."""
     try:
         return repr(cell.as_py())
     except (ValueError, ArithmeticError):
@@ -133,7 +133,7 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
 
 
 def _row_names(column: Any, name: str, place: Place) -> Array:
-    """Row names as text, or as the numbers that they are; in CSV less the apostrophes of `for_csv`."""
+    """Row names as text or numbers; in CSV without the apostrophes of `for_csv`."""
     types = load_package("pyarrow", "pyarrow", "reading tables").types
     if types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type):
         return np.asarray(column.to_numpy())
@@ -146,7 +146,7 @@ def _row_names(column: Any, name: str, place: Place) -> Array:
 
 
 def _own_labels(labels: Array, classes: Array) -> Array:
-    """Labels in CSV, less the apostrophe that `for_csv` put before some, where what is left is one of the classes."""
+    """Labels in CSV, without the apostrophe of `for_csv` if the rest is one of the classes."""
     if labels.dtype.kind != "U":
         return labels
     own = [from_csv(label) for label in labels.tolist()]

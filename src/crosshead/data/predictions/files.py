@@ -1,4 +1,4 @@
-"""Reading predictions that any tool wrote: tables, arrays, JSON lines, and what `crosshead predict` writes."""
+"""Read predictions of any tool: tables, arrays, JSON lines, and the output of `crosshead predict`."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def read_predictions(
 ) -> Predictions:
     r"""Read predictions and their labels from a file.
 
-    * a table (CSV, TSV, Parquet, Feather, Arrow): one column a class, named after it or ``probability_<class>``,
-      ``proba_<class>``, ``prob_<class>``, ``score_<class>``, ``logit_<class>``; columns without such names count only
-      where they hold numbers
-    * JSON lines, one object a row, with the same names, or a list or object called ``probabilities`` or ``scores``; or
-      the document of `crosshead predict --json`
-    * ``.npz``: an array ``proba``, ``probabilities`` or ``scores`` (N, C), perhaps ``classes`` (C,), and labels
+    * a table (CSV, TSV, Parquet, Feather, Arrow): one column per class, named after it or ``probability_<class>``,
+      ``proba_<class>``, ``prob_<class>``, ``score_<class>``, ``logit_<class>``; columns with other names are used only
+      if they are numeric
+    * JSON lines, one object per row, with the same names, or a list or object ``probabilities`` or ``scores``; or the
+      document of `crosshead predict --json`
+    * ``.npz``: an array ``proba``, ``probabilities`` or ``scores`` (N, C), optionally ``classes`` (C,), and labels
     * ``P.npy,y.npy``: two arrays, memory-mapped; classes are 0 to C − 1
 
-    Labels are in the column or array ``target``, by default one called target, label, class or y; names of rows in
-    ``row_id``, by default row, file, id or row_id. With ``scores`` the outputs are scores whatever they are called.
-    Raises DataError for what cannot be read; probabilities themselves are checked when they are used.
+    Labels are in the column or array ``target``, by default target, label, class or y; names of rows in ``row_id``, by
+    default row, file, id or row_id; ``ignore`` lists columns to ignore. With ``scores`` the outputs are scores whatever
+    their names. Raises DataError for files that cannot be read; probabilities are validated when they are used.
 
     Examples
     --------
@@ -153,7 +153,12 @@ def _read_json(path: Path, wanted: Wanted) -> Predictions:
     pyarrow = load_package("pyarrow", "pyarrow", "reading JSON")
     try:
         table = pyarrow.table(columns)
-    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:  # numbers and text that Arrow lacks
+    except (
+        pyarrow.ArrowException,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:  # values unknown to Arrow
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"{source}: a column holds values of several types, or such as no table holds ({reason})"
@@ -176,7 +181,7 @@ def _json_lines(text: bytes, source: str) -> list[Any]:
 
 
 def _flat(row: Any, number: int, source: str, classes: list[Any] | None) -> dict[str, Any]:
-    """One object with a plain value a name; a list or object of outputs becomes one entry a class."""
+    """Flatten an object to one plain value per name; lists or objects of outputs become one entry per class."""
     if not isinstance(row, dict):
         raise DataError(f"{source}: entry {number} is no JSON object; give one object a row")
     flat: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Predictions of any tool: one row of probabilities or scores a sample, with what is true of it."""
+"""Predictions of any tool: one row of probabilities or scores per sample, with its label."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from crosshead.data.predictions.probabilities import first_fault
 Kind = Literal["probabilities", "scores"]
 
 TEXT_TOLERANCE = 1e-3
-"""How far from 1 probabilities that were written with few digits may sum."""
+"""Tolerance of sums of probabilities that were written with few digits."""
 
 BLOCK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier says of N rows, and their labels where they are known.
+    """The outputs of a classifier for N rows, with their labels if known.
 
-    * ``outputs`` (N, C): probabilities or scores, as ``kind`` says; possibly memory-mapped
-    * ``classes`` (C,): the names of the columns
-    * ``target`` (N,): for each row the index of its class, or None
-    * ``row_names`` (N,): what the rows are called; without them they are numbered from 1
-    * ``tolerance``: how far from 1 probabilities of a row may sum; by default 1e-6, and 1e-4 in float32
-    * ``source``: where they came from
+    * ``outputs`` (N, C): probabilities or scores, as given by ``kind``; possibly memory-mapped
+    * ``classes`` (C,): names of the columns
+    * ``target`` (N,): the class index of each row, or None
+    * ``row_names`` (N,): names of the rows; by default they are numbered from 1
+    * ``tolerance``: tolerance of the sums of probabilities; by default 1e-6, and 1e-4 in float32
+    * ``source``: where they were read from
 
-    Probabilities are checked as they are read, see `blocks`; shapes and target at once. Raises DataError.
+    Raises DataError for invalid shapes or targets; probabilities are validated when they are read, see `blocks`.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class Predictions:
 
     @property
     def labels(self) -> Array:
-        """The label of each row, (N,); DataError where none are known."""
+        """The label of each row, (N,); DataError without labels."""
         return np.asarray(self.classes[self.known_target()])
 
     @property
@@ -83,36 +83,35 @@ class Predictions:
         return Place(self.source, self.below_header, [str(name) for name in self.classes.tolist()])
 
     def known_target(self) -> NDArray[Any]:
-        """The class index of each row; DataError where none are known."""
+        """The class index of each row; DataError without labels."""
         if self.target is None:
             raise DataError(f"{self.source}: no labels to compare with; name their column with --target")
         return self.target
 
     def row_name(self, row: int) -> str:
-        """What a person calls a row: its name, or its number from 1."""
+        """The name of a row, or its number from 1."""
         return str(row + 1) if self.row_names is None else str(self.row_names[row])
 
     def blocks(self, block_rows: int | None = None) -> Iterator[tuple[int, Array]]:
-        """First row and outputs (n, C) of consecutive blocks, in float64.
+        """Yield first row and outputs (n, C) of consecutive blocks, in float64.
 
-        Raises DataError at the first row that has NaN, a negative probability, probabilities that do not sum to 1
-        within the tolerance, or an infinite score; it names the row, and the column or the sum.
+        Raises DataError for the first row with NaN, a negative probability, probabilities that do not sum to 1 within
+        the tolerance, or an infinite score; it names the row, and the column or the sum.
         """
         step = block_rows or max(1, BLOCK_ELEMENTS // self.outputs.shape[1])
         for first in range(0, self.n_rows, step):
             block = np.asarray(self.outputs[first : first + step])
             try:
                 checked = self._checked(block.astype(np.float64, copy=False), first)
-            finally:  # before a fault in what is there in the place of missing pages
+            finally:  # first, as missing pages read as zeros
                 check_mapped(block)
             yield first, checked
             release(block)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the rows' names (their numbers without any) and labels, not of what was predicted.
+        """SHA-256 of the rows' names (or numbers) and labels, not of the outputs.
 
-        Predictions of two models on the same rows have the same. Labels that read the same are the same, whatever
-        their type.
+        Predictions of two models on the same rows have the same fingerprint. Labels are compared as text.
 
         Examples
         --------
@@ -161,7 +160,7 @@ class Predictions:
 
 
 def target_of(labels: Array, classes: Array, place: Place) -> NDArray[np.int64]:
-    """The position of each label (N,) among the classes (C,); DataError names the first that is none of them.
+    """The position of each label (N,) among the classes (C,); DataError names the first that is not a class.
 
     Examples
     --------

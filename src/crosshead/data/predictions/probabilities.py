@@ -1,4 +1,4 @@
-"""Whether numbers can be probabilities, and where the first is that cannot."""
+"""Validate probabilities and locate the first invalid entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crosshead.data.dataset import Array
 
 @dataclass(frozen=True)
 class Fault:
-    """The first entry that cannot be a probability: its row, its column or None where it is the row's sum."""
+    """The first invalid entry: its row, and its column or None if it is the row's sum."""
 
     row: int
     column: int | None
@@ -19,14 +19,14 @@ class Fault:
 
 
 def first_fault(p: Array, tolerance: float) -> Fault | None:
-    """Why ``p`` (n, C) are no probabilities, or None. NaN comes before negative numbers, they before sums.
+    """The first fault in probabilities ``p`` (n, C), or None: NaN first, then negative numbers, then sums.
 
     Examples
     --------
     >>> first_fault(np.array([[0.5, 0.5], [0.2, 0.9]]), 1e-6)
     Fault(row=1, column=None, what='sums to 1.1, not to 1 within 1e-06')
     """
-    totals = p @ np.ones(p.shape[1])  # NaN shows in the sum, so that a look at it does for most blocks
+    totals = p @ np.ones(p.shape[1])  # NaN shows in the sums, which suffice for most blocks
     if p.size == 0 or (p.min() >= 0 and (np.abs(totals - 1) <= tolerance).all()):
         return None
     for entries, what in ((np.isnan(p), "is NaN"), (p < 0, "is negative")):

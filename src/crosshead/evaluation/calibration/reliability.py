@@ -1,7 +1,7 @@
-"""Do probabilities mean what they say? Reliability tables and calibration errors.
+"""Reliability tables and calibration errors.
 
-A prediction's confidence is its highest probability. Rows are sorted into bins by confidence; in each bin the mean
-confidence is held against the share of rows that were right.
+A prediction's confidence is its highest probability. Rows are binned by confidence; in each bin the mean confidence is
+compared with the accuracy.
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ from crosshead.losses.protocol import Array, Float
 Strategy = Literal["uniform", "quantile"]
 
 EXACT_ROWS = 1 << 18
-"""Up to this many rows bins of equal mass are cut between single rows; above it between cells of like confidence."""
+"""Up to this many rows, bins of equal mass are exact; with more, they are made of cells of similar confidence."""
 
 MOST_CLASSWISE = 10_000
-"""Above this many classes the calibration of each class is left out."""
+"""With more classes, the calibration of each class is not computed."""
 
 _CELLS = 1 << 15
-CHANCE = 2  # the third stream of random numbers of one seed, after those of the bootstrap
+CHANCE = 2  # the third stream of random numbers of a seed, after those of the bootstrap
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy, bin by bin; (B,) each.
+    """Confidence and accuracy by bin, (B,) each.
 
-    * ``lower``, ``upper``: a row is in the bin where lower < confidence ≤ upper. Of equal-width bins the first also
-      holds 0, and a confidence of exactly 1 is in the last. Of bins of equal mass they are the lowest and highest
-      confidence in the bin, both inside it.
+    * ``lower``, ``upper``: a bin contains rows with lower < confidence ≤ upper. The first of equal-width bins also
+      contains 0. For bins of equal mass they are the lowest and highest confidence in the bin, both included.
     * ``count``: rows; ``weight``: the sum of their sample weights
-    * ``confidence``: mean confidence; ``accuracy``: share of rows that are right; NaN in an empty bin
-    * ``noise``: the standard deviation that accuracy less confidence has by chance where predictions are calibrated,
+    * ``confidence``: mean confidence; ``accuracy``: share of correct predictions; NaN in an empty bin
+    * ``noise``: the standard deviation of accuracy − confidence for calibrated predictions,
       √(Σ sᵢ² cᵢ(1 − cᵢ)) / Σ sᵢ; NaN in an empty bin
 
     Examples
@@ -58,7 +57,7 @@ class Reliability:
 
     @property
     def gap(self) -> Float:
-        """Accuracy less confidence, (B,); negative where the predictions are too sure of themselves."""
+        """Accuracy minus confidence, (B,); negative for overconfident predictions."""
         return self.accuracy - self.confidence
 
     @property
@@ -69,15 +68,15 @@ class Reliability:
 
     @property
     def ece_of_noise(self) -> float:
-        """The expected calibration error that calibrated predictions with these confidences show on average.
+        """The mean expected calibration error of calibrated predictions with these confidences.
 
-        Chance alone makes it of so many rows in so many bins: Σ_b w_b/W · noise_b √(2/π), in the normal approximation.
+        It is due to chance alone: Σ_b w_b/W · noise_b √(2/π), in the normal approximation.
         """
         used = self.weight > 0
         return float(self.weight[used] @ self.noise[used] / self.weight.sum() * np.sqrt(2 / np.pi))
 
     def ece_by_chance(self, share: float, draws: int, seed: int) -> float:
-        """What that error stays below in this share of ``draws`` seeded draws; see `ece_of_noise`."""
+        """The quantile ``share`` of that error over ``draws`` seeded draws; see `ece_of_noise`."""
         used = self.weight > 0
         generator = np.random.Generator(np.random.Philox(key=[seed, CHANCE]))
         gaps = np.abs(generator.normal(size=(draws, int(used.sum()))))
@@ -85,11 +84,11 @@ class Reliability:
 
     @property
     def mce(self) -> float:
-        """Maximum calibration error max_b |accuracy_b − confidence_b| over the bins that hold rows."""
+        """Maximum calibration error max_b |accuracy_b − confidence_b| over the non-empty bins."""
         return float(np.abs(self.gap[self.weight > 0]).max())
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One mapping a bin, in plain numbers, as JSON has it."""
+        """Convert to one mapping per bin, in JSON types."""
         names = ("lower", "upper", "count", "weight", "confidence", "accuracy", "noise")
         columns = [getattr(self, name).tolist() for name in names]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -97,10 +96,16 @@ class Reliability:
 
 @dataclass(frozen=True, eq=False)
 class ClasswiseCalibration:
-    """How far the probabilities of each class are from its frequency, in equal-width bins of that probability.
+    """The calibration error of each class's probability, in equal-width bins.
 
     ``ece`` (C,) is Σ_b w_b/W · |frequency_b − mean probability_b| of each class, over all rows; their mean is the
     classwise calibration error (Kull et al., NeurIPS 2019).
+
+    Examples
+    --------
+    >>> from crosshead.evaluation import evaluate
+    >>> evaluate([[0.75, 0.25]] * 4, [0, 0, 0, 1]).classwise.mean
+    0.0
     """
 
     ece: Float
@@ -112,11 +117,11 @@ class ClasswiseCalibration:
 
 
 SUMS = 5
-"""What is summed of the rows of a bin: rows, weights, weighted numbers, weighted hits, variances by chance."""
+"""Sums over the rows of a bin: rows, weights, weighted numbers, weighted hits, variances by chance."""
 
 
 def _columns(values: Array, hits: Array, weight: Array) -> tuple[Array, ...]:
-    """These of each row, (n,)."""
+    """The summands of each row, (n,)."""
     return np.ones(len(values)), weight, weight * values, weight * hits, weight * weight * values * (1 - values)
 
 
@@ -125,7 +130,7 @@ class EqualWidth:
 
     def __init__(self, bins: int, copies: int = 1) -> None:
         self.bins, self.copies = bins, copies
-        self.edges = np.arange(bins + 1) / bins  # k/B correctly rounded: 0.07 typed in lies on 7/100
+        self.edges = np.arange(bins + 1) / bins  # k/B correctly rounded, so that 0.07 equals 7/100
         self.sums = np.zeros((SUMS, copies * bins))
 
     def index(self, values: Array) -> NDArray[np.intp]:
@@ -133,12 +138,12 @@ class EqualWidth:
         return np.searchsorted(self.edges[1:-1], values, side="left")
 
     def add(self, index: NDArray[np.intp], values: Array, hits: Array, weight: Array) -> None:
-        """Add numbers (n,) whose bins are known."""
+        """Add numbers (n,) with known bins."""
         for row, column in zip(self.sums, _columns(values, hits, weight), strict=True):
             row += np.bincount(index, column, minlength=len(row))
 
     def add_classes(self, values: Array, target: NDArray[np.intp], weight: Array) -> None:
-        """Add numbers (n, C), one a class, each class in its own copy of the bins."""
+        """Add numbers (n, C), one per class, each class in its own copy of the bins."""
         index = self.index(values) + self.bins * np.arange(self.copies)
         flat = np.broadcast_to(weight[:, None], values.shape)
         hits = index[np.arange(len(target)), target]
@@ -158,9 +163,9 @@ class EqualWidth:
 
 
 class EqualMass:
-    """Confidences and hits, kept apart until there are more than `EXACT_ROWS`, then in cells of like confidence.
+    """Confidences and hits, stored exactly up to `EXACT_ROWS`, then in cells of similar confidence.
 
-    A cell holds the confidences whose distance from 1 agrees in its exponent and 8 bits: within 0.4 % of that distance.
+    A cell has the confidences whose distance from 1 has the same exponent and 8 bits: within 0.4 % of that distance.
     """
 
     def __init__(self, bins: int) -> None:
@@ -187,14 +192,14 @@ class EqualMass:
     def _sort_in(self, block: Float) -> None:
         assert self._cells is not None
         rest = np.maximum(1 - block[SUMS], 0).astype(np.float32)
-        cell = (rest.view(np.uint32) >> np.uint32(15)).astype(np.intp)  # like floats, their bits sort as they do
+        cell = (rest.view(np.uint32) >> np.uint32(15)).astype(np.intp)  # bits of positive floats sort like the floats
         for sums, column in zip(self._cells[:SUMS], block[:SUMS], strict=True):
             np.add.at(sums, cell, column)
         np.minimum.at(self._cells[SUMS], cell, block[SUMS])
         np.maximum.at(self._cells[SUMS + 1], cell, block[SUMS + 1])
 
     def table(self) -> Reliability:
-        """Bins of as equal a weight as ties allow; those that stay empty are left out."""
+        """Bins of equal weight as far as ties allow, without empty bins."""
         cells = self._distinct()
         weight = cells[1]
         middle = np.cumsum(weight) - weight / 2
@@ -206,7 +211,7 @@ class EqualMass:
         return _table("quantile", lower, upper, sums)
 
     def _distinct(self) -> Float:
-        """Cells in the order of confidence, equal confidences together, (SUMS + 2, cells); none without weight."""
+        """Cells sorted by confidence, equal confidences merged, (SUMS + 2, cells); none without weight."""
         if self._cells is not None:
             return self._cells[:, self._cells[1] > 0][:, ::-1]
         rows = np.concatenate(self._rows, axis=1)
@@ -227,14 +232,14 @@ def _table(strategy: Strategy, lower: Float, upper: Float, sums: Float) -> Relia
 
 
 class RunningCalibration:
-    """What calibration keeps of the rows."""
+    """Accumulates calibration over blocks of rows."""
 
     def __init__(self, bins: int, n_classes: int) -> None:
         self.confidence, self.mass = EqualWidth(bins), EqualMass(bins)
         self.classes = EqualWidth(bins, n_classes) if n_classes <= MOST_CLASSWISE else None
 
     def add(self, found: Outcomes, p: Float, target: NDArray[np.intp], weight: Float) -> tuple[NDArray[np.intp], Float]:
-        """Add rows; returns the bin of each and by how much it is off, s (hit − confidence)."""
+        """Add rows; return the bin of each and its s (hit − confidence)."""
         assert found.confidence is not None
         hits = (~found.wrong).astype(np.float64)
         index = self.confidence.index(found.confidence)

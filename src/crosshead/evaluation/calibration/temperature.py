@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes a classifier as sure of itself as it should be."""
+"""Temperature scaling: calibrate a classifier's confidence with one parameter."""
 
 from __future__ import annotations
 
@@ -18,28 +18,26 @@ EXACT = 64 * float(np.finfo(np.float64).eps)
 
 
 class TemperatureScaler(TransformerMixin, BaseEstimator):
-    """p = softmax(z/T) with the temperature T > 0 that minimises the mean cross-entropy on the rows it is fitted on.
+    """Temperature scaling, p = softmax(z/T), with the T > 0 that minimises the mean cross-entropy.
 
-    f(u) = Σ sᵢ [log Σ_c exp(u z_ic) − u z_iy] / Σ sᵢ is convex in u = 1/T, with f′ = E_p[z] − z_y and f″ = Var_p[z],
-    so that the minimum is one root of f′: it is found by Newton's method inside a bracket that bisection shrinks.
-    The order of scores within a row, and with it the error, does not change. Guo, Pleiss, Sun, Weinberger, On
-    calibration of modern neural networks, ICML 2017.
+    f(u) = Σ sᵢ [log Σ_c exp(u z_ic) − u z_iy] / Σ sᵢ is convex in u = 1/T, with f′ = E_p[z] − z_y and f″ = Var_p[z].
+    The root of f′ is found by Newton's method, safeguarded by bisection. The order of scores within a row, and so the
+    error, does not change. Source: Guo, Pleiss, Sun, Weinberger, On calibration of modern neural networks, ICML 2017.
 
-    Fit it on rows that the classifier was not trained on, and judge it on rows it was not fitted on: on its own rows a
-    temperature looks better than it is.
+    Fit it on rows that the classifier was not trained on, and evaluate it on rows that it was not fitted on.
 
     Attributes
     ----------
     temperature_ : float
-        T. Above 1 the classifier was too sure of itself.
+        T. Above 1, the classifier was overconfident.
     cross_entropy_ : float
-        The mean cross-entropy at T on the rows it was fitted on, in nats.
+        The mean cross-entropy at T on the rows of the fit, in nats.
     n_features_in_ : int
         C, the number of classes.
 
     Examples
     --------
-    >>> scores = np.log([[0.9, 0.1]] * 4)  # sure at 0.9, and right three times in four
+    >>> scores = np.log([[0.9, 0.1]] * 4)  # confidence 0.9, accuracy 0.75
     >>> scaler = TemperatureScaler().fit(scores, [0, 0, 0, 1])
     >>> scaler.predict_proba(scores)[0].round(4), round(scaler.temperature_, 4)
     (array([0.75, 0.25]), 2.0)
@@ -50,11 +48,10 @@ class TemperatureScaler(TransformerMixin, BaseEstimator):
     n_features_in_: int
 
     def fit(self, scores: Any, target: Any, sample_weight: Any = None) -> TemperatureScaler:
-        """Find the temperature for scores (N, C), or log-probabilities, and class indices (N,).
+        """Fit the temperature to scores (N, C), or log-probabilities, and class indices (N,).
 
-        Raises ValueError where no temperature is best: every row is right, so that ever smaller ones would be ever
-        better, or the scores say no more about the classes than chance, so that ever larger ones would be. And for
-        scores that are not finite, naming the row.
+        Raises ValueError if there is no optimal temperature: if every row is right, T → 0 is optimal, and if the
+        scores are no better than chance, T → ∞ is. Also for scores that are not finite, naming the row.
         """
         matrix, indices, weights = _checks.as_rows(scores, target, None, sample_weight)
         problem = _Problem(matrix, indices, weights)
@@ -65,11 +62,11 @@ class TemperatureScaler(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, scores: Any) -> Array:
-        """The scores divided by T, (N, C)."""
+        """Divide the scores by T, (N, C)."""
         return self._known(scores) / self.temperature_
 
     def predict_proba(self, scores: Any) -> Array:
-        """softmax(z/T), (N, C)."""
+        """Compute softmax(z/T), (N, C)."""
         return softmax(self.transform(scores))
 
     def _known(self, scores: Any) -> Array:
@@ -99,12 +96,12 @@ class _Problem:
             rows = slice(first, first + step)
             z = _checks.as_score_block(self.scores[rows], first)
             own = z[np.arange(len(z)), self.target[rows]]
-            # Less the highest score of the row nothing overflows, and log Σ exp(u z) is exact for any u.
+            # Subtracting the highest score of the row avoids overflow, and log Σ exp(u z) is exact for any u.
             top = z.max(axis=1)
             yield z - top[:, None], own - top, self.weights[rows]
 
     def _ends(self) -> tuple[float, float, float]:
-        """f′ at u = 0 and its limit for u → ∞, and how large shifted scores are in the mean."""
+        """f′ at u = 0 and its limit for u → ∞, and the mean size of the shifted scores."""
         flat = sharp = scale = 0.0
         for z, own, s in self._blocks():
             flat += float(s @ (z.mean(axis=1) - own))
@@ -118,7 +115,7 @@ class _Problem:
         return math.fsum(sums) / self.total
 
     def slopes(self, u: float) -> tuple[float, float]:
-        """First and second derivative in u times `scale`: numbers near one, whatever the scores."""
+        """First and second derivative in u times `scale`: numbers near one for any scores."""
         first, second = [], []
         for z, own, s in self._blocks():
             p = np.exp(u * z)
@@ -130,7 +127,7 @@ class _Problem:
 
 
 def _root(problem: _Problem) -> float:
-    """The u at which f′ vanishes; Newton, kept inside a bracket that always holds the root."""
+    """The root u of f′, by Newton's method inside a bracket."""
     if problem.sharp <= 0:
         raise ValueError(
             "no temperature is best: every row is right, so that ever smaller temperatures are ever better; "
@@ -150,7 +147,7 @@ def _root(problem: _Problem) -> float:
         step = u - first / second / problem.scale if second > 0 else math.nan
         if abs(step - u) <= EXACT * u or upper - lower <= EXACT * u:
             return u
-        if not lower < step < upper:  # also where the step is NaN
+        if not lower < step < upper:  # also if the step is NaN
             step = 4 * u if upper == math.inf else (lower + upper) / 2
         elif upper == math.inf:
             step = min(step, 4 * u)

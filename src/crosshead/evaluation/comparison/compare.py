@@ -1,4 +1,4 @@
-"""Two or more models on the same rows: which is better, by how much, how surely, and on which rows."""
+"""Compare two or more models on the same rows, with paired intervals and tests."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ from crosshead.evaluation.result import Evaluation
 from crosshead.losses.protocol import Array, Float
 
 COMPARED = ("error", "cross_entropy", "brier", "ece")
-"""The measures whose differences are tested."""
+"""Measures whose differences are tested."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A measure of the second model less that of the first, with its paired bootstrap interval.
+    """The difference of a measure, second model minus first, with its paired bootstrap interval.
 
-    ``p_value``, two-sided, is twice the share of resamples on whose other side of zero the difference falls, counting
-    one more than there were (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 4.4).
+    ``p_value``, two-sided, is twice the share of resamples with a difference of the other sign, with one added to the
+    count (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 4.4).
+
+    Examples
+    --------
+    >>> one, two = [[0.3, 0.7], [0.4, 0.6], [0.9, 0.1]], [[0.6, 0.4], [0.7, 0.3], [0.8, 0.2]]
+    >>> pair = compare({"one": one, "two": two}, [0, 0, 0]).pairs[0]
+    >>> round(pair.differences["error"].interval.estimate, 4)
+    -0.6667
     """
 
     estimate: float
@@ -41,11 +48,18 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two models on the same rows.
+    """The comparison of two models on the same rows.
 
-    ``both_right``, ``both_wrong``: rows; the others are in ``mcnemar``, whose exact p-value after Holm's correction
-    for several pairs is ``holm``. ``differences`` are those of `COMPARED` that both models have, second less first:
+    ``both_right``, ``both_wrong``: numbers of rows; the others are in ``mcnemar``, whose exact p-value with Holm's
+    correction for several pairs is ``holm``. ``differences`` has the measures of both models, second minus first:
     below zero the second is better. ``most_different``: the rows on which their losses differ most.
+
+    Examples
+    --------
+    >>> one, two = [[0.3, 0.7], [0.4, 0.6], [0.9, 0.1]], [[0.6, 0.4], [0.7, 0.3], [0.8, 0.2]]
+    >>> pair = compare({"one": one, "two": two}, [0, 0, 0]).pairs[0]
+    >>> pair.both_right, pair.mcnemar.only_second
+    (1, 2)
     """
 
     first: str
@@ -60,7 +74,15 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All models on the same N rows: each one's evaluation with intervals, and every pair of them."""
+    """The comparison of all models on the same N rows: the evaluation of each, and of every pair.
+
+    Examples
+    --------
+    >>> one, two = [[0.3, 0.7], [0.4, 0.6], [0.9, 0.1]], [[0.6, 0.4], [0.7, 0.3], [0.8, 0.2]]
+    >>> found = compare({"one": one, "two": two}, [0, 0, 0])
+    >>> list(found.evaluations), len(found.pairs)
+    (['one', 'two'], 1)
+    """
 
     rows: int
     evaluations: Mapping[str, Evaluation]
@@ -70,7 +92,7 @@ class Comparison:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in JSON's own types but for infinities."""
+        """Convert to JSON types, except that infinities remain."""
         return {
             "rows": self.rows,
             "level": self.level,
@@ -82,7 +104,17 @@ class Comparison:
 
 
 class Comparer:
-    """The streaming form of `compare`: blocks of the same rows, one a model, go in together."""
+    """The streaming form of `compare`: `add` takes one block of the same rows for each model.
+
+    Examples
+    --------
+    >>> from crosshead.evaluation import Evaluator
+    >>> comparer = Comparer({name: Evaluator(2, ["no", "yes"], level=0.95) for name in ("one", "two")}, most=1)
+    >>> one, two = np.array([[0.3, 0.7], [0.4, 0.6]]), np.array([[0.6, 0.4], [0.7, 0.3]])
+    >>> comparer.add({"one": one, "two": two}, np.array([0, 0]))
+    >>> comparer.result().evaluations["one"].error
+    1.0
+    """
 
     def __init__(self, evaluators: Mapping[str, Evaluator], most: int) -> None:
         if len(evaluators) < 2:
@@ -92,7 +124,7 @@ class Comparer:
         self._pairs = [(a, b, np.zeros((2, 2), dtype=np.int64), MostDifferent(most)) for a, b in combinations(names, 2)]
 
     def add(self, outputs: Mapping[str, Any], target: NDArray[Any]) -> None:
-        """Take the next rows of every model, and their class indices (n,)."""
+        """Add the next rows of every model, and their class indices (n,)."""
         found = {name: self.evaluators[name].add(outputs[name], target) for name in self.evaluators}
         for first, second, counts, most in self._pairs:
             np.add.at(counts, (found[first].wrong.astype(np.intp), found[second].wrong.astype(np.intp)), 1)
@@ -100,7 +132,7 @@ class Comparer:
         self._row += len(target)
 
     def result(self) -> Comparison:
-        """Everything about all rows."""
+        """Return the comparison over all rows."""
         evaluations = {name: evaluator.result() for name, evaluator in self.evaluators.items()}
         tests = [mcnemar(int(counts[0, 1]), int(counts[1, 0])) for _, _, counts, _ in self._pairs]
         adjusted = holm([test.exact for test in tests])
@@ -127,18 +159,33 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare models by what they say of the same rows.
+    """Compare models by their outputs for the same rows.
 
-    ``models`` maps names to probabilities (N, C), with ``target`` (N,) as class indices, or labels among ``classes``;
-    or to `Predictions`, which bring their own target. Every pair is tested: McNemar's test on the errors, and a paired
-    bootstrap of the differences in error, cross-entropy, Brier score and calibration error, in which one draw of rows
-    serves all models. ``most`` rows on which two models' losses differ most are kept.
+    Every pair is tested by McNemar's test on the errors, and by a paired bootstrap of the differences in error,
+    cross-entropy, Brier score and calibration error, with the same resamples for all models.
+
+    Parameters
+    ----------
+    models : mapping of str to array (N, C) or Predictions
+        Probabilities of each model, by name.
+    target : array (N,), optional
+        Class indices, or labels among ``classes``; `Predictions` have their own.
+    classes : sequence, optional
+        Names of the columns.
+    most : int, default=10
+        Number of rows to return on which the losses of two models differ most.
+    bins, top_k, level, resamples, seed
+        As in `evaluate`.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
     ValueError
-        For fewer than two models, and what are no probabilities; DataError, one of them, where predictions are of
-        other rows or labels: it names the first row that differs.
+        For fewer than two models or invalid probabilities; DataError, a subclass, if predictions are of other rows or
+        labels, naming the first row that differs.
 
     Examples
     --------
@@ -173,7 +220,14 @@ def compare(
 
 
 def check_same_rows(models: Mapping[str, Predictions]) -> None:
-    """DataError where predictions are of other rows or other labels; it names the first row that differs."""
+    """Raise DataError if predictions are of other rows or other labels, naming the first row that differs.
+
+    Examples
+    --------
+    >>> from crosshead.data import Predictions
+    >>> one = Predictions(np.array([[0.3, 0.7]]), np.array(["no", "yes"]), np.array([1]))
+    >>> check_same_rows({"one": one, "two": one})
+    """
     (name, one), *others = models.items()
     for other_name, other in others:
         if one.fingerprint() == other.fingerprint():
@@ -196,7 +250,7 @@ def check_same_rows(models: Mapping[str, Predictions]) -> None:
 
 
 def differences(first: Evaluation, second: Evaluation, level: float) -> dict[str, Difference]:
-    """Each measure of the second less that of the first; their replicates are paired where the seed is the same."""
+    """Each measure of the second minus that of the first; replicates are paired if the seeds are equal."""
     found = {}
     for name in COMPARED:
         if name not in first.replicates or name not in second.replicates:
@@ -211,7 +265,7 @@ def differences(first: Evaluation, second: Evaluation, level: float) -> dict[str
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979).
+    """P-values with Holm's correction for multiple tests (Scandinavian Journal of Statistics 6, 1979).
 
     Examples
     --------
@@ -251,7 +305,7 @@ def _compare_predictions(models: dict[str, Predictions], most: int, options: dic
 
 
 def _columns(model: Predictions, classes: Array) -> NDArray[Any]:
-    """The columns of a model in the order of these classes."""
+    """The columns of a model in the order of the given classes."""
     found = class_positions(classes, model.classes)
     if (found < 0).any() or classes.size != model.classes.size:
         missing = [str(name) for name in classes[found < 0].tolist()]

@@ -1,4 +1,4 @@
-"""McNemar's test: are two classifiers wrong equally often on the same rows?"""
+"""McNemar's test of whether two classifiers have the same error rate on the same rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class McNemar:
-    """The rows on which only one of two models is right, and how likely so uneven a split is by chance.
+    """The result of McNemar's test: the rows on which only one of two models is right, and p-values.
 
     ``exact`` is the two-sided p-value of the binomial test of ``only_first`` among all such rows against ½;
-    ``statistic`` is (|b − c| − 1)²/(b + c), with Edwards' continuity correction, and ``chi_squared`` its p-value at
-    one degree of freedom. Use the exact one; the other is what textbooks print, and good from 25 such rows on.
+    ``statistic`` is (|b − c| − 1)²/(b + c), with Edwards' continuity correction, and ``chi_squared`` its p-value with
+    one degree of freedom. Prefer the exact one; the other is an approximation for 25 or more such rows.
+
+    Examples
+    --------
+    >>> round(mcnemar(2, 8).chi_squared, 4)
+    0.1138
     """
 
     only_first: int
@@ -22,9 +27,10 @@ class McNemar:
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
-    """The test from the number of rows that only the first model has right, and only the second.
+    """McNemar's test from the numbers of rows that only the first model, and only the second, has right.
 
-    McNemar, Psychometrika 12, 1947; Edwards, Psychometrika 13, 1948. Without any such row both p-values are 1.
+    McNemar, Psychometrika 12, 1947; Edwards, Psychometrika 13, 1948. Without any such row both p-values are 1. Raises
+    ValueError for negative numbers.
 
     Examples
     --------

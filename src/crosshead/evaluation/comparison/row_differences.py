@@ -1,4 +1,4 @@
-"""The rows on which two models differ most, kept while blocks of rows pass by."""
+"""The rows on which two models differ most, collected block by block."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from crosshead.losses.protocol import Float
 
 @dataclass(frozen=True)
 class RowDifference:
-    """One row as two models see it.
+    """One row on which two models differ.
 
-    ``row`` counts from 0; the classes are names. ``difference`` is the cross-entropy of the second model less that of
-    the first on this row, in nats (±inf where one of them gives the true class probability 0); where a model has no
-    probabilities it is 1 or −1 as only the second or only the first is wrong. The cross-entropies are None then.
+    ``row`` counts from 0; classes are names. ``difference`` is the cross-entropy of the second model minus that of the
+    first on this row, in nats (±inf if one of them gives the true class probability 0). Without probabilities it is 1
+    or −1 if only the second or only the first is wrong, and the cross-entropies are None.
+
+    Examples
+    --------
+    >>> from crosshead.evaluation import compare
+    >>> one, two = [[0.3, 0.7], [0.4, 0.6]], [[0.6, 0.4], [0.4, 0.6]]
+    >>> row = compare({"one": one, "two": two}, [0, 0]).pairs[0].most_different[0]
+    >>> row.row, round(row.difference, 4)
+    (0, -0.6931)
     """
 
     row: int
@@ -30,14 +38,14 @@ class RowDifference:
 
 
 class MostDifferent:
-    """The ``count`` rows of largest absolute difference; of equal ones the earlier row."""
+    """The ``count`` rows with the largest absolute difference; of equal ones the earlier row."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._kept = np.zeros((7, 0))  # row, target, predictions, losses, difference
 
     def add(self, first_row: int, target: Any, first: Outcomes, second: Outcomes) -> None:
-        """Look at the next rows."""
+        """Add the next rows."""
         if first.nll is not None and second.nll is not None:
             with np.errstate(invalid="ignore"):
                 difference = second.nll - first.nll
@@ -59,7 +67,7 @@ class MostDifferent:
         return columns[:, order]
 
     def rows(self, classes: Any) -> tuple[RowDifference, ...]:
-        """The rows, most different first; those on which the models do not differ at all are left out."""
+        """The rows, most different first, without those on which the models agree."""
         names = classes.tolist()
         found = []
         for row, target, first, second, before, after, difference in self._kept.T.tolist():

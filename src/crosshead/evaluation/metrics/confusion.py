@@ -1,7 +1,4 @@
-"""Which class is taken for which: the confusion matrix, and precision, recall and F1 class by class.
-
-Counting is scikit-learn's.
-"""
+"""The confusion matrix, and precision, recall and F1 of each class, computed by scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,16 +12,22 @@ from scipy import sparse
 from crosshead.losses.protocol import Array, Float
 
 MOST_DENSE = 1024
-"""Up to this many classes a confusion matrix is a dense array; above it a SciPy CSR array."""
+"""Up to this many classes a confusion matrix is a dense array, otherwise a SciPy CSR array."""
 
 
 @dataclass(frozen=True, eq=False)
 class PerClass:
-    """Measures of each class, (C,) each.
+    """Measures of each class, (C,) each; `per_class` returns it.
 
-    ``precision``: the share of the rows predicted to be of the class that are; ``recall``: the share of the rows of
-    the class that are predicted so; ``f1``: their harmonic mean. NaN where there is nothing to take a share of.
-    ``rows``: the (weighted) number of rows of the class; ``wrong``: how many of them are predicted to be another.
+    ``precision``: the share of correct predictions among those of the class; ``recall``: the share of the rows of the
+    class that are predicted correctly; ``f1``: their harmonic mean. NaN if undefined. ``rows``: the (weighted) number
+    of rows of the class; ``wrong``: how many of them are predicted as another class.
+
+    Examples
+    --------
+    >>> found = per_class([[1, 1], [0, 2]])
+    >>> found.f1.round(4).tolist(), found.wrong.tolist()
+    ([0.6667, 0.8], [1, 0])
     """
 
     precision: Float
@@ -35,7 +38,7 @@ class PerClass:
 
 
 def confusion_matrix(predicted: Any, target: Any, n_classes: int, *, sample_weight: Any = None) -> Array:
-    """Entry (i, j) is the (weighted) number of rows of class i that are predicted to be of class j, (C, C).
+    """Compute the confusion matrix (C, C): entry (i, j) is the (weighted) number of rows of class i predicted as j.
 
     Both arguments are class indices (N,). It is `sklearn.metrics.confusion_matrix` over all C classes.
 
@@ -51,9 +54,9 @@ def confusion_matrix(predicted: Any, target: Any, n_classes: int, *, sample_weig
 
 
 def per_class(confusion: Any) -> PerClass:
-    """Precision, recall and F1 of each class from a confusion matrix (C, C), dense or sparse.
+    """Compute precision, recall and F1 of each class from a confusion matrix (C, C), dense or sparse.
 
-    It is `sklearn.metrics.precision_recall_fscore_support` on one row a cell, weighted by the cell.
+    It is `sklearn.metrics.precision_recall_fscore_support` on one row per cell, weighted by the cell.
 
     Examples
     --------
@@ -74,7 +77,7 @@ def per_class(confusion: Any) -> PerClass:
 
 
 class ConfusionCounts:
-    """A confusion matrix that is counted block by block."""
+    """A confusion matrix that is accumulated block by block."""
 
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
@@ -91,7 +94,7 @@ class ConfusionCounts:
             self._counts = self._counts + sparse.coo_array((weight, (target, predicted)), shape=shape).tocsr()
 
     def matrix(self, whole: bool) -> Any:
-        """The counts (C, C), as integers where all weights were one (``whole``)."""
+        """The counts (C, C), as integers if all weights are one (``whole``)."""
         counts = self._counts
         if isinstance(counts, np.ndarray):
             counts = counts.reshape(self.n_classes, self.n_classes)

@@ -23,7 +23,7 @@ RowValues = Callable[[Any, NDArray[np.intp], int], Array]
 
 
 def classification_error(outputs: Any, target: Any, *, classes: Any = None, sample_weight: Any = None) -> float:
-    """The share of rows whose highest output is not at the target; of equals the first class is predicted.
+    """Compute the share of rows whose highest output, the first of equal ones, is not the target.
 
     Outputs may be probabilities or scores.
 
@@ -36,9 +36,9 @@ def classification_error(outputs: Any, target: Any, *, classes: Any = None, samp
 
 
 def top_k_error(outputs: Any, target: Any, k: int = 5, *, classes: Any = None, sample_weight: Any = None) -> float:
-    """The share of rows whose target is not among the k highest; of equals the class with the lower index is higher.
+    """Compute the share of rows whose target is not among the k highest outputs; of equal ones the first are higher.
 
-    So k = 1 is the classification error, and k = C gives 0. Outputs may be probabilities or scores.
+    k = 1 gives the classification error, k = C gives 0. Outputs may be probabilities or scores.
 
     Examples
     --------
@@ -58,10 +58,10 @@ def top_k_error(outputs: Any, target: Any, k: int = 5, *, classes: Any = None, s
 def log_loss(
     probabilities: Any, target: Any, *, base: float = e, classes: Any = None, sample_weight: Any = None
 ) -> float:
-    """Mean cross-entropy −log p of the targets: in nats, in bits with ``base=2``, in bans with ``base=10``.
+    """Compute the mean cross-entropy −log p of the targets: in nats, in bits with ``base=2``, in bans with ``base=10``.
 
-    It is +inf as soon as one target has probability exactly 0, and nothing is clipped: `evaluate` counts such rows and
-    says which is the first.
+    It is +inf if any target has probability exactly 0, without clipping: `evaluate` counts such rows and names the
+    first.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def log_loss(
 def log_likelihood(
     probabilities: Any, target: Any, *, base: float = e, classes: Any = None, sample_weight: Any = None
 ) -> float:
-    """The logarithm of the joint likelihood Π_i p_i of all targets, Σ log p_i; in nats unless ``base`` says otherwise.
+    """Compute the log-likelihood Σ log p_i of all targets, in nats by default.
 
     The likelihood itself underflows on a few hundred rows; its logarithm does not.
 
@@ -88,10 +88,9 @@ def log_likelihood(
 
 
 def brier_score(probabilities: Any, target: Any, *, classes: Any = None, sample_weight: Any = None) -> float:
-    """Brier score Σ_c (p_c − y_c)², summed over classes and averaged over rows, between 0 and 2; also called MSE.
+    """Compute the Brier score Σ_c (p_c − y_c)², summed over classes and averaged over rows, between 0 and 2.
 
-    For two classes it is twice what is called Brier score where only one probability counts. Brier, Monthly Weather
-    Review 78, 1950.
+    For two classes it is twice the Brier score of one probability. Brier, Monthly Weather Review 78, 1950.
 
     Examples
     --------
@@ -105,7 +104,7 @@ def brier_score(probabilities: Any, target: Any, *, classes: Any = None, sample_
 def mean_loss(
     scores: Any, target: Any, loss: Loss | str = "hinge", *, classes: Any = None, sample_weight: Any = None
 ) -> float:
-    """The (weighted) mean of a loss on scores (N, C): "hinge", "softmax" or another of `crosshead.losses`.
+    """Compute the (weighted) mean of a loss on scores (N, C): "hinge", "softmax" or another of `crosshead.losses`.
 
     Examples
     --------
@@ -135,7 +134,7 @@ def _brier(block: Any, indices: NDArray[np.intp], first: int) -> Float:
 
 
 def _sums(outputs: Any, target: Any, values: RowValues, classes: Any, sample_weight: Any) -> tuple[float, float]:
-    """The weighted sum of one number a row over all rows, and the sum of the weights."""
+    """The weighted sum of one number per row over all rows, and the sum of the weights."""
     matrix, indices, weights = _checks.as_rows(outputs, target, classes, sample_weight)
     step, total, weight = _checks.block_rows(matrix.shape[1]), 0.0, 0.0
     for first in range(0, len(matrix), step):

@@ -1,4 +1,4 @@
-"""What each prediction of one block of rows costs: numbers of a row, (n,) each, from which every measure is a mean."""
+"""Outcomes of the predictions of one block of rows, (n,) each, from which all measures are computed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from crosshead.losses.protocol import Array, Float
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Predictions of n rows held against their target.
+    """Predictions of n rows compared with their target.
 
-    * ``predicted``: the class with the highest output, of equals the first
-    * ``rank``: how many classes come before the target, 0 where the prediction is right; of equal outputs the class
-      with the lower index comes first
+    * ``predicted``: the class with the highest output, the first of equal ones
+    * ``rank``: number of classes before the target, 0 if the prediction is right; of equal outputs the class with the
+      lower index comes first
     * ``confidence``: the highest probability; ``nll``: −log p of the target in nats, +inf where p is 0; ``brier``:
       Σ_c (p_c − y_c)². None where there are no probabilities
     """

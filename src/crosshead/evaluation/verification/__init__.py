@@ -1,1 +1,1 @@
-"""Verification: do two samples show the same class? Pairs of embeddings, ROC, accuracy over folds."""
+"""Verification, whether two samples have the same class: pairs of embeddings, ROC, accuracy over folds."""

@@ -1,4 +1,4 @@
-"""Pairs of embeddings: all of them, counted block by block, or as many as wanted, fold by fold."""
+"""Pairs of embeddings: all of them, counted block by block, or a sample of pairs for each fold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crosshead.evaluation.verification.roc import Roc, curve_of
 from crosshead.losses.protocol import Float
 
 CELLS = 1 << 20
-"""All pairs are counted in cells of a cosine, so many in a unit: 10⁻⁶ is about what float32 embeddings resolve."""
+"""Histogram cells per unit of the cosine: 10⁻⁶ is about the resolution of float32 embeddings."""
 
 BLOCK = 1024  # rows: a block of pairs is at most this squared
 
@@ -20,11 +20,11 @@ Indices = NDArray[np.intp]
 
 
 def roc_of_embeddings(embeddings: Any, identities: Any, *, block: int = BLOCK) -> Roc:
-    """The verification curve of all N(N − 1)/2 pairs of embeddings (N, D) by their cosine.
+    """Compute the ROC curve of all N(N − 1)/2 pairs of embeddings (N, D) by their cosine.
 
     ``identities`` (N,) are any labels. Cosines are computed in float64 and rounded to multiples of 2⁻²⁰, so that memory
-    does not grow with the number of pairs: blocks of ``block`` rows meet one another, and memory-mapped embeddings
-    stay where they are. Raises ValueError for an embedding that is zero or not finite, naming its row.
+    does not grow with the number of pairs. Embeddings, also memory-mapped ones, are read in blocks of ``block`` rows.
+    Raises ValueError for an embedding that is zero or not finite, naming its row.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def roc_of_embeddings(embeddings: Any, identities: Any, *, block: int = BLOCK) -
 
 
 def pair_similarity(embeddings: Any, left: Any, right: Any) -> Float:
-    """The cosines (P,) of pairs of rows ``left`` and ``right`` (P,) of embeddings (N, D), in float64.
+    """Compute the cosines (P,) of pairs of rows ``left`` and ``right`` (P,) of embeddings (N, D), in float64.
 
     Examples
     --------
@@ -77,7 +77,14 @@ def pair_similarity(embeddings: Any, left: Any, right: Any) -> Float:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of rows ``left`` and ``right``, whether they show the ``same`` identity, and their ``fold``; (P,) each."""
+    """Pairs of rows ``left`` and ``right``, whether they have the ``same`` identity, and their ``fold``, (P,) each.
+
+    Examples
+    --------
+    >>> pairs = pairs_by_fold([0, 0, 1, 1, 2, 2, 3, 3], folds=2, pairs=4)
+    >>> len(pairs.left), int(pairs.same.sum())
+    (8, 4)
+    """
 
     left: Indices
     right: Indices
@@ -86,11 +93,11 @@ class Pairs:
 
 
 def pairs_by_fold(identities: Any, folds: int = 10, pairs: int = 600, *, seed: int = 0) -> Pairs:
-    """As many genuine as impostor pairs, at most ``pairs`` in each fold, no identity in two folds.
+    """Sample as many genuine as impostor pairs, at most ``pairs`` in each fold, with no identity in two folds.
 
-    Identities (N,) are dealt to folds at random, then pairs within a fold are drawn without replacement, fewer where a
-    fold has not as many. This is how Labeled Faces in the Wild is laid out (10 folds of 600). Raises ValueError
-    where a fold would lack one of the two kinds.
+    Identities (N,) are assigned to folds at random, then pairs within a fold are drawn without replacement, fewer if a
+    fold does not have enough. This is the protocol of Labeled Faces in the Wild (10 folds of 600). Raises ValueError
+    if a fold would lack genuine or impostor pairs.
 
     Examples
     --------
@@ -118,7 +125,7 @@ def pairs_by_fold(identities: Any, folds: int = 10, pairs: int = 600, *, seed: i
 
 
 def _drawn(person: Indices, same: bool, most: int, generator: np.random.Generator) -> tuple[Indices, Indices]:
-    """At most so many distinct pairs of rows, whose identities are sorted; pairs are numbered, never listed."""
+    """Draw distinct pairs of rows with sorted identities; pairs are numbered, not listed."""
     row = np.arange(len(person))
     end = np.searchsorted(person, person, side="right")
     begin, partners = (row + 1, end - row - 1) if same else (end, len(person) - end)
@@ -130,14 +137,14 @@ def _drawn(person: Indices, same: bool, most: int, generator: np.random.Generato
 
 
 def _directions(matrix: NDArray[Any], rows: Any) -> Float:
-    """Rows of length one in float64."""
+    """Normalise rows to length one, in float64."""
     part = np.asarray(matrix[rows], dtype=np.float64)
     largest = np.abs(part).max(axis=1)
     faulty = ~(np.isfinite(largest) & (largest > 0))
     if faulty.any():
         row = int(np.arange(len(matrix))[rows][faulty.argmax()])
         raise ValueError(f"the embedding in row {row} is zero or not finite, and has no direction")
-    part = part / largest[:, None]  # squares of tiny and of huge numbers stay in range
+    part = part / largest[:, None]  # avoids underflow and overflow of squares
     return np.asarray(part / np.linalg.norm(part, axis=1, keepdims=True))
 
 
@@ -151,7 +158,7 @@ def _as_embeddings(embeddings: Any) -> NDArray[Any]:
 
 
 def _as_identities(identities: Any, n_rows: int | None) -> Indices:
-    """Numbers 0, 1, … in place of labels."""
+    """Replace labels by numbers 0, 1, …."""
     labels = np.asarray(identities)
     if labels.ndim != 1 or (n_rows is not None and len(labels) != n_rows):
         expected = "one dimension" if n_rows is None else f"shape {(n_rows,)}"

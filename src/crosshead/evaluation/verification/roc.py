@@ -1,7 +1,7 @@
-"""Do two samples show the same person? Error rates of yes-or-no answers about pairs.
+"""Verification: error rates of the decision whether two samples have the same identity.
 
-A pair is accepted where its similarity is at least a threshold. Genuine pairs show the same identity, impostor pairs
-two. FAR is the share of impostor pairs that are accepted, TAR the share of genuine ones, FRR = 1 − TAR.
+A pair is accepted if its similarity is at least a threshold. Genuine pairs have the same identity, impostor pairs two.
+FAR is the share of impostor pairs that are accepted, TAR the share of genuine pairs, FRR = 1 − TAR.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold that keeps FAR at or below what was asked for, and what it costs.
+    """A threshold whose FAR is at most a requested rate; `Roc.tar_at` returns it.
 
-    * ``requested``: the FAR asked for; ``far`` ≤ requested and ``tar``: the rates reached
-    * ``threshold``: pairs at least this similar are accepted; +inf where none may be
-    * ``false_accepts`` of ``impostors``: the pairs on which ``far`` rests
+    * ``requested``: the requested FAR; ``far`` ≤ requested and ``tar``: the rates reached
+    * ``threshold``: pairs at least this similar are accepted; +inf if none may be
+    * ``false_accepts`` of ``impostors``: the counts that ``far`` is computed from
+
+    Examples
+    --------
+    >>> roc([0.9, 0.7, 0.8, 0.2, 0.1], [True, True, False, False, False]).tar_at(0.4).tar
+    1.0
     """
 
     requested: float
@@ -37,20 +42,20 @@ class OperatingPoint:
 
     @property
     def resolved(self) -> bool:
-        """Whether there are impostor pairs enough for one false acceptance: requested · impostors ≥ 1.
+        """Whether there are enough impostor pairs for one false acceptance: requested · impostors ≥ 1.
 
-        Where there are not, ``tar`` is that of no false acceptance at all, whatever smaller FAR is asked for.
+        If not, ``tar`` is that without any false acceptance, for any smaller FAR.
         """
         return self.requested * self.impostors >= 1
 
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """Accepted pairs at every threshold that makes a difference; (T,) each, from the strictest threshold on.
+    """The ROC curve of pairs: accepted pairs at every relevant threshold, (T,) each, strictest threshold first.
 
-    * ``threshold``: falling, +inf first, where nothing is accepted
+    * ``threshold``: falling, from +inf, where nothing is accepted
     * ``false_accepts``, ``true_accepts``: impostor and genuine pairs at least as similar as the threshold; the last
-      are all there are
+      entries are the totals
 
     Examples
     --------
@@ -67,12 +72,12 @@ class Roc:
 
     @property
     def impostors(self) -> int:
-        """How many pairs show two identities."""
+        """The number of impostor pairs."""
         return int(self.false_accepts[-1])
 
     @property
     def genuine(self) -> int:
-        """How many pairs show the same identity."""
+        """The number of genuine pairs."""
         return int(self.true_accepts[-1])
 
     @property
@@ -87,26 +92,26 @@ class Roc:
 
     @property
     def auc(self) -> float:
-        """Area under TAR over FAR: how often a genuine pair is more similar than an impostor pair; ties count half."""
+        """Area under TAR over FAR: how often a genuine pair is more similar than an impostor pair (ties count half)."""
         far, tar = self.far, self.tar
         return float(np.diff(far) @ (tar[1:] + tar[:-1]) / 2)
 
     @property
     def eer(self) -> float:
-        """Equal error rate: FAR = FRR, on the straight lines between neighbouring thresholds."""
+        """Equal error rate: FAR = FRR, interpolated linearly between neighbouring thresholds."""
         far, excess = self.far, self.far + self.tar - 1
-        after = int(np.argmax(excess >= 0))  # it begins at −1, ends at 1 and rises at each threshold
+        after = int(np.argmax(excess >= 0))  # it rises from −1 to 1
         part = -excess[after - 1] / (excess[after] - excess[after - 1])
         return float(far[after - 1] + part * (far[after] - far[after - 1]))
 
     def tar_at(self, far: float) -> OperatingPoint:
-        """The lowest threshold whose FAR is at most ``far``, a share between 0 and 1; nothing is interpolated.
+        """The lowest threshold whose FAR is at most ``far``, a share between 0 and 1, without interpolation.
 
         Raises ValueError for a rate outside 0…1.
         """
         if not 0 <= far <= 1:
             raise ValueError(f"a false acceptance rate is between 0 and 1, not {far}")
-        # 0.3 · 10 is 3 pairs, though 3/10 and the product of the floats disagree in the last bit
+        # 0.3 · 10 is 3 pairs, although the product of the floats differs from 3 in the last bit.
         place = int(np.searchsorted(self.false_accepts, far * self.impostors * (1 + 1e-12), side="right")) - 1
         return OperatingPoint(
             requested=float(far),
@@ -118,7 +123,7 @@ class Roc:
         )
 
     def to_dict(self, fars: Sequence[float] = (1e-2, 1e-3)) -> dict[str, Any]:
-        """Pairs, EER, AUC and the operating points of ``fars``, in JSON's own types; no threshold is None."""
+        """Convert to JSON types: pairs, EER, AUC and operating points at ``fars``; an infinite threshold is None."""
         points = [self.tar_at(far) for far in fars]
         return {
             "genuine_pairs": self.genuine,
@@ -140,21 +145,26 @@ class Roc:
 
 
 def roc(similarity: Any, same: Any) -> Roc:
-    """The curve of pairs' similarities (P,), any finite numbers, and whether each pair is genuine (P,).
+    """Compute the ROC curve from similarities of pairs (P,), any finite numbers, and whether each pair is genuine (P,).
 
     Pairs of equal similarity are accepted together. Raises ValueError for numbers that are not finite, naming the pair,
-    and where one of the two kinds of pairs is missing.
+    and if genuine or impostor pairs are missing.
+
+    Examples
+    --------
+    >>> roc([0.9, 0.7, 0.8, 0.2, 0.1], [1, 1, 0, 0, 0]).far.round(3).tolist()
+    [0.0, 0.0, 0.333, 0.333, 0.667, 1.0]
     """
     values, genuine = _as_pairs(similarity, same)
     order = np.argsort(-values, kind="stable")
     values, genuine = values[order], genuine[order]
-    last = np.append(values[1:] != values[:-1], True)  # of the pairs that are equally similar
+    last = np.append(values[1:] != values[:-1], True)  # last of equally similar pairs
     hits = np.cumsum(genuine)
     return curve_of(values[last], (np.arange(1, len(values) + 1) - hits)[last], hits[last])
 
 
 def curve_of(threshold: Float, false_accepts: NDArray[Any], true_accepts: NDArray[Any]) -> Roc:
-    """A curve from falling thresholds and running counts, to which the strictest threshold is added."""
+    """Create a curve from falling thresholds and cumulative counts; the strictest threshold is added."""
     counts = [np.concatenate([[0], part]).astype(np.int64) for part in (false_accepts, true_accepts)]
     if counts[0][-1] == 0 or counts[1][-1] == 0:
         missing = "impostor pair (two identities)" if counts[0][-1] == 0 else "genuine pair (the same identity twice)"
@@ -164,7 +174,14 @@ def curve_of(threshold: Float, false_accepts: NDArray[Any], true_accepts: NDArra
 
 @dataclass(frozen=True, eq=False)
 class FoldedAccuracy:
-    """Share of pairs answered right with thresholds chosen elsewhere; (K,) each, one a fold."""
+    """Accuracies of K folds with thresholds from the other folds, (K,) each; `folded_accuracy` returns it.
+
+    Examples
+    --------
+    >>> found = folded_accuracy([0.9, 0.1, 0.8, 0.25, 0.4, 0.2], [1, 0, 1, 0, 1, 0], folds=3)
+    >>> round(found.accuracy, 4), round(found.standard_error, 4)
+    (0.8333, 0.1667)
+    """
 
     accuracies: Float
     thresholds: Float
@@ -181,11 +198,11 @@ class FoldedAccuracy:
 
 
 def folded_accuracy(similarity: Any, same: Any, folds: Any = 10) -> FoldedAccuracy:
-    """Best accuracy, each fold's threshold chosen on the other folds alone.
+    """Compute the accuracy on each fold of pairs with the threshold that is best on the other folds.
 
-    ``folds`` is the fold of each pair (P,), or a number K of contiguous parts, as the list of Labeled Faces in the Wild
-    has them. A threshold lies halfway between the two similarities that it parts; of equally good ones the strictest
-    is taken. Raises ValueError for fewer than two folds, and where all folds but one hold only one kind of pair.
+    ``folds`` is the fold of each pair (P,), or a number K of contiguous parts, as in the list of Labeled Faces in the
+    Wild. A threshold is halfway between the two similarities that it separates; of equally good ones the strictest is
+    used. Raises ValueError for fewer than two folds, and if all folds but one have only one kind of pair.
 
     Source: Huang, Ramesh, Berg and Learned-Miller, Labeled Faces in the Wild, technical report 07-49, 2007.
 

@@ -1,1 +1,1 @@
-"""Plots as scikit-learn displays, one file each."""
+"""Plots in the style of scikit-learn displays, one module each."""

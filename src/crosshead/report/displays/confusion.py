@@ -1,4 +1,4 @@
-"""Which classes are taken for which: counts as numbers, shares of the true class as colour."""
+"""Confusion matrices: counts as numbers, shares of the true class as colours."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from crosshead.escaping import for_terminal
 from crosshead.report.figures import BLUE, VERMILLION, ink, listed, panels, percentage, shortened, thinned_ticks
 
 MOST_NUMBERS = 15
-"""Classes up to which each cell has room for its count."""
+"""Up to this many classes each cell has room for its count."""
 FEW_ERRORS = 0.1
-"""The share of a class that is drawn as strongly as errors get, where no error is more frequent."""
+"""The share of a class with the full colour of errors, if no error is more frequent."""
 STRONGEST = 0.62
-"""The opacity of a full cell; numbers on it keep a contrast of at least 4.5 : 1 on light and on dark ground."""
+"""The opacity of a full cell, at which numbers have a contrast of 4.5 : 1 on light and dark backgrounds."""
 
 
 @dataclass(eq=False)
 class ConfusionDisplay:
-    """A confusion matrix ``counts`` (C, C), rows are true classes, columns predicted ones, and the classes' ``labels``.
+    """A confusion matrix ``counts`` (C, C), true classes in rows and predicted ones in columns, with class ``labels``.
 
-    Right predictions are blue, wrong ones vermillion. The blue of a cell is its share of the true class; the vermillion
-    is scaled to the largest such share of errors, or to 10 %, so that few errors among many right predictions are seen.
+    Right predictions are blue, wrong ones vermillion. The blue of a cell is its share of the true class; vermillion is
+    scaled to the largest share of errors, at least 10 %, so that rare errors are visible.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class ConfusionDisplay:
     def from_predictions(
         cls, y_true: ArrayLike, y_pred: ArrayLike, *, labels: ArrayLike | None = None, ax: Any = None
     ) -> ConfusionDisplay:
-        """Draw the confusion of true and predicted labels; ``labels`` gives the classes and their order."""
+        """Draw the confusion matrix of true and predicted labels; ``labels`` gives the classes and their order."""
         from sklearn.metrics import confusion_matrix
         from sklearn.utils.multiclass import unique_labels
 
@@ -54,7 +54,7 @@ class ConfusionDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: ArrayLike, *, labels: ArrayLike | None = None, ax: Any = None
     ) -> ConfusionDisplay:
-        """Draw the confusion of a fitted classifier on labelled samples."""
+        """Draw the confusion matrix of a fitted classifier on labelled samples."""
         return cls.from_predictions(y, estimator.predict(X), labels=labels, ax=ax)
 
     @property
@@ -64,7 +64,7 @@ class ConfusionDisplay:
         return np.asarray(self.counts / np.maximum(totals, 1))
 
     def plot(self, ax: Any = None) -> ConfusionDisplay:
-        """Draw the matrix, with counts in the cells where there is room, else with fewer labels at the sides."""
+        """Draw the matrix, with counts in the cells if there is room, else with fewer axis labels."""
         size = min(8.0, 2.4 + 0.3 * len(self.labels))
         self.figure_, (self.ax_,) = panels(ax, size=(size, size))
         self.ax_.imshow(self._colours(), interpolation="none", aspect="equal")
@@ -86,7 +86,7 @@ class ConfusionDisplay:
         opacity = np.where(wrong, np.sqrt(shares / max(largest, FEW_ERRORS)), shares) * STRONGEST
         colours = np.empty((*shares.shape, 4))
         colours[..., :3] = np.where(wrong[..., None], to_rgb(VERMILLION), to_rgb(BLUE))
-        colours[..., 3] = np.clip(opacity, 0.03, 1.0)  # an empty cell is still seen to be a cell
+        colours[..., 3] = np.clip(opacity, 0.03, 1.0)  # empty cells remain visible
         return np.round(255 * colours).astype(np.uint8)
 
     def _write_counts(self) -> None:
@@ -108,7 +108,7 @@ class ConfusionDisplay:
         self.ax_.set_yticks(places, names, fontsize=size)
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         total, right = int(self.counts.sum()), int(np.trace(self.counts))
         text = f"Confusion matrix of {len(self.labels)} classes: {right} of {total} predictions are right"
         most = largest_confusions(self.counts, 3)

@@ -1,4 +1,4 @@
-"""Which class wins where, in two dimensions, and the line on which each class's score is zero."""
+"""Decision regions in two dimensions, and the lines on which the score of a class is zero."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MARKERS = "osD^vP*X<>"
 
 @dataclass(eq=False)
 class DecisionRegionsDisplay:
-    """Scores (R, R, C) over a grid of two features, with labelled samples ``points`` (N, 2) if there are any.
+    """Scores (R, R, C) over a grid of two features, with optional labelled samples ``points`` (N, 2).
 
-    ``x`` and ``y`` (R,) are the grid; ``labels`` name the C classes; ``classes`` (N,) index the samples' classes.
+    ``x`` and ``y`` (R,) are the grid; ``labels`` are the C class names; ``classes`` (N,) the samples' class indices.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class DecisionRegionsDisplay:
     ) -> DecisionRegionsDisplay:
         """Draw the regions of a fitted classifier around samples X (N, D) with labels y.
 
-        Where D > 2, the two ``features`` vary and all others stay at their means. ValueError for fewer than 2 features.
+        If D > 2, the two ``features`` vary and all others are at their means. ValueError for fewer than 2 features.
         """
         samples = np.asarray(X, dtype=np.float64)
         if samples.ndim != 2 or samples.shape[1] < 2:
@@ -76,7 +76,7 @@ class DecisionRegionsDisplay:
         return cls(across, up, scores, labels, shown, indices, (names[0], names[1])).plot(ax)
 
     def plot(self, ax: Any = None, *, zero_lines: bool = True) -> DecisionRegionsDisplay:
-        """Draw regions in light colours, the samples on them and, unless told not to, each class's zero-score line."""
+        """Draw regions in light colours, the samples and, if ``zero_lines``, each class's zero-score line."""
         from matplotlib.colors import to_rgba
 
         self.figure_, (self.ax_,) = panels(ax, size=(5.0, 4.2))
@@ -111,7 +111,7 @@ class DecisionRegionsDisplay:
             self.ax_.legend(loc="best", handletextpad=0.2)
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         shares = np.bincount(self.scores.argmax(axis=2).ravel(), minlength=len(self.labels)) / self.scores[..., 0].size
         parts = [f"{label} wins on {share:.0%}" for label, share in zip(self.labels, shares, strict=True)]
         axes = f"{self.names[0]} and {self.names[1]}"
@@ -119,7 +119,7 @@ class DecisionRegionsDisplay:
 
 
 def class_scores(estimator: Any, X: Any) -> Float:
-    """One score a class, (N, C), also for two classes, where `decision_function` gives the difference alone."""
+    """One score per class, (N, C), also for two classes, where `decision_function` returns the difference."""
     if hasattr(estimator, "coef_") and len(estimator.coef_) == len(estimator.classes_):
         return np.asarray(X @ estimator.coef_.T + estimator.intercept_, dtype=np.float64)
     scores = np.asarray(estimator.decision_function(X), dtype=np.float64)

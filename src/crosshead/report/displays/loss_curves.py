@@ -1,4 +1,4 @@
-"""How a fit went: objective and certified gap by pass or by second."""
+"""Convergence of a fit: objective and certified gap by pass or by second."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ AXES = {"passes": "passes over the data", "seconds": "seconds"}
 class LossCurveDisplay:
     """The objective F and the relative duality gap (F − D)/|F| of a fit, after each of its K iterations.
 
-    ``passes``, ``seconds``, ``objective``, ``gap`` are (K,); gaps that are not known are inf or NaN and not drawn.
-    ``tol`` is the gap that certifies. ``validation`` (K,) is any loss on held-out rows at the same moments, where it is
-    known, and ``train`` (K,) the same without penalty on the training rows; both are drawn beside the objective.
+    ``passes``, ``seconds``, ``objective``, ``gap`` are (K,); unknown gaps are inf or NaN and not drawn. ``tol`` is the
+    gap of the certificate. ``validation`` (K,) is an optional loss on held-out rows, and ``train`` (K,) the same on the
+    training rows; both are drawn with the objective.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class LossCurveDisplay:
         validation: ArrayLike | None = None,
         ax: Any = None,
     ) -> LossCurveDisplay:
-        """Draw the ``history_`` of a fitted estimator; ValueError where it has none."""
+        """Draw the ``history_`` of a fitted estimator; ValueError if it has none."""
         history = getattr(estimator, "history_", None)
         if not history:
             raise ValueError(f"{type(estimator).__name__} has no history_ of a fit: fit it first")
@@ -75,7 +75,7 @@ class LossCurveDisplay:
         validation: ArrayLike | None = None,
         ax: Any = None,
     ) -> LossCurveDisplay:
-        """Draw a list of `Progress`, or the same as a mapping of columns, as a saved model has it."""
+        """Draw a list of `Progress`, or a mapping of columns, as in a saved model."""
         return cls.of(history, tol=tol, train=train, validation=validation).plot(ax, by=by)
 
     @classmethod
@@ -87,7 +87,7 @@ class LossCurveDisplay:
         train: ArrayLike | None = None,
         validation: ArrayLike | None = None,
     ) -> LossCurveDisplay:
-        """The display of a history, not yet drawn; ValueError where curves have not one value an iteration."""
+        """Create the display of a history without drawing it; ValueError unless curves have one value per iteration."""
         columns: dict[str, Any] = {}
         for name in ("passes", "seconds", "objective", "gap"):
             named = history[name] if isinstance(history, Mapping) else [getattr(one, name) for one in history]
@@ -144,7 +144,7 @@ class LossCurveDisplay:
         axis.set_ylabel("relative duality gap")
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         known = self.gap[np.isfinite(self.gap)]
         text = f"The objective falls from {self.objective[0]:.4g} to {self.objective[-1]:.4g}"
         text += f", in {self.passes[-1]:.0f} passes and {self.seconds[-1]:.2g} seconds."
@@ -158,7 +158,7 @@ class LossCurveDisplay:
 
 
 def _column(values: Any) -> Float:
-    """One number an iteration; None, which JSON has in place of inf, is NaN."""
+    """One number per iteration; None, JSON's replacement of inf, becomes NaN."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 

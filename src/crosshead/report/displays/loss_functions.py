@@ -1,4 +1,4 @@
-"""The loss functions themselves over the margin, and where the margins of samples lie."""
+"""Loss functions over the margin, and the margins of samples."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LossFunctionDisplay:
     def from_losses(
         cls, losses: Sequence[str] = SHOWN, *, margins: ArrayLike | None = None, ax: Any = None
     ) -> LossFunctionDisplay:
-        """Draw losses of the registry by name, and "zero_one"; ValueError for an unknown one."""
+        """Draw losses of `crosshead.losses` by name, and "zero_one"; ValueError for an unknown one."""
         grid = np.linspace(-3, 3, 121) if margins is None else np.asarray(margins, dtype=np.float64)
         return cls(grid, {name: loss_over_margin(name, grid) for name in losses}).plot(ax)
 
@@ -61,7 +61,7 @@ class LossFunctionDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: ArrayLike, *, losses: Sequence[str] = SHOWN, ax: Any = None
     ) -> LossFunctionDisplay:
-        """Draw losses over the margins that a fitted classifier gives to labelled samples."""
+        """Draw losses over the margins of a fitted classifier on labelled samples."""
         scores = np.asarray(estimator.decision_function(X), dtype=np.float64)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros_like(scores), scores])
@@ -99,7 +99,7 @@ class LossFunctionDisplay:
         behind.spines[["top", "left"]].set_visible(False)
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         at = {m: int(np.argmin(np.abs(self.margins - m))) for m in (-1.0, 0.0, 1.0)}
         parts = []
         for name, values in self.values.items():
@@ -112,7 +112,7 @@ class LossFunctionDisplay:
 
 
 def loss_over_margin(name: str, margins: Float) -> Float:
-    """The loss of two classes with scores (m, 0) where the first is true, (M,).
+    """The loss of two classes with scores (m, 0) if the first is true, (M,).
 
     Examples
     --------
@@ -126,7 +126,7 @@ def loss_over_margin(name: str, margins: Float) -> Float:
 
 
 def margins_of(scores: Float, target: NDArray[Any]) -> Float:
-    """z_y − max_{j≠y} z_j of each sample, (N,): positive exactly where the prediction is right and no tie.
+    """The margin z_y − max_{j≠y} z_j of each sample, (N,); positive if the prediction is right and not tied.
 
     Examples
     --------

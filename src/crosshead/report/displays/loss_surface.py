@@ -1,4 +1,4 @@
-"""The objective over two weights, all others held at the optimum."""
+"""The objective as a function of two weights, with all others at the optimum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place = tuple[int, int]
 
 @dataclass(eq=False)
 class LossSurfaceDisplay:
-    """F over a grid of two weights, ``values`` (len(second), len(first)), with the point where the fit ended.
+    """F over a grid of two weights, ``values`` (len(second), len(first)), with the solution of the fit.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class LossSurfaceDisplay:
     ) -> LossSurfaceDisplay:
         """Draw the objective of a fitted `LinearClassifier` without row weights around its optimum.
 
-        ``weights`` names two entries of W by (class index, feature index); each is moved ``span`` up and down, in
+        ``weights`` are two entries of W by (class index, feature index); each varies by ± ``span``, in
         ``points`` steps. The cost is points² evaluations of the loss on X.
         """
         loss = get_loss(estimator.loss) if isinstance(estimator.loss, str) else estimator.loss
@@ -76,7 +76,7 @@ class LossSurfaceDisplay:
         return cls(optimum[0] + steps, optimum[1] + steps, values, optimum, (names[0], names[1])).plot(ax)
 
     def plot(self, ax: Any = None, *, levels: int = 10) -> LossSurfaceDisplay:
-        """Draw contour lines, closer together where the objective is steeper, and the optimum."""
+        """Draw contour lines, which are closer where the objective is steeper, and the optimum."""
         self.figure_, (self.ax_,) = panels(ax, size=(4.8, 4.0))
         low, high = float(self.values.min()), float(self.values.max())
         heights = low + (high - low) * np.linspace(0.02, 1.0, levels) ** 2 if high > low else [low]
@@ -89,7 +89,7 @@ class LossSurfaceDisplay:
         return self
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         return (
             f"Contours of the objective over two weights. It is {self.values.min():.4g} at its lowest, near the fitted "
             f"point ({self.optimum[0]:.3g}, {self.optimum[1]:.3g}), and {self.values.max():.4g} at its highest."

@@ -1,4 +1,4 @@
-"""A picture of a regularisation path: cross-entropy, error and the number of coefficients against alpha."""
+"""Regularisation paths: cross-entropy, error and the number of coefficients against alpha."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity against alpha, (A,): on the training rows, and on held-out rows with its standard error, if any."""
+    """One quantity against alpha, (A,), on the training rows, and optionally on held-out rows with standard errors."""
 
     title: str
     train: Float | None = None
@@ -28,7 +28,7 @@ class Curve:
 
 @dataclass(eq=False)
 class PathDisplay:
-    """Curves over the same ``alphas`` (A,), non-zero coefficients (A,) of so many, and the chosen alpha, if any.
+    """Curves over ``alphas`` (A,), the number of non-zero coefficients (A,), and the chosen alpha, if any.
 
     Examples
     --------
@@ -72,13 +72,13 @@ class PathDisplay:
         title: str = "",
         ax: Any = None,
     ) -> PathDisplay:
-        """Draw what `regularisation_path` returned, with further curves over its alphas; it must have kept ``coef``."""
+        """Draw the result of `regularisation_path` with ``keep_coef=True``, and further curves over its alphas."""
         if path.coef is None:
             raise ValueError("the path kept no coefficients: give keep_coef=True")
         return cls(title, path.alphas, curves, path.nnz, int(path.coef[0].size), chosen).plot(ax)
 
     def plot(self, ax: Any = None) -> PathDisplay:
-        """Draw one panel a curve, and below them the number of coefficients that are not zero."""
+        """Draw one panel per curve, and below them the number of non-zero coefficients."""
         rows = len(self.curves) + 1
         ratios = [3.0] * (rows - 1) + [2.0]
         self.figure_, self.axes_ = panels(ax, rows, size=(7.2, 2.1 * rows + 0.6), height_ratios=ratios)
@@ -109,7 +109,7 @@ class PathDisplay:
         axis.set_ylabel(f"non-zero\n(of {self.coefficients})")
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         text = f"A path of {len(self.alphas)} alphas from {self.alphas.max():.3g} down to {self.alphas.min():.3g}."
         for curve in self.curves:
             if curve.held_out is not None:
@@ -121,9 +121,9 @@ class PathDisplay:
 
 
 def draw_path(display: PathDisplay, file: str | Path) -> None:
-    """Draw into an .svg, .png or .pdf file, which is replaced at once when the picture is complete.
+    """Draw into an .svg, .png or .pdf file, which is replaced atomically once it is complete.
 
-    Raises ValueError for another kind of file, ModuleNotFoundError without matplotlib.
+    Raises ValueError for another file type, ModuleNotFoundError without matplotlib.
     """
     rows = len(display.curves) + 1
     save_figure(draw(display, 7.2, 2.1 * rows + 0.6), file)

@@ -1,4 +1,4 @@
-"""How honest the probabilities are: accuracy against confidence, and how many samples each bin holds."""
+"""Reliability diagrams: accuracy against confidence, and the number of samples in each bin."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from crosshead.report.figures import BLUE, MUTED, VERMILLION, ground_lines, pane
 if TYPE_CHECKING:
     from crosshead.evaluation import Reliability
 
-CROWDED = 50  # times the median bin: from there on, counts are drawn on a logarithmic scale
+CROWDED = 50  # times the median bin, from which on counts have a logarithmic scale
 
 
 @dataclass(eq=False)
 class ReliabilityDisplay:
-    """A reliability table of `crosshead.evaluation`: share that is right against mean confidence, and counts, by bin.
+    """A reliability table of `crosshead.evaluation`: accuracy against mean confidence, and counts, by bin.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class ReliabilityDisplay:
     def from_predictions(
         cls, y_true: ArrayLike, y_prob: Any, *, bins: int = 15, strategy: Any = "uniform", ax: Any = None
     ) -> ReliabilityDisplay:
-        """Draw class indices (N,) against probabilities (N, C); "uniform" bins, or "quantile" ones of equal mass."""
+        """Draw probabilities (N, C) against class indices (N,); "uniform" bins, or "quantile" bins of equal mass."""
         from crosshead.evaluation import reliability
 
         return cls(reliability(y_prob, y_true, bins=bins, strategy=strategy)).plot(ax)
@@ -76,7 +76,7 @@ class ReliabilityDisplay:
         return self
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         table = self.table
         filled = np.flatnonzero(table.count > 0)
         worst, fullest = filled[np.argmax(np.abs(table.gap[filled]))], int(np.argmax(table.count))

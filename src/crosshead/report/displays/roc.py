@@ -1,4 +1,4 @@
-"""How many genuine pairs are accepted at each rate of false acceptance, for one or several sets of embeddings."""
+"""ROC curves of verification: true acceptance rate over false acceptance rate, for sets of embeddings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STYLES = ("-", "--", "-.", ":")
 
 @dataclass(eq=False)
 class RocDisplay:
-    """Verification curves of `crosshead.evaluation` by name: TAR over FAR, on a logarithmic axis of FAR.
+    """ROC curves of `crosshead.evaluation` by name: TAR over FAR, on a logarithmic axis of FAR.
 
-    A curve begins at 1/(impostor pairs), the smallest rate above zero that its pairs can show; the dotted lines are
-    the rates of ``fars`` at which `describe` reads it.
+    A curve begins at 1/(impostor pairs), the smallest positive rate that its pairs resolve; dotted lines mark the rates
+    ``fars`` that `describe` reports.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class RocDisplay:
 
     @classmethod
     def from_pairs(cls, similarity: ArrayLike, same: ArrayLike, *, name: str = "pairs", ax: Any = None) -> RocDisplay:
-        """Draw pairs' similarities (P,) and whether each pair shows one identity (P,)."""
+        """Draw the curve of similarities of pairs (P,), and whether each pair is genuine (P,)."""
         from crosshead.evaluation import roc
 
         return cls({name: roc(similarity, same)}).plot(ax)
@@ -54,13 +54,13 @@ class RocDisplay:
     def from_embeddings(
         cls, embeddings: Any, identities: ArrayLike, *, name: str = "embeddings", ax: Any = None
     ) -> RocDisplay:
-        """Draw all pairs of embeddings (N, D) whose identities (N,) are known, by their cosine."""
+        """Draw the curve of all pairs of embeddings (N, D) with identities (N,), by their cosine."""
         from crosshead.evaluation import roc_of_embeddings
 
         return cls({name: roc_of_embeddings(embeddings, identities)}).plot(ax)
 
     def plot(self, ax: Any = None) -> RocDisplay:
-        """Draw the curves on one panel, with the equal error rate of each in the legend."""
+        """Draw the curves on one panel, with their equal error rates in the legend."""
         self.figure_, (axis,) = panels(ax, size=(5.4, 4.2))
         self.ax_ = axis
         axis.set_xscale("log")
@@ -81,7 +81,7 @@ class RocDisplay:
         return self
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         return for_terminal(" ".join(self._sentence(name, curve) for name, curve in self.curves.items()))
 
     def _sentence(self, name: str, curve: Roc) -> str:
@@ -99,10 +99,10 @@ class RocDisplay:
 
 
 def visible(curve: Roc) -> tuple[Any, Any]:
-    """The corners of a curve of steps, one for each rate of false acceptance from 1/(impostor pairs) on.
+    """The corners of the step curve, one for each false acceptance rate from 1/(impostor pairs) on.
 
-    Many thresholds lie between two false acceptances; the last of them is what that rate can reach. Between
-    1/(impostor pairs) and the first rate there is, where ties make that larger, holds what no false acceptance reaches.
+    Of the thresholds between two false acceptances the last is used. If ties make the first rate larger than
+    1/(impostor pairs), the value in between is that without false acceptances.
     """
     last = np.append(np.diff(curve.false_accepts) > 0, True)
     far, tar, smallest = curve.far[last], curve.tar[last], 1 / curve.impostors

@@ -1,4 +1,4 @@
-"""Class templates: each row of W as a picture, where the features are pixels."""
+"""Class templates: each row of W as an image, for features that are pixels."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Float = NDArray[np.float64]
 
 MOST_CLASSES = 30
 LONGEST_SIDE = 48
-"""Pixels to which larger pictures are averaged, so that a page of many classes stays small."""
+"""Larger images are averaged to this many pixels, so that a page of many classes remains small."""
 
 
 @dataclass(eq=False)
 class ClassTemplateDisplay:
-    """Rows of W as pictures of ``shape`` (height, width) or (height, width, 3), for classes named by ``labels``.
+    """Rows of W as images of ``shape`` (height, width) or (height, width, 3), for classes with ``labels``.
 
-    ``weight`` (C, H·W) is signed: blue raises the score of the class, vermillion lowers it, and the ground shows where
-    the weight is 0; all classes have one scale. Weights of coloured pixels are shown as colours about mid grey.
+    ``weight`` (C, H·W) is signed: blue increases the score of the class, vermillion decreases it, and the background
+    shows weights of 0; all classes have the same scale. Weights of coloured pixels are shown as colours around grey.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class ClassTemplateDisplay:
     def from_estimator(
         cls, estimator: Any, *, shape: Sequence[int], classes: ArrayLike | None = None, ax: Any = None
     ) -> ClassTemplateDisplay:
-        """Draw the templates of a fitted linear classifier; ``classes`` chooses labels, at most 30 are drawn."""
+        """Draw the templates of a fitted linear classifier; ``classes`` selects labels, at most 30 are drawn."""
         return cls.from_weights(estimator.coef_, estimator.classes_, shape=shape, classes=classes, ax=ax)
 
     @classmethod
@@ -74,7 +74,7 @@ class ClassTemplateDisplay:
         classes: ArrayLike | None = None,
         ax: Any = None,
     ) -> ClassTemplateDisplay:
-        """Draw the templates of weights (C, D); one row alone, for two classes, is the template of the second."""
+        """Draw the templates of weights (C, D); a single row, for two classes, is the template of the second."""
         weight, names = np.asarray(weight, dtype=np.float64), np.asarray(labels)
         if len(weight) == 1 and len(names) == 2:
             weight = np.vstack([-weight, weight])
@@ -84,7 +84,7 @@ class ClassTemplateDisplay:
         return cls(weight, [str(label) for label in names.tolist()], tuple(shape)).plot(ax)
 
     def plot(self, ax: Any = None, *, columns: int | None = None) -> ClassTemplateDisplay:
-        """Draw one picture a class, in rows of ``columns``."""
+        """Draw one image per class, in rows of ``columns``."""
         shown = min(len(self.labels), MOST_CLASSES)
         across = columns or min(shown, 5)
         down = -(-shown // across)
@@ -94,23 +94,23 @@ class ClassTemplateDisplay:
         self.ax_ = axes[0]
         for axis in axes:
             axis.set_axis_off()
-        for axis, picture, label in zip(self.axes_, self.pictures(shown), self.labels, strict=False):
+        for axis, picture, label in zip(self.axes_, self.images(shown), self.labels, strict=False):
             axis.imshow(picture, interpolation="none")
             axis.set_title(shortened(label), loc="center", fontsize=8.5)
         return self
 
-    def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first ``count`` templates as RGBA pictures (H, W, 4), averaged where a side is too long."""
+    def images(self, count: int) -> list[NDArray[np.uint8]]:
+        """The first ``count`` templates as RGBA images (H, W, 4), averaged if a side is too long."""
         images = [_averaged(row.reshape(self.shape)) for row in self.weight[:count]]
         scale = max((float(np.abs(image).max()) for image in images), default=0.0) or 1.0
         return [_coloured(image / scale) if image.ndim == 3 else _signed(image / scale) for image in images]
 
     def describe(self) -> str:
-        """The figure in words."""
+        """Describe the figure in text."""
         shown = min(len(self.labels), MOST_CLASSES)
         height, width = self.shape[:2]
         share = float(np.mean(self.weight[:shown] == 0))
-        text = f"The weights of {shown} of {len(self.labels)} classes as pictures of {height} × {width} pixels"
+        text = f"The weights of {shown} of {len(self.labels)} classes as images of {height} × {width} pixels"
         text += (
             ": blue where a bright pixel raises the score of the class, orange where it lowers it."
             if len(self.shape) == 2
@@ -123,7 +123,7 @@ class ClassTemplateDisplay:
 
 
 def _averaged(image: Float) -> Float:
-    """The picture with its longer side at most `LONGEST_SIDE`, by averages over boxes."""
+    """Reduce an image to a longer side of at most `LONGEST_SIDE`, by averages over boxes."""
     longest = max(image.shape[:2])
     if longest <= LONGEST_SIDE:
         return image

@@ -1,1 +1,1 @@
-"""The report as one page of HTML: its contents, its verdict, its figures."""
+"""The report as one HTML page: contents, verdict, figures."""

@@ -1,4 +1,4 @@
-"""From a model's scores, or from predictions of any tool, to the contents of a report, in one reading of the rows."""
+"""Build the contents of a report from a model's scores or from predictions of any tool, in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from crosshead.losses import get_loss
 from crosshead.losses.protocol import Array
 from crosshead.models import Model
 from crosshead.report.page.contents import Contents, Training
-from crosshead.report.page.thumbnails import picture_shape
+from crosshead.report.page.thumbnails import image_shape
 
 COSTLIEST = 24
-"""Costliest rows that a page lists unless told otherwise."""
+"""Default number of rows with the largest losses."""
 
 BEFORE_TEMPERATURE = (
     "This is the arithmetic of the training loss. The probabilities elsewhere on this page are softmax(z / {:.4g})."
@@ -33,7 +33,13 @@ TITLES = {"softmax": "cross-entropy", "binary": "binary cross-entropy"}
 
 @dataclass(frozen=True)
 class Wording:
-    """What a page says beyond its numbers; see `Contents`."""
+    """The text of a report beyond its numbers; see `Contents`.
+
+    Examples
+    --------
+    >>> Wording("Cats and dogs", "Three images.").title
+    'Cats and dogs'
+    """
 
     title: str
     subject: str
@@ -47,7 +53,13 @@ class Wording:
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is listed and how intervals are made: ``resamples`` bootstrap samples drawn with ``seed``."""
+    """Settings of a report: lengths of lists, and ``resamples`` and ``seed`` of the bootstrap intervals.
+
+    Examples
+    --------
+    >>> Settings(seed=1).seed
+    1
+    """
 
     costliest: int = COSTLIEST
     level: float = 0.95
@@ -65,10 +77,19 @@ def report_on_model(
     training: Training | None = None,
     settings: Settings | None = None,
 ) -> Contents:
-    """The contents of a report on a model's scores for labelled rows.
+    """Collect the contents of a report on a model's scores for labelled rows.
 
-    ``target`` (N,) are indices of the model's classes; ``blocks`` yield (first row, scores (n, C)) in order. Neither
-    scores nor probabilities of all rows are held at once.
+    ``target`` (N,) has indices of the model's classes; ``blocks`` yield (first row, scores (n, C)) in order, so that
+    memory does not grow with N × C.
+
+    Examples
+    --------
+    >>> dataset = Dataset(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array(["cat", "dog"]))
+    >>> model = Model(np.eye(2), np.zeros(2), np.array(["cat", "dog"]), "softmax")
+    >>> blocks = [(0, np.array([[1.0, 0.0], [0.0, 1.0]]))]
+    >>> contents = report_on_model(model, dataset, np.array([0, 1]), blocks, Wording("Cats and dogs", "Two rows."))
+    >>> contents.evaluation.accuracy
+    1.0
     """
     settings = settings or Settings()
     loss = get_loss(model.loss, **model.loss_parameters)
@@ -76,7 +97,7 @@ def report_on_model(
     name = model.loss if model.temperature is None else "softmax"
     cost = loss if model.temperature is None else get_loss(name)
     top = top_losses(reading.watch(blocks), target, settings.costliest, loss=cost)
-    shape = picture_shape(model.encoding.get("shape"))
+    shape = image_shape(model.encoding.get("shape"))
     wrong, right = _examples(top, reading)
     return Contents(
         title=wording.title,
@@ -112,9 +133,9 @@ def report_on_model(
 def report_on_predictions(
     predictions: Predictions, wording: Wording, *, loss: str = "softmax", settings: Settings | None = None
 ) -> Contents:
-    """The contents of a report on predictions of any tool, with their labels.
+    """Collect the contents of a report on predictions of any tool, with their labels.
 
-    Probabilities are judged by −ln p; scores by ``loss``. DataError where no labels are known, or a row is none of
+    The loss of probabilities is −ln p, that of scores ``loss``. Raises DataError without labels or for invalid
     probabilities.
 
     Examples
@@ -155,7 +176,7 @@ def report_on_predictions(
 
 
 def loss_title(loss: str) -> str:
-    """What the mean loss is called.
+    """The display name of the mean loss.
 
     Examples
     --------
@@ -166,7 +187,7 @@ def loss_title(loss: str) -> str:
 
 
 class _Reading:
-    """One reading of scores or probabilities, evaluated as they pass; remembers the first right and wrong rows."""
+    """Evaluates blocks of scores or probabilities as they pass, and records the first right and wrong rows."""
 
     def __init__(
         self,
@@ -194,7 +215,7 @@ class _Reading:
         self.first_wrong: int | None = None
 
     def watch(self, blocks: Iterable[tuple[int, Array]]) -> Iterator[tuple[int, Array]]:
-        """The blocks as they come, scores divided by the temperature, evaluated on the way."""
+        """Pass the blocks on, with scores divided by the temperature, and evaluate them."""
         for first, block in blocks:
             wrong = self.evaluator.add(block, self._target[first : first + len(block)]).wrong
             if self.first_right is None and not wrong.all():
@@ -205,7 +226,7 @@ class _Reading:
 
 
 def _examples(top: TopLosses, reading: _Reading) -> tuple[int | None, int | None]:
-    """The costliest wrong row, and the first right one."""
+    """The wrong row with the largest loss, and the first right one."""
     wrong = np.flatnonzero(top.target != top.predicted)
     return int(top.rows[wrong[0]]) if wrong.size else reading.first_wrong, reading.first_right
 
@@ -215,7 +236,7 @@ def _explained(predictions: Predictions, row: int, target: int, loss: str) -> Ex
     names = [str(label) for label in predictions.classes.tolist()]
     if predictions.kind == "scores":
         return explain(outputs, target, loss=loss, classes=names)
-    # What was written with few digits sums to 1 only nearly; the arithmetic is that of a distribution.
+    # Rounded probabilities sum to 1 only approximately; the explanation needs a distribution.
     return explain_probabilities(outputs / outputs.sum(), target, classes=names)
 
 

@@ -1,4 +1,4 @@
-"""What a report is made of: results and arrays, from crosshead or from any other tool."""
+"""The contents of a report: results and arrays, of crosshead or any other tool."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """How the model came to be, as its document says it.
+    """The training of a model, as recorded in its document.
 
-    ``gap`` is None where no bound is known; ``history`` holds columns passes, seconds, objective and gap, where kept.
+    ``gap`` is None without a bound; ``history`` has the columns passes, seconds, objective and gap, if recorded.
+
+    Examples
+    --------
+    >>> Training("converged", "the relative duality gap is at most tol", 0.25, 1e-5, 1e-4, None).status
+    'converged'
     """
 
     loss: str
@@ -33,17 +38,26 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """Everything that a page shows.
+    """Everything that a report shows; `report_on_model` and `report_on_predictions` create it.
 
-    * ``title``; ``subject``: one sentence that says what is judged, and on which rows; ``date``: as given, if any
-    * ``evaluation``: with intervals; ``judged_on``: what the rows are, such as "held-out rows"
-    * ``top``: the costliest rows; ``top_names``: what each goes by; ``row_title``: "row" or "file"
+    * ``title``; ``subject``: a sentence on what is evaluated, and on which rows; ``date``: optional
+    * ``evaluation``: with intervals; ``judged_on``: description of the rows, such as "held-out rows"
+    * ``top``: the rows with the largest losses; ``top_names``: their names; ``row_title``: "row" or "file"
     * ``loss_title``, ``unit``: of ``top.loss``
-    * ``cautions``: what a reader must know to read the numbers rightly
-    * ``training``, ``weight`` (C, D), ``shape`` of a row as a picture: of a model; None for predictions
-    * ``top_features``: the rows of ``top`` as features (K, D), where they can be shown as pictures
-    * ``samples``: explanations, each under its heading; ``samples_note``: a sentence before them
-    * ``commands``: lines that make the model and this page again; ``facts``: what else it takes
+    * ``cautions``: caveats on the numbers
+    * ``training``, ``weight`` (C, D), ``shape`` of a row as an image: of a model; None for predictions
+    * ``top_features``: the features (K, D) of ``top``, if they can be shown as images
+    * ``samples``: explanations with headings; ``samples_note``: a sentence before them
+    * ``commands``: commands that reproduce the model and this page; ``facts``: further facts to reproduce them
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crosshead.data import Predictions
+    >>> from crosshead.report import Wording, report_on_predictions
+    >>> predictions = Predictions(np.array([[0.8, 0.2], [0.4, 0.6]]), np.array(["cat", "dog"]), np.array([0, 1]))
+    >>> report_on_predictions(predictions, Wording("Cats and dogs", "Two images.")).evaluation.accuracy
+    1.0
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The report as one self-contained page of HTML: what is shown where, and the figures with their words."""
+"""Render the contents of a report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from crosshead.report.page.thumbnails import thumbnails
 from crosshead.report.page.verdict import headline, measures, number, percent, sentences
 
 MOST_IN_MATRIX = 120
-"""Classes up to which the confusion matrix is drawn; above, the most frequent errors are listed alone."""
+"""Up to this many classes the confusion matrix is drawn; with more, only the most frequent errors are listed."""
 MOST_IN_TABLE = 40
-"""Classes that the table by class lists; of more, those of the most errors."""
+"""Rows of the per-class table; with more classes, those with the most errors."""
 MOST_PAIRS = 10
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: its name in the page, its caption, and the <svg> element."""
+    """A figure: its name in the page, its caption, and the <svg> element."""
 
     name: str
     caption: str
@@ -37,7 +37,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class TopRow:
-    """One of the costliest rows as the page shows it."""
+    """One of the rows with the largest losses."""
 
     name: str
     true: str
@@ -50,10 +50,20 @@ class TopRow:
 
 
 def render(contents: Contents) -> str:
-    """The page of a report. The same contents give the same text.
+    """Render a report as an HTML page. Equal contents give equal text.
 
-    It needs nothing from elsewhere: styles, figures and pictures are inside, and there is no script. Every text that
-    comes from data is escaped. ModuleNotFoundError without matplotlib or Jinja2.
+    The page is self-contained: styles, figures and images are embedded, and there are no scripts. Text from data is
+    escaped. Raises ModuleNotFoundError without matplotlib or Jinja2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crosshead.data import Predictions
+    >>> from crosshead.report import Wording, report_on_predictions
+    >>> predictions = Predictions(np.array([[0.8, 0.2], [0.4, 0.6]]), np.array(["cat", "dog"]), np.array([0, 1]))
+    >>> page = render(report_on_predictions(predictions, Wording("Cats and dogs", "Two images.")))
+    >>> page.lstrip()[:15].lower(), "Cats and dogs" in page
+    ('<!doctype html>', True)
     """
     environment = _environment()
     big, text = headline(contents)
@@ -82,7 +92,7 @@ def render(contents: Contents) -> str:
 
 
 def check_packages() -> None:
-    """ModuleNotFoundError that says how to install what a page needs, where it is missing."""
+    """Raise ModuleNotFoundError, with the command to install it, if a required package is missing."""
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
@@ -113,7 +123,7 @@ def _environment() -> Any:
 def _markup(text: str) -> Any:
     from markupsafe import Markup
 
-    return Markup(text)  # our own, with what comes from data escaped where it was made
+    return Markup(text)  # our own markup; text from data was escaped when it was created
 
 
 def _explanation_css(contents: Contents) -> Any:

@@ -1,4 +1,4 @@
-"""Rows of pixels as small pictures inside a page."""
+"""Rows of pixels as small images embedded in a page."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_SIDE = 48
-"""Pixels to which pictures are reduced; a hundred of them then take less than a megabyte of a page."""
+"""Images are reduced to this many pixels; a hundred of them take less than a megabyte of a page."""
 
 
-def picture_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    """The shape of features that are a picture, (height, width) or (height, width, 3); None for any other.
+def image_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    """The shape of features that are an image, (height, width) or (height, width, 3); None otherwise.
 
     Examples
     --------
-    >>> picture_shape([28, 28]), picture_shape([28, 28, 1]), picture_shape([100, 4, 4]), picture_shape(None)
+    >>> image_shape([28, 28]), image_shape([28, 28, 1]), image_shape([100, 4, 4]), image_shape(None)
     ((28, 28), (28, 28), None, None)
     """
     if shape is None or len(shape) not in (2, 3) or min(shape) < 1:
@@ -31,9 +31,9 @@ def picture_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def thumbnails(rows: NDArray[Any], shape: tuple[int, ...]) -> list[str]:
-    """PNG pictures of rows (K, H·W) or (K, H·W·3) as data addresses.
+    """Encode rows (K, H·W) or (K, H·W·3) as PNG images in data URLs.
 
-    All are on one scale, from the lowest value, or 0 where none is negative, to the highest.
+    All have the same scale, from the lowest value, or 0 if none is negative, to the highest.
 
     Examples
     --------
@@ -47,11 +47,11 @@ def thumbnails(rows: NDArray[Any], shape: tuple[int, ...]) -> list[str]:
         return []
     low, high = min(0.0, float(values.min())), float(values.max())
     scaled = np.round((values - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
-    pictures = []
+    images = []
     for row in scaled:
         image = Image.fromarray(row.reshape(shape))
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
         stream = io.BytesIO()
         image.save(stream, format="PNG", optimize=True)
-        pictures.append("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii"))
-    return pictures
+        images.append("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii"))
+    return images

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from crosshead.evaluation import Evaluation, Interval
 from crosshead.report.page.contents import Contents, Training
 
-THIN = "\u202f"  # a narrow space that no line ends at
+THIN = "\u202f"  # a narrow no-break space
 PERCENT = f"{THIN}%"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One row of the table: its name, what it says, its value, its interval, if there is one."""
+    """One row of the table: name, meaning, value and, if any, interval."""
 
     name: str
     meaning: str
@@ -23,7 +23,7 @@ class Measure:
 
 
 def headline(contents: Contents) -> tuple[str, str]:
-    """The share of errors, and the sentence that it begins."""
+    """The error rate, and the sentence that it begins."""
     found = contents.evaluation
     share = percent(found.error)
     rows = f"{found.rows:,}".replace(",", THIN)
@@ -35,7 +35,7 @@ def headline(contents: Contents) -> tuple[str, str]:
 
 
 def sentences(contents: Contents) -> list[str]:
-    """What the measures mean, in words."""
+    """Sentences that describe the measures."""
     found = contents.evaluation
     said = []
     if found.cross_entropy is not None:
@@ -78,7 +78,7 @@ def _of_calibration(found: Evaluation) -> str:
 
 
 def certificate(training: Training) -> str:
-    """Whether the optimum is certified, in one sentence."""
+    """A sentence on whether the optimum is certified."""
     if training.gap is None or not math.isfinite(training.gap):
         return f"The training is not certified: {training.message or training.status}."
     bound = f"the objective exceeds its minimum by at most {training.gap:.1e} of itself"
@@ -134,7 +134,7 @@ def _span(interval: Interval, factor: float) -> str:
 
 
 def number(value: float) -> str:
-    """A measure with three significant digits and no exponent where it can be avoided.
+    """Format a measure with three significant digits, without exponent if possible.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    r"""A share as a percentage.
+    r"""Format a share as a percentage.
 
     Examples
     --------

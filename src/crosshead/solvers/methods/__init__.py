@@ -1,1 +1,1 @@
-"""The methods, one file each; `solvers/plan.py` says which one runs when."""
+"""The methods, one file each; `crosshead.solvers.plan` says which one is used when."""

@@ -1,9 +1,9 @@
 """Dual coordinate ascent, for hinges on many rows and for smooth losses on sparse ones, with an L2 penalty.
 
-A sweep costs no more than about a pass: it reads each row once, and of W only the features that the row has. How much
-of the gap it closes follows from q = ‖x‖²/(αN), a row's curvature, and from how alike the rows are: most of it where q
-is about one, as it is for text at α = 1/N, or where α is large. After some sweeps the residuals are certified as they
-are, at a pass over the rows; as many sweeps follow as the gap so far foretells, at most as many as there were.
+A sweep costs about a pass: it reads each row once, and of W only the features that the row has. How much of the gap it
+closes depends on q = ‖x‖²/(αN), a row's curvature, and on the similarity of the rows: most of it if q is about one, as
+for text at α = 1/N, or if α is large. After some sweeps the residuals are certified by a pass over the rows; the number
+of the next sweeps is extrapolated from the gap so far, and is at most the number of sweeps so far.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.smoothing import width_for
 from crosshead.solvers.protocol import Float, Objective
 
-FIRST_SWEEPS, MOST_SWEEPS = 5, 60  # before the first certificate, and between two of them
-BEYOND = 0.5  # of tol: where the gap is aimed at
-LEAST_TOL = 1e-15  # of what is foretold
-STEEPEST = 12000.0  # q of a row on average: smooth losses on steeper ones take more sweeps than there is time for
-ENOUGH, MOST_IDLE = 0.95, 4  # a share of the gap, and so many certificates in turn that do not bring it there
+FIRST_SWEEPS, MOST_SWEEPS = 5, 60  # before the first certificate, and at most between two
+BEYOND = 0.5  # of tol: the target of the gap
+LEAST_TOL = 1e-15  # lower limit of tol in forecasts
+STEEPEST = 12000.0  # mean q of the rows: above it, smooth losses take too many sweeps
+ENOUGH, MOST_IDLE = 0.95, 4  # share of the gap, and limit of certificates in a row that do not reduce it to that
 
 
 @dataclass(frozen=True)
 class AscentState:
-    """The ascent, and how many certificates in turn have gained little; no ascent where rows are too steep."""
+    """The ascent, and the number of certificates in a row with little gain; no ascent if the rows' q is too large."""
 
     ascent: Any
     idle: int = 0
@@ -42,7 +42,7 @@ class DualAscent:
     needs: ClassVar[frozenset[Trait]] = frozenset({"sweeps over rows", "an L2 part", "no L1 part"})
 
     def start(self, run: Run, point: Float) -> AscentState:
-        """Residuals of zero, or those at weights that are not zero."""
+        """Start at residuals of zero, or at those of non-zero weights."""
         ascent = run.objective.dual.ascent()
         if run.objective.smooth and ascent.steepness > STEEPEST:
             run.begin(point)
@@ -56,19 +56,19 @@ class DualAscent:
         return AscentState(ascent)
 
     def step(self, run: Run, state: AscentState) -> AscentState:
-        """Some sweeps and a certificate."""
+        """Run some sweeps and certify."""
         if state.ascent is None:
-            run.go_exact()  # alone it has nothing to add in any precision
+            run.go_exact()  # on its own it has no use for inexact passes
             return state
         ascent, before = state.ascent, run.gap
         sweeps = min(_foretold(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MOST_SWEEPS)
         try:
-            for _ in range(sweeps):  # one by one: nothing interrupts one that is under way, nor looks at the clock
+            for _ in range(sweeps):  # one by one, since a sweep cannot be interrupted or check the time
                 run.sweeps += float(np.mean(ascent.waiting == 0))
                 run.objective.dual.ascend(ascent, 1)
                 if run.out_of_time:
                     break
-        finally:  # what interrupted sweeps came to is kept too
+        finally:  # the result of interrupted sweeps is kept too
             _certify(run, ascent)
         return replace(state, idle=0 if run.gap <= ENOUGH * before else state.idle + 1)
 
@@ -78,12 +78,12 @@ class DualAscent:
 
 
 def _surrogate(run: Run) -> Objective:
-    """The objective at which a pass is taken: of a hinge, the one whose smoothing hides about as much as the gap."""
+    """The objective of a pass: for a hinge, smoothed such that the smoothing error is about the gap."""
     return run.objective if run.objective.smooth else run.objective.smoothed(width_for(run.gap))
 
 
 def _certify(run: Run, ascent: Any) -> None:
-    """A pass at an ascent's weights, with the bound of its residuals."""
+    """Run a pass at the weights of the ascent, with the bound of its residuals."""
     weight, dual = ascent.settle()
     evaluation = run.evaluate(run.objective.pack(weight, ascent.bias.copy()), _surrogate(run))
     run.record(run.objective.certified_by(evaluation, dual))
@@ -91,7 +91,7 @@ def _certify(run: Run, ascent: Any) -> None:
 
 
 def _foretold(sweeps: int, gap: float, tol: float) -> int:
-    """How many sweeps are to come, were the gap to fall as it did so far."""
+    """Forecast the number of remaining sweeps from the fall of the gap so far."""
     if not (sweeps and 0 < gap < 1):
         return MOST_SWEEPS
     to_come = sweeps * np.log(gap / (BEYOND * max(tol, LEAST_TOL))) / -np.log(gap)

@@ -5,10 +5,10 @@ sum to ω. Newton's method on
 
     Σ ω A*r + α(1 − ρ)W = 0,    Σ_k r_k = 1,    u_k = ξ − m_k,    u_k r_k = τ
 
-with τ driven to zero (Mehrotra, SIAM Journal on Optimization 2, 1992) takes one or two dozen factorisations whatever
-the data; r is a dual point at every step. On the scale of τ a product is ω u·r, whatever the row weighs: with a barrier
-that weighs rows as the loss does, those of next to no weight would allow short steps only. Of squared violations,
-min ω ξ² subject to u = ξ − m ≥ 0, the dual of a slack is 2ω ξ.
+with τ → 0 (Mehrotra, SIAM Journal on Optimization 2, 1992) takes one or two dozen factorisations for any data; r is a
+dual point at every step. Products ω u·r are compared with τ for rows of any weight: with a barrier that is weighted as
+the loss, rows of tiny weight would allow short steps only. For squared violations, min ω ξ² subject to u = ξ − m ≥ 0,
+the dual of a slack is 2ω ξ.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from crosshead.objective.facts import Trait
 from crosshead.solvers.loop import Run
 from crosshead.solvers.protocol import Float
 
-BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
+BOUNDARY = 0.995  # share of the distance to the boundary that a step may take
 SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero are set to zero
-AIM = 0.05  # of tol: a smaller gap of the method's own would only cost digits of the duals' sums
-SHORT = 0.1  # a step that leads no further is of less use than one towards equal products
-LEAST_STEP, MOST_SHORT = 1e-4, 6  # so many steps in turn that are shorter, or at a gap of AIM, get nowhere
-LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss that a point is evaluated with
-LEAST_PRODUCT = 1e-150  # of τ: less is far below every rounding, and its quotients overflow
+AIM = 0.05  # of tol: a smaller gap of the method's own would only lose digits of the duals' sums
+SHORT = 0.1  # a shorter step is of less use than one towards equal products
+LEAST_STEP, MOST_SHORT = 1e-4, 6  # limit of steps in a row that are shorter or at a gap of AIM
+LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss with which a point is evaluated
+LEAST_PRODUCT = 1e-150  # of τ: less is below rounding, and its quotients overflow
 MOST_ITERATIONS = 200
 TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
 class Maxima:
-    """Groups of slacks u (…, k) with their duals r, whose sum over a group is one, and the scale of their products.
+    """Groups of slacks u (…, k) with duals r that sum to one in each group, and the scale of their products.
 
-    ``scale`` is a number, or an array that has one for each row, (n, 1, 1).
+    ``scale`` is a number, or an array with one number per row, (n, 1, 1).
     """
 
     slack: Float
@@ -53,40 +53,40 @@ class Maxima:
 
     @property
     def centrality(self) -> Float:
-        """u·r on the scale of τ."""
+        """The products u·r on the scale of τ."""
         return np.asarray(self.slack * self.dual / self.scale)
 
     @property
     def residual(self) -> Float:
-        """The duals of all but the zero that each group begins with, (…, members)."""
+        """The duals of all members but the zero that each group begins with, (…, members)."""
         return np.asarray(self.dual[..., 1:])
 
     def grouped(self, values: Float) -> Float:
-        """A row's values for its members, (…, members), with that of zero before them."""
+        """Values for the members of each group, (…, members), with a zero before them."""
         return np.concatenate([np.zeros((*values.shape[:-1], 1)), values], axis=-1)
 
     def eliminated(self, aim: Float) -> Float:
-        """e/u − d Σ(e/u)/Σd: how far the duals move towards products u·r + e were the m_k to stay."""
+        """The change e/u − d Σ(e/u)/Σd of the duals towards products u·r + e at fixed m_k."""
         share = aim / self.slack
         ratios = self.ratios
         return np.asarray(share - ratios * (share.sum(axis=-1) / ratios.sum(axis=-1))[..., None])
 
     def steps(self, aim: Float, moved: Float) -> tuple[Float, Float]:
-        """Δu and Δr for products u·r + e where the m_k move by ``moved``."""
+        """Δu and Δr for products u·r + e if the m_k change by ``moved``."""
         ratios = self.ratios
         raised = ((aim / self.slack).sum(axis=-1) + (ratios * moved).sum(axis=-1)) / ratios.sum(axis=-1)
         slack = raised[..., None] - moved
         return slack, (aim - self.dual * slack) / self.slack
 
     def after(self, slack: Float, dual: Float) -> Maxima:
-        """The groups after a step; the duals' sums are kept at one."""
+        """The groups after a step; the sums of the duals are kept at one."""
         dual = self.dual + dual
         return replace(self, slack=self.slack + slack, dual=dual / dual.sum(axis=-1)[..., None])
 
 
 @dataclass(frozen=True)
 class Squares:
-    """Slacks u = ξ − m of squared violations, each a group of its own, with their duals r = 2ξ, (…, 1)."""
+    """Slacks u = ξ − m of squared violations, each a group by itself, with their duals r = 2ξ, (…, 1)."""
 
     slack: Float
     dual: Float
@@ -99,7 +99,7 @@ class Squares:
 
     @property
     def centrality(self) -> Float:
-        """u·r on the scale of τ."""
+        """The products u·r on the scale of τ."""
         return np.asarray(self.slack * self.dual / self.scale)
 
     @property
@@ -108,15 +108,15 @@ class Squares:
         return self.dual
 
     def grouped(self, values: Float) -> Float:
-        """Values for the members, as they are."""
+        """Values for the members, unchanged."""
         return values
 
     def eliminated(self, aim: Float) -> Float:
-        """How far the duals move towards products u·r + e were the m to stay."""
+        """The change of the duals towards products u·r + e at fixed m."""
         return np.asarray(aim / (self.slack + self.dual / 2))
 
     def steps(self, aim: Float, moved: Float) -> tuple[Float, Float]:
-        """Δu and Δr for products u·r + e where the m move by ``moved``."""
+        """Δu and Δr for products u·r + e if the m change by ``moved``."""
         dual = (self.dual * moved + aim) / (self.slack + self.dual / 2)
         return np.asarray(dual / 2 - moved), np.asarray(dual)
 
@@ -129,7 +129,7 @@ def centred_squares(values: Float, width: float, scale: Any) -> Squares:
     """The groups over squared violations of ``values`` (…, 1) with u·r = width · scale throughout."""
     product = np.broadcast_to(width * scale, values.shape)
     root = np.sqrt(values**2 + 2 * product)
-    # r²/2 − m r = τ; either way without cancellation.
+    # r²/2 − m r = τ; in both cases without cancellation.
     dual = np.where(values > 0, values + root, 2 * product / (root - np.minimum(values, 0)))
     return Squares(product / dual, dual, scale)
 
@@ -138,7 +138,7 @@ def centred(values: Float, width: float, scale: Any) -> Maxima:
     """The groups over maxima of ``values`` (…, k) with u·r = width · scale throughout."""
     product = np.broadcast_to(width * scale, (*values.shape[:-1], 1))
     xi = values.max(axis=-1, keepdims=True) + product
-    for _ in range(30):  # Σ product/(ξ − m_k) = 1 is convex and falling, and Newton's method nears it from below
+    for _ in range(30):  # Σ product/(ξ − m_k) = 1 is convex and falling: Newton's method converges from below
         inverse = product / (xi - values)
         xi = xi + (inverse.sum(axis=-1, keepdims=True) - 1) / (inverse**2).sum(axis=-1, keepdims=True) * product
     slack = xi - values
@@ -148,7 +148,7 @@ def centred(values: Float, width: float, scale: Any) -> Maxima:
 
 @dataclass(frozen=True)
 class InteriorState:
-    """Where the method is: parameters θ, the groups of the loss and those of the L1 part, and how short steps were."""
+    """The state: parameters θ, the groups of the loss and of the L1 part, and the number of short steps."""
 
     program: Any
     theta: Float
@@ -166,14 +166,14 @@ class InteriorState:
 
     @property
     def inside(self) -> bool:
-        """Whether all slacks and duals are positive numbers: rounding may have left no way to stay there."""
+        """Whether all slacks and duals are positive; rounding may make this impossible."""
         groups = (self.loss.slack, self.loss.dual, self.weights.slack, self.weights.dual)
         finite = all(np.isfinite(each).all() for each in (self.theta, *groups))
         return bool(finite and all((each > 0).all() for each in groups))
 
     @property
     def gap(self) -> float:
-        """Σ ω u·r, the duality gap but for what is not yet stationary."""
+        """Σ ω u·r: the duality gap, without what is not yet stationary."""
         rows = (self.loss.slack * self.loss.dual).sum(axis=(1, 2))
         return float(
             self.program.row_weight @ rows + self.program.l1_weight * (self.weights.slack * self.weights.dual).sum()
@@ -189,7 +189,7 @@ class InteriorPoint:
     needs: ClassVar[frozenset[Trait]] = frozenset({"a loss of violations"})
 
     def start(self, run: Run, point: Float) -> InteriorState:
-        """The method's own start, weights of zero: from a point at the boundary the way inside is longer."""
+        """Start at the method's own point, W = 0; a start near the boundary would take more steps."""
         program = run.objective.dual.program
         run.evaluate(point, run.objective.smoothed(MOST_WIDTH))
         if not run.exact:
@@ -205,17 +205,17 @@ class InteriorPoint:
             loss = centred_squares(values, width, scale)
         else:
             loss = centred(np.concatenate([zero, values], axis=-1), width, scale)
-        # As large a part of the gap as all rows together.
+        # The same contribution to the gap as all rows together.
         signs = _both_signs(program, theta)
         weights = centred(signs, width, 1.0 / (max(program.l1_weight, TINY) * max(1, theta[:, :-1].size)))
         return InteriorState(program, theta, loss, weights)
 
     def step(self, run: Run, state: InteriorState) -> InteriorState:
-        """A predictor and a corrector by one factorisation, and a pass at the new point."""
+        """Take a predictor-corrector step with one factorisation, and run a pass at the new point."""
         if not (state.width > LEAST_PRODUCT and state.gap > 0):
             return replace(state, stuck=True)
         try:
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # where this happens, it is the end
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # overflow ends the method
                 after = _step(state, AIM * 0.1**state.short * run.tol * abs(run.best.value))
         except LinAlgError:
             return replace(state, stuck=True)
@@ -228,12 +228,12 @@ class InteriorPoint:
         return after
 
     def stuck(self, state: InteriorState) -> bool:
-        """Whether rounding leaves no way forward."""
+        """Whether rounding prevents further progress."""
         return state.stuck
 
 
 def _step(state: InteriorState, least: float) -> InteriorState:
-    """One predictor-corrector step towards a gap that is not below ``least``."""
+    """Take a predictor-corrector step towards a gap of at least ``least``."""
     program, loss, weights = state.program, state.loss, state.weights
     diagonal = np.zeros_like(state.theta)
     ratios = weights.ratios
@@ -251,7 +251,7 @@ def _step(state: InteriorState, least: float) -> InteriorState:
         return step, loss.steps(aims[0], moved), weights.steps(aims[1], _both_signs(program, step))
 
     def aimed(width: float, bend: tuple[Float, Float]) -> tuple[Float, Float]:
-        """The products to aim at, less what they are, and less how they bend along a step."""
+        """The target of the products minus their values and their second-order change along the step."""
         return (
             width * loss.scale - loss.slack * loss.dual - bend[0],
             width * weights.scale - weights.slack * weights.dual - bend[1],
@@ -269,12 +269,12 @@ def _step(state: InteriorState, least: float) -> InteriorState:
     )
     width = state.width
     target = max(width * min(1.0, max(predicted.width, 0.0) / width) ** 3, width * min(1.0, least / state.gap))
-    # As far as the step could be taken: of a short one the products bend less.
+    # Scaled to the length of the step: along a short one the second-order change is smaller.
     share = primal * dual
     bend = (share * of_loss[0] * of_loss[1], share * of_weights[0] * of_weights[1])
     step, of_loss, of_weights = towards(aimed(target, bend))
     primal, dual = _lengths(state, of_loss, of_weights, BOUNDARY)
-    if min(primal, dual) < SHORT:  # first back to where all products are alike, from where longer steps are possible
+    if min(primal, dual) < SHORT:  # centre first: longer steps are possible from there
         step, of_loss, of_weights = towards(aimed(width, straight))
         primal, dual = _lengths(state, of_loss, of_weights, BOUNDARY)
     return replace(
@@ -297,7 +297,7 @@ def _stationarity(state: InteriorState, residual: Float, weights: Float) -> Floa
 def _lengths(
     state: InteriorState, of_loss: tuple[Float, Float], of_weights: tuple[Float, Float], share: float
 ) -> tuple[float, float]:
-    """How far the slacks and the duals may go; equally far where the L2 part or squares tie them together."""
+    """The step lengths of slacks and duals; equal if an L2 part or squares couple them."""
     primal = min(_length(state.loss.slack, of_loss[0]), _length(state.weights.slack, of_weights[0]))
     dual = min(_length(state.loss.dual, of_loss[1]), _length(state.weights.dual, of_weights[1]))
     if state.program.l2_weight > 0 or isinstance(state.loss, Squares):
@@ -311,7 +311,7 @@ def _length(values: Float, step: Float) -> float:
 
 
 def _certify(run: Run, state: InteriorState) -> None:
-    """A pass at the method's point, whose bound is the better one of the pass's own and that of the duals."""
+    """Run a pass at the method's point, with the better of its bound and that of the duals."""
     program, objective, theta = state.program, run.objective, state.theta
     if state.gap <= SPARSE_GAP * run.tol * abs(run.best.value):
         theta = theta.copy()
@@ -325,9 +325,9 @@ def _certify(run: Run, state: InteriorState) -> None:
 
 
 def _certify_face(run: Run, state: InteriorState) -> None:
-    """A pass at the optimum on the face that the method has come to: its own duals end with their rounding."""
+    """Run a pass at the optimum on the current face: the method's own duals are limited by rounding."""
     program, loss, weights = state.program, state.loss, state.weights
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # where this happens, it is none
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # overflow means that there is none
         found = optimum_on_face(program, loss.slack, loss.dual, weights.slack, weights.dual, state.theta)
     if found is None:
         return
@@ -338,11 +338,11 @@ def _certify_face(run: Run, state: InteriorState) -> None:
 
 
 def _in_groups(program: Any, violations: Float) -> Float:
-    """Violations (n, K − 1) in their groups, (n, G, members)."""
+    """Arrange violations (n, K − 1) by groups, (n, G, members)."""
     return violations.reshape(len(violations), *program.group_shape)
 
 
 def _both_signs(program: Any, theta: Float) -> Float:
-    """(w, −w) of every weight that an L1 part charges for, (K, D, 2), else (K, 0, 2)."""
+    """(w, −w) of every weight with an L1 penalty, (K, D, 2), else (K, 0, 2)."""
     weight = theta[:, :-1] if program.l1_weight > 0 else theta[:, :0]
     return np.stack([weight, -weight], axis=-1)

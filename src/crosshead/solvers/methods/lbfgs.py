@@ -1,8 +1,8 @@
 """Preconditioned limited-memory BFGS for smooth objectives.
 
-The two-loop recursion of Nocedal (Mathematics of Computation 35, 1980) started from the curvature of a sample of rows
-in place of a multiple of the identity, with a line search that accepts the unit step in almost every iteration, so that
-an iteration costs one pass. The pairs correct what the sample does not know.
+The two-loop recursion of Nocedal (Mathematics of Computation 35, 1980), started from the curvature of subsampled rows
+instead of a multiple of the identity, with a line search that accepts the unit step in almost every iteration, so that
+an iteration costs one pass. The pairs correct the error of the subsample.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ import numpy as np
 
 from crosshead.losses.protocol import Array
 from crosshead.objective.facts import Trait
-from crosshead.solvers.continuation import SETTLED_LOOKS, SETTLED_SHARE, Carried
-from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, look
+from crosshead.solvers.continuation import SETTLED_RENEWALS, SETTLED_SHARE, Carried
+from crosshead.solvers.initial_curvature import InitialCurvature, Renewal, estimate_curvature
 from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.line_search import search
 from crosshead.solvers.numerics.long_vectors import add_multiple, dot, remembered
 from crosshead.solvers.protocol import Float, Objective
 
 MOST_PAIRS, LEAST_PAIRS = 100, 8
-LEAST_CURVATURE = 1e-250  # of a pair, whose inverse and its products are still numbers
-PAIR_ELEMENTS = 1 << 23  # numbers that the pairs hold together, beyond LEAST_PAIRS of them
-CARRIED_PAIRS, CARRIED_ELEMENTS = 120, 1 << 24  # the same of those along a path: more than one fit collects
+LEAST_CURVATURE = 1e-250  # of a pair: the inverse of a smaller one would overflow in products
+PAIR_ELEMENTS = 1 << 23  # memory limit of the pairs, beyond LEAST_PAIRS
+CARRIED_PAIRS, CARRIED_ELEMENTS = 120, 1 << 24  # the same along a path, where more pairs are worth keeping
 
 
 def pairs_for(size: int) -> int:
-    """How many pairs to remember: fewer of long vectors, where reading them would cost more than a pass."""
+    """The number of pairs to store: fewer for long vectors, where reading them would cost more than a pass."""
     return max(LEAST_PAIRS, min(MOST_PAIRS, PAIR_ELEMENTS // (2 * size)))
 
 
 @dataclass
 class Memory:
-    """The last steps s with the changes y of the gradient, and the curvature they correct."""
+    """The last steps s with the changes y of the gradient, and the initial curvature."""
 
     initial: InitialCurvature
     pairs: deque[tuple[Array, Array, float]]
 
     def add(self, objective: Objective, step: Float, change: Float) -> None:
-        """Remember a pair of positive curvature; others would make the model indefinite."""
+        """Add a pair of positive curvature; others would make the model indefinite."""
         curvature = float(step @ change)
         if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
             if len(self.pairs) == self.pairs.maxlen:
-                self.pairs.popleft()  # before there is one more: vectors may be as large as X
+                self.pairs.popleft()  # first, to bound the memory: vectors may be as large as X
             self.pairs.append((remembered(step), remembered(change), 1.0 / curvature))
         del step, change
         self.match(objective)
 
     def renew(self, objective: Objective, here: Any, iteration: int, renewal: Renewal) -> None:
-        """Look at the curvature again; what was known of it makes room first."""
+        """Estimate the curvature again, after freeing the last estimate."""
         del self.initial
-        self.initial = look(objective, here, iteration, renewal)
+        self.initial = estimate_curvature(objective, here, iteration, renewal)
         self.match(objective)
 
     def match(self, objective: Objective) -> None:
@@ -77,7 +77,7 @@ class Memory:
 
 @dataclass
 class LBFGSState:
-    """Where the method is, its memory, when that is renewed, and whether the last step failed."""
+    """The state: evaluation, memory, renewal of the curvature, and whether the last step failed."""
 
     evaluation: Any
     memory: Memory | None = None  # made by the first step
@@ -91,8 +91,7 @@ class LBFGSState:
 class LBFGS:
     """Minimise a smooth objective. ``objective`` overrides the run's own, for smoothed stages.
 
-    With what is ``carried`` along a path it starts with the pairs and the curvature of the last alpha, and leaves its
-    own.
+    With ``carried``, it starts with the pairs and the curvature of the last alpha of a path, and stores its own there.
     """
 
     title: ClassVar[str] = "L-BFGS"
@@ -102,30 +101,33 @@ class LBFGS:
     carried: Carried | None = None
 
     def start(self, run: Run, point: Float) -> LBFGSState:
-        """Evaluate the start and take over what is carried."""
-        # Blocks' inverses leave alone what all classes have in common: at the best weights it is nothing.
+        """Evaluate the start and take over what was carried."""
+        # Inverses of blocks do not change what all classes have in common; at the optimum it is zero.
         here = run.begin((self.objective or run.objective).without_common(point), self.objective)
         carried = self.carried
         if carried is None:
             return LBFGSState(here)
         known, leap = carried.prepare(
-            run.objective, lambda share: look(run.objective, here, 0, Renewal(share, rough=carried.rough))
+            run.objective,
+            lambda share: estimate_curvature(
+                run.objective, here, 0, Renewal(share, blocks_failed=carried.blocks_failed)
+            ),
         )
         most = max(pairs_for(point.size), min(CARRIED_PAIRS, CARRIED_ELEMENTS // (2 * point.size)))
         memory = Memory(known.at(run.objective.l2_weight), deque(maxlen=most))
         for step, change in carried.pairs:
             memory.add(run.objective, step, change)
-        renewal = Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_LOOKS)
-        return LBFGSState(here, memory, replace(renewal, rough=carried.rough))
+        renewal = Renewal() if leap else Renewal(SETTLED_SHARE, SETTLED_RENEWALS)
+        return LBFGSState(here, memory, replace(renewal, blocks_failed=carried.blocks_failed))
 
     def step(self, run: Run, state: LBFGSState) -> LBFGSState:
-        """One quasi-Newton step."""
+        """Take one quasi-Newton step."""
         objective = self.objective or run.objective
         here = run.current(state.evaluation, objective)
         renewal = state.renewal
         memory = state.memory
         if memory is None:
-            known = look(objective, here, state.iteration, renewal)
+            known = estimate_curvature(objective, here, state.iteration, renewal)
             memory = Memory(known, deque(maxlen=pairs_for(here.point.size)))
         elif renewal.due(memory.initial.interval):
             memory.renew(objective, here, state.iteration, renewal)
@@ -143,9 +145,9 @@ class LBFGS:
         memory.add(objective, there.point - here.point, there.gradient - here.gradient)
         if self.carried is not None:
             self.carried.pairs = [(step, change) for step, change, _ in memory.pairs]
-            self.carried.rough = renewal.rough
+            self.carried.blocks_failed = renewal.blocks_failed
         return replace(after, evaluation=there)
 
     def stuck(self, state: LBFGSState) -> bool:
-        """Whether no point along the last direction was better."""
+        """Whether the last line search failed."""
         return state.stuck

@@ -1,10 +1,10 @@
-"""Hinges with an L2 penalty where dual coordinate ascent is slow: the method of multipliers, by Newton steps.
+"""The method of multipliers, by Newton steps: hinges with an L2 penalty where dual coordinate ascent is slow.
 
-Each step minimises the augmented Lagrangian (`crosshead.curvature.augmented_lagrangian`) a little further: Newton's
-equation is solved by conjugate gradients over the curved rows, preconditioned by a Hessian that was factorised some
-steps ago, and the step's length by the slope along it, for which the scores of all rows are enough. Once what is left
-of the gap is due to the residuals that the Lagrangian is built around, those that were found take their place
-(semismooth Newton augmented Lagrangian: Li, Sun and Toh, SIAM Journal on Optimization 28, 2018).
+Each step is a Newton step on the augmented Lagrangian (`crosshead.curvature.augmented_lagrangian`). Newton's equation
+is solved by conjugate gradients over the curved rows, preconditioned by a Hessian factorised some steps ago; the step
+length follows from the slope along the step, which needs only the scores of all rows. Once the remaining gap is mainly
+due to the residuals that the Lagrangian is centred at, they are replaced by the current ones (semismooth Newton
+augmented Lagrangian: Li, Sun and Toh, SIAM Journal on Optimization 28, 2018).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from crosshead.solvers.protocol import Float
 
 FIRST_WIDTH = 1.0  # in margins
 LEAST_WIDTH = 1e-9
-SOLVED = 0.5  # of the gap's other part: what may be unsolved when the residuals are renewed
-NARROWING, QUICK = 0.5, 3  # the next width, where so few steps solved the last
+SOLVED = 0.5  # of the gap's other part: the unsolved part at which residuals are replaced
+NARROWING, QUICK = 0.5, 3  # factor of the width, if that few steps solved the last
 FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.1, 40, 20
-FLAT, MOST_SLOPES = 0.2, 20  # of the slope at the start: where the search along a step ends
-IDLE_STEPS, PROGRESS = 60, 0.9  # so many steps that leave more of the gap get nowhere
+FLAT, MOST_SLOPES = 0.2, 20  # of the slope at the start, at which the search along a step ends
+IDLE_STEPS, PROGRESS = 60, 0.9  # limit of steps that do not reduce the gap to this share
 
 
 @dataclass(frozen=True)
 class MultiplierState:
-    """Where the method is: point and scores, the residuals φ is built around, its width, and the factor in use.
+    """The state: point and scores, the residuals that φ is centred at, its width, and the factor in use.
 
-    ``steps`` counts those since the residuals were renewed, ``idle`` those since the gap last fell noticeably below
+    ``steps`` counts steps since the residuals were replaced, ``idle`` those since the gap last fell noticeably below
     ``gap``.
     """
 
@@ -60,7 +60,7 @@ class Multipliers:
     )
 
     def start(self, run: Run, point: Float) -> MultiplierState:
-        """At a point, around the residuals that another method has come to, or those of zero."""
+        """Start at a point, centred at the residuals of another method, or at zero."""
         run.go_exact()
         if run.best is None:
             run.evaluate(point, run.objective.smoothed(FIRST_WIDTH))
@@ -73,7 +73,7 @@ class Multipliers:
         return MultiplierState(lagrangian, point, scores, residual, width, here, gap=run.gap)
 
     def step(self, run: Run, state: MultiplierState) -> MultiplierState:
-        """One Newton step, and what it certifies."""
+        """Take one Newton step, and certify."""
         lagrangian = state.lagrangian
         if state.steps and state.here.stationarity <= SOLVED * state.here.complementarity:
             state = _renewed(state)
@@ -104,21 +104,21 @@ class Multipliers:
         )
 
     def stuck(self, state: MultiplierState) -> bool:
-        """Whether rounding leaves no way forward."""
+        """Whether rounding prevents further progress."""
         return state.stuck
 
 
 def _renewed(state: MultiplierState) -> MultiplierState:
-    """Around the residuals that were found, in a narrower neighbourhood where they were found quickly."""
+    """Centre the Lagrangian at the current residuals, with a smaller width if they were found quickly."""
     lagrangian, center = state.lagrangian, state.here.residual
     width = state.width * (NARROWING if state.steps <= QUICK else 1.0)
-    scores = lagrangian.scores(state.point)  # without the roundings of all steps so far
+    scores = lagrangian.scores(state.point)  # without the accumulated rounding errors
     here = lagrangian.at(state.point, scores, center, width)
     return replace(state, center=center, width=width, scores=scores, here=here, steps=0)
 
 
 def _newton(run: Run, state: MultiplierState) -> tuple[Float | None, Any]:
-    """Newton's step, and the factor that the next one may use."""
+    """Newton's step, and the factor for the next one."""
     lagrangian, factor = state.lagrangian, state.factor
     if factor is None:
         factor = lagrangian.factored(state.here, state.width, run.factorisations)
@@ -134,7 +134,7 @@ def _newton(run: Run, state: MultiplierState) -> tuple[Float | None, Any]:
 
 
 def _length(state: MultiplierState, step: Float, moved: Float) -> float | None:
-    """Where the slope along a step has nearly vanished, by false position within a bracket; at most the whole step."""
+    """Where the slope along a step almost vanishes, by bracketed false position; at most the whole step."""
     slope = state.lagrangian.slope(state.point, step, state.center, state.width)
     first = float(state.here.gradient @ step)
     if not first < 0:

@@ -1,8 +1,8 @@
 """Newton's method for smooth objectives with few curved rows, and the step that follows a path of smoothed problems.
 
 The gradient of a smoothed hinge is piecewise linear, so its Jacobian is taken on one side of each kink (semismooth
-Newton: Qi and Sun, Mathematical Programming 58, 1993). Few parameters are solved for by Cholesky's factorisation, many
-by conjugate gradients preconditioned with the Kronecker metric of the curved rows.
+Newton: Qi and Sun, Mathematical Programming 58, 1993). With few parameters the equation is solved by a Cholesky
+factorisation, with many by conjugate gradients, preconditioned with the Kronecker metric of the curved rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_PRODUCTS = 150
 
 @dataclass
 class NewtonState:
-    """Where the method is, the share of the gradient its next step may leave, and whether the last step failed."""
+    """The state: evaluation, relative residual of the next step, and whether the last step failed."""
 
     evaluation: Any
     forcing: float = 0.1
@@ -47,7 +47,7 @@ class Newton:
         return NewtonState(run.begin(point, self.objective))
 
     def step(self, run: Run, state: NewtonState) -> NewtonState:
-        """One Newton step with a line search."""
+        """Take one Newton step with a line search."""
         objective = self.objective or run.objective
         here = run.current(state.evaluation, objective)
         direction = _direction(objective, here, state.forcing)
@@ -58,7 +58,7 @@ class Newton:
         return NewtonState(here, state.forcing, stuck=not run.recover())
 
     def stuck(self, state: NewtonState) -> bool:
-        """Whether no point along the last direction was better."""
+        """Whether the last line search failed."""
         return state.stuck
 
 
@@ -85,16 +85,16 @@ class NewtonStep:
 
     @property
     def along(self) -> Float:
-        """Free of charge where H was factorised, else solved for."""
+        """The direction ``along``; cheap if H was factorised."""
         if self.factored is not None:
             return self.factored
         return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING, MOST_PRODUCTS)
 
 
 def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep | None:
-    """The step at a point; None where H is out of reach.
+    """The Newton step at a point; None if H is not available.
 
-    What cannot be factorised is solved iteratively, to a residual of ``forcing`` times the gradient's norm.
+    If H is too large to factorise, the equation is solved to a residual of ``forcing`` times the gradient's norm.
     """
     hessian = objective.hessian(here)
     if hessian is None:

@@ -1,14 +1,14 @@
-"""The primal–dual hybrid gradient method: a pass moves residuals and, by their gradient, the weights.
+"""The primal–dual hybrid gradient method: one pass updates residuals and, by their gradient, the weights.
 
 For the saddle point of θ and r (`crosshead.objective.saddle_point`), with A the map to scores,
 
     θ′ = prox_τR(θ − τ A*r),    r′ = prox_σℓ*(r + σ A(2θ′ − θ)),    τσ‖A‖² ≤ 1
 
-(Chambolle and Pock, Journal of Mathematical Imaging and Vision 40, 2011). A step's reflection, averaged with where it
-began, λ(2z′ − z) + (1 − λ)z₀ with λ = (k + 1)/(k + 2), comes to rest at a rate of 1/k (Halpern's iteration). Restarted
-as often as its fixed-point error has fallen enough, it converges linearly for piecewise linear and quadratic
-objectives, however far from smooth (Lu and Yang, arXiv:2407.16144; Applegate et al., NeurIPS 2021). A step is one pass,
-needs no Hessian, and gives a feasible dual point.
+(Chambolle and Pock, Journal of Mathematical Imaging and Vision 40, 2011). The reflected step averaged with the starting
+point, λ(2z′ − z) + (1 − λ)z₀ with λ = (k + 1)/(k + 2), has a fixed-point error of O(1/k) (Halpern's iteration).
+Restarted whenever the error has fallen enough, it converges linearly for piecewise linear and quadratic objectives
+(Lu and Yang, arXiv:2407.16144; Applegate et al., NeurIPS 2021). A step is one pass, needs no Hessian, and gives a
+feasible dual point.
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ ENOUGH, LEAST_FALL = (
     0.2,
     0.8,
 )  # shares of the first error after a restart at which the next is made; once it rises again
-LONGEST = 0.36  # of all steps so far: no restart lasts longer
-FIRST_STEPS, MOST_STEPS, CERTIFIED_SHARE = 10, 100, 0.1  # between certificates: that share of all steps so far
-BALANCING = 0.5  # how far the steps' balance follows what weights and residuals have travelled, on a logarithmic scale
-UNSEEN = 1e-12  # of the largest weight
-SINGLE_GAP = 0.1  # below it passes are exact
-FIRST_CURVATURE = 1e-3  # of the residuals' first move, from zero: nearly the loss's gradient
-SHORTER = 1.5  # that ‖A‖ is taken larger where a step shows that it is
+LONGEST = 0.36  # limit of the length of a restart, as a share of all steps so far
+FIRST_STEPS, MOST_STEPS, CERTIFIED_SHARE = (
+    10,
+    100,
+    0.1,
+)  # steps between certificates: limits, and share of all so far
+BALANCING = 0.5  # exponential smoothing of the steps' balance, on a logarithmic scale
+UNSEEN = 1e-12  # relative to the largest weight
+SINGLE_GAP = 0.1  # gap below which passes are exact
+FIRST_CURVATURE = 1e-3  # of the residuals' first update from zero: almost the loss's gradient
+SHORTER = 1.5  # factor by which the estimate of ‖A‖ grows if a step shows that it is too small
 
 
 @dataclass(frozen=True)
 class PrimalDualState:
-    """θ and r with A*r, where they began, and what the last step moved them to.
+    """θ and r with A*r, their values at the last restart, and the result of the last step.
 
     ``balance`` is √(τ/σ); ``first`` and ``last`` are fixed-point errors since the restart ``since`` steps ago.
     ``moved`` is θ′ with the sums of r′, and whether these are exact.
@@ -63,20 +67,20 @@ class PrimalDualState:
 @final
 @dataclass(frozen=True)
 class PrimalDual:
-    """Minimise an objective whose loss knows a row's best residuals (`Objective.dual.saddle`)."""
+    """Minimise an objective whose loss computes a row's optimal residuals (`Objective.dual.saddle`)."""
 
     title: ClassVar[str] = "primal–dual hybrid gradients"
     needs: ClassVar[frozenset[Trait]] = frozenset({"sweeps over rows"})
 
     def start(self, run: Run, point: Float) -> PrimalDualState:
-        """The point's weights, and the residuals that are best for their scores."""
+        """Start at the weights of the point, and the optimal residuals for their scores."""
         saddle = run.objective.dual.saddle
         run.begin(point, None if run.objective.smooth else run.objective.smoothed(width_for(run.gap)))
         theta = saddle.enter(*run.objective.unpack(point))
         residual = np.zeros((saddle.engine.data.n_rows, len(theta)))
         sums, pulled = saddle.move(ResidualMove(residual, FIRST_CURVATURE), theta, exact=run.exact)
         run.count()
-        # Of zero weights: as large as scores of one would make them.
+        # With zero weights: as large as scores of one would make them.
         size = saddle.square(theta) or len(theta) / saddle.norm**2
         balance = float(np.sqrt(size / sums.distance)) if sums.distance > 0 else 1.0
         return PrimalDualState(
@@ -91,9 +95,9 @@ class PrimalDual:
         )
 
     def step(self, run: Run, state: PrimalDualState) -> PrimalDualState:
-        """Some steps, and a certificate."""
+        """Take some steps, and certify."""
         if run.gap <= SINGLE_GAP:
-            run.go_exact()  # only exact sums certify
+            run.go_exact()  # a certificate needs exact sums
         steps = int(np.clip(CERTIFIED_SHARE * state.steps, FIRST_STEPS, MOST_STEPS))
         try:
             for _ in range(steps):
@@ -105,7 +109,7 @@ class PrimalDual:
         return state
 
     def stuck(self, state: PrimalDualState) -> bool:
-        """Never: slow is not stuck, and steps that change nothing at all end a fit."""
+        """False: steps that change nothing end a fit anyway."""
         return False
 
 
@@ -121,7 +125,7 @@ def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
     crossed = 2 * float((moved * change).sum())
     error = saddle.square(moved) / tau + curvature * sums.distance
     norm = state.norm
-    if crossed > error > UNSEEN**2 * saddle.square(theta) / tau:  # τσ‖A‖² is more than one
+    if crossed > error > UNSEEN**2 * saddle.square(theta) / tau:  # τσ‖A‖² exceeds one
         norm, error = SHORTER * norm, np.inf
     else:
         error = float(np.sqrt(max(error - crossed, 0.0)))
@@ -142,7 +146,7 @@ def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
     if not (fallen or long or norm > state.norm):
         return after
     kept[:] = after.residual
-    # What steps have set to zero comes to rest there only in the limit, and would slow down processors on its way.
+    # Weights that become zero converge to it only in the limit, through subnormal numbers, which are slow.
     left = after.theta.copy()
     left[(theta == 0) & (np.abs(left) <= UNSEEN * np.abs(left).max(initial=0.0))] = 0.0
     ways = saddle.square(theta - z0), sums.travelled
@@ -160,5 +164,5 @@ def _certify(run: Run, state: PrimalDualState) -> None:
     objective = run.objective
     surrogate = objective if objective.smooth else objective.smoothed(width_for(run.gap))
     evaluation = run.evaluate(objective.pack(*state.saddle.leave(theta)), surrogate)
-    if exact or not evaluation.exact:  # else the bound would pass for an exact one
+    if exact or not evaluation.exact:  # otherwise the bound would count as an exact one
         run.record(objective.certified_by(evaluation, dual_point(sums)))

@@ -1,9 +1,9 @@
-"""Proximal Newton over a working set, for objectives with an L1 part and more features than a model of all could hold.
+"""Proximal Newton over a working set, for L1 objectives with too many features for a model of all of them.
 
 Every step minimises the second-order model of the smooth part plus the L1 norm (Lee, Sun and Saunders, SIAM Journal on
-Optimization 24, 2014) over the weights that are not zero and those nearest to leaving zero (Johnson and Guestrin,
-ICML 2015; Massias, Gramfort and Salmon, ICML 2018). The gradient of all weights comes with every pass, so a weight that
-was left out and should not have been is taken in by the next step, and the gap is that of the whole problem.
+Optimization 24, 2014) over the non-zero weights and those closest to leaving zero (Johnson and Guestrin, ICML 2015;
+Massias, Gramfort and Salmon, ICML 2018). Every pass computes the gradient of all weights, so a missing weight is added
+by the next step, and the gap is that of the whole problem.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.proximal_steps import backtrack
 from crosshead.solvers.protocol import Float, Objective
 
-LEAST_SET, GROWTH = 200, 1.0  # weights at zero that are taken in: so many, and so many for each that is not zero
-NEAR = 0.7  # of αρ: weights at zero with a smaller gradient stay out
+LEAST_SET, GROWTH = 200, 1.0  # weights at zero in the set: at least that many, and that many per non-zero weight
+NEAR = 0.7  # of αρ: weights at zero with a smaller gradient are left out
 MODEL_TOLERANCE, MOST_SWEEPS = 1e-3, 1000
 FIRST_SHARE, SHARE_FACTOR, LEAST_SHARE = 0.1, 10.0, 1e-6
 
 
 @dataclass(frozen=True)
 class ProximalNewtonState:
-    """Where the method is, and the share of the origin's curvature in its models."""
+    """The state: evaluation, and the share of the curvature at zero scores in the models."""
 
     evaluation: Any
     share: float = FIRST_SHARE
@@ -48,7 +48,7 @@ class ProximalNewton:
         return ProximalNewtonState(run.begin(point))
 
     def step(self, run: Run, state: ProximalNewtonState) -> ProximalNewtonState:
-        """One proximal Newton step."""
+        """Take one proximal Newton step."""
         here = run.current(state.evaluation)
         model = run.objective.active_model(here, working_set(run.objective, here), share=state.share)
         if model is None:
@@ -56,26 +56,26 @@ class ProximalNewton:
         passes = run.passes
         weight, _ = run.objective.unpack(here.point)
         found, sweeps = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
-        run.between += sweeps * len(found) / max(1, run.objective.size)  # of all columns it would be about a pass
+        run.between += sweeps * len(found) / max(1, run.objective.size)  # for all columns it would be about a pass
         direction = run.objective.pack(*model.step(found, weight.shape))
         there = backtrack(run, run.objective, here, direction)
         if there is None:
             most = _most_share(run.objective)
             if run.recover():
                 return replace(state, evaluation=here)
-            # Then a model of shorter steps.
+            # Next time, use a model that gives shorter steps.
             return replace(state, share=min(most, 100 * state.share), stuck=state.share >= most)
         easy = run.passes == passes + 1
         share = state.share / SHARE_FACTOR if easy else state.share * SHARE_FACTOR
         return replace(state, evaluation=there, share=float(np.clip(share, LEAST_SHARE, _most_share(run.objective))))
 
     def stuck(self, state: ProximalNewtonState) -> bool:
-        """Whether no point along the last direction was better."""
+        """Whether the last line search failed."""
         return state.stuck
 
 
 def working_set(objective: Objective, here: Any) -> NDArray[np.int64]:
-    """Positions in W, row by row: weights that are not zero, and those at zero whose gradients are largest."""
+    """Flat positions in W of the non-zero weights, and of those at zero with the largest gradients."""
     weight = objective.unpack(here.point)[0].ravel()
     size = np.abs(objective.unpack(here.gradient)[0].ravel())
     support = np.flatnonzero(weight)
@@ -87,5 +87,5 @@ def working_set(objective: Objective, here: Any) -> NDArray[np.int64]:
 
 
 def _most_share(objective: Objective) -> float:
-    """At which no loss is more curved than its model: softmax is, by C/2 times what it is at zero scores (Böhning)."""
+    """The share at which the model bounds the curvature: for softmax C/2 times that at zero scores (Böhning)."""
     return max(1.0, objective.unpack(np.empty(objective.size))[1].size / 2)

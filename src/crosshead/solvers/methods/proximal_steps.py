@@ -22,16 +22,16 @@ from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, NOISE_SINGLE
 from crosshead.solvers.protocol import Float, Objective
 
 MEMORY = 12
-COUPLED_CLASSES = 128  # beyond, the model's class factor is taken as diagonal
-RIDGE = 1e-3  # of B's mean diagonal: B alone does not see what all classes have in common
+COUPLED_CLASSES = 128  # with more, the model's class factor is diagonal
+RIDGE = 1e-3  # of B's mean diagonal: B alone is singular on what all classes have in common
 MODEL_TOLERANCE, MOST_SWEEPS = 5e-2, 60
-HALVINGS, HIDDEN_TRIALS = 25, 6  # in all, and of those whose gain rounding may hide
+HALVINGS, HIDDEN_TRIALS = 25, 6  # limit of halvings, and of those whose gain is below rounding
 DECREASE = 1e-4
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Parameters seen from the mean feature: columns of (W, b + W x̄), where the bias hardly interacts with W."""
+    """Parameters relative to the mean feature: columns of (W, b + W x̄), where the bias hardly interacts with W."""
 
     metric: Any
     class_matrix: Float
@@ -41,7 +41,7 @@ class Frame:
 
     @classmethod
     def of(cls, metric: Any, l1_weight: float) -> Frame:
-        """The frame of a metric, with the bias as one more, unpenalised column."""
+        """Create the frame of a metric, with the bias as an additional, unpenalised column."""
         B = metric.class_matrix
         diagonal = np.diag(B) if B.ndim == 2 else B
         ridge = RIDGE * float(np.mean(diagonal))
@@ -58,25 +58,25 @@ class Frame:
         return cls(metric, B, A, l1, l2)
 
     def enter(self, weight: Float, bias: Float) -> Float:
-        """A difference of points in the frame, (C, D + 1)."""
+        """Transform a difference of points into the frame, (C, D + 1)."""
         if not self.metric.fit_intercept:
             return weight
         return np.column_stack([weight, bias + weight @ self.metric.center])
 
     def enter_gradient(self, weight: Float, bias: Float) -> Float:
-        """A gradient in the frame, (C, D + 1)."""
+        """Transform a gradient into the frame, (C, D + 1)."""
         if not self.metric.fit_intercept:
             return weight
         return np.column_stack([weight - np.outer(bias, self.metric.center), bias])
 
     def leave(self, step: Float) -> tuple[Float, Float]:
-        """A step of the frame as a step of (W, b)."""
+        """Transform a step back into a step of (W, b)."""
         if not self.metric.fit_intercept:
             return step, np.zeros(len(step))
         return step[:, :-1], step[:, -1] - step[:, :-1] @ self.metric.center
 
     def multiply(self, step: Float) -> Float:
-        """The metric applied to a step of the frame, without the L2 part."""
+        """Apply the metric, without the L2 part, to a step in the frame."""
         left = self.class_matrix @ step if self.class_matrix.ndim == 2 else self.class_matrix[:, None] * step
         return np.asarray(left @ self.feature_matrix if self.feature_matrix.ndim == 2 else left * self.feature_matrix)
 
@@ -90,21 +90,21 @@ class FramedPairs:
 
     @classmethod
     def of(cls, frame: Frame, objective: Objective, pairs: Iterable[tuple[Float, Float]]) -> FramedPairs:
-        """From pairs of parameters and gradients."""
+        """Transform pairs of parameters and gradients."""
         framed = cls(frame, deque(maxlen=MEMORY))
         for step, change in pairs:
             framed.add(objective, step, change)
         return framed
 
     def add(self, objective: Objective, step: Float, change: Float) -> None:
-        """One more pair; the oldest goes."""
+        """Add a pair and drop the oldest."""
         entered = self.frame.enter(*objective.unpack(step))
         gradient = self.frame.enter_gradient(*objective.unpack(change))
         self.pairs.append((entered.ravel(), gradient.ravel(), self.frame.multiply(entered).ravel()))
 
 
 def model_step(run: Run, objective: Objective, here: Any, framed: FramedPairs) -> Float:
-    """The step that nearly minimises the model of a frame and its pairs, flat."""
+    """The step that approximately minimises the model of a frame and its pairs, flat."""
     frame = framed.frame
     scale, low_rank, scaled = _corrections(framed)
     model = QuadraticModel(
@@ -149,11 +149,11 @@ def compact(S: Float, Y: Float, moved: Float) -> tuple[Float, Float]:
 
 
 def backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> Any | None:
-    """The first of the steps 1, ½, ¼, … that decreases the objective by enough."""
+    """The first of the steps 1, ½, ¼, … that sufficiently decreases the objective."""
     weight, _ = objective.unpack(here.point)
     along, _ = objective.unpack(direction)
     l1 = objective.l1_weight
-    # Entry by entry: near the optimum gradient and penalty cancel to the last digits of their sums.
+    # Entry by entry: near the optimum, gradient and penalty cancel to the last digits of their sums.
     terms = direction * here.gradient
     terms[: weight.size] += l1 * (np.abs(weight + along) - np.abs(weight)).ravel()
     promised = float(terms.sum())
@@ -166,7 +166,7 @@ def backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> An
         if there.surrogate <= here.surrogate + DECREASE * step * promised:
             return there
         if abs(step * promised) < noise and there.surrogate <= here.surrogate + noise:
-            # Values no longer tell; the bound, which follows the gradient, still does.
+            # Values are equal up to rounding; the bound, which follows the gradient, still improves.
             if there.surrogate < here.surrogate or there.surrogate_bound > here.surrogate_bound:
                 return there
             if _still_falls(objective, there, step * direction):
@@ -179,7 +179,7 @@ def backtrack(run: Run, objective: Objective, here: Any, direction: Float) -> An
 
 
 def _still_falls(objective: Objective, there: Any, step: Float) -> bool:
-    """Whether some subgradient at the end of a step has no slope along it: F is convex, so it fell all the way."""
+    """Whether F falls along a step: F is convex, so some subgradient without slope at its end suffices."""
     weight, along = objective.unpack(there.point)[0].ravel(), objective.unpack(step)[0].ravel()
     least = np.where(weight == 0, -np.abs(along), np.sign(weight) * along)
     return float(step @ there.gradient) + objective.l1_weight * float(least.sum()) <= 0

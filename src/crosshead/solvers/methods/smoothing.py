@@ -1,15 +1,15 @@
-"""The hinges: follow the solutions of smoothed problems as the smoothing narrows, until the hinge's own gap closes.
+"""Path following for hinges: solve smoothed problems of decreasing smoothing until the hinge's own gap closes.
 
 A smoothed hinge's gradient is a feasible dual point of the hinge itself (Nesterov, Mathematical Programming 103, 2005),
-so every pass of every stage certifies the problem that was asked for. The smoothing only decides how fast.
+so every pass of every stage certifies the original problem. The smoothing affects only the speed.
 
-Wide stages, where many rows are curved, are solved roughly by quasi-Newton steps. Once the curved rows are few, the
+Wide stages, where many rows are curved, are solved approximately by quasi-Newton steps. Once few rows are curved, the
 path w(μ) of minimisers is followed as in an interior-point method: with H the Hessian at (w, μ), one solve gives
 
     w(μ′) ≈ w − H⁻¹(∇f + (μ′ − μ) ∂∇f/∂μ),
 
-and Newton steps at μ′ correct it. Where the same margins stay active the path is straight, so the first point of a
-narrower stage is nearly its solution.
+and Newton steps at μ′ correct it. While the same margins remain active the path is straight, and the first point of a
+narrower stage is almost its solution.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from crosshead.solvers.protocol import Float, Objective
 
 FIRST_WIDTH = 2.0
 LAST_WIDTH = 1e-14
-LEAST_FIRST_WIDTH = 1e-6  # at which one begins
-FORCING = 0.05  # of a Newton equation's right side that an iterative solution may leave
-ROUGH = 0.01  # quasi-Newton stages end when five steps gain this share of what the smoothing hides
+LEAST_FIRST_WIDTH = 1e-6  # the narrowest first stage
+FORCING = 0.05  # relative residual of an iterative solution of Newton's equation
+ROUGH = 0.01  # quasi-Newton stages end when five steps gain this share of the smoothing error
 ROUGH_STEPS, QUASI_STEPS = 5, 30
-CENTRED = 0.3  # a Newton stage is solved when its own gap is this share of the smoothing's
-NEAR = 0.01  # of the surrogate: what its next step may gain; far away the errors cannot be told apart
-AIM = 0.4  # the last stage's smoothing may take this share of tol
+CENTRED = 0.3  # a Newton stage is solved when its own gap is this share of the smoothing error
+NEAR = 0.01  # of the surrogate: a larger predicted decrease means that the point is far from the path
+AIM = 0.4  # share of tol for the smoothing error of the last stage
 STAGE_STEPS, RETREAT_STEPS = 30, 12
-FIRST_FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.3, 0.01, 0.7  # from one width to the next
+FIRST_FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.3, 0.01, 0.7  # factors from one width to the next
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A solved stage: its width, its minimiser and the direction dw/dμ in which it moves."""
+    """A solved stage: its width, its minimiser and the direction dw/dμ of the path."""
 
     width: float
     point: Float
     along: Float
 
     def predict(self, width: float) -> Float:
-        """The minimiser at another width, were the path straight."""
+        """Extrapolate the minimiser to another width."""
         return np.asarray(self.point + (width - self.width) * self.along)
 
 
 @dataclass(frozen=True)
 class PathFollowingState:
-    """A stage: its width μ, where it is, its quasi-Newton method if it has one, and how far it has come."""
+    """A stage: its width μ, its evaluation, its quasi-Newton method if any, and its progress."""
 
     width: float
     objective: Objective
@@ -71,17 +71,17 @@ class PathFollowingState:
 @final
 @dataclass(frozen=True)
 class PathFollowing:
-    """Smoothing for objectives without an L1 part: quasi-Newton while wide, Newton path following when narrow."""
+    """Path following for losses with kinks and no L1 part: quasi-Newton steps while wide, Newton steps when narrow."""
 
     title: ClassVar[str] = "smoothed losses by Newton steps along the path of their widths"
     needs: ClassVar[frozenset[Trait]] = frozenset({"a loss with kinks", "no L1 part"})
 
     def start(self, run: Run, point: Float) -> PathFollowingState:
-        """The widest stage; after another method, the one whose smoothing hides about as much as the gap."""
+        """Start at the widest stage; after another method, at the one whose smoothing error is about the gap."""
         return self._begun(run, point, FIRST_WIDTH if run.best is None else width_for(run.gap))
 
     def step(self, run: Run, state: PathFollowingState) -> PathFollowingState:
-        """A step within the stage, or the step to the next; where a narrow start has led nowhere, the widest stage."""
+        """Take a step within the stage or to the next; restart at the widest if a narrow start has failed."""
         if state.stuck:
             return self._begun(run, run.best.point, FIRST_WIDTH)
         if state.quasi is not None and state.steps < QUASI_STEPS:
@@ -89,13 +89,13 @@ class PathFollowing:
         newton = newton_step(state.objective, state.evaluation, FORCING)
         if newton is None:
             return _quasi_step(run, state)
-        if not run.exact:  # narrow margins are differences that single precision does not see
+        if not run.exact:  # narrow margins are not resolved in single precision
             run.go_exact()
             state = replace(state, evaluation=run.evaluate(state.evaluation.point, state.objective))
         return _newton_step(run, state, newton)
 
     def stuck(self, state: PathFollowingState) -> bool:
-        """Whether even the narrowest stage is done."""
+        """Whether the narrowest stage is done."""
         return state.stuck and state.widest
 
     def _begun(self, run: Run, point: Float, width: float) -> PathFollowingState:
@@ -104,7 +104,7 @@ class PathFollowing:
 
 
 def width_for(gap: float) -> float:
-    """The width whose smoothing hides about as much as a relative gap; `FIRST_WIDTH` where there is none yet."""
+    """The width whose smoothing error is about a relative gap; `FIRST_WIDTH` if there is no gap yet."""
     return float(np.clip(np.sqrt(gap), LEAST_FIRST_WIDTH, FIRST_WIDTH)) if np.isfinite(gap) else FIRST_WIDTH
 
 
@@ -122,11 +122,11 @@ def _quasi_step(run: Run, state: PathFollowingState) -> PathFollowingState:
 
 
 def _newton_step(run: Run, state: PathFollowingState, newton: NewtonStep) -> PathFollowingState:
-    """Correct the stage's point, or leave it along the path where it is solved."""
+    """Correct the point of the stage or, if it is solved, step to the next."""
     here, step = state.evaluation, newton.step
     own, smoothing = _errors(state.objective, here)
     gain = -0.5 * float(here.gradient @ step)
-    # The gain also sees the bias, on which the balanced errors do not depend.
+    # The gain includes the bias, on which the balanced errors do not depend.
     error = max(own, 3 * gain)
     if error <= CENTRED * smoothing and gain <= NEAR * abs(here.surrogate):
         wanted = AIM * run.tol * abs(here.value) / max(smoothing, float(np.finfo(np.float64).tiny))
@@ -137,7 +137,7 @@ def _newton_step(run: Run, state: PathFollowingState, newton: NewtonStep) -> Pat
     there = None
     may_retreat = state.anchor is not None and state.factor < MOST_FACTOR
     if state.steps < (RETREAT_STEPS if may_retreat else STAGE_STEPS):
-        # No step can gain more than all there is: a longer one meets too little curvature to be believed.
+        # No step can gain more than the gap: a longer one is based on too little curvature.
         step = step * min(1.0, abs(here.surrogate) / max(gain, 1e-300))
         there = search(lambda point: run.evaluate(point, state.objective), here, step, exact=run.exact)
         if there is not None and stands_still(here, there):
@@ -150,9 +150,9 @@ def _newton_step(run: Run, state: PathFollowingState, newton: NewtonStep) -> Pat
 
 
 def _errors(objective: Objective, here: Any) -> tuple[float, float]:
-    """The parts of the gap that an unsolved stage and that its smoothing cause, at balanced residuals.
+    """The parts of the gap due to an unsolved stage and to its smoothing, at balanced residuals.
 
-    Early on, where the bounds are cut off at the loss's infimum, the second is not positive.
+    Early on, where bounds are clipped at the loss's infimum, the second is not positive.
     """
     _, bias = objective.unpack(here.point)
     _, excess = objective.unpack(here.gradient)
@@ -161,20 +161,20 @@ def _errors(objective: Objective, here: Any) -> tuple[float, float]:
 
 
 def _factor(state: PathFollowingState) -> float:
-    """By how much to narrow next: more where few steps were needed to correct the last prediction."""
+    """The next factor of the width: smaller if few steps were needed to correct the last prediction."""
     if state.steps <= 1:
         return max(0.3 * state.factor, LEAST_FACTOR)
     return max(state.factor, FIRST_FACTOR) if state.steps <= 6 else min(1.5 * state.factor, MOST_FACTOR)
 
 
 def _follow(run: Run, state: PathFollowingState, factor: float, anchor: Anchor) -> PathFollowingState:
-    """The next stage, from the point that the path predicts."""
+    """Start the next stage at the predicted point."""
     width = factor * anchor.width
     return _enter(run, replace(state, factor=factor, anchor=anchor), width, anchor.predict(width), state.evaluation)
 
 
 def _enter(run: Run, state: PathFollowingState, width: float, point: Float, here: Any) -> PathFollowingState:
-    """A stage of another width; from where the last one ended if the prediction is worse."""
+    """Start a stage of another width; at the end of the last one if the prediction is worse."""
     if width < LAST_WIDTH:
         return replace(state, stuck=True)
     objective = run.objective.smoothed(width)

@@ -1,15 +1,15 @@
-"""Newton steps on the weights that are not zero, between proximal steps that say which those are.
+"""Newton steps on the non-zero weights, between proximal steps that determine which these are.
 
 A proximal quasi-Newton step (`crosshead.solvers.methods.proximal_steps`) finds weights that should leave zero, but its
-model, one Kronecker product and a few pairs, needs hundreds of steps to get their values right: the gap follows the
-largest gradient, of which the value long says nothing. Where the signs stay as they are F is smooth, and Newton's
-equation on the weights that are not zero,
+model, one Kronecker product and a few pairs, needs hundreds of steps for accurate values: the gap depends on the
+largest gradient, to which the value is insensitive. While no sign changes F is smooth, and Newton's equation on the
+non-zero weights,
 
     (∇²F)_SS d = −(∇F + αρ sign W)_S,
 
-is solved by conjugate gradients with the Hessian of drawn rows, corrected by the last steps. Weights that would change
-their sign become zero. A proximal step is due where the gradients of weights at zero promise more than a share of what
-those of the others do (as in Moré and Toraldo, SIAM Journal on Optimization 1, 1991, and Dostál, SIAM Journal on
+is solved by conjugate gradients with the Hessian of subsampled rows, corrected by the last steps. Weights that would
+change their sign become zero. A proximal step is due when the predicted decrease from weights at zero exceeds a share
+of that from the others (as in Moré and Toraldo, SIAM Journal on Optimization 1, 1991, and Dostál, SIAM Journal on
 Optimization 7, 1997).
 """
 
@@ -39,20 +39,20 @@ from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.numerics.line_search import NOISE_DOUBLE, NOISE_SINGLE
 from crosshead.solvers.protocol import Float, Objective
 
-FIRST_PROXIMAL = 8  # iterations from afar, where no support is worth a Newton step
-FIRST_SHARE = 0.01  # of the origin's curvature: proximal steps have gone the long way
-OUTSIDE_SHARE = 0.1  # of the energy of the gradients of weights that are not zero: more at zero, and these get a step
+FIRST_PROXIMAL = 8  # first iterations, whose support is not worth a Newton step
+FIRST_SHARE = 0.01  # share of the curvature at zero scores: small, as proximal steps have come close already
+OUTSIDE_SHARE = 0.1  # of the energy of non-zero weights' gradients: above it, weights at zero get a proximal step
 FORCING, MOST_PRODUCTS = 0.1, 40
-MORE_ROWS, ROWS_A_WEIGHT = 11264, 4  # of a model, where weights are many: few rows know them badly
-NEAR = 0.5  # of αρ: weights at zero with such gradients may be free soon
+MORE_ROWS, ROWS_A_WEIGHT = 11264, 4  # rows of a model with many weights
+NEAR = 0.5  # of αρ: weights at zero with larger gradients may soon be free
 TRIALS, SHORTER, FLAT = 3, 0.25, 0.9
 LEAST_CURVATURE = 1e-12
-METRIC_FACTOR = 3.0  # by how much alpha falls until what only preconditions is made anew
-MOST_NOISY, PROGRESS = 3, 0.5  # Newton steps that left this share of the violation, and F as it was: rounding's work
+METRIC_FACTOR = 3.0  # factor by which alpha falls until the preconditioner is computed again
+MOST_NOISY, PROGRESS = 3, 0.5  # limit of Newton steps that reduced neither the violation to this share nor F: rounding
 
 
 class SupportModel:
-    """B₀ − Q K Qᵀ on the free parameters: the drawn rows' Hessian B₀ (``known``), corrected by the last steps."""
+    """B₀ − Q K Qᵀ on the free parameters: the subsampled Hessian B₀ (``known``), corrected by the last steps."""
 
     def __init__(self, objective: Objective, known: Any, pairs: deque[tuple[Float, Float]], metric: Any = None) -> None:
         self.objective, self.known, self.products = objective, known, 0
@@ -67,35 +67,35 @@ class SupportModel:
             self.add(step, change)
 
     def add(self, step: Float, change: Float) -> None:
-        """One more step with its change of the gradient."""
+        """Add a step with its change of the gradient."""
         self.pairs.append((step, change, self.known.multiply(step)))
 
     def restrict(self, free: NDArray[np.bool_], near: NDArray[np.bool_]) -> None:
-        """Take flat truth values: which parameters are free, and which may soon be."""
+        """Set the parameters that are free, and those that may soon be, as flat boolean arrays."""
         shape = self.objective.unpack(np.empty(self.objective.size))[0].shape
         weights = (flat[: shape[0] * shape[1]].reshape(shape) for flat in (free, near))
         self._free = free
         self.metric.restrict(*weights, self.known.l2_weight)
         if self.pairs:
-            self._low_rank = self._scaled = np.zeros((0, 0))  # makes room first
+            self._low_rank = self._scaled = np.zeros((0, 0))  # frees memory first
             self._low_rank, self._scaled = compact(*(np.array(columns).T for columns in zip(*self.pairs, strict=True)))
             self._low_rank[~free] = self._scaled[~free] = 0.0
 
     def multiply(self, direction: Float) -> Float:
-        """The free rows' product with a vector that is zero elsewhere."""
+        """The free rows of the product with a vector that is zero elsewhere."""
         self.products += 1
         product = np.where(self._free, self.known.multiply(direction), 0.0)
         product -= self._scaled @ (direction @ self._low_rank)
         return product
 
     def precondition(self, vector: Float) -> Float:
-        """A vector through each class's own inverse."""
+        """Apply the inverse of each class's own block."""
         return self.objective.pack(*self.metric.apply(*self.objective.unpack(vector)))
 
 
 @dataclass
 class SparseState:
-    """Where the method is, what it knows of the curvature, and the pairs (s, y) of parameters and gradients."""
+    """The state: evaluation, curvature model, and the pairs (s, y) of parameters and gradients."""
 
     evaluation: Any
     model: SupportModel | None = None
@@ -106,7 +106,7 @@ class SparseState:
     iteration: int = 0
     proximal_first: int = FIRST_PROXIMAL
     noisy: int = 0
-    failed: bool = False  # the last Newton step did not get anywhere
+    failed: bool = False  # the last Newton step failed
     blind: bool = False  # the loss has no second-order model of rows
     stuck: bool = False
 
@@ -116,8 +116,7 @@ class SparseState:
 class SparseNewton:
     """Minimise a smooth loss with an L1 part.
 
-    With what is ``carried`` along a path it starts with the pairs and the curvature of the last alpha, and leaves its
-    own.
+    With ``carried``, it starts with the pairs and the curvature of the last alpha of a path, and stores its own there.
     """
 
     title: ClassVar[str] = "proximal quasi-Newton steps and Newton steps on the weights that are not zero"
@@ -126,12 +125,12 @@ class SparseNewton:
     carried: Carried | None = None
 
     def start(self, run: Run, point: Float) -> SparseState:
-        """Evaluate the start and take over what is carried."""
+        """Evaluate the start and take over what was carried."""
         here, carried = run.begin(point), self.carried
         if carried is None:
             return SparseState(here)
         objective = run.objective
-        known, leap = carried.prepare(objective, lambda share: look(objective, here, share))
+        known, leap = carried.prepare(objective, lambda share: estimate_curvature(objective, here, share))
         state = SparseState(here, pairs=deque(carried.pairs, maxlen=MEMORY))
         if known is not None:
             if carried.metric is None or objective.alpha * METRIC_FACTOR < carried.metric_alpha:
@@ -142,23 +141,23 @@ class SparseNewton:
         return state
 
     def step(self, run: Run, state: SparseState) -> SparseState:
-        """One step of either kind."""
+        """Take a proximal or a Newton step."""
         after = self._stepped(run, state)
         if self.carried is not None:
             self.carried.pairs = list(after.pairs)
         return after
 
     def stuck(self, state: SparseState) -> bool:
-        """Whether no point along the last direction was better."""
+        """Whether the last line search failed."""
         return state.stuck
 
     def _stepped(self, run: Run, state: SparseState) -> SparseState:
-        # In place: what the caller still holds must not keep what is known alive when that makes room for better.
+        # In place: a reference of the caller must not keep the old model alive while the new one is built.
         state.evaluation, state.iteration = run.current(state.evaluation), state.iteration + 1
         if state.proximal_first > 0 or state.failed or state.blind:
             state.proximal_first, state.failed = state.proximal_first - 1, False
             return _proximal_step(run, state)
-        _look_again(run.objective, state)
+        _renew_model(run.objective, state)
         if state.model is None:
             state.blind = True
             return _proximal_step(run, state)
@@ -168,19 +167,19 @@ class SparseNewton:
         return _newton_step(run, state, state.model)
 
 
-def look(objective: Objective, here: Any, share: float) -> Any:
-    """The Hessian at a point from drawn rows, more of them for many weights; None where the loss has no such model."""
+def estimate_curvature(objective: Objective, here: Any, share: float) -> Any:
+    """The Hessian of subsampled rows at a point, more of them for many weights; None without a second-order model."""
     few = bool(ROWS_A_WEIGHT * np.count_nonzero(here.point) < FEW_ROWS)
     return objective.model(here, rows=FEW_ROWS if few else MORE_ROWS, share=share, in_place=few)
 
 
-def _look_again(objective: Objective, state: SparseState) -> None:
-    """A new model where one is due; each class's own curvature stays, as it only preconditions."""
+def _renew_model(objective: Objective, state: SparseState) -> None:
+    """Build a new model if one is due; each class's own curvature is kept, as it is only a preconditioner."""
     if state.model is not None and not state.renewal.due():
         return
     metric = None if state.model is None else state.model.metric
-    state.model = state.frame = state.framed = None  # what was known makes room first
-    known = look(objective, state.evaluation, state.renewal.share)
+    state.model = state.frame = state.framed = None  # frees memory first
+    known = estimate_curvature(objective, state.evaluation, state.renewal.share)
     if known is not None:
         state.model = SupportModel(objective, known, state.pairs, metric)
 
@@ -225,7 +224,7 @@ def _newton_step(run: Run, state: SparseState, model: SupportModel) -> SparseSta
 
 
 def _arrived(objective: Objective, state: SparseState, there: Any) -> SparseState:
-    """At the end of a step, with what it tells of the curvature."""
+    """The state at the end of a step, with its curvature information."""
     step, change = there.point - state.evaluation.point, there.gradient - state.evaluation.gradient
     if float(step @ change) > LEAST_CURVATURE * float(np.linalg.norm(step) * np.linalg.norm(change)):
         state.pairs.append((step, change))
@@ -237,9 +236,9 @@ def _arrived(objective: Objective, state: SparseState, there: Any) -> SparseStat
 
 
 def _search(run: Run, here: Any, direction: Float, signs: Float) -> Any | None:
-    """A point along a direction at which F is lower; weights that would change their sign are zero there.
+    """Find a point along a direction with a lower F; weights that would change their sign become zero.
 
-    Where values differ by no more than rounding, the slope decides.
+    If values differ by no more than rounding, the slope decides.
     """
     l1 = run.objective.l1_weight
     noise = (NOISE_DOUBLE if run.exact else NOISE_SINGLE) * abs(here.surrogate)
@@ -262,7 +261,7 @@ def _search(run: Run, here: Any, direction: Float, signs: Float) -> Any | None:
 
 
 def _violation(objective: Objective, here: Any) -> float:
-    """The largest entry of the smallest subgradient of F with respect to W."""
+    """The largest entry of the minimum-norm subgradient of F with respect to W."""
     weight, gradient = objective.unpack(here.point)[0], objective.unpack(here.gradient)[0]
     l1 = objective.l1_weight
     size = np.where(weight == 0, np.abs(gradient) - l1, np.abs(gradient + l1 * np.sign(weight)))
@@ -270,7 +269,7 @@ def _violation(objective: Objective, here: Any) -> float:
 
 
 def _energies(objective: Objective, here: Any, diagonal: Float) -> tuple[float, float]:
-    """Σ slope²/curvature over the weights that are not zero, and over those at zero."""
+    """Σ slope²/curvature over the non-zero weights, and over those at zero."""
     weight, gradient = (objective.unpack(flat)[0] for flat in (here.point, here.gradient))
     curvature = objective.unpack(diagonal)[0]
     curvature = curvature + 1e-3 * float(curvature.mean()) + float(np.finfo(np.float64).tiny)

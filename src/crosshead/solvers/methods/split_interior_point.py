@@ -4,9 +4,9 @@ With W = P − Q, P, Q ≥ 0, and φ the loss and the L2 part,
 
     minimise φ(P − Q, b) + λ Σ (P + Q),    ∇φ + λ = Z_P,  λ − ∇φ = Z_Q,    P∘Z_P = Q∘Z_Q = τ,
 
-with τ driven to zero. Newton's method on these takes some dozen factorisations whatever the scale of the columns, since
-it does not change when they are scaled (Koh, Kim and Boyd, JMLR 8, 2007). At every point the bias is the best for W.
-The pass at a point gives the bound: where the duals Z are positive the gradients lie in the L1 part's domain.
+with τ → 0. Newton's method on these takes some dozen factorisations and is invariant to the scale of the columns (Koh,
+Kim and Boyd, JMLR 8, 2007). At every point the bias is optimal for W. The pass at a point gives the bound: while the
+duals Z are positive, the gradients lie in the domain of the L1 part's conjugate.
 """
 
 from __future__ import annotations
@@ -21,24 +21,28 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.numerics.line_search import NOISE_DOUBLE
 from crosshead.solvers.protocol import Float, Objective
 
-BOUNDARY = 0.995  # the share of the way to the boundary that a step may take
-FIRST_SCORE = 0.1  # what a weight's two halves add to a score at the start
-AIM = 0.1  # of the products' mean, the next step's, where the last one was whole
+BOUNDARY = 0.995  # share of the distance to the boundary that a step may take
+FIRST_SCORE = 0.1  # contribution of a weight's two halves to a score at the start
+AIM = 0.1  # of the mean product: the target of the next step after a full one
 DECREASE, SHORTER, TRIALS = 1e-4, 0.5, 30
-SPARSE_GAP = 10.0  # times tol: from there on weights that are zero are set to zero
-ENOUGH, LEAST_GAP = 0.02, 1e-13  # of tol, and of F: smaller products would only cost digits of the duals
+SPARSE_GAP = 10.0  # times tol: from there on, weights that vanish in the limit are set to zero
+ENOUGH, LEAST_GAP = 0.02, 1e-13  # of tol, and of F: smaller products would only lose digits of the duals
 LEAST_PRODUCT = 1e-200
-LONG, TIMID = 0.5, 0.5  # a share of a step after which the next one aims at what is left of it, or else at this
-MOST_SHORT = 4  # steps in turn that are too short to matter
-MOST_IDLE, SEEN_DECREASE, SEEN_GAP = 15, 1e-4, 0.9  # steps in turn after which neither F nor the gap is so much lower
+LONG, TIMID = 0.5, 0.5  # share of a step above which the next target follows the progress, and the target otherwise
+MOST_SHORT = 4  # steps in a row that are too short to matter
+MOST_IDLE, SEEN_DECREASE, SEEN_GAP = (
+    15,
+    1e-4,
+    0.9,
+)  # steps in a row without such a decrease
 TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
 class SplitState:
-    """P, Q, their duals (all flat, C·D), the evaluation at P − Q, and how many steps in turn were short.
+    """P, Q, their duals (all flat, C·D), the evaluation at P − Q, and the number of short steps in a row.
 
-    ``idle`` steps in turn have left value and gap as they were when last ``seen`` to fall.
+    ``idle`` counts the steps in a row without a decrease of value or gap since ``seen``.
     """
 
     evaluation: Any
@@ -68,9 +72,9 @@ class SplitInteriorPoint:
     needs: ClassVar[frozenset[Trait]] = frozenset({"a smooth loss", "an L1 part", "a second-order model of rows"})
 
     def start(self, run: Run, point: Float) -> SplitState:
-        """Weights of zero, both halves as large as a small score makes them; the point given is only evaluated.
+        """Start at W = 0, with halves that correspond to a small score; the given point is only evaluated.
 
-        From the boundary the way inside is longer.
+        A start near the boundary would take more steps.
         """
         run.go_exact()
         objective = run.objective
@@ -90,7 +94,7 @@ class SplitInteriorPoint:
         )
 
     def step(self, run: Run, state: SplitState) -> SplitState:
-        """One Newton step."""
+        """Take one Newton step."""
         objective, here = run.objective, state.evaluation
         count, strength = objective.n_weights, objective.l1_weight
         least = ENOUGH * max(run.tol, LEAST_GAP) * abs(run.best.value) / max(1, 2 * count)
@@ -111,7 +115,7 @@ class SplitInteriorPoint:
         bent = hessian.multiply(moved)[:count] + objective.l2_weight * moved[:count]
         plus_step = -plus_ratio * (plus_slope + bent)
         minus_step = -minus_ratio * (minus_slope - bent)
-        # The half that is far from zero follows from the other one: its ratio would blow up what rounding left.
+        # The half far from zero is computed from the other: its own ratio would amplify rounding errors.
         plus_larger = plus_ratio > minus_ratio
         plus_step = np.where(plus_larger, moved[:count] + minus_step, plus_step)
         minus_step = np.where(plus_larger, minus_step, plus_step - moved[:count])
@@ -128,7 +132,7 @@ class SplitInteriorPoint:
         plus_dual = state.plus_dual + dual_length * plus_dual_step
         minus_dual = state.minus_dual + dual_length * minus_dual_step
         whole = min(length, dual_length)
-        value, gap = there.value, run.gap  # of its own: what came before may have been lower
+        value, gap = there.value, run.gap  # of this method: earlier methods may have been lower
         idle = not (value < (1 - SEEN_DECREASE) * state.seen[0] or gap < SEEN_GAP * state.seen[1])
         idle_steps = state.idle + 1 if idle else 0
         state = SplitState(
@@ -147,7 +151,7 @@ class SplitInteriorPoint:
         return state
 
     def stuck(self, state: SplitState) -> bool:
-        """Whether steps lead nowhere."""
+        """Whether steps no longer make progress."""
         return state.stuck
 
     def _search(
@@ -160,7 +164,7 @@ class SplitInteriorPoint:
         plus_step: Float,
         minus_step: Float,
     ) -> tuple[Any, float] | None:
-        """A point along the step at which φ + λ Σ (P + Q) − τ Σ (log P + log Q) is lower, and its share of the step."""
+        """Find a point along the step with a lower φ + λ Σ (P + Q) − τ Σ (log P + log Q), and its share of the step."""
         objective, count = run.objective, run.objective.n_weights
 
         def barrier(evaluation: Any, plus: Float, minus: Float) -> float:
@@ -171,7 +175,7 @@ class SplitInteriorPoint:
         before = barrier(state.evaluation, state.plus, state.minus)
         for _ in range(TRIALS):
             plus, minus = state.plus + length * plus_step, state.minus + length * minus_step
-            # The bias that is best from where it was: a step would be infinite where no row is curved.
+            # The optimal bias, from the current one: a step would be infinite if no row is curved.
             there = run.evaluate_balanced(np.concatenate([plus - minus, state.evaluation.point[count:]]))
             allowed = DECREASE * length * min(slope, 0.0) + NOISE_DOUBLE * abs(before)
             if barrier(there, plus, minus) <= before + allowed:
@@ -186,9 +190,9 @@ def _length(values: Float, step: Float) -> float:
 
 
 def _record_sparse(run: Run, objective: Objective, state: SplitState) -> None:
-    """Near the end a pass at the point whose zeros are zero: the optimum has them, the path to it has not.
+    """Near the end, run a pass at the point with exact zeros, which the optimum has and the central path has not.
 
-    A weight is zero whose halves are further below a small score than its duals are below λ.
+    A weight is zero if its halves are further below a small score than its duals are below λ.
     """
     if not run.gap <= SPARSE_GAP * max(run.tol, LEAST_GAP):
         return

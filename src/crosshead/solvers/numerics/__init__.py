@@ -1,1 +1,1 @@
-"""Numerical parts that methods share."""
+"""Numerical routines shared by the methods."""

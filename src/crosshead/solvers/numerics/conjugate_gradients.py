@@ -11,18 +11,18 @@ from crosshead.solvers.protocol import Float
 
 
 class Curvature(Protocol):
-    """A symmetric positive semidefinite matrix by its products, and an approximate inverse by its own."""
+    """A symmetric positive semidefinite matrix, defined by its products, with a preconditioner."""
 
     def multiply(self, direction: Float) -> Float: ...  # noqa: D102
     def precondition(self, vector: Float) -> Float: ...  # noqa: D102
 
 
 def conjugate_gradients(matrix: Curvature, right: Float, forcing: float, most: int) -> Float:
-    """An x with matrix · x ≈ ``right``, from zero, by at most ``most`` products; ``right`` becomes the residual.
+    """Solve matrix · x ≈ ``right``, from zero, with at most ``most`` products; ``right`` becomes the residual.
 
-    Ends when the residual, measured by the preconditioner as √(rᵀ M r), is ``forcing`` times what it was.
+    Ends when the residual in the preconditioner's norm, √(rᵀ M r), is ``forcing`` times the first.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what leaves the numbers ends the loop before it counts
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow ends the loop before it is used
         return _iterate(matrix, right, forcing, most)
 
 
@@ -41,7 +41,7 @@ def _iterate(matrix: Curvature, right: Float, forcing: float, most: int) -> Floa
             break
         length = product / curvature
         reach += length * max(float(along.max()), -float(along.min()))
-        if not np.isfinite(reach):  # no number in the solution would be larger
+        if not np.isfinite(reach):  # the solution would overflow
             break
         daxpy(along, solution, a=length)  # in place: vectors may be as large as X
         daxpy(image, residual, a=-length)

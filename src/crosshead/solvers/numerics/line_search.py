@@ -1,4 +1,4 @@
-"""A line search that tries the unit step first and keeps to few passes."""
+"""A line search that tries the unit step first and uses few passes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crosshead.solvers.protocol import Float
 DECREASE = 1e-4  # Armijo's constant
 SLOPE = 0.9  # Wolfe's constant
 TRIALS = 20
-NOISE_SINGLE, NOISE_DOUBLE = 1e-7, 1e-14  # relative rounding of a value
+NOISE_SINGLE, NOISE_DOUBLE = 1e-7, 1e-14  # relative rounding error of a value
 
 
 def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exact: bool) -> Any | None:
-    """A point along ``direction`` that satisfies the weak Wolfe conditions; None if there is none.
+    """Find a point along ``direction`` that satisfies the weak Wolfe conditions; None if there is none.
 
-    Where values differ by no more than rounding, the slope decides (the approximate Wolfe conditions of Hager and
+    If values differ by no more than rounding, the slope decides (the approximate Wolfe conditions of Hager and
     Zhang, SIAM Journal on Optimization 16, 2005).
     """
     slope = float(direction @ here.gradient)
@@ -33,7 +33,7 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
         there = evaluate(point)
         del point  # vectors may be as large as X
         there_slope = float(direction @ there.gradient)
-        # Where the decrease asked for is below rounding, an equal value would satisfy it: there the slope decides.
+        # If the required decrease is below rounding, an equal value would satisfy it: then the slope decides.
         decreased = here.surrogate > there.surrogate <= here.surrogate + DECREASE * step * slope
         as_good = there.surrogate <= here.surrogate + noise and there_slope <= (2 * DECREASE - 1) * slope
         if not np.isfinite(there.surrogate) or not (decreased or as_good):
@@ -51,7 +51,7 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
 
 
 def stands_still(here: Any, there: Any) -> bool:
-    """Whether a Newton step changed nothing that doubles can see: not the value, nor the gradient by half."""
+    """Whether a Newton step changed nothing in double precision: neither the value, nor the gradient by half."""
     if not abs(there.surrogate - here.surrogate) <= NOISE_DOUBLE * abs(here.surrogate):
         return False
     return largest(there.gradient) > 0.5 * largest(here.gradient)
@@ -63,7 +63,7 @@ def largest(vector: Float) -> float:
 
 
 def _between(low: float, high: float, low_slope: float, high_slope: float, value: float) -> float:
-    """The secant's zero of the slope, kept away from both ends; the middle where the slopes do not say."""
+    """The zero of the slope by the secant, kept away from both ends; the midpoint if the slopes are inconsistent."""
     width = high - low
     if np.isfinite(value) and high_slope > 0 and high_slope - low_slope > 0:
         share = -low_slope / (high_slope - low_slope)
@@ -72,7 +72,7 @@ def _between(low: float, high: float, low_slope: float, high_slope: float, value
 
 
 def _extrapolated(step: float, slope: float, there_slope: float) -> float:
-    """Where the slope would vanish were it linear, at least twice the step."""
+    """The zero of the linearly extrapolated slope, at least twice the step."""
     if there_slope > slope:
         return max(2.0 * step, step * slope / (slope - there_slope))
     return 4.0 * step

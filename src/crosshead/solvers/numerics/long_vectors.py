@@ -1,7 +1,7 @@
-"""Vectors that a method remembers: long ones in single precision, which halves what they hold.
+"""Vectors that a method stores: long ones in single precision, to halve their memory.
 
-They steer and certify nothing, and a change of the gradient is known to no more digits after passes in single
-precision. Products and sums with them are taken in double precision, a part at a time.
+They affect only the speed, and after passes in single precision the gradient is no more accurate. Products and sums
+with them are computed in double precision, one part at a time.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from scipy.linalg.blas import daxpy
 from crosshead.losses.protocol import Array
 from crosshead.solvers.protocol import Float
 
-LONG = 1 << 18  # numbers from which on a vector is long; many pairs of shorter ones fit as they are
-SMALLEST, LARGEST = 1e-25, 1e30  # of a long vector's largest entry: beyond, single precision would lose it
+LONG = 1 << 18  # length from which on a vector is long
+SMALLEST, LARGEST = 1e-25, 1e30  # range of the largest entry of a long vector: single precision would lose others
 PART = 1 << 15
 
 
 def remembered(vector: Float) -> Array:
-    """A vector to be kept, in single precision if it is long.
+    """Convert a vector for storage, to single precision if it is long.
 
     Example:
         >>> remembered(np.zeros(3)).dtype, remembered(np.ones(LONG)).dtype

@@ -1,4 +1,4 @@
-"""A second-order model as a graph on the classes: the bonds add up to the product that the model computes itself."""
+"""A second-order model as a graph on the classes: the edges add up to the product that the model computes itself."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, Star
 
 @pytest.mark.parametrize("classes", [1, 2, 5])
 @pytest.mark.parametrize("quadratic", [CentredQuadratic(), DiagonalQuadratic(), StarQuadratic()], ids=repr)
-def test_bonds_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
+def test_edges_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
     random = np.random.default_rng(classes)
     coefficients = random.uniform(size=(7, classes))
     if isinstance(quadratic, StarQuadratic):
         coefficients[np.arange(7), random.integers(0, classes, 7)] = -1.0
     direction = random.normal(size=(7, classes))
     product = np.zeros((7, classes))
-    for first, second, weight in quadratic.bonds(coefficients):
+    for first, second, weight in quadratic.edges(coefficients):
         assert (weight >= 0).all()
         along = np.zeros(classes)
         along[first] = 1.0
@@ -29,13 +29,13 @@ def test_bonds_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
     np.testing.assert_allclose(product, quadratic.value_and_gradient(direction, coefficients)[1], atol=1e-14)
 
 
-def test_bonds_are_products_of_factors() -> None:
+def test_edges_are_products_of_factors() -> None:
     coefficients = np.random.default_rng(0).uniform(size=(7, 4))
-    factors = CentredQuadratic().bond_factors(coefficients)
-    for first, second, weight in CentredQuadratic().bonds(coefficients):
+    factors = CentredQuadratic().edge_factors(coefficients)
+    for first, second, weight in CentredQuadratic().edges(coefficients):
         assert second is not None
         np.testing.assert_allclose(
             weight, coefficients[:, first] * coefficients[:, second] / coefficients.sum(axis=1), rtol=1e-14
         )
         np.testing.assert_allclose(weight, factors[:, first] * factors[:, second], rtol=1e-14)
-    assert DiagonalQuadratic().bond_factors(coefficients) is None
+    assert DiagonalQuadratic().edge_factors(coefficients) is None
