@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 os.environ.setdefault("MPLBACKEND", "agg")
+warnings.filterwarnings("ignore", message="Unknown section", category=UserWarning)
 warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)
 
 project = "crosshead"
@@ -20,6 +21,7 @@ copyright = "the crosshead developers, Apache 2.0"  # noqa: A001
 
 extensions = [
     "myst_parser",
+    "sphinx_design",
     "numpydoc",
     "reference",
     "sphinx.ext.autodoc",
@@ -32,8 +34,6 @@ language = "en"
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-# Files beside the site, such as SECURITY.md, are read in the repository.
-suppress_warnings = ["myst.xref_missing"] if os.environ.get("CROSSHEAD_DOCS_LOOSE") else []
 
 default_role = "py:obj"
 autosummary_generate = True

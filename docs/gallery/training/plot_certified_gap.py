@@ -2,7 +2,7 @@
 The certified gap over passes
 =============================
 
-While a fit minimises the objective F it also computes a number D that F cannot go below. The relative gap (F − D)/|F|
+While a fit minimises the objective F it also computes a number D that F cannot go below. The relative gap (F − D)/F
 falls with the passes over the data, and where it is at most ``tol`` the fit is certified.
 """
 
