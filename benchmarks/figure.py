@@ -65,7 +65,9 @@ def panel(ax: Any, workload: str, title: str, theme: dict[str, Any]) -> None:
         ax.plot(seconds, values, marker=MARKERS[place], markersize=4, linewidth=width, color=theme["hues"][place],
                 label=name, zorder=3 if place == 0 else 2)  # fmt: skip
         if solver == "crosshead":
-            own = sorted(((row.seconds, row.own_gap) for row in rows if row.own_gap == row.own_gap), key=lambda point: -point[1])
+            own = sorted(
+                ((row.seconds, row.own_gap) for row in rows if row.own_gap == row.own_gap), key=lambda point: -point[1]
+            )
             ax.plot(*zip(*own, strict=True), linestyle="--", marker=".", linewidth=1.3, color=theme["hues"][place],
                     label="crosshead, certified gap", zorder=3)  # fmt: skip
     ax.axhline(TARGET, color=theme["muted"], linewidth=0.8, zorder=1)

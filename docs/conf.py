@@ -17,7 +17,7 @@ warnings.filterwarnings("ignore", message="invalid value encountered in matmul",
 project = "crosshead"
 author = "the crosshead developers"
 version = release = metadata.version("crosshead")
-copyright = "the crosshead developers, Apache 2.0"  # noqa: A001
+copyright = "the crosshead developers, Apache 2.0"
 
 extensions = [
     "myst_parser",
@@ -45,6 +45,8 @@ numpydoc_xref_param_type = False
 python_maximum_signature_line_length = 90
 templates_path = ["_templates"]
 add_module_names = False
+toc_object_entries_show_parents = "hide"
+smartquotes = False
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
@@ -59,6 +61,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,
     "min_reported_time": 5,
     "reset_modules": ("matplotlib",),
     "copyfile_regex": r"GALLERY_HEADER\.rst",

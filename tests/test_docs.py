@@ -1,8 +1,8 @@
 """What the pages of the site show is what the program says, and the site names everything that is public.
 
-A page's blocks run in their order, in an empty folder: `python` blocks share their names, an `output` block after one is
-what it prints, and `console` blocks are command lines with what they print. `...` stands for anything. A page that says
-`% needs: torch` runs where that package is installed; `text` and `sh` blocks do not run.
+A page's blocks run in their order, in an empty folder: `python` blocks share their names, an `output` block after one
+is what it prints, and `console` blocks are command lines with what they print. `...` stands for anything. A page that
+says `% needs: torch` runs where that package is installed; `text` and `sh` blocks do not run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def threads():
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("page", [path for path in PAGES if BLOCK.search(path.read_text(encoding="utf-8"))], ids=page_name)
+@pytest.mark.parametrize(
+    "page", [path for path in PAGES if BLOCK.search(path.read_text(encoding="utf-8"))], ids=page_name
+)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
     text = page.read_text(encoding="utf-8")
     for package in needs(text):
@@ -70,7 +72,8 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
                 exec(compile(block, f"{page_name(page)}, block {place + 1}", "exec"), names)
             assert CHECKER.check_output(shown, printed.getvalue(), FLAGS), f"{block}\nprints\n{printed.getvalue()}"
         else:
-            assert place and blocks[place - 1][0] == "python", f"no python block before:\n{block}"
+            assert place > 0
+            assert blocks[place - 1][0] == "python", f"no python block before:\n{block}"
 
 
 def run_commands(block, capsys):

@@ -16,10 +16,10 @@ BLOCK = re.compile(r"^ *```(?:console|python)\n.*?^ *```$", re.MULTILINE | re.DO
 
 
 def renewed(translation: str, page: str) -> str:
-    """A translation's text with the blocks of the page.
+    r"""A translation's text with the blocks of the page.
 
-    >>> renewed("一\\n```python\\nold\\n```\\n", "one\\n```python\\nnew\\n```\\n")
-    '一\\n```python\\nnew\\n```\\n'
+    >>> renewed("一\n```python\nold\n```\n", "one\n```python\nnew\n```\n")
+    '一\n```python\nnew\n```\n'
     """
     blocks = BLOCK.findall(page)
     if len(BLOCK.findall(translation)) != len(blocks):
