@@ -165,3 +165,32 @@ def test_links_lead_somewhere(page):
                 assert (DOCS / "gallery" / f"{source}.py").is_file(), target
             continue
         assert (page.parent / target).exists(), f"{page_name(page)}: {target}"
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("**/*.svg")), ids=page_name)
+def test_pictures_are_small(path):
+    assert path.stat().st_size <= 60_000
+
+
+@pytest.mark.parametrize(
+    ("page", "elsewhere"),
+    [
+        ('<a href="https://example.org">a link</a> <img src="_images/a.png">', False),
+        ('<script defer src="https://example.org/a.js"></script>', True),
+        ('<link rel="stylesheet" href="//example.org/a.css">', True),
+        ('<link href="https://example.org/a.woff2" as="font" rel="preload">', True),
+        ('<img alt="a" src="http://example.org/a.png">', True),
+    ],
+)
+def test_the_check_of_the_site_sees_what_is_loaded_from_elsewhere(page, elsewhere, tmp_path):
+    import check_site  # type: ignore[import-not-found]
+
+    (tmp_path / "index.html").write_text(page, encoding="utf-8")
+    assert bool(list(check_site.loaded_from_elsewhere(tmp_path))) == elsewhere
+
+
+def test_the_citation_names_this_version():
+    import constraints  # type: ignore[import-not-found]
+
+    citation = (DOCS.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {constraints.project()['project']['version']}\n" in citation

@@ -141,6 +141,18 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def forget(folder: Path, wanted: set[str]) -> None:
+    """Remove the pages of names that are gone."""
+    for path in folder.glob("*.rst"):
+        if path.stem not in wanted:
+            path.unlink()
+
+
+def is_listed(package: str, name: str) -> bool:
+    """Whether a name has a page of its own."""
+    return kind(package, name) in ("Classes", "Functions")
+
+
 def write_pages(app: Any, _config: Any = None) -> None:
     """Write all pages of the reference below docs/reference."""
     folder = Path(app.srcdir) / "reference"
@@ -148,6 +160,10 @@ def write_pages(app: Any, _config: Any = None) -> None:
     for package, names in packages.items():
         write(folder / "packages" / f"{package}.rst", package_page(package, names))
     commands = command_names()
+    forget(folder / "packages", set(packages))
+    listed = {home(package, name) for package, names in packages.items() for name in names if is_listed(package, name)}
+    forget(folder / "packages" / "generated", listed)
+    forget(folder / "commands", set(commands))
     for name in commands:
         write(folder / "commands" / f"{name}.rst", command_page(name))
     toctree = ".. toctree::\n   :maxdepth: 1\n\n"
