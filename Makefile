@@ -1,5 +1,6 @@
 # make demo   train a classifier on a small data set, from nothing but Python and (if there is one) a C++ compiler
 # make test   linters, types and tests, with the versions in constraints.txt
+# make docs   build the documentation site into build/docs; it needs no network when it is built or read
 # make test-newest  the tests with the newest releases of all dependencies
 # make test-lowest  the tests with the lowest versions that pyproject.toml admits
 # make fuzz   read files that were changed at random, for five minutes (FUZZ=… for other options, see fuzz/README.md)
@@ -23,6 +24,8 @@ LOWEST := .venv-lowest
 SANITIZE := .venv-sanitize
 WHEEL := .venv-wheel
 WHEEL_TRIAL := .venv-wheel-trial
+DOCS := .venv-docs
+SITE := build/docs
 DEMO_MODEL := build/demo/digits-model
 
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*/*.cpp native/*/*.hpp)
@@ -65,7 +68,7 @@ wheel: $(WHEEL)/.pip $(WHEEL_TRIAL)/.pip
 	$(WHEEL_TRIAL)/bin/crosshead --version
 	cd build/wheel && ../../$(WHEEL_TRIAL)/bin/crosshead fit digits --scale maxabs --test 0.2 --output trial-model
 
-.PHONY: wheel demo test test-newest test-lowest sanitize fuzz kills lint types tests constraints clean help
+.PHONY: wheel demo docs test test-newest test-lowest sanitize fuzz kills lint types tests constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -75,6 +78,11 @@ demo: $(DEMO)/.installed
 	@mkdir -p build/demo
 	@$(DEMO)/bin/crosshead --version
 	$(DEMO)/bin/crosshead fit digits --scale maxabs --test 0.2 --output $(DEMO_MODEL)
+
+# Warnings are errors. Then: nothing on the site is loaded from elsewhere, and what newcomers search for is found.
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/python -m sphinx -b html -d build/doctrees -W --keep-going -q docs $(SITE)
+	$(DOCS)/bin/python tools/check_site.py $(SITE)
 
 test: lint types tests
 
@@ -121,6 +129,11 @@ $(TEST)/.installed: $(BUILD_INPUTS) | $(TEST)/.pip
 	$(call INSTALL,$(TEST),$(PINNED) --editable '.[test]')
 	@touch $@
 
+$(DOCS)/.installed: $(BUILD_INPUTS) | $(DOCS)/.pip
+	@echo "installing crosshead and what builds the site into $(DOCS); the first time this compiles for a minute or two"
+	$(call INSTALL,$(DOCS),$(PINNED) --editable '.[docs]')
+	@touch $@
+
 $(LOWEST)/.installed: $(BUILD_INPUTS) tools/constraints.py | $(LOWEST)/.pip
 	@echo "installing crosshead and the lowest versions of its dependencies into $(LOWEST)"
 	@$(LOWEST)/bin/python tools/constraints.py lowest > $(LOWEST)/lowest.txt
@@ -144,5 +157,7 @@ $(SANITIZE)/.installed: $(BUILD_INPUTS) $(TEST)/.installed | $(SANITIZE)/.pip
 	@touch $@
 
 clean:
-	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) $(SANITIZE) $(WHEEL) $(WHEEL_TRIAL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(TEST) $(NEWEST) $(LOWEST) $(SANITIZE) $(DOCS) $(WHEEL) $(WHEEL_TRIAL) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf docs/examples docs/reference/packages docs/reference/commands docs/reference/backreferences
+	rm -f docs/reference/packages.rst docs/reference/commands.rst docs/sg_execution_times.rst
 	find src tests fuzz -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,6 +15,8 @@ from records import Records
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "crosshead"  # the same picture from the same rows
+mpl.rcParams["svg.fonttype"] = "none"  # letters as letters, which any viewer draws: half the size
+mpl.rcParams["font.sans-serif"] = ["DejaVu Sans", "Verdana", "Arial"]
 
 from matplotlib import pyplot as plt  # noqa: E402
 

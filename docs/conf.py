@@ -11,15 +11,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 os.environ.setdefault("MPLBACKEND", "agg")
+warnings.filterwarnings("ignore", message="Unknown section", category=UserWarning)
 warnings.filterwarnings("ignore", message="invalid value encountered in matmul", category=RuntimeWarning)
 
 project = "crosshead"
 author = "the crosshead developers"
 version = release = metadata.version("crosshead")
-copyright = "the crosshead developers, Apache 2.0"  # noqa: A001
+copyright = "the crosshead developers, Apache 2.0"
 
 extensions = [
     "myst_parser",
+    "sphinx_design",
     "numpydoc",
     "reference",
     "sphinx.ext.autodoc",
@@ -32,8 +34,6 @@ language = "en"
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-# Files beside the site, such as SECURITY.md, are read in the repository.
-suppress_warnings = ["myst.xref_missing"] if os.environ.get("CROSSHEAD_DOCS_LOOSE") else []
 
 default_role = "py:obj"
 autosummary_generate = True
@@ -45,6 +45,8 @@ numpydoc_xref_param_type = False
 python_maximum_signature_line_length = 90
 templates_path = ["_templates"]
 add_module_names = False
+toc_object_entries_show_parents = "hide"
+smartquotes = False
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
@@ -59,6 +61,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,
     "min_reported_time": 5,
     "reset_modules": ("matplotlib",),
     "copyfile_regex": r"GALLERY_HEADER\.rst",

@@ -1,4 +1,4 @@
-"""What docs/explanation/arithmetic.md shows is what the program says."""
+"""What the arithmetic pages show, in English and in Chinese, is what the program says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from crosshead.cli.main import main
 
-PAGE = (Path(__file__).parents[1] / "docs" / "explanation" / "arithmetic.md").read_text(encoding="utf-8")
+FOLDER = Path(__file__).parents[1] / "docs" / "explanation"
+PAGES = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("arithmetic.md", "arithmetic.zh.md")}
 
 ROWS_OF_THE_TABLE = {
     "flatten": ["--shape 100,4,4 --classes 7", "1600", "7 × 1600"],
@@ -27,26 +28,31 @@ ROWS_OF_THE_TABLE = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
+@pytest.fixture(params=PAGES)
+def page(request):
+    return PAGES[request.param]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
     return ["\n".join(line.removeprefix(indent) for line in block.split("\n")) for indent, block in found]
 
 
-def commands() -> list[tuple[str, str]]:
+def commands(page: str) -> list[tuple[str, str]]:
     """Command lines, each with the output that the page shows below it."""
     found = []
-    for block in blocks("console"):
+    for block in blocks(page, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, output = part.partition("\n")
             found.append((line, output.rstrip("\n") + "\n"))
     return found
 
 
-def test_the_commands_print_what_the_page_shows(tmp_path, monkeypatch, capsys):
+def test_the_commands_print_what_the_page_shows(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     checker = doctest.OutputChecker()
-    assert len(commands()) > 25
-    for line, expected in commands():
+    assert len(commands(page)) > 25
+    for line, expected in commands(page):
         arguments = shlex.split(line)
         assert arguments[0] == "crosshead"
         capsys.readouterr()
@@ -58,17 +64,26 @@ def test_the_commands_print_what_the_page_shows(tmp_path, monkeypatch, capsys):
         assert checker.check_output(expected, found, doctest.ELLIPSIS), f"$ {line}\n{found}"
 
 
-def test_the_python_examples_run():
+def test_the_python_examples_run(page):
     names: dict[str, object] = {}
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    assert len(blocks("python")) >= 7
-    for place, block in enumerate(blocks("python")):
+    assert len(blocks(page, "python")) >= 7
+    for place, block in enumerate(blocks(page, "python")):
         test = parser.get_doctest(block, names, f"arithmetic.md, example {place + 1}", "arithmetic.md", 0)
         assert runner.run(test, clear_globs=False).failed == 0
         names.update(test.globs)
 
 
 @pytest.mark.parametrize("row", ROWS_OF_THE_TABLE)
-def test_every_teaching_number_is_on_the_page(row):
+def test_every_teaching_number_is_on_the_page(row, page):
     for text in ROWS_OF_THE_TABLE[row]:
-        assert text in PAGE
+        assert text in page
+
+
+def test_both_pages_have_the_same_examples_and_sections():
+    english, chinese = PAGES.values()
+    import translated_blocks  # type: ignore[import-not-found]
+
+    assert translated_blocks.renewed(chinese, english) == chinese, "run python tools/translated_blocks.py"
+    headings = [len(re.findall(r"^## ", page, re.MULTILINE)) for page in PAGES.values()]
+    assert headings[0] == headings[1]

@@ -24,12 +24,7 @@ def blocks(language: str) -> list[str]:
 
 def command_lines() -> list[str]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    lines = [line for line in lines if line.startswith("crosshead ") and "photos" not in line]
-    return [line for line in lines if "cnn" not in line or find_spec("torch") is not None]
-
-
-def without_numbers(text: str) -> str:
-    return re.sub(r"\d[\d.]*(e[+-]?\d+)?", "#", text)
+    return [line for line in lines if line.startswith("crosshead ")]
 
 
 @pytest.fixture
@@ -45,36 +40,39 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("heading", "begins"), [("In Python", "certified\n"), ("In PyTorch", "torch.Size([64, 5])")])
-def test_the_python_tours_run(heading, begins, tmp_path, monkeypatch):
+@pytest.mark.parametrize("heading", ["In Python", "In PyTorch"])
+def test_the_python_tours_print_what_is_shown(heading, tmp_path, monkeypatch):
     if heading == "In PyTorch":
         pytest.importorskip("torch")
     section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
     (tour,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (output,) = re.findall(r"^```output\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert crosshead.__file__ is not None
     monkeypatch.setenv("PYTHONPATH", str(Path(crosshead.__file__).parents[1]))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(begins)
+    assert done.stdout == output
 
 
 @pytest.mark.usefixtures("threads")
 def test_the_command_lines_run_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command_lines()
-    printed, told = "", ""
+    told = ""
     for line in command_lines():
         code = main(shlex.split(line, comments=True)[1:])
-        out, err = capsys.readouterr()
+        err = capsys.readouterr().err
         assert code == 0, (line, err)
-        printed, told = printed + without_numbers(out), told + err
+        told += err
     assert "warning" not in told
-    if find_spec("torch") is not None:  # figures differ from machine to machine; all else is what is printed
-        shown = [line for block in blocks("text") for line in block.splitlines()]
-        assert len(shown) == 4
-        assert [line for line in shown if without_numbers(line) not in printed] == []
+
+
+def test_the_figure_is_there_for_light_and_dark():
+    named = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert [Path(name).stem for name in named] == ["time-to-optimum-dark", "time-to-optimum-light"]
+    assert all((ROOT / name).is_file() for name in named)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))

@@ -44,7 +44,7 @@ def normalised(name: str) -> str:
 
 def newest() -> dict[str, str]:
     """What the newest releases are that fit together, by package; nothing is installed."""
-    asked = [*project()["build-system"]["requires"], "cmake", "ninja", INSTALLER, f"{ROOT}[test]"]
+    asked = [*project()["build-system"]["requires"], "cmake", "ninja", INSTALLER, f"{ROOT}[docs,test]"]
     options = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     command = [sys.executable, "-m", "pip", "install", *options, *asked]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

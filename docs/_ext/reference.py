@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import io
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -77,13 +78,13 @@ def kind(package: str, name: str) -> str:
         return "Classes"
     if inspect.ismodule(value):
         return "Modules"
-    return "Functions" if callable(value) else "Constants"
+    return "Functions" if inspect.isroutine(value) else "Constants"
 
 
 def package_page(package: str, names: list[str]) -> str:
     """The page of one package."""
     own = inspect.cleandoc(import_module(package).__doc__ or "")
-    lines = [package, "=" * len(package), "", PACKAGES[package] or own, "", f".. currentmodule:: {package}", ""]
+    lines = [package, "=" * len(package), "", PACKAGES[package] or escaped(own), ""]
     for heading in ("Classes", "Functions", "Constants"):
         members = [name for name in names if kind(package, name) == heading]
         if not members:
@@ -93,7 +94,8 @@ def package_page(package: str, names: list[str]) -> str:
             for name in members:
                 lines += [f"``{name}``", f"   {constant(package, name)}", ""]
             continue
-        lines += [".. autosummary::"] + ([] if package == "crosshead" else ["   :toctree: generated"])
+        lines += [".. autosummary::", "   :nosignatures:"]
+        lines += [] if package == "crosshead" else ["   :toctree: generated"]
         lines += ["", *(f"   ~{home(package, name)}" for name in members), ""]
     return "\n".join(lines)
 
@@ -122,7 +124,7 @@ def command_help(name: str) -> str:
 def command_names() -> list[str]:
     """The commands, in the order of `crosshead --help`."""
     listed = command_help("").split("Commands:\n")[1].split("\n\n")[0]
-    return [line.split()[0] for line in listed.splitlines() if line[:3].strip() == "" and line[2:3].strip()]
+    return re.findall(r"^  (\S+)", listed, re.MULTILINE)
 
 
 def command_page(name: str) -> str:
@@ -139,6 +141,18 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def forget(folder: Path, wanted: set[str]) -> None:
+    """Remove the pages of names that are gone."""
+    for path in folder.glob("*.rst"):
+        if path.stem not in wanted:
+            path.unlink()
+
+
+def is_listed(package: str, name: str) -> bool:
+    """Whether a name has a page of its own."""
+    return kind(package, name) in ("Classes", "Functions")
+
+
 def write_pages(app: Any, _config: Any = None) -> None:
     """Write all pages of the reference below docs/reference."""
     folder = Path(app.srcdir) / "reference"
@@ -146,6 +160,10 @@ def write_pages(app: Any, _config: Any = None) -> None:
     for package, names in packages.items():
         write(folder / "packages" / f"{package}.rst", package_page(package, names))
     commands = command_names()
+    forget(folder / "packages", set(packages))
+    listed = {home(package, name) for package, names in packages.items() for name in names if is_listed(package, name)}
+    forget(folder / "packages" / "generated", listed)
+    forget(folder / "commands", set(commands))
     for name in commands:
         write(folder / "commands" / f"{name}.rst", command_page(name))
     toctree = ".. toctree::\n   :maxdepth: 1\n\n"
@@ -164,12 +182,39 @@ def write_pages(app: Any, _config: Any = None) -> None:
     )
 
 
+NOT_OURS = re.compile(r"set_\w+_request|get_metadata_routing|set_output|metadata_request")
+"""Methods that scikit-learn adds to every estimator, documented there."""
+
+BAR = re.compile(r"(``.*?``)|\|")
+
+
+def escaped(text: str) -> str:
+    """Text in which |x| is an absolute value, not a substitution."""
+    return BAR.sub(lambda found: found[1] or r"\|", text)
+
+
+def escape_bars(_app: Any, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
+    """Escape the bars of a docstring, but for its examples and tables."""
+    example = False
+    for place, line in enumerate(lines):
+        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
+        if not example and not line.lstrip().startswith("|"):
+            lines[place] = escaped(line)
+
+
+def skip(_app: Any, _what: str, name: str, _value: Any, skipped: bool, _options: Any) -> bool | None:
+    """Leave out what scikit-learn adds to every estimator."""
+    return True if NOT_OURS.fullmatch(name) else None
+
+
 STOP = "BaseEstimator,ClassifierMixin,TransformerMixin,Module,Optimizer,Protocol,tuple,Exception,Warning,object"
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension."""
     app.connect("config-inited", write_pages, priority=100)
+    app.connect("autodoc-process-docstring", escape_bars, priority=100)
+    app.connect("autodoc-skip-member", skip)
     app.connect("config-inited", give_templates_their_context, priority=100)
     return {"version": "1", "parallel_read_safe": True}
 

@@ -2,8 +2,8 @@
 Margins on the angle
 ====================
 
-Margin heads replace the cosine of the angle θ between a feature and the direction of its own class by cos(m₁θ + m₂) − m₃.
-The own class then has to be closer than the others by a margin: m₁ is SphereFace's, m₂ ArcFace's, m₃ CosFace's.
+Margin heads replace the cosine of the angle θ between a feature and the direction of its own class by cos(m₁θ + m₂) −
+m₃. The own class then has to be closer than the others by a margin: m₁ is SphereFace's, m₂ ArcFace's, m₃ CosFace's.
 """
 
 import matplotlib.pyplot as plt

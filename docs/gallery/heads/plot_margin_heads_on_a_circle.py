@@ -34,7 +34,9 @@ def embedded(m2, m3):
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
 colours = ["#0072b2", "#d55e00", "#009e73", "#b5628f", "#7a6a00"]
-for ax, (name, m2, m3) in zip(axes, [("no margin", 0, 0), ("ArcFace, m₂ = 0.4", 0.4, 0), ("CosFace, m₃ = 0.3", 0, 0.3)], strict=True):
+for ax, (name, m2, m3) in zip(
+    axes, [("no margin", 0, 0), ("ArcFace, m₂ = 0.4", 0.4, 0), ("CosFace, m₃ = 0.3", 0, 0.3)], strict=True
+):
     points, directions = embedded(m2, m3)
     for label, colour in enumerate(colours):
         own = points[y == label]

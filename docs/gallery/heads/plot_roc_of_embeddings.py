@@ -2,8 +2,9 @@
 ROC of embeddings
 =================
 
-Do two images show the same class? That is asked of classes which training has not seen: embeddings are compared by their
-cosine, and a threshold decides. Here embeddings are made of what the digits 0 to 4 teach, and judged on the digits 5 to 9.
+Do two images show the same class? That is asked of classes which training has not seen: embeddings are compared by
+their cosine, and a threshold decides. Here embeddings are made of what the digits 0 to 4 teach, and judged on the
+digits 5 to 9.
 """
 
 from sklearn.datasets import load_digits
@@ -25,13 +26,14 @@ curves = {name: roc_of_embeddings(vectors, y[unseen]) for name, vectors in embed
 RocDisplay(curves).plot()
 
 # %%
-# The equal error rate is where as many pairs of the same class are refused as pairs of different classes are accepted.
+# The equal error rate is where as many pairs of the same class are refused as pairs of different classes are
+# accepted.
 
 for name, curve in curves.items():
     point = curve.tar_at(0.01)
     print(f"{name:26} AUC {curve.auc:.3f}, equal error rate {curve.eer:.1%}, TAR {point.tar:.1%} at FAR 1 %")
 
 # %%
-# The scores of a classifier of five classes are five numbers that know little of other digits. Taking away the mean of the
-# pixels, which all images share, helps: cosines then compare what is particular to an image. Networks that are trained with
-# a margin head learn better embeddings; ``examples/faces.py`` trains one on faces.
+# The scores of a classifier of five classes are five numbers that know little of other digits. Taking away the mean
+# of the pixels, which all images share, helps: cosines then compare what is particular to an image. Networks that are
+# trained with a margin head learn better embeddings; ``examples/faces.py`` trains one on faces.

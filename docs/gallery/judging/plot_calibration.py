@@ -2,8 +2,9 @@
 Reliability before and after calibration
 ========================================
 
-A model is calibrated where, of all predictions made with a confidence of 80 %, 80 % are right. With many features and a
-weak penalty it is too confident. One number, the temperature T, mends most of that: probabilities become softmax(z/T).
+A model is calibrated where, of all predictions made with a confidence of 80 %, 80 % are right. With many features and
+a weak penalty it is too confident. One number, the temperature T, mends most of that: probabilities become
+softmax(z/T).
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,9 @@ from sklearn.model_selection import train_test_split
 from crosshead import LinearClassifier, TemperatureScaler, evaluate
 from crosshead.report import ReliabilityDisplay
 
-X, y = make_classification(7000, n_features=120, n_informative=12, n_classes=4, flip_y=0.02, class_sep=1.4, random_state=0)
+X, y = make_classification(
+    7000, n_features=120, n_informative=12, n_classes=4, flip_y=0.02, class_sep=1.4, random_state=0
+)
 X_train, X_rest, y_train, y_rest = train_test_split(X, y, train_size=1200, random_state=0)
 X_calibration, X_test, y_calibration, y_test = train_test_split(X_rest, y_rest, train_size=1500, random_state=0)
 
@@ -31,5 +34,5 @@ for ax, title, probabilities in zip(axes, ["as trained", "with the temperature"]
     print(f"{title:20} error {measures.error:.1%}, cross-entropy {measures.cross_entropy:.3f}, ECE {measures.ece:.3f}")
 
 # %%
-# The error is the same, because a temperature keeps the order of the scores. The temperature was fitted on rows that the
-# model was not trained on, and judged on a third set: see :doc:`/how-to/calibration`.
+# The error is the same, because a temperature keeps the order of the scores. The temperature was fitted on rows that
+# the model was not trained on, and judged on a third set: see :doc:`/how-to/calibration`.

@@ -34,5 +34,9 @@ for place, pair in enumerate(comparison.pairs):
     ax.plot(100 * difference.estimate, place, "o", color="#d55e00")
     print(f"{pair.second} less {pair.first}: {difference.estimate:+.2%}, McNemar's p after Holm {pair.holm:.2g}")
 ax.axvline(0, color="0.6", linewidth=1)
-ax.set_yticks(range(len(comparison.pairs)), [f"{pair.second}\nless {pair.first}" for pair in comparison.pairs], fontsize=8)
-ax.set(xlabel="difference of the errors, percentage points, with 95 % intervals", ylim=(-0.5, len(comparison.pairs) - 0.5))
+ax.set_yticks(
+    range(len(comparison.pairs)), [f"{pair.second}\nless {pair.first}" for pair in comparison.pairs], fontsize=8
+)
+ax.set(
+    xlabel="difference of the errors, percentage points, with 95 % intervals", ylim=(-0.5, len(comparison.pairs) - 0.5)
+)

@@ -2,8 +2,8 @@
 Labels to doubt
 ===============
 
-Here 5 % of the labels are made wrong on purpose. ``doubtful_labels`` compares the labels with what models of other rows
-predict for them (confident learning), and finds most of the wrong ones.
+Here 5 % of the labels are made wrong on purpose. ``doubtful_labels`` compares the labels with what models of other
+rows predict for them (confident learning), and finds most of the wrong ones.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Six losses on the same points
 =============================
 
-Each loss is trained to a certified optimum on the same 2-D points, so that differences between the pictures are those of
-the losses and not of how long a solver ran. Lines show where the score of a class is zero.
+Each loss is trained to a certified optimum on the same 2-D points, so that differences between the pictures are those
+of the losses and not of how long a solver ran. Lines show where the score of a class is zero.
 """
 
 import matplotlib.pyplot as plt
@@ -25,6 +25,6 @@ for ax, loss in zip(axes.flat, LOSSES, strict=True):
     print(f"{loss:15} {model.status_}, error {1 - model.score(X, y):.1%}")
 
 # %%
-# The third class lies between the two others. ``binary`` and ``squared_error`` ask each class's score to be high on its own
-# samples and low on all others, and no direction does that for the class in the middle. The other losses only compare
-# scores: the middle class wins where both others are low.
+# The third class lies between the two others. ``binary`` and ``squared_error`` ask each class's score to be high on
+# its own samples and low on all others, and no direction does that for the class in the middle. The other losses only
+# compare scores: the middle class wins where both others are low.

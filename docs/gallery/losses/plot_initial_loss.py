@@ -2,9 +2,9 @@
 The initial-loss check
 ======================
 
-Before training all weights are zero or tiny, all scores are about equal, and nothing is known. Softmax then costs ln C
-and the Weston–Watkins hinge C − 1, whatever the data. A first loss that is not there points to a mistake: labels that do
-not belong to the rows, features that were not scaled, a loss that is a sum where a mean was meant.
+Before training all weights are zero or tiny, all scores are about equal, and nothing is known. Softmax then costs ln
+C and the Weston–Watkins hinge C − 1, whatever the data. A first loss that is not there points to a mistake: labels
+that do not belong to the rows, features that were not scaled, a loss that is a sum where a mean was meant.
 """
 
 import matplotlib.pyplot as plt
@@ -27,8 +27,8 @@ ax.legend(frameon=False)
 # Features that are too large
 # ---------------------------
 #
-# With small random weights the loss should stay near ln 10 = 2.3026 on the ten digits. It does for pixels from 0 to 1;
-# with features a thousand times as large the random scores are far apart, and training begins by unlearning them.
+# With small random weights the loss should stay near ln 10 = 2.3026 on the ten digits. It does for pixels from 0 to
+# 1; with features a thousand times as large the random scores are far apart, and training begins by unlearning them.
 # ``crosshead check`` makes this test, see :doc:`/how-to/check`.
 
 X, y = load_digits(return_X_y=True)

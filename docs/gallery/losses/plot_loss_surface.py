@@ -36,8 +36,8 @@ best = (model.coef_[0] - model.coef_[1]) / 2
 print(f"{model.status_} after {model.n_iter_} iterations; F = {model.objective_:.6f}, here {objective(best):.6f}")
 
 # %%
-# Fits that end after 1, 2, 3, … iterations show the way of the solver. Beside it goes gradient descent with a fixed step,
-# which takes the steepest way down at each point.
+# Fits that end after 1, 2, 3, … iterations show the way of the solver. Beside it goes gradient descent with a fixed
+# step, which takes the steepest way down at each point.
 
 newton = [np.zeros(2)]
 with warnings.catch_warnings():

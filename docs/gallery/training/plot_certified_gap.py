@@ -2,7 +2,7 @@
 The certified gap over passes
 =============================
 
-While a fit minimises the objective F it also computes a number D that F cannot go below. The relative gap (F − D)/|F|
+While a fit minimises the objective F it also computes a number D that F cannot go below. The relative gap (F − D)/F
 falls with the passes over the data, and where it is at most ``tol`` the fit is certified.
 """
 
@@ -23,8 +23,8 @@ print(model.message_)
 # A bound, and what it bounds
 # ---------------------------
 #
-# How far F really is from its minimum F* can be seen afterwards, from a fit to a much smaller gap. The bound is above it
-# at every pass, without having known F*.
+# How far F really is from its minimum F* can be seen afterwards, from a fit to a much smaller gap. The bound is above
+# it at every pass, without having known F*.
 
 best = LinearClassifier(alpha=1e-3, tol=1e-11).fit(X, y)
 passes = [step.passes for step in model.history_]

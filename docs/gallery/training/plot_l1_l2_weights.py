@@ -2,8 +2,8 @@
 L1 against L2 weights
 =====================
 
-L2 prefers many small weights, L1 few large ones: its optimum has weights that are exactly zero. ``l1_ratio`` goes from
-one to the other.
+L2 prefers many small weights, L1 few large ones: its optimum has weights that are exactly zero. ``l1_ratio`` goes
+from one to the other.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,8 @@ for name, l1_ratio in [("L2", 0.0), ("elastic net", 0.5), ("L1", 1.0)]:
     model = LinearClassifier(alpha=3e-3, l1_ratio=l1_ratio).fit(X_train, y_train)
     models[name] = model
     share = np.mean(model.coef_ != 0)
-    print(f"{name:12} {share:6.1%} of the weights are not zero, error {1 - model.score(X_test, y_test):.1%}, {model.status_}")
+    error = 1 - model.score(X_test, y_test)
+    print(f"{name:12} {share:6.1%} of the weights are not zero, error {error:.1%}, {model.status_}")
 
 # %%
 # Templates of the first five classes, L2 above and L1 below. Pixels that are always 0 have weight 0 in both.

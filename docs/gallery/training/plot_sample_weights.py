@@ -2,8 +2,8 @@
 Sample weights
 ==============
 
-A sample weight multiplies a row's loss. A weight of k is the same as the row k times, and a weight of 0 the same as no
-row, so that one array of weights can stand for repeated measurements, for trust in labels or for held-out rows.
+A sample weight multiplies a row's loss. A weight of k is the same as the row k times, and a weight of 0 the same as
+no row, so that one array of weights can stand for repeated measurements, for trust in labels or for held-out rows.
 """
 
 import matplotlib.pyplot as plt
