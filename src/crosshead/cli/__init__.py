@@ -1,1 +1,1 @@
-"""The command line: one file a command, each importing what it needs only when it runs."""
+"""The command line: one package a command, each importing what it needs only when it runs."""

@@ -32,7 +32,7 @@ class Rate:
         monitor.stage(f"embedding {source}")
 
     def __call__(self, done: int, total: int) -> None:
-        """Take note of how far it is."""
+        """Show how many images of how many are done."""
         self._began = self._began or (done, time.monotonic())
         seconds = time.monotonic() - self._began[1]
         pace = f", {(done - self._began[0]) / seconds:.0f} images/s" if seconds > 0 else ""

@@ -45,9 +45,9 @@ class _Parameter:
     def is_group(self) -> bool:
         return is_dataclass(self.hint)
 
-    def said(self, kind: type) -> Any:
-        """What of a kind is said beside its type, or None."""
-        return next((said for said in getattr(self.hint, "__metadata__", ()) if isinstance(said, kind)), None)
+    def annotation(self, kind: type) -> Any:
+        """The annotation of a kind beside its type, or None."""
+        return next((one for one in getattr(self.hint, "__metadata__", ()) if isinstance(one, kind)), None)
 
 
 def command(function: Callable[..., int]) -> Callable[..., int]:
@@ -79,7 +79,7 @@ def _of_group(group: Any) -> Iterator[_Parameter]:
     hints = get_type_hints(group, include_extras=True)
     for each in fields(group):
         found = _Parameter(each.name, hints[each.name], Parameter.empty if each.default is MISSING else each.default)
-        if each.init and (found.is_group or found.said(ParameterInfo) is not None):
+        if each.init and (found.is_group or found.annotation(ParameterInfo) is not None):
             yield found
 
 
@@ -92,9 +92,9 @@ def _options(parameters: list[_Parameter]) -> Iterator[_Parameter]:
 
 
 def _typed(option: _Parameter) -> Any:
-    """The type that typer reads, with what it is told."""
-    kind, told = get_args(option.hint)[0], copy(option.said(ParameterInfo))
-    reads, says = option.said(Reads), option.said(Says)
+    """The type that typer reads, annotated."""
+    kind, told = get_args(option.hint)[0], copy(option.annotation(ParameterInfo))
+    reads, says = option.annotation(Reads), option.annotation(Says)
     if says is not None:
         told.help = says.help
     if reads is not None:
@@ -105,7 +105,7 @@ def _typed(option: _Parameter) -> Any:
 
 
 def _as_typer_reads_it(option: _Parameter) -> Parameter:
-    default, reads = option.default, option.said(Reads)
+    default, reads = option.default, option.annotation(Reads)
     if default == ():
         default = None
     elif reads is not None and reads.typed is str and isinstance(default, int | float):
@@ -124,7 +124,7 @@ def _gathered(parameters: list[_Parameter], given: dict[str, Any]) -> dict[str, 
 
 
 def _read(option: _Parameter, value: Any) -> Any:
-    reads = option.said(Reads)
+    reads = option.annotation(Reads)
     if reads is not None:
         return None if value is None else reads.read(f"--{option.name.replace('_', '-')}", value)
     return tuple(value or ()) if get_origin(get_args(option.hint)[0]) is tuple else value

@@ -1,4 +1,4 @@
-"""The program `crosshead`: its commands, and what becomes of errors, warnings and Ctrl-C."""
+"""The program `crosshead`: its commands, and how errors, warnings and Ctrl-C are shown."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Monitor:
         self._stage = text
 
     def __call__(self, progress: Progress) -> bool:
-        """Take note of a fit's progress; never asks it to stop."""
+        """Keep a fit's latest progress; never asks it to stop."""
         self._latest = progress
         if not math.isfinite(self._first_gap):
             self._first_gap = progress.gap

@@ -1,7 +1,7 @@
-"""Where the program starts: before anything is imported that takes time. What becomes of closed streams and of signals.
+"""Where the program starts, before anything is imported that takes time; it prepares closed streams and signals.
 
 Ctrl-C and SIGTERM end a command alike: it keeps what it can, and says so in one line. Before there is a command, and
-after it, they end the process without a word.
+after it, they end the process without a message.
 """
 
 from __future__ import annotations

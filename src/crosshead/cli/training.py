@@ -104,7 +104,7 @@ def trained_model(
     scaler: Scaler,
     record: Mapping[str, Any],
 ) -> Model:
-    """The model of an estimator; ``record`` is what its document says of the training beside what all of them say."""
+    """The model of an estimator; ``record`` are further entries of the record of its training."""
     model = model_of(
         estimator,
         training,

@@ -35,7 +35,7 @@ def a_number(highest: float = math.inf) -> Reads:
 
 
 def option(metavar: str, text: str, **others: Any) -> Any:
-    """An option whose default is none, or is told by its help."""
+    """An option without a default, or with one that its help states."""
     return typer.Option(metavar=metavar, help=text, show_default=False, **others)
 
 

@@ -119,7 +119,7 @@ Cache = Annotated[
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """What is said of images that a model takes through the backbone it remembers, or as pixels."""
+    """The options about images for a saved model, which takes them through its backbone or as pixels."""
 
     backbone: OwnBackbone = None
     batch_size: OwnBatchSize = None
@@ -129,7 +129,7 @@ class StreamedImages:
 
 @dataclass(frozen=True)
 class OwnImages(StreamedImages):
-    """The same where their features are kept."""
+    """The same, and where the features of images are kept."""
 
     cache: Cache = None
 
@@ -147,7 +147,7 @@ class OwnImages(StreamedImages):
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What is said of images and their backbone."""
+    """The options about images and their backbone."""
 
     backbone: BackboneName = None
     size: Size = None

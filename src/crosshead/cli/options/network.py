@@ -44,7 +44,7 @@ _NUMBER, _SHARE = options.a_number(), options.a_number(highest=1.0)
 
 @dataclass(frozen=True)
 class NetworkArguments:
-    """What is said of a network and its training, None or False where nothing was."""
+    """The options of a network and its training; None or False where an option was not given."""
 
     epochs: Annotated[int | None, _option("N", "Times that all images are seen. [default: 10]", min=1)] = None
     train_batch: Annotated[int | None, _option("N", "Images of one step. [default: 64]", min=1)] = None
@@ -107,21 +107,21 @@ class NetworkArguments:
     ] = None
 
     def chosen(self, backbone: str | None) -> NetworkOptions | None:
-        """What it is about; None without such a network, UsageError where something is said of none."""
-        said = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
+        """The options that were given; None without --backbone cnn, UsageError where one is given without it."""
+        given = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
         if backbone != CNN:
-            if said:
-                name = next(iter(said)).replace("_", "-")
+            if given:
+                name = next(iter(given)).replace("_", "-")
                 raise UsageError(f"--{name} is about a network that is trained; it needs --backbone cnn")
             return None
-        network = _named(said, "convolutions", "pooling", "dropout", "label_smoothing", "widths")
-        training = _named(said, "epochs", "accumulate", "optimizer", "patience", "learning_rate", "momentum", "warmup")
-        training |= _named(said, "weight_decay", "head_l1", "head_l2", "clip", train_batch="batch_size")
+        network = _named(given, "convolutions", "pooling", "dropout", "label_smoothing", "widths")
+        training = _named(given, "epochs", "accumulate", "optimizer", "patience", "learning_rate", "momentum", "warmup")
+        training |= _named(given, "weight_decay", "head_l1", "head_l2", "clip", train_batch="batch_size")
         return NetworkOptions(
-            network | said.get("margin", {}),
+            network | given.get("margin", {}),
             training,
-            _named(said, "shift", "flip", "cutout", random_crop="crop"),
-            said.get("validation", 0.1),
+            _named(given, "shift", "flip", "cutout", random_crop="crop"),
+            given.get("validation", 0.1),
             self.resume,
             self.checkpoints,
         )
@@ -158,7 +158,7 @@ def check_network(network: NetworkOptions, images: ImageOptions, ignore: Sequenc
         raise UsageError("--momentum: it belongs to sgd; say --optimizer sgd, or leave it out")
 
 
-def _named(said: dict[str, Any], *names: str, **called: str) -> dict[str, Any]:
-    """Those of ``said`` that are named; some are called otherwise there."""
+def _named(given: dict[str, Any], *names: str, **called: str) -> dict[str, Any]:
+    """Those of ``given`` that are named; some are called otherwise there."""
     there = {name: name for name in names} | called
-    return {there[name]: value for name, value in said.items() if name in there}
+    return {there[name]: value for name, value in given.items() if name in there}

@@ -31,7 +31,7 @@ ScoreLoss = Annotated[
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What is said of files of predictions, and nothing else."""
+    """The options about files of predictions."""
 
     target: options.Target = None
     ignore: options.Ignore = ()

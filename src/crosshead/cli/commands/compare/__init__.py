@@ -46,7 +46,7 @@ class CompareOptions:
 
     @property
     def predictions(self) -> prediction_options.PredictionOptions:
-        """What is said of files of predictions."""
+        """The options about files of predictions."""
         return prediction_options.PredictionOptions(self.target, self.ignore, self.labels, self.row_id, self.scores)
 
     @property

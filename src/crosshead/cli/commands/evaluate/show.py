@@ -23,7 +23,7 @@ def show(
     loss_title: str | None,
     row_name: Callable[[int], str],
 ) -> None:
-    """Print the result on stdout; ``head`` is what the JSON document says besides."""
+    """Print the result on stdout; ``head`` are further entries of the JSON document."""
     warn_of_infinite_loss(found, row_name)
     if options.as_json:
         show_json({**head, **found.to_dict()})

@@ -107,7 +107,7 @@ def _read(options: FitOptions, monitor: Monitor) -> Dataset:
 
 
 def report_page_for(options: FitOptions, folder: Path) -> Path | None:
-    """Where the page goes, beside the model's folder unless told otherwise; None where none is wanted."""
+    """Where the page is written, by default beside the model's folder; None where none is wanted."""
     if not options.report:
         return None
     name = options.report_output or str(folder.with_name(f"{folder.resolve().name}-report.html"))
@@ -155,5 +155,5 @@ def _parts(options: FitOptions, dataset: Dataset, monitor: Monitor) -> tuple[Dat
 
 
 def _test_target(options: FitOptions, dataset: Dataset) -> str | None:
-    """A table remembers its target's name; of an archive it has to be said again."""
+    """The column of labels of test data; a table's encoding has its name, an archive's has not."""
     return None if dataset.encoding.get("kind") == "table" else options.target

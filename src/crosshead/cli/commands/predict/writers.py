@@ -229,7 +229,7 @@ class NpzWriter:
         self._archive.close()
 
     def abandon(self) -> None:
-        """Let go of a file that will not be finished, without a word: what ended it is said elsewhere."""
+        """Close a file that will not be finished, without a message: what ended it is reported elsewhere."""
         for part in (self._proba, self._waiting, self._archive):
             if part is not None:
                 with suppress(OSError, ValueError):
