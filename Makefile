@@ -121,7 +121,7 @@ fuzz: $(TEST)/.installed
 # one, which sees changes by itself unless they are to what is compiled.
 $(DEMO)/.installed: $(BUILD_INPUTS) $(PACKAGE_FILES) README.md LICENSE | $(DEMO)/.pip
 	@echo "installing crosshead into $(DEMO); the first time this compiles for a minute or two"
-	$(call INSTALL,$(DEMO),$(PINNED) .)
+	$(call INSTALL,$(DEMO),$(PINNED) '.[cli]')
 	@touch $@
 
 $(TEST)/.installed: $(BUILD_INPUTS) | $(TEST)/.pip

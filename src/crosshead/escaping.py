@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from html import escape
-from unicodedata import category
+from unicodedata import category, combining, east_asian_width
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -59,6 +59,21 @@ def for_terminal(text: str) -> str:
     return "".join(
         character if place in joiners or not _is_escaped(character) else _escape_of(character)
         for place, character in enumerate(text)
+    )
+
+
+def display_width(text: str) -> int:
+    """The columns that printable text takes in a terminal: two for wide characters, none for combining marks.
+
+    Examples
+    --------
+    >>> display_width("sum"), display_width("交叉熵"), display_width("e\u0301")
+    (3, 6, 1)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if combining(c) or category(c) in ("Mn", "Me", "Cf") else 1 + (east_asian_width(c) in "WF") for c in text
     )
 
 

@@ -78,7 +78,9 @@ def test_importing_the_readers_imports_no_reader_library() -> None:
 
 
 def test_a_missing_package_is_named() -> None:
-    with pytest.raises(DataError, match="reading clouds needs cloudlib: pip install cloudlib"):
+    with pytest.raises(
+        DataError, match="reading clouds needs cloudlib_is_not_there, which is not installed: pip install 'cloudlib'"
+    ):
         load_package("cloudlib_is_not_there", "cloudlib", "reading clouds")
 
 

@@ -32,7 +32,7 @@ class CnnBackbone:
     assumed = False
 
     def __init__(self, path: Path, preprocessing: Stated, content: bytes, threads: int | None = None):
-        self._torch = load_package("torch", '"crosshead[torch]"', "a network of crosshead's own")
+        self._torch = load_package("torch", "crosshead[torch]", "a network of crosshead's own")
         if threads is not None:
             self._torch.set_num_threads(threads)
         self.path = path

@@ -107,7 +107,7 @@ def split_output(spec: str) -> tuple[Path, str | None]:
 
 def _session(files: NetworkFiles, output: str | None, threads: int | None) -> Any:
     """The network in onnxruntime, from the bytes that were hashed, except for external weights, which it opens."""
-    runtime = load_package("onnxruntime", '"crosshead[onnx]"', "an ONNX backbone")
+    runtime = load_package("onnxruntime", "crosshead[onnx]", "an ONNX backbone")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -133,7 +133,7 @@ def _session(files: NetworkFiles, output: str | None, threads: int | None) -> An
 
 def _with_output(files: NetworkFiles, output: str) -> bytes:
     """The network with one of its inner tensors as an additional output."""
-    onnx = load_package("onnx", '"crosshead[onnx]"', "taking features from inside a network")
+    onnx = load_package("onnx", "crosshead[onnx]", "taking features from inside a network")
     model = files.proto()
     inside = [name for node in model.graph.node for name in node.output if name]
     if output not in inside:

@@ -66,7 +66,7 @@ class NetworkFiles:
 
     def proto(self) -> Any:
         """The network as `onnx.ModelProto` with all weights."""
-        onnx = load_package("onnx", '"crosshead[onnx]"', "looking into a network")
+        onnx = load_package("onnx", "crosshead[onnx]", "looking into a network")
         try:
             model = onnx.load_model_from_string(self.content)
             if self.external:

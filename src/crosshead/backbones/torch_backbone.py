@@ -31,7 +31,7 @@ class TorchBackbone:
     """
 
     def __init__(self, spec: str, stated: Stated | None = None, threads: int | None = None):
-        self._torch = load_package("torch", '"crosshead[torch]"', "a PyTorch backbone")
+        self._torch = load_package("torch", "crosshead[torch]", "a PyTorch backbone")
         self._spec = spec
         if threads is not None:
             self._torch.set_num_threads(threads)

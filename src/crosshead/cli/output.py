@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from crosshead.cli.errors import tell
-from crosshead.escaping import for_csv, for_json, for_terminal, for_utf8
+from crosshead.escaping import display_width, for_csv, for_json, for_terminal, for_utf8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,12 +108,10 @@ def pair_lines(pairs: Sequence[tuple[str, str]], columns: int | None) -> list[st
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column is text and whose others are numbers."""
-    from rich.cells import cell_len
-
     table = [[for_terminal(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(cell_len(row[column]) for row in table) for column in range(len(header))]
+    widths = [max(display_width(row[column]) for row in table) for column in range(len(header))]
     for row in table:
-        padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
+        padding = [" " * (width - display_width(cell)) for width, cell in zip(widths, row, strict=True)]
         numbers = [space + cell for space, cell in zip(padding[1:], row[1:], strict=True)]
         show_text("  ".join([row[0] + padding[0], *numbers]))
 

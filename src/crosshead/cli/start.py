@@ -50,8 +50,15 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a class named in odd letters is no reason to fail
-    from crosshead.cli.errors import DONE, FAILED
-    from crosshead.cli.main import main
+    from crosshead.cli.errors import DONE, FAILED, tell
+
+    try:
+        from crosshead.cli.main import main
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        tell("error", f"the command line needs {error.name}, which is not installed: pip install 'crosshead[cli]'")
+        sys.exit(FAILED)
 
     try:
         signals.interrupt()

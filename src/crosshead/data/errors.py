@@ -24,17 +24,19 @@ class DataError(ValueError):
         super().__init__(one_line(message))
 
 
-def load_package(module: str, package: str, purpose: str) -> Any:
-    """Import a module; if it is missing, DataError says which package to install and what for.
+def load_package(module: str, requirement: str, purpose: str) -> Any:
+    """Import a module; if it is missing, DataError says what needs it and how to install it.
 
     Examples
     --------
-    >>> load_package("no_such_module", "no-package", "reading dreams")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    >>> load_package("no_module", "crosshead[tables]", "a table")  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ...
-    crosshead.data.errors.DataError: reading dreams needs no-package: pip install no-package
+    crosshead.data.errors.DataError: a table needs no_module, which is not installed: pip install 'crosshead[tables]'
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise DataError(f"{purpose} needs {package}: pip install {package}") from error
+        package = module.partition(".")[0].replace("PIL", "Pillow")
+        how = f"pip install '{requirement}'"
+        raise DataError(f"{purpose} needs {package}, which is not installed: {how}") from error

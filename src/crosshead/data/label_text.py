@@ -43,10 +43,10 @@ def labels_of_text(column: Any, name: str, place: Place, learned_type: str | Non
     labels that are written differently always remain different. ``learned_type`` is the type of the labels in training.
     """
     source = place.source
-    compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
+    compute = load_package("pyarrow.compute", "crosshead[tables]", "reading tables")
     distinct = [str(text) for text in column.unique().to_pylist()]
     _refuse_blanks(column, distinct, name, place)
-    missing = frozenset(load_package("pyarrow.csv", "pyarrow", "reading CSV").ConvertOptions().null_values)
+    missing = frozenset(load_package("pyarrow.csv", "crosshead[tables]", "reading CSV").ConvertOptions().null_values)
     present = [text for text in distinct if text.strip() not in missing]
     kind = "str" if learned_type == "str" else _meaning([text.strip() for text in present], learned_type)
     if len(present) < len(distinct):

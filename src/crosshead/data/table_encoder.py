@@ -60,7 +60,7 @@ def learn_columns(table: Any, names: Sequence[str], place: Place, notes: list[st
 
 
 def _learn_column(column: Any, name: str, place: Place, notes: list[str]) -> Column:
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     if types.is_null(column.type):
         raise DataError(f"{place.source}: column {name!r} is empty in every row; leave it out with --ignore {name}")
     _check_no_nulls(column, name, place)
@@ -150,7 +150,7 @@ def encode_columns(table: Any, columns: Sequence[Column], place: Place, notes: l
 
 
 def _common_dtype(table: Any, columns: Sequence[Column]) -> type[np.float32] | type[np.float64]:
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
     small = {pyarrow.float16(), pyarrow.float32(), pyarrow.uint8(), pyarrow.bool_()}
     measured = [column["name"] for column in columns if column["kind"] in ("number", "vector")]
     found = [table.schema.field(name).type for name in measured]
@@ -160,7 +160,7 @@ def _common_dtype(table: Any, columns: Sequence[Column]) -> type[np.float32] | t
 
 def _fill(out: NDArray[Any], values: Any, column: Column, place: Place, notes: list[str]) -> None:
     kind, name = column["kind"], column["name"]
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     if kind == "vector":
         _fill_vector(out, values, column, place)
     elif kind == "category":
@@ -177,7 +177,7 @@ def _fill(out: NDArray[Any], values: Any, column: Column, place: Place, notes: l
 
 def _cast_number_words(values: Any, name: str, place: Place) -> Any:
     """Convert whole numbers to words if the column had words in training, such as postcodes."""
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
     if not pyarrow.types.is_integer(values.type):
         raise _other_type(place, name, values.type, "words")
     return values.cast(pyarrow.string())
@@ -188,8 +188,8 @@ def _other_type(place: Place, name: str, found: Any, expected: str) -> DataError
 
 
 def _fill_one_hot(out: NDArray[Any], values: Any, column: Column, place: Place, notes: list[str]) -> None:
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
-    compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
+    compute = load_package("pyarrow.compute", "crosshead[tables]", "reading tables")
     categories = pyarrow.array(column["categories"], type=values.type)
     position = compute.fill_null(compute.index_in(values, value_set=categories), -1).to_numpy()
     known = np.flatnonzero(position >= 0)
@@ -206,7 +206,7 @@ def _fill_one_hot(out: NDArray[Any], values: Any, column: Column, place: Place, 
 
 
 def _fill_vector(out: NDArray[Any], values: Any, column: Column, place: Place) -> None:
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     name, length = column["name"], column["length"]
     if not _is_list(types, values.type):
         raise _other_type(place, name, values.type, f"lists of {length} numbers")
@@ -224,8 +224,8 @@ def _fill_vector(out: NDArray[Any], values: Any, column: Column, place: Place) -
 
 
 def _vector_length(column: Any, name: str, place: Place) -> int:
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
-    compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
+    compute = load_package("pyarrow.compute", "crosshead[tables]", "reading tables")
     if not (is_number_type(types, column.type.value_type) or types.is_boolean(column.type.value_type)):
         raise DataError(
             f"{place.source}: column {name!r} holds lists of {column.type.value_type}; give lists of numbers"
@@ -245,7 +245,7 @@ def _vector_length(column: Any, name: str, place: Place) -> int:
 
 def _check_no_nulls(column: Any, name: str, place: Place) -> None:
     if column.null_count:
-        compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
+        compute = load_package("pyarrow.compute", "crosshead[tables]", "reading tables")
         row = int(compute.indices_nonzero(compute.is_null(column))[0].as_py())
         raise DataError(
             f"{place.source}: empty or missing value at {place.row(row)}, column {name!r}; fill it in or remove the row"
@@ -253,7 +253,7 @@ def _check_no_nulls(column: Any, name: str, place: Place) -> None:
 
 
 def _to_numpy(values: Any) -> NDArray[Any]:
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
     if pyarrow.types.is_decimal(values.type):
         values = values.cast(pyarrow.float64())
     chunked = pyarrow.chunked_array([values]) if isinstance(values, pyarrow.Array) else values
@@ -261,7 +261,7 @@ def _to_numpy(values: Any) -> NDArray[Any]:
 
 
 def _as_text(column: Any) -> Any:
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
     if pyarrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.cast(pyarrow.string())

@@ -57,7 +57,7 @@ class Runner:
     """An exported graph in onnxruntime."""
 
     def __init__(self, exported: Exported) -> None:
-        runtime = load_package("onnxruntime", '"crosshead[onnx]"', "checking an export")
+        runtime = load_package("onnxruntime", "crosshead[onnx]", "checking an export")
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         try:

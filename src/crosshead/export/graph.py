@@ -144,7 +144,7 @@ def _at_opset(onnx: Any, proto: Any, opset: int | None) -> Any:
 
 
 def _torch_graph(onnx: Any, backbone: TorchBackbone | CnnBackbone, opset: int | None) -> Any:
-    torch = load_package("torch", '"crosshead[torch]"', "a PyTorch backbone")
+    torch = load_package("torch", "crosshead[torch]", "a PyTorch backbone")
     load_package("onnxscript", "onnxscript", "exporting a PyTorch backbone")
     form = backbone.preprocessing.form
     images = torch.from_numpy(backbone.preprocessing.apply(np.zeros((2, *form.shape), dtype=np.uint8)))

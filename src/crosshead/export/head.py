@@ -11,7 +11,7 @@ import numpy as np
 from crosshead.data.errors import DataError, load_package
 from crosshead.models import Model
 
-EXTRA = '"crosshead[onnx]"'
+EXTRA = "crosshead[onnx]"
 LOWEST_OPSET = 13
 """From this opset on, Softmax works on a single axis."""
 

@@ -26,8 +26,8 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
 
     The column of labels remains text: `labels_of_text` determines its type.
     """
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
-    arrow_csv = load_package("pyarrow.csv", "pyarrow", "reading CSV")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
+    arrow_csv = load_package("pyarrow.csv", "crosshead[tables]", "reading CSV")
     header, delimiter = _csv_header(path)
     if len(header) > MOST_COLUMNS:
         raise DataError(

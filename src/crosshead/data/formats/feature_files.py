@@ -59,7 +59,7 @@ def is_feature_archive(path: Path) -> bool:
 
 def is_feature_table(path: Path) -> bool:
     """Whether a Parquet file has features of a backbone."""
-    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    parquet = load_package("pyarrow.parquet", "crosshead[tables]", "reading Parquet")
     try:
         return METADATA_KEY in (parquet.read_schema(path).metadata or {})
     except Exception:  # the reader of tables reports damaged files
@@ -124,8 +124,8 @@ def write_archive(path: Path, training: FeatureRows, test: FeatureRows | None, d
 
 def write_table(path: Path, training: FeatureRows, test: FeatureRows | None, description: Mapping[str, Any]) -> None:
     """Write a Parquet file, one row group after the other; equal content gives equal bytes."""
-    arrow = load_package("pyarrow", "pyarrow", "writing Parquet")
-    parquet = load_package("pyarrow.parquet", "pyarrow", "writing Parquet")
+    arrow = load_package("pyarrow", "crosshead[tables]", "writing Parquet")
+    parquet = load_package("pyarrow.parquet", "crosshead[tables]", "writing Parquet")
     schema = _schema(arrow, training, test, description)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for part, split in ((training, "train"), (test, "test")):

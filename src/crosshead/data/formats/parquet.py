@@ -18,7 +18,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
     A word that occurs in a million rows is stored once, so words are read as positions in dictionaries, and expanded
     once the sum of their lengths is known.
     """
-    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    parquet = load_package("pyarrow.parquet", "crosshead[tables]", "reading Parquet")
     check_sizes(path)
     with parquet.ParquetFile(path) as file:
         words = [name for name in _word_columns(file) if columns is None or name in columns]
@@ -34,7 +34,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 def check_words(path: Path, table: Any) -> None:
     """Raise DataError if expanding dictionary-encoded words would take too much memory."""
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     positions = [column for column in table.columns if types.is_dictionary(column.type)]
     words = [column for column in positions if _is_words(types, column.type.value_type)]
     check_unpacked(str(path), sum(map(_text_bytes, words)), path.stat().st_size)
@@ -42,7 +42,7 @@ def check_words(path: Path, table: Any) -> None:
 
 def _word_columns(file: Any) -> list[str]:
     """The columns of text or bytes, except in lists or structs."""
-    types = load_package("pyarrow", "pyarrow", "reading Parquet").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading Parquet").types
     names = [field.name for field in file.schema_arrow if _is_words(types, field.type)]
     twice = set(repeated(names))
     return [name for name in names if name not in twice and "." not in name]
@@ -55,6 +55,6 @@ def _is_words(types: Any, arrow_type: Any) -> bool:
 
 def _text_bytes(column: Any) -> int:
     """The bytes of the words of a dictionary-encoded column, repetitions included."""
-    compute = load_package("pyarrow.compute", "pyarrow", "reading Parquet")
+    compute = load_package("pyarrow.compute", "crosshead[tables]", "reading Parquet")
     lengths = [compute.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
     return sum(compute.sum(chunk).as_py() or 0 for chunk in lengths)

@@ -149,8 +149,8 @@ def table_labels(
     column: Any, name: str, place: Place, learned: Mapping[str, Any] | None, notes: list[str] | None = None
 ) -> Array:
     """Convert a column of a table to labels; DataError names a row without label."""
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
-    compute = load_package("pyarrow.compute", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
+    compute = load_package("pyarrow.compute", "crosshead[tables]", "reading tables")
     types = pyarrow.types
     if column.null_count:
         row = int(compute.indices_nonzero(compute.is_null(column))[0].as_py())
@@ -181,7 +181,7 @@ def _label_type(labels: Array) -> str:
 
 def read_binary(path: Path, table_format: str) -> Any:
     """Read a Parquet, Feather or Arrow file as an Arrow table; DataError if it is damaged."""
-    pyarrow = load_package("pyarrow", "pyarrow", "reading tables")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
     if table_format != "parquet":
         check_buffers(path)
     try:

@@ -130,14 +130,14 @@ def decode(encoded: EncodedImage, form: ImageForm) -> Pixels:
     """
     if isinstance(encoded, np.ndarray):
         return _resized(_of_array(encoded), form)
-    operations = load_package("PIL.ImageOps", "Pillow", "reading images")
+    operations = load_package("PIL.ImageOps", "crosshead[images]", "reading images")
     with _open(encoded) as image:
         operations.exif_transpose(image, in_place=True)  # upright images are not copied
         return _resized(image, form)
 
 
 def _resized(image: Image, form: ImageForm) -> Pixels:
-    module = load_package("PIL.Image", "Pillow", "reading images")
+    module = load_package("PIL.Image", "crosshead[images]", "reading images")
     converted = _to_mode(image, MODES[form.channels])
     height, width = form.size
     if converted.size != (width, height) or form.crop not in (None, 1.0):
@@ -147,7 +147,7 @@ def _resized(image: Image, form: ImageForm) -> Pixels:
 
 
 def _of_array(pixels: Pixels) -> Image:
-    module = load_package("PIL.Image", "Pillow", "reading images")
+    module = load_package("PIL.Image", "crosshead[images]", "reading images")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     made: Image = module.fromarray(np.ascontiguousarray(pixels))
@@ -157,7 +157,7 @@ def _of_array(pixels: Pixels) -> Image:
 @contextmanager
 def _open(encoded: Path | bytes) -> Iterator[Image]:
     """Open an image; any exception while it is in use becomes a BrokenImageError."""
-    module = load_package("PIL.Image", "Pillow", "reading images")
+    module = load_package("PIL.Image", "crosshead[images]", "reading images")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings about metadata are irrelevant for the pixels
         warnings.simplefilter("error", module.DecompressionBombWarning)
@@ -202,7 +202,7 @@ def _to_mode(image: Image, mode: str) -> Image:
 
 def _to_eight_bits(image: Image) -> Image:
     """Convert 16-bit grey to 8 bits; Pillow's own conversion clips everything above 255 to white."""
-    module = load_package("PIL.Image", "Pillow", "reading images")
+    module = load_package("PIL.Image", "crosshead[images]", "reading images")
     values = np.asarray(image)
     if values.size and (int(values.min()) < 0 or int(values.max()) > 65535):
         raise BrokenImageError("pixels lie outside 0…65535, which is neither 8 nor 16 bits")

@@ -278,7 +278,7 @@ def _table_names(storage: TableStorage, path: Path, others: list[str]) -> list[s
 
 
 def _schema(path: Path) -> Any:
-    parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+    parquet = load_package("pyarrow.parquet", "crosshead[tables]", "reading Parquet")
     try:
         schema = parquet.read_schema(path)
         check_names(schema.names, str(path))

@@ -91,7 +91,7 @@ class TableStorage:
     encoded = True
 
     def __init__(self, path: Path, column: str) -> None:
-        parquet = load_package("pyarrow.parquet", "pyarrow", "reading Parquet")
+        parquet = load_package("pyarrow.parquet", "crosshead[tables]", "reading Parquet")
         self._path, self._column = path, column
         sizes = check_sizes(path).rows
         self._file: Any = undamaged(lambda: parquet.ParquetFile(path), path, "the footer")
@@ -191,7 +191,7 @@ def undamaged(read: Callable[[], T], path: Path, part: str) -> T:
 
 def image_column(schema: Any) -> str | None:
     """The column of a Parquet schema with images: bytes, or a struct of bytes and path; None without one."""
-    types = load_package("pyarrow", "pyarrow", "reading Parquet").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading Parquet").types
     found = []
     for field in schema:
         is_bytes = types.is_binary(field.type) or types.is_large_binary(field.type)
@@ -243,7 +243,7 @@ def digest_image(digest: Any, encoded: EncodedImage) -> None:
 
 
 def _is_struct(arrow_type: Any) -> bool:
-    types = load_package("pyarrow", "pyarrow", "reading Parquet").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading Parquet").types
     return bool(types.is_struct(arrow_type))
 
 

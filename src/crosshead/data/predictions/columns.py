@@ -85,7 +85,7 @@ def _output_columns(
         found = [name for name in names if name.startswith(prefix) and len(name) > len(prefix)]
         if len(found) > 1:
             return found, [name.removeprefix(prefix) for name in found], "scores" if wanted.scores else kind
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     target = target_name_of(names, wanted.target, None, False, place.source)
     taken = {row_id, target, *PREDICTED_NAMES}
     kinds = {name: table.schema.field(name).type for name in names if name not in taken}
@@ -119,7 +119,7 @@ def _shown(cell: Any) -> str:
 
 
 def _numbers(column: Any, name: str, place: Place) -> Array:
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     if column.null_count:
         missing = np.flatnonzero(column.is_null().to_numpy())
         raise DataError(f"{place.source}: NaN, or an empty cell, at {place.row(int(missing[0]))}, column {name!r}")
@@ -134,7 +134,7 @@ def _numbers(column: Any, name: str, place: Place) -> Array:
 
 def _row_names(column: Any, name: str, place: Place) -> Array:
     """Row names as text or numbers; in CSV without the apostrophes of `for_csv`."""
-    types = load_package("pyarrow", "pyarrow", "reading tables").types
+    types = load_package("pyarrow", "crosshead[tables]", "reading tables").types
     if types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type):
         return np.asarray(column.to_numpy())
     values = cells_of(column, name, place.source)

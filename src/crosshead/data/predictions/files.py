@@ -150,7 +150,7 @@ def _read_json(path: Path, wanted: Wanted) -> Predictions:
         elif isinstance(document, list):
             rows = document
     columns = _columns([_flat(row, number, source, classes) for number, row in enumerate(rows, 1)], source)
-    pyarrow = load_package("pyarrow", "pyarrow", "reading JSON")
+    pyarrow = load_package("pyarrow", "crosshead[tables]", "reading JSON")
     try:
         table = pyarrow.table(columns)
     except (

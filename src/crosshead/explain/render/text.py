@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crosshead.escaping import for_terminal
+from crosshead.escaping import display_width, for_terminal
 from crosshead.explain.expression import Number, shown
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step
@@ -74,16 +74,14 @@ def _step_text(number: int, step: Step) -> str:
 
 def aligned(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
     """Align rows in columns: label, arithmetic, = value, note."""
-    from rich.cells import cell_len
-
-    labels, sums, values = (max((cell_len(row[place]) for row in rows), default=0) for place in range(3))
+    labels, sums, values = (max((display_width(row[place]) for row in rows), default=0) for place in range(3))
     lines = []
     for label, arithmetic, value, note in rows:
-        cells = [label + " " * (labels - cell_len(label))]
+        cells = [label + " " * (labels - display_width(label))]
         if sums:
             sign = "=" if arithmetic else " "
-            cells.append(f"{arithmetic}{' ' * (sums - cell_len(arithmetic))} {sign}")
-        cells.append(" " * (values - cell_len(value)) + value)
+            cells.append(f"{arithmetic}{' ' * (sums - display_width(arithmetic))} {sign}")
+        cells.append(" " * (values - display_width(value)) + value)
         lines.append((INDENT + "  ".join([*cells, note])).rstrip())
     return lines
 

@@ -47,7 +47,7 @@ def run(options: FitOptions) -> int:
 
 
 def _fit_network(options: FitOptions, folder: Path, monitor: Monitor) -> Fitted:
-    load_package("torch", '"crosshead[torch]"', "training a network")
+    load_package("torch", "crosshead[torch]", "training a network")
     from crosshead.cli.commands.fit.network import fit_network  # loads PyTorch
 
     return fit_network(options, folder, monitor)

@@ -131,8 +131,8 @@ class ParquetWriter:
     def __init__(self, path: Path, columns: Columns) -> None:
         self._columns, self._path = columns, path
         self._file: Any = None
-        self._arrow = load_package("pyarrow", "pyarrow", "writing Parquet")
-        self._parquet = load_package("pyarrow.parquet", "pyarrow", "writing Parquet")
+        self._arrow = load_package("pyarrow", "crosshead[tables]", "writing Parquet")
+        self._parquet = load_package("pyarrow.parquet", "crosshead[tables]", "writing Parquet")
 
     def write(self, block: Block) -> None:
         """Write some rows."""
