@@ -25,6 +25,8 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.data.formats.json_text import parse_json
 from crosshead.data.formats.npz_archive import Archive, member, open_archive, pickled
 from crosshead.data.formats.numpy_arrays import map_npy
+from crosshead.data.formats.tables import read_binary, table_labels
+from crosshead.data.table_encoder import cells_of
 
 KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"
@@ -79,9 +81,6 @@ def read_feature_archive(path: Path) -> Dataset:
 
 def read_feature_table(path: Path) -> Dataset:
     """Read features with names and labels."""
-    from crosshead.data.formats.tables import read_binary, table_labels
-    from crosshead.data.table_encoder import cells_of
-
     table = read_binary(path, "parquet")
     description = _parsed((table.schema.metadata or {}).get(METADATA_KEY, b""), path)
     try:
