@@ -85,7 +85,7 @@ def _statistics(value: Any, place: str) -> None:
     """Check mean and deviation: one number, or one per channel."""
     for part in ("mean", "std"):
         if len(value[part]) not in (1, COLOURS[value["colours"]]):
-            raise InvalidValueError(f"{place}.{part}", "a list of one number, or of one a channel", value[part])
+            raise InvalidValueError(f"{place}.{part}", "a list of one number, or of one per channel", value[part])
 
 
 def _image(value: Any, place: str) -> None:

@@ -243,7 +243,7 @@ def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
         description = parse_json(text)
     except ValueError as error:
-        raise DataError(f"{path}: what is said of its backbone is not JSON ({error})") from error
+        raise DataError(f"{path}: the description of its backbone is not JSON ({error})") from error
     try:
         return described_backbone(description)
     except ValueError as error:
