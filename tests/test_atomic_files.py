@@ -25,7 +25,7 @@ TOKEN = "0123456789abcdef"
 # A child is killed before the n-th change of the file system, for n from 0 until a child lives to the end.
 KILLED = """
     import os, pathlib, signal, sys
-    from crosshead import disk
+    from crosshead import atomic_files
     from crosshead.atomic_files import atomic_folder, atomic_write
 
     place, what, old, exchange = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "old", sys.argv[4] == "exchange"

@@ -147,7 +147,7 @@ def test_refusals(X: np.ndarray) -> None:
         Scaler.fit("minmax", X)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scaling None is unknown"):
         Scaler.from_dict({})
-    with pytest.raises(ValueError, match="4 features a row, but the scaling was fitted to 5"):
+    with pytest.raises(ValueError, match="4 features per row, but the scaling was fitted to 5"):
         Scaler.fit("standard", X).apply(X[:, :4])
     with pytest.raises(ValueError, match="sparse features do not allow"):
         Scaler.fit("standard", X).apply(sparse.csr_array(X))

@@ -76,7 +76,7 @@ class Scaler:
             If the number of features differs from training, or centred scaling meets sparse features.
         """
         if self.n_features is not None and features.shape[1] != self.n_features:
-            raise ValueError(f"{features.shape[1]} features a row, but the scaling was fitted to {self.n_features}")
+            raise ValueError(f"{features.shape[1]} features per row, but the scaling was fitted to {self.n_features}")
         if self.scale is None:
             return features
         require_structure(features)

@@ -70,7 +70,7 @@ def index_fault(indices: Array, size: int) -> str | None:
 
 
 def structure_fault(matrix: Any) -> str | None:
-    """What is wrong with the arrays of a SciPy matrix of any format, if anything.
+    """The fault in the arrays of a SciPy matrix of any format, if any.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def structure_fault(matrix: Any) -> str | None:
     """
     fault = shape_fault(matrix.shape)
     if fault is not None or matrix.format not in ("csr", "csc", "bsr", "coo", "dia"):
-        return fault  # dok and lil hold Python's own objects, and are checked as what they are converted to
+        return fault  # dok and lil have Python objects, and are checked in the format that they are converted to
     if not isinstance(matrix.data, np.ndarray):
         return "its values are no array"
     rows, columns = (int(size) for size in matrix.shape)
@@ -100,14 +100,14 @@ def structure_fault(matrix: Any) -> str | None:
 
 
 def coordinate_fault(rows: Array, columns: Array, values: Array, shape: tuple[int, int]) -> str | None:
-    """What is wrong with a list of entries (COO), if anything."""
+    """The fault in a list of entries (COO), if any."""
     if not (rows.ndim == columns.ndim == values.ndim == 1 and len(rows) == len(columns) == len(values)):
         return f"{rows.size} row numbers and {columns.size} column numbers for {values.size} values"
     return index_fault(rows, shape[0]) or index_fault(columns, shape[1])
 
 
 def diagonal_fault(offsets: Array, values: Array, shape: tuple[int, int]) -> str | None:
-    """What is wrong with diagonals (DIA), if anything: each has an offset of its own within the matrix."""
+    """The fault in diagonals (DIA), if any: each has its own offset within the matrix."""
     if offsets.ndim != 1 or values.ndim != 2 or len(offsets) != len(values):
         return f"{offsets.size} offsets for values of shape {values.shape}"
     if len(np.unique(offsets)) != len(offsets):
@@ -118,16 +118,16 @@ def diagonal_fault(offsets: Array, values: Array, shape: tuple[int, int]) -> str
 
 
 def block_fault(starts: Array, indices: Array, blocks: Array, shape: tuple[int, int]) -> str | None:
-    """What is wrong with a matrix of blocks (BSR), if anything."""
+    """The fault in a matrix of blocks (BSR), if any."""
     if blocks.ndim != 3 or 0 in blocks.shape[1:] or shape[0] % blocks.shape[1] or shape[1] % blocks.shape[2]:
         return f"blocks of shape {blocks.shape} do not tile {shape[0]}×{shape[1]}"
     return compressed_fault(starts, indices, len(blocks), shape[0] // blocks.shape[1], shape[1] // blocks.shape[2])
 
 
 def require_structure(features: Any, what: str = "X") -> None:
-    """Raise ValueError where a sparse matrix's arrays contradict each other; dense features pass.
+    """Raise ValueError if the arrays of a sparse matrix are inconsistent; dense features pass.
 
-    To be called before SciPy converts, slices or multiplies what someone else has built.
+    To be called before SciPy converts, slices or multiplies a matrix from elsewhere.
     """
     if sparse.issparse(features):
         fault = structure_fault(features)
@@ -136,9 +136,9 @@ def require_structure(features: Any, what: str = "X") -> None:
 
 
 def canonical(features: Any) -> Any:
-    """CSR features whose rows hold each column once, in order; dense features and such CSR as they are.
+    """Convert CSR features to sorted and unique columns in each row; dense and canonical features are not changed.
 
-    Repeated entries count as their sum. A matrix that has some, or unsorted ones, is copied; it is never changed.
+    Repeated entries are summed. A matrix that has some, or unsorted ones, is copied; it is never modified.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def canonical(features: Any) -> Any:
     """
     if not sparse.issparse(features):
         return features
-    # A view of its own: what a matrix says of its own order may be out of date.
+    # A new view: the flags of a matrix about its own order may be out of date.
     view = type(features)((features.data, features.indices, features.indptr), shape=features.shape)
     if view.has_canonical_format:
         return features

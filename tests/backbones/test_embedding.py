@@ -75,7 +75,7 @@ def test_images_without_labels(photos, backbone, tmp_path, suffix):
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from crosshead.backbones import embed_to_file, load_backbone, partial
+    from crosshead.backbones import embed_to_file, load_backbone, resumable_file
     from crosshead.backbones.embedding import Embedding
     from crosshead.data import open_images
 

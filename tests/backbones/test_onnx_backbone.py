@@ -253,7 +253,7 @@ def test_descriptions_that_are_none(make_network, name, value, message):
         find_backbone(known, str(path))
     del known[name]
     if name not in ("output", "batch_size"):
-        with pytest.raises(DataError, match="what is said of the backbone cannot be used"):
+        with pytest.raises(DataError, match="the description of the backbone cannot be used"):
             find_backbone(known, str(path))
 
 

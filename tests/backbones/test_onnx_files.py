@@ -124,12 +124,12 @@ def test_field_numbers_are_those_of_onnx():
         ("link", "a link that leads outside its folder"),
         ("linked/outside", "a link that leads outside its folder"),
         ("missing", "is not there; put that file beside the network"),
-        ("below", "lies in a regular file"),
-        ("pipe", "lies in a regular file"),
+        ("below", "must be a regular file"),
+        ("pipe", "must be a regular file"),
         ("*/_ORT_MEM_ADDR_/*", "an address in memory"),
-        ("..\\outside", "no name of a file"),
-        ("a\0b", "no name of a file"),
-        ("\x1b[2J", "no name of a file"),
+        ("..\\outside", "not a file name"),
+        ("a\0b", "not a file name"),
+        ("\x1b[2J", "not a file name"),
     ],
 )
 def test_places_that_are_refused_before_onnxruntime_opens_the_network(
@@ -233,7 +233,7 @@ def test_other_files_are_refused(tmp_path):
         read_network(tmp_path / "huge.onnx")
     os.mkfifo(tmp_path / "pipe.onnx")
     for name, message in (
-        ("pipe.onnx", "lies in a regular file"),
+        ("pipe.onnx", "must be a regular file"),
         ("none.onnx", "no such file"),
         (".", "regular file"),
     ):

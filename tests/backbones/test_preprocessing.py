@@ -43,7 +43,7 @@ def test_it_survives_json():
         ({"size": 8, "std": 0}, "must be positive"),
         ({"size": 8, "colours": "cmyk"}, "colours 'cmyk' are unknown"),
         ({"size": 8, "layout": "chwn"}, "layout 'chwn' is unknown"),
-        ({"size": 8, "means": 3}, "'means' is no part of pre-processing"),
+        ({"size": 8, "means": 3}, "'means' is not part of pre-processing"),
         ({"size": "big"}, "cannot be read"),
         ({"size": 8, "mean": 3.5e38}, "numbers that float32 does not hold"),
         ({"size": 8, "mean": -1e308, "std": 1e-5}, "numbers that float32 does not hold"),
@@ -92,7 +92,7 @@ def test_hugging_face_configurations(tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("model.json", '{"means": 1}', "'means' is no part of pre-processing"),
+        ("model.json", '{"means": 1}', "'means' is not part of pre-processing"),
         ("model.json", '{"mean": "0.5"}', "'0.5' is text, not a number"),
         ("model.json", '{"mean": [0.5, 0.5]}', "mean has 2 numbers"),
         ("model.json", '{"std": NaN}', "std holds a number that is not finite"),

@@ -101,7 +101,7 @@ def test_a_test_source_with_other_features(crosshead, tmp_path):
     np.savez(tmp_path / "b.npz", X=np.eye(3), y=[0, 1, 0])
     result = crosshead("fit", "a.npz", "--test", "b.npz")
     assert result.code == 2
-    assert "3 features a row, but training had 4" in result.line
+    assert "3 features per row, but training had 4" in result.line
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_test_source_with_other_features(crosshead, tmp_path):
         (["--engine", "gpu"], "--engine gpu: choose one of"),
         (["--size", "3by3"], "--size 3by3: give width x height"),
         (["--size", "0x3"], "--size 0x3: give width x height"),
-        (["--size", "3x3"], "--size is for folders of images"),
+        (["--size", "3x3"], "--size is for images"),
         (["--test", "1.5"], "--test 1.5: a fraction of the rows must lie between 0 and 1"),
         (["--test", "nothing.csv"], "nothing.csv: no such file"),
         (["--max-iter", "0"], "--max-iter"),
@@ -174,7 +174,7 @@ def test_a_model_that_is_none(crosshead, tmp_path, command):
 def test_another_number_of_features(crosshead, model, command):
     result = crosshead(command, "model", "digits")
     assert result.code == 2
-    assert "64 features a row, but" in result.line
+    assert "64 features per row, but" in result.line
 
 
 def test_labels_unseen_in_training(crosshead, model, tmp_path):

@@ -167,7 +167,7 @@ def test_descriptions_of_wrong_types_are_told_in_one_line(crosshead, photos, tmp
 @pytest.mark.parametrize("backbone", [None, [], "torch:os:abort"])
 def test_a_model_of_features_says_which_backbone(crosshead, photos, tmp_path, backbone):
     write_model(tmp_path / "m", backbone)
-    assert "the description of the backbone is no JSON object" in crosshead("predict", "m", photos).line
+    assert "the description of the backbone is not a JSON object" in crosshead("predict", "m", photos).line
 
 
 def test_other_weights_beside_the_network_are_another_backbone(crosshead, photos, make_network, tmp_path):

@@ -168,7 +168,7 @@ def test_sizes_in_a_parquet_footer_are_arrows(tmp_path: Path, version: Any) -> N
 
 def test_headers_longer_than_any_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"{'a' * 200_000},y\n1,2\n")
-    with pytest.raises(DataError, match=r"a\.csv: the first line is no header of column names"):
+    with pytest.raises(DataError, match=r"a\.csv: the first line is not a header of column names"):
         load(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text('a,y\n1,2\n"' + "x" * 3_000_000)
     with pytest.raises(DataError, match=r"a\.csv: a row is longer than a megabyte, or a quote is never closed"):

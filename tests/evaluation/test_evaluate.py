@@ -149,7 +149,7 @@ def test_labels_in_place_of_indices():
     p = [[0.25, 0.75], [0.75, 0.25]]
     assert evaluate(p, ["yes", "no"], classes=["no", "yes"]).error == 0.0
     assert evaluate(p, [12, 3], classes=["3", "12"]).error == 0.0
-    with pytest.raises(ValueError, match="label maybe in row 1 is none of the classes no, yes"):
+    with pytest.raises(ValueError, match="label maybe in row 1 is not one of the classes no, yes"):
         evaluate(p, ["yes", "maybe"], classes=["no", "yes"])
 
 

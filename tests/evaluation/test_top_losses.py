@@ -63,7 +63,7 @@ def test_no_loss_at_all_has_no_shares():
 @pytest.mark.parametrize(
     ("scores", "target", "message"),
     [
-        ([[0.0, 1.0]], [2], "row 1: class index 2 is none of 0 … 1"),
+        ([[0.0, 1.0]], [2], "row 1: class index 2 is outside 0 … 1"),
         ([[0.0, 1.0]], ["a"], "class indices"),
         ([[0.0, 1.0], [0.0, np.nan]], [0, 1], "row 2 has a score that is NaN"),
         ([[0.0, 1.0]], [0, 1], "1 rows of scores for 2 labels"),

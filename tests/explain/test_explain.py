@@ -164,7 +164,7 @@ def test_what_is_refused(arguments, message):
         ({"loss": "mse", "margin": 2.0}, "no parameter 'margin'"),
         ({"margin": -1.0}, "margin must be positive"),
         ({"smoothing": 0.5}, "leave it out"),
-        ({"base": 2.0}, "hinge is none"),
+        ({"base": 2.0}, "hinge is not one"),
         ({"loss": "softmax", "base": 1.0}, "must be above 1"),
         ({"jacobian": True}, "does not use"),
         ({"classes": ["a", "b", "c"]}, "3 class names for 2 scores"),
@@ -197,7 +197,7 @@ def test_more_that_is_refused():
         explain_probabilities([0.5, 0.5], 0, "entropy")
     with pytest.raises(ValueError, match="mse needs a target"):
         explain_probabilities([0.5, 0.5], None, "mse")
-    with pytest.raises(ValueError, match="mse is none"):
+    with pytest.raises(ValueError, match="mse is not one"):
         explain_probabilities([0.5, 0.5], 0, "mse", base=2)
     with pytest.raises(ValueError, match=r"must not be negative, but these contain -0\.5"):
         explain_probabilities([1.5, -0.5], 0)

@@ -190,8 +190,8 @@ def test_forged_documents_are_refused_or_usable(folder: Path, kind: str) -> None
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"a": NaN}', "NaN is no number of JSON"),
-        (b'{"a": -Infinity}', "-Infinity is no number of JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1, "a": 2}', "a name occurs twice"),
         (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "brackets are nested too deep"),
         (b'{"a": ' + b'{"a":' * 900 + b"1" + b"}" * 901, "brackets are nested too deep"),

@@ -92,7 +92,7 @@ def find_backbone(
     try:
         known = described_backbone(description)
     except ValueError as error:
-        raise DataError(f"what is said of the backbone cannot be used: {error}") from error
+        raise DataError(f"the description of the backbone cannot be used: {error}") from error
     if known["kind"] == "torch":
         return _imported(known, spec, threads)
     if spec is not None and spec.startswith(PREFIX):

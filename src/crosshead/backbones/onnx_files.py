@@ -139,7 +139,7 @@ def external_elements(content: bytes, name: str) -> dict[str, int]:
 
 def _check_elements(name: str, elements: int, held: int) -> None:
     if elements > ELEMENTS_A_BYTE * held:
-        raise DataError(f"{name}: a tensor of {elements} numbers lies in {in_words(held)}; is the file damaged?")
+        raise DataError(f"{name}: a tensor of {elements} numbers is declared in {in_words(held)}; is the file damaged?")
 
 
 def _tensors(content: memoryview) -> Iterator[tuple[str | None, int, int]]:
@@ -235,9 +235,9 @@ def _place(network: Path, name: str) -> Path:
     if MEMORY_ADDRESS in name:
         raise DataError(f"{shown}, an address in memory and no file; do not use this network")
     if not name or not name.isprintable() or "\\" in name:
-        raise DataError(f"{shown}, which is no name of a file")
+        raise DataError(f"{shown}, which is not a file name")
     if leads_outside(name):
-        raise DataError(f"{shown}, outside its folder; a network's files lie in its own folder or below it")
+        raise DataError(f"{shown}, outside its folder; a network's files must be in its own folder or below it")
     place = network.parent / name
     try:
         real = place.resolve(strict=True)
@@ -256,7 +256,7 @@ def regular_file(path: Path) -> IO[bytes]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; --backbone names a network, such as net.onnx") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); a network lies in a regular file") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); a network must be a regular file") from error
     except ValueError as error:  # a zero byte
         raise DataError(f"{str(path)!r}: not a file's name") from error
 

@@ -115,7 +115,7 @@ def preprocessing_of(stated: Stated, source: str) -> Preprocessing:
     unknown = sorted(set(stated) - set(Preprocessing.__dataclass_fields__))
     if unknown:
         known = ", ".join(Preprocessing.__dataclass_fields__)
-        raise DataError(f"{source}: {unknown[0]!r} is no part of pre-processing; known are {known}")
+        raise DataError(f"{source}: {unknown[0]!r} is not part of pre-processing; known are {known}")
     if stated.get("size") is None:
         raise DataError(f"{source}: the size of the images is not known; say --size WxH")
     try:

@@ -98,7 +98,7 @@ def check_features(dataset: Dataset, model: Model) -> None:
     n_features = int(model.weight.shape[1])
     if dataset.n_features != n_features:
         raise UsageError(
-            f"{dataset.source}: {dataset.n_features} features a row, but the model was trained on {n_features}"
+            f"{dataset.source}: {dataset.n_features} features per row, but the model was trained on {n_features}"
         )
     if dataset.feature_names is None or model.feature_names is None:
         return

@@ -32,17 +32,17 @@ def described_backbone(document: Any) -> dict[str, Any]:
     'net.onnx'
     """
     if not isinstance(document, Mapping):
-        raise ValueError("the description of the backbone is no JSON object")
+        raise ValueError("the description of the backbone is not a JSON object")
     kind, output, fingerprint = (document.get(name) for name in ("kind", "output", "fingerprint"))
     if kind not in KINDS:
         raise ValueError(f"the backbone's kind is {kind!r}, expected one of {', '.join(KINDS)}")
     if output is not None and not isinstance(output, str):
         raise ValueError(f"the backbone's output is {output!r}, expected a name or null")
     if not isinstance(fingerprint, str) or _SHA_256.fullmatch(fingerprint) is None:
-        raise ValueError("the backbone's fingerprint is missing or no SHA-256 in hexadecimal digits")
+        raise ValueError("the backbone's fingerprint is missing or not a SHA-256 in hexadecimal digits")
     preprocessing = document.get("preprocessing")
     if not isinstance(preprocessing, Mapping):
-        raise ValueError("the backbone's preprocessing is missing or no JSON object")
+        raise ValueError("the backbone's preprocessing is missing or not a JSON object")
     checked = {"kind": kind, "name": _name(document), "output": output, "fingerprint": fingerprint}
     if document.get("network") is not None:
         checked["network"] = _network(document["network"])
@@ -55,7 +55,7 @@ def described_backbone(document: Any) -> dict[str, Any]:
 def described_encoding(encoding: Any) -> dict[str, Any]:
     """Validate the description of the backbone in an encoding; ValueError if it is missing or wrong."""
     if not isinstance(encoding, Mapping):
-        raise ValueError("the encoding is no JSON object")
+        raise ValueError("the encoding is not a JSON object")
     if BACKBONE in encoding:
         return {**encoding, BACKBONE: described_backbone(encoding[BACKBONE])}
     if encoding.get("kind") == EMBEDDING:

@@ -127,7 +127,9 @@ def as_labels(values: Array, name: str, place: Place) -> Array:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
-        raise DataError(f"{place.source}: labels {name!r} have shape {values.shape}; give one label a row, shape (N,)")
+        raise DataError(
+            f"{place.source}: labels {name!r} have shape {values.shape}; give one label per row, shape (N,)"
+        )
     kind = values.dtype.kind
     if kind == "b":
         return np.asarray(values)
@@ -196,7 +198,7 @@ def _text_labels(values: Array, name: str, place: Place) -> Array:
 def as_names(values: Array, name: str, place: Place) -> Array:
     """Validate names of rows, (N,), numbers or text; DataError for anything else."""
     if values.ndim != 1 or values.dtype.kind not in "biufSU":
-        raise DataError(f"{place.source}: {name!r} holds {values.dtype} of shape {values.shape}; give one name a row")
+        raise DataError(f"{place.source}: {name!r} holds {values.dtype} of shape {values.shape}; give one name per row")
     if values.dtype.kind != "S":
         return values
     try:

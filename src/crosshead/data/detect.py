@@ -53,7 +53,7 @@ def recognise(source: str) -> tuple[str, Path]:
     if not source.strip():
         raise DataError("the source has no name; give a file, a folder, or a built-in data set")
     if path.exists():
-        raise DataError(f"{source}: neither a file nor a folder but a pipe or device; save what it gives as a file")
+        raise DataError(f"{source}: neither a file nor a folder but a pipe or device; save its content as a file")
     raise DataError(f"{source}: no such file or folder{_similar_name(path)}")
 
 

@@ -135,13 +135,13 @@ def _check_options(kind: str, source: str, options: Options) -> None:
     """Raise DataError for options that would have no effect."""
     is_table = kind in ("csv", "parquet", "arrow", "arrow-stream")
     if options["size"] is not None and kind != "images":
-        raise DataError(f"{source}: --size is for folders of images, and this is none")
+        raise DataError(f"{source}: --size is for images, and this source has none")
     if options["skip_broken"] and kind != "images":
-        raise DataError(f"{source}: --skip-broken is for images, and these are none")
+        raise DataError(f"{source}: --skip-broken is for images, and this source has none")
     if options["target"] is not None and not (is_table or kind in ("npz", "images")):
         raise DataError(f"{source}: --target names a column or array, and this source has none to name")
     if options["ignore"] and not is_table:
-        raise DataError(f"{source}: --ignore names columns of a table, and this is none")
+        raise DataError(f"{source}: --ignore names columns of a table, and this source is not a table")
 
 
 def _as_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
@@ -162,7 +162,7 @@ def _finish(dataset: Dataset, encoding: Mapping[str, Any] | None) -> Dataset:
         expected = recorded.get("n_features")
         if expected is not None and dataset.n_features != expected:
             raise DataError(
-                f"{dataset.source}: {dataset.n_features} features a row, but training had {expected}; "
+                f"{dataset.source}: {dataset.n_features} features per row, but training had {expected}; "
                 "give data of the same kind as in training"
             )
     test = None if dataset.test is None else replace(dataset.test, encoding=recorded)

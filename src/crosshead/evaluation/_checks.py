@@ -102,5 +102,5 @@ def _known_positions(labels: Array, classes: Array) -> NDArray[np.intp]:
     if (positions < 0).any():
         row = int((positions < 0).argmax())
         shown = ", ".join(str(name) for name in classes.tolist()[:10])
-        raise ValueError(f"label {labels[row]!s} in row {row} is none of the classes {shown}")
+        raise ValueError(f"label {labels[row]!s} in row {row} is not one of the classes {shown}")
     return positions

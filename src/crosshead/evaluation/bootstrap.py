@@ -139,7 +139,7 @@ def bootstrap_mean(
     """
     values = np.asarray(values)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"give one number a row, at least one row, not an array of shape {values.shape}")
+        raise ValueError(f"give one number per row, at least one row, not an array of shape {values.shape}")
     weights = None if sample_weight is None else np.asarray(sample_weight)
     if weights is not None and weights.shape != values.shape:
         raise ValueError(f"{len(values)} values need as many weights, not an array of shape {weights.shape}")

@@ -106,10 +106,12 @@ def _check(p: NDArray[Any], labels: NDArray[Any]) -> None:
     wrong = (labels < 0) | (labels >= p.shape[1])
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"row {row + 1}: class index {labels[row]} is none of 0 … {p.shape[1] - 1}")
+        raise ValueError(f"row {row + 1}: class index {labels[row]} is outside 0 … {p.shape[1] - 1}")
     for first in range(0, len(p), BLOCK_ROWS):
         block = p[first : first + BLOCK_ROWS]
         off = ~((np.abs(block.sum(axis=1, dtype=np.float64) - 1) <= NEAR_ONE) & (block >= 0).all(axis=1))
         if off.any():
             row = int(np.argmax(off))
-            raise ValueError(f"row {first + row + 1} is no distribution: its probabilities sum to {block[row].sum():g}")
+            raise ValueError(
+                f"row {first + row + 1} is not a distribution: its probabilities sum to {block[row].sum():g}"
+            )

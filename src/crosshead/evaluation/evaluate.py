@@ -126,7 +126,7 @@ def predictions_evaluator(predictions: Predictions, *, loss: Loss | str | None =
     if predictions.kind == "scores":
         return Evaluator(predictions.n_rows, predictions.classes, loss=loss or "softmax", **options)
     if loss is not None:
-        raise ValueError(f"{predictions.source}: a loss is charged on scores, and these are probabilities")
+        raise ValueError(f"{predictions.source}: a loss is for scores, and these are probabilities")
     # Predictions have applied their own tolerance already.
     return Evaluator(predictions.n_rows, predictions.classes, tolerance=np.inf, **options)
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from crosshead.evaluation import _checks
 from crosshead.evaluation.metrics.row_outcomes import Outcomes, outcomes_of_probabilities, outcomes_of_scores
+from crosshead.losses import as_loss
+from crosshead.losses.functions import log_softmax
 from crosshead.losses.protocol import Array, Float, Loss
 
 
@@ -16,8 +18,6 @@ class Outputs:
     """Interprets outputs as probabilities, or as scores of a loss, with or without a temperature."""
 
     def __init__(self, loss: Loss | str | None, temperature: float | None, tolerance: float | None) -> None:
-        from crosshead.losses import as_loss
-
         self.loss = None if loss is None else as_loss(loss)
         self.temperature, self.tolerance = temperature, tolerance
         if temperature is not None and self.loss is None:
@@ -50,6 +50,4 @@ class Outputs:
 
 def log_probabilities(loss: Loss, scores: Array, temperature: float | None = None) -> Array:
     """Log-probabilities (n, C) in nats: log softmax(z/T) with a temperature, else those of the loss."""
-    from crosshead.losses.functions import log_softmax
-
     return loss.predict_log_proba(scores) if temperature is None else log_softmax(scores / temperature)

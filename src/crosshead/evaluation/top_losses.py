@@ -125,7 +125,7 @@ def _check(block: Array, target: Array, first: int) -> None:
     wrong = (target < 0) | (target >= block.shape[1])
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"row {first + row + 1}: class index {target[row]} is none of 0 … {block.shape[1] - 1}")
+        raise ValueError(f"row {first + row + 1}: class index {target[row]} is outside 0 … {block.shape[1] - 1}")
     missing = np.isnan(block).any(axis=1)
     if missing.any():
         raise ValueError(f"row {first + int(np.argmax(missing)) + 1} has a score that is NaN")

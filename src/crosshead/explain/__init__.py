@@ -14,7 +14,8 @@ from crosshead.explain.api import (
 from crosshead.explain.inputs import LOSS_STEPS
 from crosshead.explain.losses.probabilities import MEASURES
 from crosshead.explain.probabilities import explain_probabilities
-from crosshead.explain.render.html import EXPLANATION_CSS, page
+from crosshead.explain.render.html import EXPLANATION_CSS
+from crosshead.explain.render.page import page
 from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step
 

@@ -42,7 +42,7 @@ def make_sample(
     made = _loss_of(loss, options)
     nats_to(base)
     if base != e and not LOSS_STEPS[made.name].unit:
-        raise ValueError(f"base is for losses that are logarithms, and {made.name} is none")
+        raise ValueError(f"base is for losses that are logarithms, and {made.name} is not one")
     if target is None:
         return Sample(scores, -1, None, names, made, base)
     index, row = target_of(target, names, len(scores), none_allowed=made.name == "binary")

@@ -72,7 +72,7 @@ def explain_probabilities(
     p = _checked("probabilities", p, measure)
     nats_to(base)
     if base != e and not measure.logarithmic:
-        raise ValueError(f"base is for losses that are logarithms, and {name} is none")
+        raise ValueError(f"base is for losses that are logarithms, and {name} is not one")
     names = class_names(classes, len(p))
     if not measure.needs_target:
         if target is not None:

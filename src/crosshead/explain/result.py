@@ -10,6 +10,8 @@ import numpy as np
 
 from crosshead.escaping import for_terminal
 from crosshead.explain.expression import shown
+from crosshead.explain.render.html import explanation_html, samples_html
+from crosshead.explain.render.text import explanation_text, samples_text
 from crosshead.explain.steps import Step
 from crosshead.losses.protocol import Float
 
@@ -105,14 +107,10 @@ class Explanation:
 
     def to_text(self) -> str:
         """Format all steps as text, for a terminal."""
-        from crosshead.explain.render.text import explanation_text
-
         return explanation_text(self)
 
     def to_html(self, *, style: bool = True) -> str:
         """Format all steps as a self-contained HTML fragment; ``style=False`` leaves out its CSS."""
-        from crosshead.explain.render.html import explanation_html
-
         return explanation_html(self, style=style)
 
     def _repr_html_(self) -> str:
@@ -191,14 +189,10 @@ class SampleExplanations:
 
     def to_text(self) -> str:
         """Format the steps of every sample and the summary as text, for a terminal."""
-        from crosshead.explain.render.text import samples_text
-
         return samples_text(self)
 
     def to_html(self, *, style: bool = True) -> str:
         """Format the steps of every sample and the summary as a self-contained HTML fragment."""
-        from crosshead.explain.render.html import samples_html
-
         return samples_html(self, style=style)
 
     def _repr_html_(self) -> str:

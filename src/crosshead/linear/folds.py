@@ -69,7 +69,7 @@ def make_folds(
             )
         folds.append(Fold(training, held_out))
     if not folds:
-        raise ValueError(f"cv holds no folds: {cv!r}")
+        raise ValueError(f"cv has no folds: {cv!r}")
     return folds
 
 

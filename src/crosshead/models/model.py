@@ -170,7 +170,7 @@ def _read_file(place: Path, file_name: str, name: str) -> bytes:
         return read_regular(place / file_name, most)
     except OSError as error:
         reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
-        raise ModelError(f"{name}: {file_name} is missing or unreadable{reason}; no crosshead model") from error
+        raise ModelError(f"{name}: {file_name} is missing or unreadable{reason}; not a crosshead model") from error
 
 
 def _read_document(place: Path, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from crosshead.data.backbone_record import described_backbone
 from crosshead.data.images.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
+from crosshead.losses import get_loss
 from crosshead.models.document import ModelError
 from crosshead.models.json_values import (
     Check,
@@ -61,8 +62,6 @@ def _column_width(column: Mapping[str, Any]) -> int:
 
 
 def _check_loss(loss: Mapping[str, Any]) -> None:
-    from crosshead.losses import get_loss
-
     try:
         get_loss(loss["name"], **loss["parameters"])
     except (TypeError, ValueError) as error:
@@ -86,7 +85,7 @@ def _statistics(value: Any, place: str) -> None:
     """Check mean and deviation: one number, or one per channel."""
     for part in ("mean", "std"):
         if len(value[part]) not in (1, COLOURS[value["colours"]]):
-            raise InvalidValueError(f"{place}.{part}", "a list of one number, or of one a channel", value[part])
+            raise InvalidValueError(f"{place}.{part}", "a list of one number, or of one per channel", value[part])
 
 
 def _image(value: Any, place: str) -> None:

@@ -78,8 +78,8 @@ class Objective:
         return self.loss.smooth
 
     @property
-    def smooths(self) -> bool:
-        """Whether the loss is a smoothed stand-in for one with kinks."""
+    def is_smoothed(self) -> bool:
+        """Whether the loss is a smoothed version of one with kinks."""
         return self.loss.smoothed(0.0) != self.loss
 
     @property
@@ -242,7 +242,7 @@ class Objective:
         bound = self._bound(DualPoint(sums.dual / total, G, g), weight, bias, value)
         # Fenchel's equality: −ℓ*(r) = ℓ(z) − ⟨r, z⟩ at r = ∇ℓ(z), for the loss whose gradient was taken.
         surrogate_dual = sums.surrogate / total - float(np.vdot(G, weight)) - float(g @ bias)
-        surrogate_bound = self.certificate.scaled(self.penalty, surrogate_dual, G) if self.smooths else bound
+        surrogate_bound = self.certificate.scaled(self.penalty, surrogate_dual, G) if self.is_smoothed else bound
         G += self.penalty.gradient(weight)
         return Evaluation(
             point=point,

@@ -56,7 +56,7 @@ class InitialCurvature(Protocol):
         ...
 
     def at(self, l2_weight: float) -> InitialCurvature:
-        """The same beside another penalty."""
+        """The same with another penalty."""
         ...
 
 
@@ -109,7 +109,7 @@ class ScaledMetric:
         return replace(self, scale=float(np.clip(1.0 / size, 1e-3, 1e3)) if size > 0 else 1.0)
 
     def at(self, l2_weight: float) -> ScaledMetric:
-        """The same beside another penalty."""
+        """The same with another penalty."""
         return replace(self, metric=replace(self.metric, l2_weight=l2_weight))
 
 
@@ -141,7 +141,7 @@ class InexactNewton:
         return replace(self, scale=float(np.clip(size, LEAST_SCALE, 1.0)))
 
     def at(self, l2_weight: float) -> InexactNewton:
-        """The same beside another penalty."""
+        """The same with another penalty."""
         return replace(self, model=self.model.at(l2_weight))
 
 

@@ -116,14 +116,14 @@ def test_no_temperature_is_best(crosshead, tmp_path):
     np.savez(tmp_path / "easy.npz", X=np.eye(2)[[0, 1] * 6], y=[0, 1] * 6)
     result = crosshead("calibrate", "m", "easy.npz")
     assert result.code == 2
-    assert "easy.npz: no temperature is best: every row is right" in result.line
+    assert "easy.npz: there is no optimal temperature: every row is right" in result.line
     assert not (tmp_path / "m-calibrated").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["m", "iris"], "4 features a row"),
+        (["m", "iris"], "4 features per row"),
         (["nowhere", "rows.npz"], "no such model folder"),
         (["m", "rows.npz", "--folds", "1"], "--folds"),
         (["m", "rows.npz", "--folds", "500"], "500 folds need at least as many rows"),

@@ -67,7 +67,7 @@ def test_labels_of_another_source(crosshead, three):
     assert "3 rows, but more.npz has 4" in crosshead("evaluate", "one.csv", "--labels", "more.npz").line
     np.savez(three / "odd.npz", X=np.ones((3, 1)), y=["first", "fourth", "first"])
     line = crosshead("evaluate", "one.csv", "--labels", "odd.npz").line
-    assert "odd.npz: label 'fourth' at row 2 is none of the classes first, second, third" in line
+    assert "odd.npz: label 'fourth' at row 2 is not one of the classes first, second, third" in line
 
 
 def test_an_impossible_row_is_named(crosshead, tmp_path):
@@ -84,7 +84,7 @@ def test_an_impossible_row_is_named(crosshead, tmp_path):
     [
         ("a,b,y\n0.5,0.75,a\n", "p.csv: row 1 below the header sums to 1.25, not to 1 within 0.001"),
         ("a,b,y\n0.5,nan,a\n", "row 1 below the header, column 'b'"),
-        ("a,b,y\n0.5,0.5,c\n", "label 'c' at row 1 below the header is none of the classes a, b"),
+        ("a,b,y\n0.5,0.5,c\n", "label 'c' at row 1 below the header is not one of the classes a, b"),
         ("a,b,c,d,e,y\n.2,.3,.4,.6,.5,d\n", "row 1 below the header sums to 2, not to 1"),
         ("a,b\n0.5,0.5\n", "no labels to compare with; say which column holds them with --target COLUMN"),
     ],

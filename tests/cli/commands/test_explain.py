@@ -220,7 +220,7 @@ def test_an_image_by_its_name(crosshead, tmp_path):
         ("--scores 1,2 --target 0 --loss perceptron", "--loss perceptron: choose one of softmax,"),
         ("--scores 1,2 --target 0 --loss softmax --margin 2", "no parameter 'margin'"),
         ("--scores 1,2 --target 0 --margin 0", "margin must be positive"),
-        ("--scores 1,2 --target 0 --base 2", "hinge is none"),
+        ("--scores 1,2 --target 0 --base 2", "hinge is not one"),
         ("--scores 1,2 --target 0 --loss softmax --base 1", "--base 1: it must be above 1"),
         ("--scores 1,2 --target 0 --jacobian", "does not use"),
         ("--scores 1,2 --target 0 --row 3", "--row does not go with --scores"),
@@ -251,7 +251,7 @@ def test_an_image_by_its_name(crosshead, tmp_path):
         ("m e.npz --row 1 --label perhaps", "no class 'perhaps'; the classes are no, yes"),
         ("m new.npz --row 1", "no class 'perhaps'; the classes are no, yes"),
         ("m e.npz --row 1 --loss hinge", "--loss does not go with MODEL"),
-        ("m digits --row 1", "64 features a row"),
+        ("m digits --row 1", "64 features per row"),
         ("nowhere e.npz --row 1", "no such model folder"),
     ],
 )

@@ -128,7 +128,7 @@ def test_mistakes(crosshead, tmp_path):
         (["m", "m.pb"], "name a file that ends in .onnx"),
         (["m", "m.onnx", "--head-only"], "--head-only: the model was trained without a backbone"),
         (["m", "m.onnx", "--backbone", "n.onnx"], "--backbone: the model was trained without a backbone"),
-        (["m", "m.onnx", "--check", "digits"], "64 features a row"),
+        (["m", "m.onnx", "--check", "digits"], "64 features per row"),
         (["none", "m.onnx"], "none: no such model folder"),
     ):
         done = crosshead("export", *arguments)

@@ -58,7 +58,7 @@ def test_npz_without_labels_serves_prediction_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.npz: no array of labels; found 'X'"):
         load(tmp_path / "a.npz")
     assert load(tmp_path / "a.npz", encoding={"kind": "array", "n_features": 3}).target is None
-    with pytest.raises(DataError, match=r"a\.npz: 3 features a row, but training had 4"):
+    with pytest.raises(DataError, match=r"a\.npz: 3 features per row, but training had 4"):
         load(tmp_path / "a.npz", encoding={"kind": "array", "n_features": 4})
 
 

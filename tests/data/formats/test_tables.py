@@ -216,7 +216,7 @@ def test_parquet_types_that_changed_since_training(tmp_path: Path) -> None:
 def test_a_table_for_a_model_trained_on_arrays(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1.0], "b": [2.0]}).to_csv(tmp_path / "a.csv", index=False)
     assert load(tmp_path / "a.csv", encoding={"kind": "array", "n_features": 2}).features.tolist() == [[1, 2]]
-    with pytest.raises(DataError, match="2 features a row, but training had 3"):
+    with pytest.raises(DataError, match="2 features per row, but training had 3"):
         load(tmp_path / "a.csv", encoding={"kind": "array", "n_features": 3})
 
 

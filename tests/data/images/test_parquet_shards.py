@@ -162,7 +162,7 @@ def test_what_cannot_be_one_data_set(tmp_path):
         open_images(tmp_path / "b")
     write(tmp_path / "c" / "0.parquet", [0])
     write(tmp_path / "c" / "1.parquet", [0], classes=None)
-    with pytest.raises(DataError, match=r"1\.parquet: labels are of another kind than in 0\.parquet"):
+    with pytest.raises(DataError, match=r"1\.parquet: labels have another type than in 0\.parquet"):
         open_images(tmp_path / "c")
     content = (tmp_path / "b" / "train.parquet").read_bytes()
     (tmp_path / "b" / "test.parquet").write_bytes(content[: len(content) // 2])

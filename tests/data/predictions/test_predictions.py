@@ -117,7 +117,7 @@ BAD = {
     "sum": ("a,b,y\n0.5,0.5,a\n0.5,0.75,b\n", "row 2 below the header sums to 1.25, not to 1 within 0.001"),
     "named": ("id,a,b,y\nx7,0.5,0.75,a\n", "row 1 below the header (x7) sums to 1.25"),
     "empty": ("a,b,y\n0.5,,a\n", "NaN, or an empty cell, at row 1 below the header, column 'b'"),
-    "unseen": ("a,b,y\n0.5,0.5,a\n0.5,0.5,c\n", "label 'c' at row 2 below the header is none of the classes a, b"),
+    "unseen": ("a,b,y\n0.5,0.5,a\n0.5,0.5,c\n", "label 'c' at row 2 below the header is not one of the classes a, b"),
     "no label": ("a,b,y\n0.5,0.5,\n", "label 'y' is empty at row 1 below the header"),
     "no target": ("a,b\n0.5,0.5\n", "say --target NAME"),
     "one column": ("p,y\n0.5,a\n", "only one column of numbers, 'p'"),
@@ -149,7 +149,7 @@ def test_tables_that_cannot_be_used(tmp_path, name):
         ("", "the file is empty"),
         ("{\n", "line 1 is not JSON"),
         ('{"a": 1, "b": 0, "y": "a"}\n{"a": 1, "y": "a"}\n', "entry 2 and the first differ in 'b'"),
-        ("[1, 2]\n", "entry 1 is no JSON object"),
+        ("[1, 2]\n", "entry 1 is not a JSON object"),
         ('{"probabilities": [1, 0], "y": 0}\n{"probabilities": [1], "y": 0}\n', "entry 2 and the first differ"),
         ('{"a": 1, "b": 0, "y": "a"}\n{"a": "x", "b": 0, "y": "a"}\n', "values of several types"),
         ("[]", "no rows"),
@@ -243,7 +243,7 @@ def test_an_apostrophe_of_the_class_itself_stays(tmp_path):
 def test_only_csv_has_marks(tmp_path):
     table = pyarrow.table({"file": ["'=1.png"], "proba_=a": [0.5], "proba_b": [0.5], "label": ["'=a"]})
     pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
-    with pytest.raises(DataError, match='label "\'=a" at row 1 is none of the classes =a, b'):
+    with pytest.raises(DataError, match='label "\'=a" at row 1 is not one of the classes =a, b'):
         read_predictions(tmp_path / "p.parquet")
     assert read_predictions(tmp_path / "p.parquet", target_required=False, ignore=("label",)).row_name(0) == "'=1.png"
 

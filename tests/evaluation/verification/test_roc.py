@@ -198,7 +198,7 @@ class TestEmbeddings:
             ([[1, 0], [0, 1]], [0, 0, 1], r"identities must have shape \(2,\)"),
             ([[1, 0], [0, 1]], [0, 1], "no genuine pair"),
             ([[1, 0], [0, 1]], [0, 0], "no impostor pair"),
-            ([[1, 0]], [0], "one embedding makes no pair"),
+            ([[1, 0]], [0], "pairs need at least 2 embeddings"),
             ([1, 0], [0, 1], r"\(samples, features\)"),
         ],
     )

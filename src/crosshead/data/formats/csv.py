@@ -141,7 +141,9 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     try:
         header = next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error as error:
-        raise DataError(f"{path}: the first line is no header of column names ({error}); check its quotes") from error
+        raise DataError(
+            f"{path}: the first line is not a header of column names ({error}); check its quotes"
+        ) from error
     if header and all(_is_number(name) for name in header):
         raise DataError(
             f"{path}: the first line holds numbers, not column names; add a header line such as "

@@ -25,6 +25,8 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.data.formats.json_text import parse_json
 from crosshead.data.formats.npz_archive import Archive, member, open_archive, pickled
 from crosshead.data.formats.numpy_arrays import map_npy
+from crosshead.data.formats.tables import read_binary, table_labels
+from crosshead.data.table_encoder import cells_of
 
 KIND = EMBEDDING
 METADATA_KEY = b"crosshead.backbone"
@@ -79,9 +81,6 @@ def read_feature_archive(path: Path) -> Dataset:
 
 def read_feature_table(path: Path) -> Dataset:
     """Read features with names and labels."""
-    from crosshead.data.formats.tables import read_binary, table_labels
-    from crosshead.data.table_encoder import cells_of
-
     table = read_binary(path, "parquet")
     description = _parsed((table.schema.metadata or {}).get(METADATA_KEY, b""), path)
     try:
@@ -244,7 +243,7 @@ def _parsed(text: str | bytes, path: Path) -> dict[str, Any]:
     try:
         description = parse_json(text)
     except ValueError as error:
-        raise DataError(f"{path}: what is said of its backbone is not JSON ({error})") from error
+        raise DataError(f"{path}: the description of its backbone is not JSON ({error})") from error
     try:
         return described_backbone(description)
     except ValueError as error:

@@ -41,7 +41,7 @@ def read_idx(path: Path, *, target_required: bool) -> Dataset:
         return training
     test = _read_images_and_labels(test_path, target_required)
     if test.n_features != training.n_features:
-        raise DataError(f"{test.source}: {test.n_features} features a row, {path} has {training.n_features}")
+        raise DataError(f"{test.source}: {test.n_features} features per row, {path} has {training.n_features}")
     return Dataset(training.features, training.target, test=test, encoding=training.encoding, source=training.source)
 
 
@@ -49,7 +49,7 @@ def _read_images_and_labels(path: Path, target_required: bool) -> Dataset:
     source = str(path)
     values = _read_array(path)
     if values.ndim == 1:
-        raise DataError(f"{source}: holds one number a row, so these are labels; give the images file")
+        raise DataError(f"{source}: holds one number per row, so these are labels; give the images file")
     features, shape = as_features(values, path.name, source)
     check_finite(features, Place(source))
     labels_path = _labels_path(path)

@@ -94,7 +94,7 @@ def read_header(stream: Any) -> Header:
     if any(isinstance(size, bool) or not 0 <= size < 1 << 63 for size in shape):
         raise ValueError(f"shape {shape}")
     if dtype.itemsize == 0 and math.prod(shape) > 0:
-        raise ValueError(f"values of {dtype} hold nothing")
+        raise ValueError(f"values of {dtype} are empty")
     return Header(tuple(shape), fortran_order, dtype, stream.tell())
 
 
@@ -106,7 +106,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             opened = zipfile.ZipFile(stream)
             archive = Archive(opened, path)
         if not archive.files:
-            raise DataError(f"{path}: a zip archive without arrays; unpack it and give what is inside")
+            raise DataError(f"{path}: a zip archive without arrays; unpack it and give its content")
         yield archive
 
 
@@ -160,4 +160,4 @@ def check_letters(values: Array) -> None:
     if values.dtype.kind == "U" and values.size:
         numbers = np.ascontiguousarray(values).reshape(-1).view(values.dtype.byteorder.replace("|", "=") + "u4")
         if int(numbers.max()) > sys.maxunicode:
-            raise ValueError(f"number {int(numbers.max())} is no letter")
+            raise ValueError(f"number {int(numbers.max())} is not a valid code point")

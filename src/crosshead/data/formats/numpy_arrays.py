@@ -51,7 +51,7 @@ def read_npz(path: Path, *, target: str | None, target_required: bool) -> Datase
         test = _dataset(archive, test_name, test_label_name, source)
     if test.n_features != training.n_features:
         raise DataError(
-            f"{source}: {feature_name} has {training.n_features} features a row but {test_name} has "
+            f"{source}: {feature_name} has {training.n_features} features per row but {test_name} has "
             f"{test.n_features}; they must agree"
         )
     return Dataset(training.features, training.target, test=test, encoding=training.encoding, source=source)

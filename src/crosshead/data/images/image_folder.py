@@ -132,7 +132,7 @@ def _files_below(folder: Path) -> list[Path]:
         for name in folders:
             inside = (here / name).resolve()
             if inside in above:
-                raise DataError(f"{here / name}: a link back to a folder that it lies in; remove it")
+                raise DataError(f"{here / name}: a link to one of its own parent folders; remove it")
             ways[here / name] = above | {inside}
         found += [here / name for name in files if not _is_hidden(here / name) and _is_file(here / name)]
     return sorted(found)

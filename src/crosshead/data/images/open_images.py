@@ -260,7 +260,7 @@ def _joined(files: Sequence[Path], source: str, target: str | None) -> ImageSour
     )
     if odd is not None:
         raise DataError(
-            f"{odd.source}: labels are of another kind than in {files[0].name}; are classes named in one alone?"
+            f"{odd.source}: labels have another type than in {files[0].name}; are classes named in one alone?"
         )
     names = [name for part in parts for name in part.names or ()]
     storage = JoinedStorage([part.storage for part in parts if isinstance(part.storage, TableStorage)])

@@ -177,7 +177,7 @@ class ImageSource:
             if size is None and found != first[0]:
                 raise DataError(
                     f"images differ in size: {self.place(first[1])} has {_times(first[0])}, {self.place(row)} has "
-                    f"{_times(found)} (height×width); say --size to bring them to one"
+                    f"{_times(found)} (height×width); say --size to resize them to one"
                 )
         if first is None or (broken and not skip_broken):
             raise DataError(refusal_of(broken, self.source))

@@ -161,7 +161,7 @@ def _read_json(path: Path, wanted: Wanted) -> Predictions:
     ) as error:  # values unknown to Arrow
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{source}: a column holds values of several types, or such as no table holds ({reason})"
+            f"{source}: a column holds values of several types, or values that tables cannot hold ({reason})"
         ) from error
     found = predictions_of_table(table, source, wanted, below_header=False)
     return Predictions(
@@ -183,7 +183,7 @@ def _json_lines(text: bytes, source: str) -> list[Any]:
 def _flat(row: Any, number: int, source: str, classes: list[Any] | None) -> dict[str, Any]:
     """Flatten an object to one plain value per name; lists or objects of outputs become one entry per class."""
     if not isinstance(row, dict):
-        raise DataError(f"{source}: entry {number} is no JSON object; give one object a row")
+        raise DataError(f"{source}: entry {number} is not a JSON object; give one object per row")
     flat: dict[str, Any] = {}
     for name, value in row.items():
         if name not in NESTED or not isinstance(value, list | dict):

@@ -66,7 +66,9 @@ class Predictions:
                 raise DataError(f"{self.source}: {shape[0]} rows, but {what} of shape {values.shape}")
         if self.target is not None and not ((self.target >= 0) & (self.target < shape[1])).all():
             row = int(((self.target < 0) | (self.target >= shape[1])).argmax())
-            raise DataError(f"{self.source}: class index {self.target[row]} at {self._place.row(row)} is none")
+            raise DataError(
+                f"{self.source}: class index {self.target[row]} at {self._place.row(row)} is not one of the classes"
+            )
 
     @property
     def n_rows(self) -> int:
@@ -173,6 +175,6 @@ def target_of(labels: Array, classes: Array, place: Place) -> NDArray[np.int64]:
         row = int(unknown.argmax())
         shown = ", ".join(str(name) for name in classes.tolist()[:10]) + (", …" if classes.size > 10 else "")
         raise DataError(
-            f"{place.source}: label {str(labels[row])!r} at {place.row(row)} is none of the classes {shown}"
+            f"{place.source}: label {str(labels[row])!r} at {place.row(row)} is not one of the classes {shown}"
         )
     return positions

@@ -130,13 +130,13 @@ def _root(problem: _Problem) -> float:
     """The root u of f′, by Newton's method inside a bracket."""
     if problem.sharp <= 0:
         raise ValueError(
-            "no temperature is best: every row is right, so that ever smaller temperatures are ever better; "
+            "there is no optimal temperature: every row is right, so that smaller temperatures are always better; "
             "give more rows, some of which the classifier gets wrong"
         )
     if problem.flat >= -EXACT * problem.scale:
         raise ValueError(
-            "no temperature is best: on these rows the scores say no more about the classes than chance, so that ever "
-            "larger temperatures are ever better"
+            "there is no optimal temperature: on these rows the scores are no better than chance, so that larger "
+            "temperatures are always better"
         )
     lower, upper, u = 0.0, math.inf, 1 / problem.scale
     for _ in range(MOST_STEPS):

@@ -52,7 +52,7 @@ def roc_of_embeddings(embeddings: Any, identities: Any, *, block: int = BLOCK) -
     seen = np.flatnonzero(falling.any(axis=0))
     accepted = falling[:, seen].cumsum(axis=1)
     if not len(seen):
-        raise ValueError("one embedding makes no pair")
+        raise ValueError("pairs need at least 2 embeddings")
     return curve_of((CELLS - seen) / CELLS, accepted[0], accepted[1])
 
 

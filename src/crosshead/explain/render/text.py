@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crosshead.escaping import display_width, for_terminal
 from crosshead.explain.expression import Number, shown
-from crosshead.explain.result import Explanation, SampleExplanations
 from crosshead.explain.steps import Line, Step
+
+if TYPE_CHECKING:
+    from crosshead.explain.result import Explanation, SampleExplanations
 
 INDENT = "   "
 

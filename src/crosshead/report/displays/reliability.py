@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crosshead.evaluation import Reliability, reliability
 from crosshead.report.figures import BLUE, MUTED, VERMILLION, ground_lines, panels, percentage
-
-if TYPE_CHECKING:
-    from crosshead.evaluation import Reliability
 
 CROWDED = 50  # times the median bin, from which on counts have a logarithmic scale
 
@@ -37,8 +35,6 @@ class ReliabilityDisplay:
         cls, y_true: ArrayLike, y_prob: Any, *, bins: int = 15, strategy: Any = "uniform", ax: Any = None
     ) -> ReliabilityDisplay:
         """Draw probabilities (N, C) against class indices (N,); "uniform" bins, or "quantile" bins of equal mass."""
-        from crosshead.evaluation import reliability
-
         return cls(reliability(y_prob, y_true, bins=bins, strategy=strategy)).plot(ax)
 
     @classmethod

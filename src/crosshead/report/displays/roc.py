@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crosshead.escaping import for_terminal
+from crosshead.evaluation import Roc, roc, roc_of_embeddings
 from crosshead.report.figures import MUTED, SERIES, ground_lines, literal, panels, percentage
-
-if TYPE_CHECKING:
-    from crosshead.evaluation import Roc
 
 STYLES = ("-", "--", "-.", ":")
 
@@ -46,8 +44,6 @@ class RocDisplay:
     @classmethod
     def from_pairs(cls, similarity: ArrayLike, same: ArrayLike, *, name: str = "pairs", ax: Any = None) -> RocDisplay:
         """Draw the curve of similarities of pairs (P,), and whether each pair is genuine (P,)."""
-        from crosshead.evaluation import roc
-
         return cls({name: roc(similarity, same)}).plot(ax)
 
     @classmethod
@@ -55,8 +51,6 @@ class RocDisplay:
         cls, embeddings: Any, identities: ArrayLike, *, name: str = "embeddings", ax: Any = None
     ) -> RocDisplay:
         """Draw the curve of all pairs of embeddings (N, D) with identities (N,), by their cosine."""
-        from crosshead.evaluation import roc_of_embeddings
-
         return cls({name: roc_of_embeddings(embeddings, identities)}).plot(ax)
 
     def plot(self, ax: Any = None) -> RocDisplay:

@@ -54,7 +54,7 @@ class ClassTemplateDisplay:
             raise ValueError(f"shape {self.shape}: give (height, width) or (height, width, 3)")
         if self.weight.ndim != 2 or self.weight.shape[1] != int(np.prod(self.shape)):
             raise ValueError(
-                f"weights of shape {self.weight.shape} are no rows of {' × '.join(map(str, self.shape))} pixels"
+                f"weights of shape {self.weight.shape} are not rows of {' × '.join(map(str, self.shape))} pixels"
             )
 
     @classmethod

@@ -23,7 +23,7 @@ class Training:
 
     Examples
     --------
-    >>> Training("converged", "the relative duality gap is at most tol", 0.25, 1e-5, 1e-4, None).status
+    >>> Training("softmax", 0.25, 1e-5, 1e-4, "converged", "the relative duality gap is at most tol").status
     'converged'
     """
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from crosshead.escaping import CONTENT_SECURITY_POLICY, for_terminal
+from crosshead.explain.render.html import EXPLANATION_CSS
 from crosshead.report.displays.confusion import ConfusionDisplay
 from crosshead.report.displays.loss_curves import LossCurveDisplay
 from crosshead.report.displays.reliability import ReliabilityDisplay
@@ -129,8 +130,6 @@ def _markup(text: str) -> Any:
 def _explanation_css(contents: Contents) -> Any:
     if not contents.samples:
         return ""
-    from crosshead.explain.render.html import EXPLANATION_CSS
-
     return _markup(EXPLANATION_CSS)
 
 
