@@ -21,7 +21,9 @@ bool is_aligned(const A& array) {
   return reinterpret_cast<std::uintptr_t>(array.data()) % array.itemsize() == 0;
 }
 template <class A>
-bool is_aligned(const std::optional<A>& array) { return !array || is_aligned(*array); }
+bool is_aligned(const std::optional<A>& array) {
+  return !array || is_aligned(*array);
+}
 
 template <class... A>
 void require_aligned(const A&... arrays) {

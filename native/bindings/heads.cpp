@@ -18,8 +18,8 @@ namespace {
 
 using crosshead::Element;
 using crosshead::HeadTask;
-using crosshead::Number;
 using crosshead::kernels_of;
+using crosshead::Number;
 using crosshead::require;
 using crosshead::require_aligned;
 using crosshead::require_threads;
@@ -49,7 +49,8 @@ crosshead::LossName head_loss_of(const std::string& name) {
 template <class A>
 void require_matrix(const A& a, std::size_t bytes, std::int64_t rows, std::int64_t columns, const char* message) {
   require(a.ndim() == 2 && a.itemsize() == bytes && static_cast<std::int64_t>(a.shape(0)) == rows &&
-              static_cast<std::int64_t>(a.shape(1)) == columns && (a.stride(1) == 1 || columns <= 1), message);
+              static_cast<std::int64_t>(a.shape(1)) == columns && (a.stride(1) == 1 || columns <= 1),
+          message);
 }
 
 template <class A>
@@ -62,7 +63,8 @@ template <class A>
 auto vector_of(std::optional<A>& a, std::size_t bytes, std::int64_t length, const char* message) -> decltype(a->data()) {
   if (!a) return nullptr;
   require(a->ndim() == 1 && a->itemsize() == bytes && static_cast<std::int64_t>(a->shape(0)) == length &&
-              (a->stride(0) == 1 || length <= 1), message);
+              (a->stride(0) == 1 || length <= 1),
+          message);
   return a->data();
 }
 
@@ -120,12 +122,14 @@ void head(const std::string& isa, const std::string& number, Array input, Array 
   out.gradients = upstream.has_value();
   require(out.gradients || !state_known, "nothing to compute");
   if (input_gradient) require_contiguous(*input_gradient, narrow, task.rows, task.columns, "a gradient of another shape or type");
-  if (weight_gradient) require_contiguous(*weight_gradient, narrow, task.classes, task.columns, "a gradient of another shape or type");
+  if (weight_gradient)
+    require_contiguous(*weight_gradient, narrow, task.classes, task.columns, "a gradient of another shape or type");
   out.input_gradient = input_gradient ? input_gradient->data() : nullptr;
   out.weight_gradient = weight_gradient ? weight_gradient->data() : nullptr;
   out.bias_gradient = vector_of(bias_gradient, wide, task.classes, "a gradient of another shape or type");
-  const crosshead::HeadPlan way = plan == "keep" ? crosshead::HeadPlan::keep
-                                  : plan == "recompute" ? crosshead::HeadPlan::recompute : crosshead::HeadPlan::automatic;
+  const crosshead::HeadPlan way = plan == "keep"        ? crosshead::HeadPlan::keep
+                                  : plan == "recompute" ? crosshead::HeadPlan::recompute
+                                                        : crosshead::HeadPlan::automatic;
   const crosshead::Kernels& kernels = kernels_of(isa);
   const nb::gil_scoped_release release;
   crosshead::run_head(kernels.head, task, rows, out, way, room, threads);
@@ -167,7 +171,8 @@ void score_loss(const std::string& isa, const std::string& number, Array scores,
   if (gradient) {
     require_contiguous(*gradient, narrow, task.rows, task.classes, "a gradient of another shape or type");
     task.gradient = gradient->data();
-    require(task.gradient != task.scores || task.stride == task.classes || task.rows <= 1, "scores with gaps cannot be overwritten");
+    require(task.gradient != task.scores || task.stride == task.classes || task.rows <= 1,
+            "scores with gaps cannot be overwritten");
   }
   const crosshead::Kernels& kernels = kernels_of(isa);
   const nb::gil_scoped_release release;
@@ -177,15 +182,16 @@ void score_loss(const std::string& isa, const std::string& number, Array scores,
 }  // namespace
 
 void bind_heads(nb::module_& module) {
-  module.def("head", &head, nb::kw_only(), nb::arg("isa"), nb::arg("number"), nb::arg("input"), nb::arg("weight"), nb::arg("bias").none(),
-             nb::arg("class_scale").none(), nb::arg("class_weight").none(), nb::arg("positive_weight").none(),
-             nb::arg("labels").none(), nb::arg("first_class"), nb::arg("all_classes"), nb::arg("soft_target").none(),
-             nb::arg("target_score").none(), nb::arg("slope").none(), nb::arg("loss"), nb::arg("margin"),
-             nb::arg("label_smoothing"), nb::arg("softcap"), nb::arg("z_loss"), nb::arg("state"), nb::arg("state_known"),
-             nb::arg("upstream").none(), nb::arg("lse_upstream").none(), nb::arg("input_gradient").none(),
-             nb::arg("weight_gradient").none(), nb::arg("bias_gradient").none(), nb::arg("plan"), nb::arg("room"), nb::arg("threads"));
-  module.def("score_loss", &score_loss, nb::kw_only(), nb::arg("isa"), nb::arg("number"), nb::arg("scores"), nb::arg("labels").none(),
-             nb::arg("soft_target").none(), nb::arg("class_weight").none(), nb::arg("label_smoothing"), nb::arg("softcap"),
-             nb::arg("z_loss"), nb::arg("state"), nb::arg("state_known"), nb::arg("upstream").none(), nb::arg("lse_upstream").none(),
-             nb::arg("gradient").none(), nb::arg("threads"));
+  module.def("head", &head, nb::kw_only(), nb::arg("isa"), nb::arg("number"), nb::arg("input"), nb::arg("weight"),
+             nb::arg("bias").none(), nb::arg("class_scale").none(), nb::arg("class_weight").none(),
+             nb::arg("positive_weight").none(), nb::arg("labels").none(), nb::arg("first_class"), nb::arg("all_classes"),
+             nb::arg("soft_target").none(), nb::arg("target_score").none(), nb::arg("slope").none(), nb::arg("loss"),
+             nb::arg("margin"), nb::arg("label_smoothing"), nb::arg("softcap"), nb::arg("z_loss"), nb::arg("state"),
+             nb::arg("state_known"), nb::arg("upstream").none(), nb::arg("lse_upstream").none(), nb::arg("input_gradient").none(),
+             nb::arg("weight_gradient").none(), nb::arg("bias_gradient").none(), nb::arg("plan"), nb::arg("room"),
+             nb::arg("threads"));
+  module.def("score_loss", &score_loss, nb::kw_only(), nb::arg("isa"), nb::arg("number"), nb::arg("scores"),
+             nb::arg("labels").none(), nb::arg("soft_target").none(), nb::arg("class_weight").none(), nb::arg("label_smoothing"),
+             nb::arg("softcap"), nb::arg("z_loss"), nb::arg("state"), nb::arg("state_known"), nb::arg("upstream").none(),
+             nb::arg("lse_upstream").none(), nb::arg("gradient").none(), nb::arg("threads"));
 }

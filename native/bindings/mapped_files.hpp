@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace nanobind { class module_; }
+namespace nanobind {
+class module_;
+}
 
 namespace crosshead {
 

@@ -24,22 +24,22 @@ namespace {
 
 using crosshead::AnyArray;
 using crosshead::Element;
+using crosshead::element_of;
 using crosshead::FeatureHandle;
 using crosshead::Kernels;
+using crosshead::kernels_of;
 using crosshead::Labels;
+using crosshead::loss_of;
 using crosshead::Matrix;
 using crosshead::OutMatrix;
 using crosshead::OutPairs;
 using crosshead::OutVector;
 using crosshead::PassTask;
-using crosshead::RowNumbers;
-using crosshead::Vector;
-using crosshead::element_of;
-using crosshead::kernels_of;
-using crosshead::loss_of;
 using crosshead::require;
 using crosshead::require_aligned;
 using crosshead::require_threads;
+using crosshead::RowNumbers;
+using crosshead::Vector;
 
 using SoftTarget = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using GivenScores = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -167,8 +167,8 @@ void require_parameters(const FeatureHandle& features, const Matrix& weight, con
 
 // What every pass reads, checked.
 PassTask pass_task(const FeatureHandle& features, const std::optional<Labels>& labels,
-                   const std::optional<SoftTarget>& soft_target, const std::optional<Vector>& sample_weight,
-                   std::size_t classes, const std::string& loss, crosshead::LossParameters parameters) {
+                   const std::optional<SoftTarget>& soft_target, const std::optional<Vector>& sample_weight, std::size_t classes,
+                   const std::string& loss, crosshead::LossParameters parameters) {
   const std::size_t rows = static_cast<std::size_t>(features.view.rows);
   require(labels.has_value() != soft_target.has_value(), "give labels or target probabilities");
   require(soft_target || loss.find("quadratic") == std::string::npos, "a quadratic needs coefficients for each row");
@@ -198,71 +198,70 @@ PassTask pass_task(const FeatureHandle& features, const std::optional<Labels>& l
   return task;
 }
 
-std::tuple<double, double, double> evaluate(const std::string& isa, const FeatureHandle& features,
-                                            std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
-                                            std::optional<Vector> sample_weight, Matrix weight, Vector bias,
-                                            const std::string& loss, double margin, double smoothing,
-                                            double label_smoothing, bool double_precision, int threads,
-                                            OutMatrix weight_gradient, OutVector bias_gradient) {
+std::tuple<double, double, double> evaluate(const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
+                                            std::optional<SoftTarget> soft_target, std::optional<Vector> sample_weight,
+                                            Matrix weight, Vector bias, const std::string& loss, double margin, double smoothing,
+                                            double label_smoothing, bool double_precision, int threads, OutMatrix weight_gradient,
+                                            OutVector bias_gradient) {
   require_parameters(features, weight, bias);
   require_threads(threads);
   require_aligned(weight, bias, weight_gradient, bias_gradient);
   require(weight_gradient.shape(0) == weight.shape(0) && weight_gradient.shape(1) == weight.shape(1) &&
-              bias_gradient.shape(0) == bias.shape(0), "gradients have another shape than the weights");
-  PassTask task = pass_task(features, labels, soft_target, sample_weight, bias.shape(0), loss,
-                            {margin, smoothing, label_smoothing});
+              bias_gradient.shape(0) == bias.shape(0),
+          "gradients have another shape than the weights");
+  PassTask task =
+      pass_task(features, labels, soft_target, sample_weight, bias.shape(0), loss, {margin, smoothing, label_smoothing});
   const Kernels& kernels = kernels_of(isa);
   const bool brief = features.view.brief;
   require(!brief || kernels.has_bfloat16, "this instruction set has no bfloat16");
   task.compute = double_precision && !brief ? Element::float64 : Element::float32;
   const nb::gil_scoped_release release;
-  const crosshead::PassResult result = crosshead::run_pass(kernels.pass, task, weight.data(), bias.data(), threads,
-                                                           weight_gradient.data(), bias_gradient.data());
+  const crosshead::PassResult result =
+      crosshead::run_pass(kernels.pass, task, weight.data(), bias.data(), threads, weight_gradient.data(), bias_gradient.data());
   return {result.loss, result.surrogate, result.dual};
 }
 
-std::tuple<double, double, double> move_residuals(
-    const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
-    std::optional<SoftTarget> soft_target, std::optional<Vector> sample_weight, Matrix weight, Vector bias,
-    const std::string& loss, double margin, double smoothing, double label_smoothing, bool double_precision, int threads,
-    OutMatrix residual, std::optional<Matrix> anchor, double curvature, double share, OutMatrix weight_gradient,
-    OutVector bias_gradient) {
+std::tuple<double, double, double> move_residuals(const std::string& isa, const FeatureHandle& features,
+                                                  std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
+                                                  std::optional<Vector> sample_weight, Matrix weight, Vector bias,
+                                                  const std::string& loss, double margin, double smoothing,
+                                                  double label_smoothing, bool double_precision, int threads, OutMatrix residual,
+                                                  std::optional<Matrix> anchor, double curvature, double share,
+                                                  OutMatrix weight_gradient, OutVector bias_gradient) {
   require_parameters(features, weight, bias);
   require_threads(threads);
   require_aligned(weight, bias, residual, anchor, weight_gradient, bias_gradient);
   const std::size_t rows = static_cast<std::size_t>(features.view.rows), classes = bias.shape(0);
   require(weight_gradient.shape(0) == weight.shape(0) && weight_gradient.shape(1) == weight.shape(1) &&
-              bias_gradient.shape(0) == classes, "gradients have another shape than the weights");
+              bias_gradient.shape(0) == classes,
+          "gradients have another shape than the weights");
   require(residual.shape(0) == rows && residual.shape(1) == classes, "residual has another shape");
   require(!anchor || (anchor->shape(0) == rows && anchor->shape(1) == classes), "anchor has another shape");
   require(!features.view.brief, "residuals are moved at scores of float features");
   require(smoothing == 0, "residuals are those of a loss as it is");
   require(curvature > 0, "the curvature must be positive");
   require(!soft_target || element_of(soft_target->dtype()) == Element::float64, "soft targets must be float64");
-  PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss,
-                            {margin, smoothing, label_smoothing});
+  PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss, {margin, smoothing, label_smoothing});
   task.compute = double_precision ? Element::float64 : Element::float32;
   task.moved = {residual.data(), anchor ? anchor->data() : nullptr, curvature, share};
   const Kernels& kernels = kernels_of(isa);
   const nb::gil_scoped_release release;
-  const crosshead::PassResult result = crosshead::run_pass(kernels.pass, task, weight.data(), bias.data(), threads,
-                                                           weight_gradient.data(), bias_gradient.data());
+  const crosshead::PassResult result =
+      crosshead::run_pass(kernels.pass, task, weight.data(), bias.data(), threads, weight_gradient.data(), bias_gradient.data());
   return {result.loss, result.surrogate, result.dual};
 }
 
-std::tuple<double, double, double> sum_scores(const std::string& isa, const FeatureHandle& features,
-                                              std::optional<Labels> labels, std::optional<SoftTarget> soft_target,
-                                              std::optional<Vector> sample_weight, GivenScores scores, Vector bias,
-                                              const std::string& loss, double margin, double smoothing,
-                                              double label_smoothing, int threads, OutVector bias_gradient) {
+std::tuple<double, double, double> sum_scores(const std::string& isa, const FeatureHandle& features, std::optional<Labels> labels,
+                                              std::optional<SoftTarget> soft_target, std::optional<Vector> sample_weight,
+                                              GivenScores scores, Vector bias, const std::string& loss, double margin,
+                                              double smoothing, double label_smoothing, int threads, OutVector bias_gradient) {
   const std::size_t rows = static_cast<std::size_t>(features.view.rows), classes = bias.shape(0);
   require(!features.view.brief, "scores are for float features");
   require(scores.shape(0) == rows && scores.shape(1) == classes, "the scores' array has another shape");
   require_threads(threads);
   require_aligned(scores, bias, bias_gradient);
   require(bias_gradient.shape(0) == classes, "gradients have another shape than the weights");
-  PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss,
-                            {margin, smoothing, label_smoothing});
+  PassTask task = pass_task(features, labels, soft_target, sample_weight, classes, loss, {margin, smoothing, label_smoothing});
   task.compute = element_of(scores.dtype());
   task.scores = scores.data();
   const Kernels& kernels = kernels_of(isa);
@@ -291,8 +290,8 @@ void scores(const std::string& isa, const FeatureHandle& features, std::int64_t 
   crosshead::run_scores(kernels.pass, task, weight.data(), bias.data(), first, last, threads, to);
 }
 
-void gram(const std::string& isa, const FeatureHandle& features, std::optional<Vector> sample_weight,
-          bool double_precision, int threads, OutMatrix out) {
+void gram(const std::string& isa, const FeatureHandle& features, std::optional<Vector> sample_weight, bool double_precision,
+          int threads, OutMatrix out) {
   require(!features.view.sparse && !features.view.brief, "the Gram matrix is for dense features");
   require(static_cast<std::int64_t>(out.shape(0)) == features.view.columns && out.shape(0) == out.shape(1),
           "the Gram matrix has another shape");
@@ -325,26 +324,25 @@ NB_MODULE(_native, module) {
   module.def("dense_features", &dense_features);
   module.def("csr_features", &csr_features);
   module.def("chosen_rows", &chosen_rows);
-  module.def("bfloat16_features", &bfloat16_features, nb::arg("source"), nb::arg("copy"),
-             nb::arg("unit"), nb::arg("rounded"), nb::arg("threads"));
+  module.def("bfloat16_features", &bfloat16_features, nb::arg("source"), nb::arg("copy"), nb::arg("unit"), nb::arg("rounded"),
+             nb::arg("threads"));
   module.def("rounded_features", &rounded_features, nb::arg("source"), nb::arg("threads"));
   module.def("has_bfloat16", [](const std::string& isa) { return kernels_of(isa).has_bfloat16; });
-  module.def("evaluate", &evaluate, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
-             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
-             nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
-             nb::arg("double_precision"), nb::arg("threads"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
+  module.def("evaluate", &evaluate, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(), nb::arg("soft_target").none(),
+             nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"), nb::arg("loss"), nb::arg("margin"),
+             nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("double_precision"), nb::arg("threads"),
+             nb::arg("weight_gradient"), nb::arg("bias_gradient"));
   module.def("move_residuals", &move_residuals, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
-             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"),
-             nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"),
-             nb::arg("double_precision"), nb::arg("threads"), nb::arg("residual"), nb::arg("anchor").none(),
-             nb::arg("curvature"), nb::arg("share"), nb::arg("weight_gradient"), nb::arg("bias_gradient"));
-  module.def("sum_scores", &sum_scores, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
-             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("scores"), nb::arg("bias"),
-             nb::arg("loss"), nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("threads"),
+             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("weight"), nb::arg("bias"), nb::arg("loss"),
+             nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("double_precision"), nb::arg("threads"),
+             nb::arg("residual"), nb::arg("anchor").none(), nb::arg("curvature"), nb::arg("share"), nb::arg("weight_gradient"),
              nb::arg("bias_gradient"));
+  module.def("sum_scores", &sum_scores, nb::arg("isa"), nb::arg("features"), nb::arg("labels").none(),
+             nb::arg("soft_target").none(), nb::arg("sample_weight").none(), nb::arg("scores"), nb::arg("bias"), nb::arg("loss"),
+             nb::arg("margin"), nb::arg("smoothing"), nb::arg("label_smoothing"), nb::arg("threads"), nb::arg("bias_gradient"));
   module.def("scores", &scores);
-  module.def("gram", &gram, nb::arg("isa"), nb::arg("features"), nb::arg("sample_weight").none(),
-             nb::arg("double_precision"), nb::arg("threads"), nb::arg("out"));
+  module.def("gram", &gram, nb::arg("isa"), nb::arg("features"), nb::arg("sample_weight").none(), nb::arg("double_precision"),
+             nb::arg("threads"), nb::arg("out"));
   module.def("has_instruction_set", [](const std::string& name) { return crosshead::find_kernels(name.c_str()) != nullptr; });
   module.def("instruction_set", [] { return std::string(crosshead::find_kernels("")->name); });
 }

@@ -42,9 +42,7 @@ class Descent {
     return m_.diagonal ? m_.feature_matrix[d] : m_.feature_matrix[d * m_.columns + d];
   }
 
-  double class_curvature(std::int64_t c) const {
-    return m_.uncoupled ? m_.class_matrix[c] : m_.class_matrix[c * m_.classes + c];
-  }
+  double class_curvature(std::int64_t c) const { return m_.uncoupled ? m_.class_matrix[c] : m_.class_matrix[c * m_.classes + c]; }
 
   // column_[c] = (S A)_cd
   void load_column(std::int64_t d) {

@@ -14,7 +14,7 @@ namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr std::uint8_t kMostPause = 16;
-constexpr double kUnmoved = 1e-9;      // of a residual, whose size is at most about one
+constexpr double kUnmoved = 1e-9;                                   // of a residual, whose size is at most about one
 constexpr double kLeastCurvature = 1e-200, kMostCurvature = 1e300;  // of a row that is looked at: others overflow
 
 // SplitMix64 (Steele, Lea and Flood, 2014).
@@ -124,8 +124,7 @@ double ascend_as(const AscentTask& task, int sweeps, std::uint64_t seed) {
 }
 
 inline double ascend(const AscentTask& task, int sweeps, std::uint64_t seed) {
-  return task.features.element == Element::float32 ? ascend_as<float>(task, sweeps, seed)
-                                                   : ascend_as<double>(task, sweeps, seed);
+  return task.features.element == Element::float32 ? ascend_as<float>(task, sweeps, seed) : ascend_as<double>(task, sweeps, seed);
 }
 
 }  // namespace CROSSHEAD_ISA

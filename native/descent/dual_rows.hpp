@@ -12,8 +12,8 @@
 namespace crosshead {
 namespace CROSSHEAD_ISA {
 
-constexpr int kRowDots = 5;   // dot products side by side
-constexpr int kScoreLanes = 8;   // lanes of scores side by side
+constexpr int kRowDots = 5;     // dot products side by side
+constexpr int kScoreLanes = 8;  // lanes of scores side by side
 
 // W lies class by class, as the row does.
 template <class T>
@@ -152,8 +152,7 @@ class SparseRows {
       T* weight = weights_of(k) + first;
       const Lane<T> x = fill<T>(values_[k]);
 #pragma GCC unroll 8
-      for (int lane = 0; lane < count; ++lane)
-        store(weight + lane * kLanes, load(weight + lane * kLanes) + x * change[lane]);
+      for (int lane = 0; lane < count; ++lane) store(weight + lane * kLanes, load(weight + lane * kLanes) + x * change[lane]);
     }
   }
 

@@ -18,9 +18,9 @@ namespace crosshead {
 struct RowModel {
   std::int64_t rows = 0, classes = 0, coordinates = 0;
   int rank = 0;
-  bool single = true, sparse = false;         // float32, not float64
-  const void* features = nullptr;             // dense: (columns, rows); sparse: the entries
-  const std::int64_t* starts = nullptr;       // (columns + 1,)
+  bool single = true, sparse = false;    // float32, not float64
+  const void* features = nullptr;        // dense: (columns, rows); sparse: the entries
+  const std::int64_t* starts = nullptr;  // (columns + 1,)
   const std::int32_t* indices = nullptr;
   const void *p = nullptr, *q = nullptr, *r = nullptr;  // (classes, rows)
   const std::int64_t *column = nullptr, *class_of = nullptr;

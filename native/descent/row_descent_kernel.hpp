@@ -4,9 +4,9 @@
 #include <cmath>
 #include <vector>
 
-#include "isa/lanes.hpp"
 #include "descent/row_descent.hpp"
 #include "descent/sweeps.hpp"
+#include "isa/lanes.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
@@ -66,9 +66,7 @@ class RowDescent {
   }
 
  private:
-  const T* of_class(const void* table, std::int64_t k) const {
-    return static_cast<const T*>(table) + m_.class_of[k] * m_.rows;
-  }
+  const T* of_class(const void* table, std::int64_t k) const { return static_cast<const T*>(table) + m_.class_of[k] * m_.rows; }
 
   template <class Use>
   double with_column(std::int64_t k, const Use& use) const {
@@ -177,8 +175,7 @@ int descend_rows_as(const RowModel& model, const Ending& ending, double* step) {
 }
 
 inline int descend_rows(const RowModel& model, const Ending& ending, double* step) {
-  return model.single ? descend_rows_as<float>(model, ending, step)
-                      : descend_rows_as<double>(model, ending, step);
+  return model.single ? descend_rows_as<float>(model, ending, step) : descend_rows_as<double>(model, ending, step);
 }
 
 }  // namespace CROSSHEAD_ISA

@@ -85,15 +85,17 @@ inline void add_block_input_gradient(const HeadTask& task, const HeadGradients& 
     return;
   }
 #endif
-  product_strip<P, 1>(rows, Left<P>{reinterpret_cast<const typename P::Stored*>(plain_gradient<P>(task, g, block, first)), 1, task.block},
-                      strip, depth, 1, to);
+  product_strip<P, 1>(
+      rows, Left<P>{reinterpret_cast<const typename P::Stored*>(plain_gradient<P>(task, g, block, first)), 1, task.block}, strip,
+      depth, 1, to);
 }
 
 // Adds G^T X over `count` blocks to (classes, stride) sums, or sets them.
 template <class P>
-__attribute__((noinline)) void add_weight_gradient(const HeadTask& task, const HeadGradients& g, std::int64_t block, std::int64_t count,
-                                std::int64_t first, std::int64_t last, typename P::Stored* strip, typename P::Sum* sums,
-                                std::int64_t stride, std::int64_t columns, bool add) {
+__attribute__((noinline)) void add_weight_gradient(const HeadTask& task, const HeadGradients& g, std::int64_t block,
+                                                   std::int64_t count, std::int64_t first, std::int64_t last,
+                                                   typename P::Stored* strip, typename P::Sum* sums, std::int64_t stride,
+                                                   std::int64_t columns, bool add) {
   constexpr int lanes = tile_lanes<P>();
   const std::int64_t start = block * task.block;
   const std::int64_t rest = task.rows - start, rows = rest < count * task.block ? rest : count * task.block;
@@ -114,8 +116,8 @@ __attribute__((noinline)) void add_weight_gradient(const HeadTask& task, const H
 }
 
 template <class P>
-inline void narrow_rows(const HeadTask& task, const typename P::Sum* sums, std::int64_t stride, std::int64_t first, std::int64_t last,
-                        void* to) {
+inline void narrow_rows(const HeadTask& task, const typename P::Sum* sums, std::int64_t stride, std::int64_t first,
+                        std::int64_t last, void* to) {
   visit_number(task.number, [&](auto kind) {
     using S = decltype(kind);
     if constexpr (takes<P, S>())
@@ -169,11 +171,12 @@ void head_gradients(const HeadTask& task, std::int64_t first, std::int64_t last,
         z = scratch.scores;
       }
       if (!kept) block_scores<P>(task, block, weight, first, last, z);
-      for_each_tile(task, block, first, last, z, scratch.soft, [&](const HeadTile<T>& tile, const HeadLanes<T>& lanes, std::int64_t row) {
-        if (!kept) prepare_tile(task, tile, lanes, loss);
-        loss.gradient(tile, lanes, load_state<T>(head_field<T>(task, kState) + row, task.kept.stride));
-        finish_gradient(task, tile, lanes, row, to.bias ? bias_lanes : nullptr);
-      });
+      for_each_tile(task, block, first, last, z, scratch.soft,
+                    [&](const HeadTile<T>& tile, const HeadLanes<T>& lanes, std::int64_t row) {
+                      if (!kept) prepare_tile(task, tile, lanes, loss);
+                      loss.gradient(tile, lanes, load_state<T>(head_field<T>(task, kState) + row, task.kept.stride));
+                      finish_gradient(task, tile, lanes, row, to.bias ? bias_lanes : nullptr);
+                    });
       const std::int64_t used = round_up(rows_of_block(task, block), kLanes);
       for (std::int64_t c = first; c < last && used < task.block; ++c)  // the padding of a shorter block counts for nothing
         for (std::int64_t r = used; r < task.block; ++r) z[(c - first) * task.block + r] = static_cast<T>(0);
@@ -209,13 +212,14 @@ void head_input_gradient(const HeadTask& task, const HeadGradients& g, std::int6
     visit_number(task.number, [&](auto kind) {
       using S = decltype(kind);
       if constexpr (takes<P, S>()) {
-        const Rows<S> w = rows_of<S>(task.weight, task.weight_stride, c, c + kHeadDepth < end ? c + kHeadDepth : end, task.columns);
+        const Rows<S> w =
+            rows_of<S>(task.weight, task.weight_stride, c, c + kHeadDepth < end ? c + kHeadDepth : end, task.columns);
         for (std::int64_t d = from; d < to; d += lanes) {
           pack_strip<P>(w, d, depth, scratch.strip);
           for (std::int64_t block = first_block; block < last_block; ++block)
-            add_block_input_gradient<P>(task, g, block, c, depth, scratch.strip,
-                                        Sums<T>{static_cast<T*>(sum) + block * task.block * stride + d, stride,
-                                                to - d < lanes ? to - d : lanes, true});
+            add_block_input_gradient<P>(
+                task, g, block, c, depth, scratch.strip,
+                Sums<T>{static_cast<T*>(sum) + block * task.block * stride + d, stride, to - d < lanes ? to - d : lanes, true});
         }
       }
     });

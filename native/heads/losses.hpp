@@ -19,8 +19,8 @@ struct HeadTile {
   T* z;
   std::int64_t stride, first, count;
   const std::int32_t* label;
-  const T* soft;                              // [class][16] or null
-  const T *class_weight, *positive_weight;    // of these classes, or null
+  const T* soft;                            // [class][16] or null
+  const T *class_weight, *positive_weight;  // of these classes, or null
   const HeadParameters* parameters;
   T each;  // label smoothing's share of a class
 
@@ -58,8 +58,9 @@ template <class T>
 inline Lane<T> falling_exponential(Lane<T> x) {
   using L = LaneTypes<T>;
   using Bits = typename L::Bits;
-  constexpr double inverse_factorial[] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-                                          1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+  constexpr double inverse_factorial[] = {
+      1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
+      1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
   Lane<T> n = x * static_cast<T>(1.4426950408889634074) + L::round_magic;
   const Bits power = reinterpret_cast<Bits>(n) << L::mantissa_bits;
   n -= L::round_magic;
@@ -75,10 +76,13 @@ inline Lane<T> falling_exponential(Lane<T> x) {
 template <class T>
 inline Lane<T> hyperbolic_tangent(Lane<T> x) {
   const Lane<T> size = x < 0 ? -x : x, square = x * x;
-  const Lane<T> above = ((square * static_cast<T>(-9.64399179425052238628e-1) + static_cast<T>(-9.92877231001918586564e1)) * square +
-                         static_cast<T>(-1.61468768441708447952e3)) * square;
-  const Lane<T> below = ((square + static_cast<T>(1.12811678491632931402e2)) * square + static_cast<T>(2.23548839060100448583e3)) * square +
-                        static_cast<T>(4.84406305325125486048e3);
+  const Lane<T> above =
+      ((square * static_cast<T>(-9.64399179425052238628e-1) + static_cast<T>(-9.92877231001918586564e1)) * square +
+       static_cast<T>(-1.61468768441708447952e3)) *
+      square;
+  const Lane<T> below =
+      ((square + static_cast<T>(1.12811678491632931402e2)) * square + static_cast<T>(2.23548839060100448583e3)) * square +
+      static_cast<T>(4.84406305325125486048e3);
   const Lane<T> far = static_cast<T>(1) - static_cast<T>(2) / (exponential<T>(size * static_cast<T>(2)) + static_cast<T>(1));
   const Lane<T> near = x + x * (above / below);
   return size < static_cast<T>(0.625) ? near : (x < 0 ? -far : (x == x ? far : x));
@@ -110,8 +114,7 @@ struct SoftmaxHead {
   static void prepare(const HeadTile<T>& tile) {
     if (tile.parameters->softcap == 0) return;
     const T cap = static_cast<T>(tile.parameters->softcap), inverse = static_cast<T>(1 / tile.parameters->softcap);
-    for (std::int64_t c = 0; c < tile.count; ++c)
-      store(tile.at(c), hyperbolic_tangent<T>(load(tile.at(c)) * inverse) * cap);
+    for (std::int64_t c = 0; c < tile.count; ++c) store(tile.at(c), hyperbolic_tangent<T>(load(tile.at(c)) * inverse) * cap);
   }
 
   // What to subtract before exp: 0 where all scores are -inf.
@@ -121,7 +124,8 @@ struct SoftmaxHead {
     HeadState<T> state = empty();
     const Lane<T> top = largest(tile), base = shift(top);
     Lane<T> weighted = fill<T>(0), mass = fill<T>(0);
-    const Lane<T> total = sum_over<T>(tile.count, [&](std::int64_t c) { return falling_exponential<T>(load(tile.at(c)) - base); });
+    const Lane<T> total =
+        sum_over<T>(tile.count, [&](std::int64_t c) { return falling_exponential<T>(load(tile.at(c)) - base); });
     if (tile.soft) {
       weighted = sum_over<T>(tile.count, [&](std::int64_t c) { return target(tile, c) * load(tile.at(c)); });
       mass = sum_over<T>(tile.count, [&](std::int64_t c) { return target(tile, c); });
@@ -160,7 +164,8 @@ struct SoftmaxHead {
     }
     share = (share + lanes.lse_upstream) / state.field[1];
     const Lane<T> base = shift(state.field[0]);
-    const T keep = static_cast<T>(1 - p.label_smoothing), inverse_cap = p.softcap != 0 ? static_cast<T>(1 / p.softcap) : static_cast<T>(0);
+    const T keep = static_cast<T>(1 - p.label_smoothing),
+            inverse_cap = p.softcap != 0 ? static_cast<T>(1 / p.softcap) : static_cast<T>(0);
     const bool dense = tile.soft != nullptr || tile.each != 0;
     Lane<T> own_slope = fill<T>(1);
     if (p.softcap != 0 && !tile.soft)
@@ -179,7 +184,8 @@ struct SoftmaxHead {
       store(tile.at(c), g);
     }
     if (!tile.soft)
-      tile.for_each_label([&](int i, std::int64_t c) { tile.at(c)[i] -= lanes.upstream[i] * (keep * tile.weight(c)) * own_slope[i]; });
+      tile.for_each_label(
+          [&](int i, std::int64_t c) { tile.at(c)[i] -= lanes.upstream[i] * (keep * tile.weight(c)) * own_slope[i]; });
   }
 
  private:
@@ -216,7 +222,8 @@ struct BinaryHead {
       tile.for_each_label([&](int i, std::int64_t c) {
         // The row was charged with "no" here: take that back.
         const Lane<T> z = load(tile.at(c)), more = soft_plus(z), w = fill<T>(tile.weight(c));
-        state.field[0][i] += ((cost(z, more, fill<T>(1), positive(tile, c)) - cost(z, more, fill<T>(0), positive(tile, c))) * w)[i];
+        state.field[0][i] +=
+            ((cost(z, more, fill<T>(1), positive(tile, c)) - cost(z, more, fill<T>(0), positive(tile, c))) * w)[i];
       });
     return state;
   }
@@ -237,9 +244,8 @@ struct BinaryHead {
     }
     if (tile.soft) return;
     const Answer answer(own);
-    tile.for_each_label([&](int i, std::int64_t c) {
-      tile.at(c)[i] = -answer.no[i] * positive(tile, c) * lanes.upstream[i] * tile.weight(c);
-    });
+    tile.for_each_label(
+        [&](int i, std::int64_t c) { tile.at(c)[i] = -answer.no[i] * positive(tile, c) * lanes.upstream[i] * tile.weight(c); });
   }
 
  private:
@@ -251,7 +257,9 @@ struct BinaryHead {
       no = z < 0 ? sure : small * sure;
     }
   };
-  static T positive(const HeadTile<T>& tile, std::int64_t c) { return tile.positive_weight ? tile.positive_weight[c] : static_cast<T>(1); }
+  static T positive(const HeadTile<T>& tile, std::int64_t c) {
+    return tile.positive_weight ? tile.positive_weight[c] : static_cast<T>(1);
+  }
   static Lane<T> soft_plus(Lane<T> z) {  // of -|z|
     const Lane<T> size = z < 0 ? -z : z;
     return log1p_unit<T>(falling_exponential<T>(-size));
@@ -275,7 +283,8 @@ struct SquaredErrorHead {
 
   static HeadState<T> absorb(const HeadTile<T>& tile, const HeadLanes<T>&) {
     HeadState<T> state;
-    state.field[0] = sum_over<T>(tile.count, [&](std::int64_t c) { return load(tile.at(c)) * load(tile.at(c)) * tile.weight(c); });
+    state.field[0] =
+        sum_over<T>(tile.count, [&](std::int64_t c) { return load(tile.at(c)) * load(tile.at(c)) * tile.weight(c); });
     return state;
   }
 
@@ -317,8 +326,7 @@ struct HingeHead {
 
   static void gradient(const HeadTile<T>& tile, const HeadLanes<T>& lanes, const HeadState<T>& state) {
     const Lane<T> offset = head_margins(tile, lanes);
-    for (std::int64_t c = 0; c < tile.count; ++c)
-      store(tile.at(c), slope(load(tile.at(c)) + offset) * lanes.upstream);
+    for (std::int64_t c = 0; c < tile.count; ++c) store(tile.at(c), slope(load(tile.at(c)) + offset) * lanes.upstream);
     tile.for_each_label([&](int i, std::int64_t c) { tile.at(c)[i] = -state.field[1][i] * lanes.upstream[i]; });
   }
 
@@ -392,12 +400,18 @@ inline const HeadLoss<T>& table_of_loss() {
 template <class T>
 inline const HeadLoss<T>& head_loss(LossName name) {
   switch (name) {
-    case LossName::binary: return table_of_loss<T, BinaryHead<T>>();
-    case LossName::hinge: return table_of_loss<T, HingeHead<T, false>>();
-    case LossName::squared_hinge: return table_of_loss<T, HingeHead<T, true>>();
-    case LossName::crammer_singer: return table_of_loss<T, CrammerSingerHead<T>>();
-    case LossName::squared_error: return table_of_loss<T, SquaredErrorHead<T>>();
-    default: return table_of_loss<T, SoftmaxHead<T>>();  // the bindings let no quadratic pass
+    case LossName::binary:
+      return table_of_loss<T, BinaryHead<T>>();
+    case LossName::hinge:
+      return table_of_loss<T, HingeHead<T, false>>();
+    case LossName::squared_hinge:
+      return table_of_loss<T, HingeHead<T, true>>();
+    case LossName::crammer_singer:
+      return table_of_loss<T, CrammerSingerHead<T>>();
+    case LossName::squared_error:
+      return table_of_loss<T, SquaredErrorHead<T>>();
+    default:
+      return table_of_loss<T, SoftmaxHead<T>>();  // the bindings let no quadratic pass
   }
 }
 

@@ -65,7 +65,8 @@ void pack_block(const HeadTask& task, std::int64_t block) {
 
 // Rows of W as a left operand: as they lie where their type and length allow, else a copy.
 template <class P>
-__attribute__((noinline)) Left<P> weight_rows(const HeadTask& task, std::int64_t first, std::int64_t last, typename P::Stored* copy) {
+__attribute__((noinline)) Left<P> weight_rows(const HeadTask& task, std::int64_t first, std::int64_t last,
+                                              typename P::Stored* copy) {
   const std::int64_t depth = round_up(task.columns, P::together);
   Left<P> left{copy, depth, P::together};
   visit_number(task.number, [&](auto kind) {
@@ -81,7 +82,8 @@ __attribute__((noinline)) Left<P> weight_rows(const HeadTask& task, std::int64_t
       }
       for (std::int64_t c = 0; c < rows.count; ++c)
         for (std::int64_t d = 0; d < depth; ++d)
-          copy[c * depth + d] = d < rows.columns ? stored<typename P::Stored>(rows.from[c * rows.stride + d]) : typename P::Stored{};
+          copy[c * depth + d] =
+              d < rows.columns ? stored<typename P::Stored>(rows.from[c * rows.stride + d]) : typename P::Stored{};
     }
   });
   return left;
@@ -89,8 +91,8 @@ __attribute__((noinline)) Left<P> weight_rows(const HeadTask& task, std::int64_t
 
 // Scores of a block of rows: z[class][row].
 template <class P>
-__attribute__((noinline)) void block_scores(const HeadTask& task, std::int64_t block, Left<P> weight, std::int64_t first, std::int64_t last,
-                         typename P::Sum* z) {
+__attribute__((noinline)) void block_scores(const HeadTask& task, std::int64_t block, Left<P> weight, std::int64_t first,
+                                            std::int64_t last, typename P::Sum* z) {
   using T = typename P::Sum;
   constexpr int lanes = tile_lanes<P>();
   const T* bias = task.bias ? static_cast<const T*>(task.bias) + first : nullptr;

@@ -130,7 +130,7 @@ inline void product_tile_of(int count, Left<P> left, const typename P::Stored* b
 // Not inlined, so that a program has each kernel once.
 template <class P, int ROW>
 __attribute__((noinline)) void product_strip(std::int64_t count, Left<P> left, const typename P::Stored* b, std::int64_t depth,
-                          std::int64_t blocks, Sums<typename P::Sum> to) {
+                                             std::int64_t blocks, Sums<typename P::Sum> to) {
   for (std::int64_t m = 0; m < count;) {
     const std::int64_t rest = count - m;
     const int now = static_cast<int>(rest <= kClassTile ? rest : (rest < 2 * kClassTile ? (rest + 1) / 2 : kClassTile));

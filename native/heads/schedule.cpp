@@ -54,7 +54,8 @@ class Head {
        std::int64_t room, int threads)
       : kernels_(kernels), task_(task), out_(out), room_(room), number_(computation_of(task.number) == Element::float64 ? 8 : 4) {
     direct_ = task.number == Number::float32 || task.number == Number::float64;
-    const double work = static_cast<double>(task.rows) * static_cast<double>(task.classes) * static_cast<double>(at_least_one(task.columns));
+    const double work =
+        static_cast<double>(task.rows) * static_cast<double>(task.classes) * static_cast<double>(at_least_one(task.columns));
     threads_ = work < kSmallJob ? 1 : threads;
     classes_ = ceiling(task.classes, 2) * 2;
     choose_blocks(plan);
@@ -69,7 +70,8 @@ class Head {
   void run() {
     if (out_.gradients && out_.input_gradient) clear_input_gradient();
     if (kept_blocks_ > 0) {
-      for (std::int64_t first = 0; first < blocks_; first += kept_blocks_) keep_and_use(first, std::min(kept_blocks_, blocks_ - first));
+      for (std::int64_t first = 0; first < blocks_; first += kept_blocks_)
+        keep_and_use(first, std::min(kept_blocks_, blocks_ - first));
     } else {
       if (!out_.state_known) states(0, blocks_, nullptr);
       if (out_.gradients) gradients();
@@ -91,7 +93,8 @@ class Head {
         if (fit < 2 * kHeadRows) task_.block = fit;
         kept_blocks_ = fit / task_.block;
       }
-      if (kept_blocks_ * task_.block * classes_ * number_ > room_) kept_blocks_ = std::max<std::int64_t>(room_ / (task_.block * classes_ * number_), 0);
+      if (kept_blocks_ * task_.block * classes_ * number_ > room_)
+        kept_blocks_ = std::max<std::int64_t>(room_ / (task_.block * classes_ * number_), 0);
     }
     blocks_ = ceiling(task_.rows, task_.block);
   }
@@ -155,8 +158,8 @@ class Head {
       const std::int64_t group = unit / row_groups, start = unit % row_groups * kStateRows;
       const std::int64_t first = group * tiles_each * kHeadClasses;
       kernels_.states(task_, first_block + start, std::min(kStateRows, count - start), first,
-                      std::min(first + tiles_each * kHeadClasses, task_.classes), scratch(thread), part(group, start * task_.block),
-                      rows, scores);
+                      std::min(first + tiles_each * kHeadClasses, task_.classes), scratch(thread),
+                      part(group, start * task_.block), rows, scores);
     });
     for_each(count, [&](int, std::int64_t block) {
       const std::int64_t row = block * task_.block, to = first_block * task_.block + row;

@@ -2,8 +2,8 @@
 // alone, so that the result has the same bits whatever the number of threads and the room for tiles.
 #pragma once
 
-#include "heads/task.hpp"
 #include "heads/score_task.hpp"
+#include "heads/task.hpp"
 
 namespace crosshead {
 

@@ -9,8 +9,8 @@
 #endif
 
 #include "heads/losses.hpp"
-#include "isa/numbers.hpp"
 #include "heads/score_task.hpp"
+#include "isa/numbers.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
@@ -141,7 +141,8 @@ inline T top_of_stretch(const ScoreRow<T, S>& row, std::int64_t first, std::int6
   if (row.plain)
     for (; c + kChains * kLanes <= last; c += kChains * kLanes)
 #pragma GCC unroll 4
-      for (int k = 0; k < kChains; ++k) top[k] = maximum(load_lanes<T>(row.z + c + k * kLanes, kLanes, static_cast<T>(0)), top[k]);
+      for (int k = 0; k < kChains; ++k)
+        top[k] = maximum(load_lanes<T>(row.z + c + k * kLanes, kLanes, static_cast<T>(0)), top[k]);
   for (; c < last; c += kLanes) top[0] = maximum(row.scores(c, last - c), top[0]);
   return largest_of<T>(maximum(maximum(top[0], top[1]), maximum(top[2], top[3])));
 }
@@ -206,7 +207,8 @@ inline HeadState<T> take_in(const ScoreRow<T, S>& row, const ScoreScratch<T>* ke
 
 // Powers times a factor, the next row being fetched meanwhile.
 template <class T, class S>
-inline void store_scaled(const T* powers, std::int64_t first, std::int64_t last, T factor, S* out, bool past_cache, const S* next) {
+inline void store_scaled(const T* powers, std::int64_t first, std::int64_t last, T factor, S* out, bool past_cache,
+                         const S* next) {
   std::int64_t c = first, head = lanes_to_boundary(out + first);
   head = head < last - first ? head : last - first;
   if (head) store_lanes<T>(out + c, head, load_lanes<T>(powers + c, head, static_cast<T>(0)) * factor, false);

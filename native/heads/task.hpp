@@ -32,11 +32,11 @@ struct HeadParameters {
 
 // What is kept for each row: arrays of the computation's type, as long as whole blocks of rows.
 enum HeadField {
-  kUpstream,    // the derivative by the row's loss of what is minimised
-  kLseUpstream, // the same by its log-sum-exp
-  kTargetScore, // of the row's class; unused where the task says that it is not known
-  kSlope,       // the derivative of that score by the one that it stands for
-  kState,       // what the loss knows of a row that has seen all scores
+  kUpstream,     // the derivative by the row's loss of what is minimised
+  kLseUpstream,  // the same by its log-sum-exp
+  kTargetScore,  // of the row's class; unused where the task says that it is not known
+  kSlope,        // the derivative of that score by the one that it stands for
+  kState,        // what the loss knows of a row that has seen all scores
   kHeadFields = kState + kHeadState
 };
 

@@ -38,8 +38,15 @@ inline void for_each_tile(const HeadTask& task, std::int64_t block, std::int64_t
           soft[(c - first) * kLanes + i] =
               r + i < rows ? static_cast<const T*>(task.soft_target)[(row + i) * task.soft_stride + c] : static_cast<T>(0);
     const auto part = [&](const void* vector) { return vector ? static_cast<const T*>(vector) + first : nullptr; };
-    const HeadTile<T> tile{z + r, task.block, first, last - first, task.kept.label + row, task.soft_target ? soft : nullptr,
-                           part(task.class_weight), part(task.positive_weight), &task.parameters,
+    const HeadTile<T> tile{z + r,
+                           task.block,
+                           first,
+                           last - first,
+                           task.kept.label + row,
+                           task.soft_target ? soft : nullptr,
+                           part(task.class_weight),
+                           part(task.positive_weight),
+                           &task.parameters,
                            static_cast<T>(task.parameters.label_smoothing / task.all_classes)};
     const HeadLanes<T> lanes{load(head_field<T>(task, kUpstream) + row), load(head_field<T>(task, kLseUpstream) + row),
                              load(head_field<T>(task, kTargetScore) + row)};
@@ -64,8 +71,7 @@ void head_states(const HeadTask& task, std::int64_t first_block, std::int64_t co
   using T = typename P::Sum;
   const HeadScratch<P> scratch(task, memory);
   const HeadLoss<T>& loss = head_loss<T>(task.loss);
-  for (std::int64_t r = 0; r < count * task.block; r += kLanes)
-    store_state(static_cast<T*>(state) + r, stride, loss.empty());
+  for (std::int64_t r = 0; r < count * task.block; r += kLanes) store_state(static_cast<T*>(state) + r, stride, loss.empty());
   for (std::int64_t c = first; c < last; c += kHeadClasses) {
     const std::int64_t end = c + kHeadClasses < last ? c + kHeadClasses : last;
     const Left<P> weight = weight_rows<P>(task, c, end, scratch.weight);
@@ -73,13 +79,14 @@ void head_states(const HeadTask& task, std::int64_t first_block, std::int64_t co
       T* z = kept ? static_cast<T*>(kept->memory) + ((block - kept->first_block) * kept->classes + c - kept->first) * task.block
                   : scratch.scores;
       block_scores<P>(task, block, weight, c, end, z);
-      for_each_tile(task, block, c, end, z, scratch.soft, [&](const HeadTile<T>& tile, const HeadLanes<T>& lanes, std::int64_t row) {
-        prepare_tile(task, tile, lanes, loss);
-        T* at = static_cast<T*>(state) + row - first_block * task.block;
-        HeadState<T> sum = load_state<T>(at, stride);
-        loss.absorb(tile, lanes, sum);
-        store_state(at, stride, sum);
-      });
+      for_each_tile(task, block, c, end, z, scratch.soft,
+                    [&](const HeadTile<T>& tile, const HeadLanes<T>& lanes, std::int64_t row) {
+                      prepare_tile(task, tile, lanes, loss);
+                      T* at = static_cast<T*>(state) + row - first_block * task.block;
+                      HeadState<T> sum = load_state<T>(at, stride);
+                      loss.absorb(tile, lanes, sum);
+                      store_state(at, stride, sum);
+                    });
     }
   }
 }

@@ -42,9 +42,8 @@ inline std::int64_t dot_stride(std::int64_t columns) {
 
 // Sums of MR rows times MC classes, each a vector whose lanes are yet to be added: raw[class][row of 16][lane].
 template <class Dot, int MR, int MC>
-inline void dot_tile(const typename Dot::Number* x, std::int64_t x_stride, std::int64_t whole,
-                     const typename Dot::Number* tail, const typename Dot::Number* w, std::int64_t w_stride,
-                     typename Dot::Sum* raw) {
+inline void dot_tile(const typename Dot::Number* x, std::int64_t x_stride, std::int64_t whole, const typename Dot::Number* tail,
+                     const typename Dot::Number* w, std::int64_t w_stride, typename Dot::Sum* raw) {
   using R = Register<typename Dot::Sum>;
   typename R::Vector sums[MC][MR];
 #pragma GCC unroll 8
@@ -94,8 +93,7 @@ inline Register<float>::Vector fold(Register<float>::Vector a, Register<float>::
          __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 inline Register<double>::Vector fold(Register<double>::Vector a, Register<double>::Vector b) {
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 }
 #endif
 
@@ -139,8 +137,8 @@ inline void pack_dots(const double* weight, const double* bias, std::int64_t cla
 // vectors.
 template <class Dot>
 inline void score_dots(const typename Dot::Number* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns,
-                       const typename Dot::Number* w, const typename Dot::Sum* bias, std::int64_t classes,
-                       typename Dot::Sum* raw, typename Dot::Sum* tiles) {
+                       const typename Dot::Number* w, const typename Dot::Sum* bias, std::int64_t classes, typename Dot::Sum* raw,
+                       typename Dot::Sum* tiles) {
   const std::int64_t stride = dot_stride<Dot>(columns), whole = columns / Dot::step * Dot::step;
   const int cuts = static_cast<int>((classes + kDotClasses - 1) / kDotClasses);
   typename Dot::Number tail[kDotRows * Dot::step] = {};
@@ -153,8 +151,8 @@ inline void score_dots(const typename Dot::Number* x, std::int64_t x_stride, std
         if (whole < columns)
           for (int i = 0; i < kDotRows; ++i)
             for (std::int64_t d = whole; d < columns; ++d) tail[i * Dot::step + d - whole] = from[i * x_stride + d];
-        dot_tile_of<Dot>(static_cast<int>(c1 - c0), from, x_stride, whole, whole < columns ? tail : nullptr,
-                         w + c0 * stride, stride, raw + r * Register<typename Dot::Sum>::width);
+        dot_tile_of<Dot>(static_cast<int>(c1 - c0), from, x_stride, whole, whole < columns ? tail : nullptr, w + c0 * stride,
+                         stride, raw + r * Register<typename Dot::Sum>::width);
       }
       for (std::int64_t c = c0; c < c1; ++c)
         add_lanes(raw + (c - c0) * kLanes * Register<typename Dot::Sum>::width, bias[c], tile + c * kLanes);

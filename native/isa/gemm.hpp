@@ -14,9 +14,9 @@ constexpr int kRowsOneVector = 16, kRowsMoreVectors = 8, kClassTile = 12;
 #else
 constexpr int kRowsOneVector = 8, kRowsMoreVectors = 4, kClassTile = 6;
 #endif
-constexpr int kPanelVectors = 3;        // a panel of W is at most this many vectors wide
-constexpr int kFeatureVectors = 2;      // a tile of G is this many vectors wide
-constexpr std::int64_t kDepth = 256;     // features multiplied at a stretch: short sums round less, panels stay in the first cache
+constexpr int kPanelVectors = 3;      // a panel of W is at most this many vectors wide
+constexpr int kFeatureVectors = 2;    // a tile of G is this many vectors wide
+constexpr std::int64_t kDepth = 256;  // features multiplied at a stretch: short sums round less, panels stay in the first cache
 
 template <class T>
 struct Register {
@@ -75,8 +75,8 @@ inline void score_tile(const T* x, std::int64_t x_stride, const T* panel, std::i
 }
 
 template <class T, int NV>
-inline void score_panel(const T* x, std::int64_t x_stride, std::int64_t rows, const T* panel, std::int64_t depth,
-                        const T* bias, T* z, std::int64_t z_stride) {
+inline void score_panel(const T* x, std::int64_t x_stride, std::int64_t rows, const T* panel, std::int64_t depth, const T* bias,
+                        T* z, std::int64_t z_stride) {
   constexpr int MR = NV == 1 ? kRowsOneVector : kRowsMoreVectors;
   for (std::int64_t r = 0; r < rows; r += MR)
     score_tile<T, MR, NV>(x + r * x_stride, x_stride, panel, depth, bias, z + r * z_stride, z_stride);
@@ -98,8 +98,7 @@ inline void for_each_panel(std::int64_t classes, const Use& use) {
 
 // W (classes, columns) row-major double -> panels [panel][column][vectors * width], then the padded bias.
 template <class T>
-inline void pack_panels(const double* weight, const double* bias, std::int64_t classes, std::int64_t columns,
-                        T* packed) {
+inline void pack_panels(const double* weight, const double* bias, std::int64_t classes, std::int64_t columns, T* packed) {
   constexpr int width = Register<T>::width;
   for_each_panel<T>(classes, [&](std::int64_t first, int vectors) {
     T* panel = packed + first * columns;
@@ -136,8 +135,8 @@ inline void score_block(const T* x, std::int64_t x_stride, std::int64_t rows, st
 
 // G[0:MC, 0:tile] += sum over 16-row tiles of r[m * 16 + lane] x[row, 0:tile].
 template <class T, int MC>
-inline void gradient_tile(const T* residual, std::int64_t tile_stride, std::int64_t rows, const T* x,
-                          std::int64_t x_stride, T* gradient, std::int64_t gradient_stride) {
+inline void gradient_tile(const T* residual, std::int64_t tile_stride, std::int64_t rows, const T* x, std::int64_t x_stride,
+                          T* gradient, std::int64_t gradient_stride) {
   using R = Register<T>;
   typename R::Vector sums[MC][kFeatureVectors];
 #pragma GCC unroll 16
@@ -179,9 +178,8 @@ inline void gradient_tile_of(int count, const T* residual, std::int64_t tile_str
 // G (classes, stride) += R^T X for a block of rows. R lies in tiles [rows / 16][classes][16]; `tail` has room for
 // (rows, feature tile). With `upper` only tiles that touch the upper triangle are computed (for X^T X).
 template <class T>
-inline void gradient_block(const T* residual, std::int64_t classes, const T* x, std::int64_t x_stride,
-                           std::int64_t rows, std::int64_t columns, T* tail, T* gradient,
-                           std::int64_t gradient_stride, bool upper) {
+inline void gradient_block(const T* residual, std::int64_t classes, const T* x, std::int64_t x_stride, std::int64_t rows,
+                           std::int64_t columns, T* tail, T* gradient, std::int64_t gradient_stride, bool upper) {
   constexpr int tile = feature_tile<T>();
   constexpr std::int64_t super = 8 * kClassTile;  // classes whose residuals stay close while features go by
   const std::int64_t tile_stride = classes * kLanes;

@@ -29,9 +29,9 @@ struct Kernels {
   const char* name;
   bool has_bfloat16;  // whether passes take bfloat16 features
   PassKernels pass;
-  HeadKernels head;    // heads/task.hpp
-  ScoreKernels score;  // heads/score_task.hpp
-  Ascend ascend;       // descent/dual_ascent.hpp
+  HeadKernels head;          // heads/task.hpp
+  ScoreKernels score;        // heads/score_task.hpp
+  Ascend ascend;             // descent/dual_ascent.hpp
   DescendRows descend_rows;  // descent/row_descent.hpp
 };
 

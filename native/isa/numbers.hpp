@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "isa/gemm.hpp"
 #include "heads/task.hpp"
+#include "isa/gemm.hpp"
 
 namespace crosshead {
 namespace CROSSHEAD_ISA {
@@ -63,9 +63,7 @@ typedef std::uint16_t Bits16 __attribute__((vector_size(kLanes * 2)));
 typedef std::uint32_t Bits32 __attribute__((vector_size(kLanes * 4)));
 typedef std::uint16_t Bits16InMemory __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
 
-inline Bits32 load_bits(const void* p) {
-  return __builtin_convertvector(*static_cast<const Bits16InMemory*>(p), Bits32);
-}
+inline Bits32 load_bits(const void* p) { return __builtin_convertvector(*static_cast<const Bits16InMemory*>(p), Bits32); }
 inline Lane<float> widen_lanes(const Brief16* p) { return reinterpret_cast<Lane<float>>(load_bits(p) << 16); }
 inline Lane<float> widen_lanes(const Half16* p) {
   const Bits32 bits = load_bits(p), size = bits & 0x7fffu, sign = (bits & 0x8000u) << 16;
@@ -92,10 +90,14 @@ inline void narrow_lanes(Lane<float> x, Half16* p) {
 template <class Use>
 inline void visit_number(Number number, const Use& use) {
   switch (number) {
-    case Number::float64: return use(double{});
-    case Number::float32: return use(float{});
-    case Number::bfloat16: return use(Brief16{});
-    case Number::float16: return use(Half16{});
+    case Number::float64:
+      return use(double{});
+    case Number::float32:
+      return use(float{});
+    case Number::bfloat16:
+      return use(Brief16{});
+    case Number::float16:
+      return use(Half16{});
   }
 }
 

@@ -168,8 +168,8 @@ inline void score_pairs_panel(const BFloat16* x, std::int64_t x_stride, std::int
 }
 
 template <int PARTS>
-inline void score_pairs(const BFloat16* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns,
-                        const BFloat16* packed, const float* bias, std::int64_t classes, float* z, Ahead& ahead) {
+inline void score_pairs(const BFloat16* x, std::int64_t x_stride, std::int64_t rows, std::int64_t columns, const BFloat16* packed,
+                        const float* bias, std::int64_t classes, float* z, Ahead& ahead) {
   const std::int64_t padded = padded_classes<float>(classes), pairs = columns / 2;
   for (std::int64_t k = 0; k < pairs; k += kDepth) {
     const std::int64_t depth = pairs - k < kDepth ? pairs - k : kDepth;
@@ -207,15 +207,13 @@ inline void pack_bfloat16(const PassTask& task, const double* weight, void* memo
   if (few_classes<float>(classes)) {
     constexpr std::int64_t step = 2 * kPairs;
     for (std::int64_t c = 0; c < classes; ++c)
-      for (std::int64_t d = 0; d < stride; ++d)
-        put(c, d, packed + parts * (c * stride + d / step * step) + d % step, step);
+      for (std::int64_t d = 0; d < stride; ++d) put(c, d, packed + parts * (c * stride + d / step * step) + d % step, step);
   } else {
     for_each_panel<float>(classes, [&](std::int64_t first, int vectors) {
       BFloat16* panel = packed + parts * first * stride;
       const std::int64_t width = static_cast<std::int64_t>(vectors) * 2 * kPairs;
       for (std::int64_t j = 0; j < width / 2; ++j)
-        for (std::int64_t d = 0; d < stride; ++d)
-          put(first + j, d, panel + d / 2 * parts * width + 2 * j + d % 2, width);
+        for (std::int64_t d = 0; d < stride; ++d) put(first + j, d, panel + d / 2 * parts * width + 2 * j + d % 2, width);
     });
   }
   float* bias = reinterpret_cast<float*>(packed + packed_pairs(task));
@@ -225,8 +223,8 @@ inline void pack_bfloat16(const PassTask& task, const double* weight, void* memo
 
 // G[0:MC, 0:32] += sum over rows of r x: two rows' numbers are interleaved on their way into the registers.
 template <int MC>
-inline void gradient_pairs_tile(const BFloat16* residual, std::int64_t tile_stride, std::int64_t rows,
-                                const BFloat16* x, std::int64_t x_stride, float* gradient, std::int64_t stride) {
+inline void gradient_pairs_tile(const BFloat16* residual, std::int64_t tile_stride, std::int64_t rows, const BFloat16* x,
+                                std::int64_t x_stride, float* gradient, std::int64_t stride) {
   using R = Register<float>;
   R::Vector low[MC], high[MC];
 #pragma GCC unroll 16
@@ -276,8 +274,8 @@ inline void gradient_pairs(const BFloat16* residual, std::int64_t classes, const
       for (std::int64_t c = c0; c < c1;) {
         const std::int64_t left = c1 - c;
         const int count = static_cast<int>(left <= kClassTile ? left : (left < 2 * kClassTile ? (left + 1) / 2 : kClassTile));
-        gradient_pairs_tile_of(count, residual + c * kLanes, classes * kLanes, rows, x + d, x_stride,
-                               gradient + c * stride + d, stride);
+        gradient_pairs_tile_of(count, residual + c * kLanes, classes * kLanes, rows, x + d, x_stride, gradient + c * stride + d,
+                               stride);
         c += count;
       }
   }
@@ -316,8 +314,8 @@ inline Ahead block_after(const PassTask& task, std::int64_t first, std::int64_t 
   const std::int64_t row = f.columns * (f.element == Element::float32 ? 4 : 8), rows = last - first;
   const std::int64_t end = last + rows < f.rows ? last + rows : f.rows;
   const std::int64_t panels = round_up(padded_classes<float>(task.classes) / kPairs, kPanelVectors) / kPanelVectors;
-  const std::int64_t calls = (rows + kRowsMoreVectors - 1) / kRowsMoreVectors * panels *
-                             ((pair_columns(task) / 2 + kDepth - 1) / kDepth);
+  const std::int64_t calls =
+      (rows + kRowsMoreVectors - 1) / kRowsMoreVectors * panels * ((pair_columns(task) / 2 + kDepth - 1) / kDepth);
   const char* x = static_cast<const char*>(f.values);
   return {x + last * row, x + end * row, (rows * row / 64 + calls - 1) / calls};
 }
@@ -352,8 +350,7 @@ inline void bfloat16_chunk(const PassTask& task, std::int64_t first, std::int64_
     const Ahead ahead = block_after(task, start, end);
     if (task.features.split) bfloat16_scores<2>(task, x, rows, scratch, ahead);
     else bfloat16_scores<1>(task, x, rows, scratch, ahead);
-    for (std::int64_t r = 0; r < rows; r += kLanes)
-      finish(task, start + r, end, scratch.z_tiles + r * task.classes, lanes, sums);
+    for (std::int64_t r = 0; r < rows; r += kLanes) finish(task, start + r, end, scratch.z_tiles + r * task.classes, lanes, sums);
     for (std::int64_t k = 0; k < rows * task.classes; k += kLanes) {
       const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(scratch.z_tiles + k));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(scratch.residual + k), (__m256i)rounded);

@@ -15,10 +15,10 @@ namespace crosshead {
 namespace CROSSHEAD_ISA {
 
 constexpr int kMostRoots = 60;
-constexpr double kRoot = 1e-12;   // relative, at the end of Newton's method on one unknown
-constexpr int kMostSteps = 60;    // of Newton's method on all scores of a row
-constexpr double kNear = 0.01;    // squared error, and the share of that at its beginning: the other rows move as well
-constexpr double kUnseen = 1e-24; // a squared error that is rounding
+constexpr double kRoot = 1e-12;      // relative, at the end of Newton's method on one unknown
+constexpr int kMostSteps = 60;       // of Newton's method on all scores of a row
+constexpr double kNear = 0.01;       // squared error, and the share of that at its beginning: the other rows move as well
+constexpr double kUnseen = 1e-24;    // a squared error that is rounding
 constexpr double kFarBelow = -1e30;  // a score that no class has
 
 // What a row's residuals depend on beside its scores.
@@ -52,15 +52,22 @@ class DualStep {
   bool want(std::int64_t row, const double* residual, const double* scores, double curvature, double* wanted) {
     const std::int64_t own = t_.labels == nullptr ? -1 : t_.labels[row];
     switch (t_.loss) {
-      case LossName::crammer_singer: return want_worst(residual, scores, own, curvature, wanted);
-      case LossName::hinge: return want_each(residual, scores, own, curvature, 1.0, 1.0, wanted);
+      case LossName::crammer_singer:
+        return want_worst(residual, scores, own, curvature, wanted);
+      case LossName::hinge:
+        return want_each(residual, scores, own, curvature, 1.0, 1.0, wanted);
       case LossName::squared_hinge:
-        return want_each(residual, scores, own, curvature, std::numeric_limits<double>::infinity(),
-                         1 + 0.5 / curvature, wanted);
-      case LossName::squared_error: return want_square(row, own, residual, scores, curvature, wanted);
-      case LossName::binary: set_target(row, own, residual); return want_sigmoids(scores, curvature, wanted);
-      case LossName::softmax: set_target(row, own, residual); return want_softmax(scores, curvature, wanted);
-      default: return false;
+        return want_each(residual, scores, own, curvature, std::numeric_limits<double>::infinity(), 1 + 0.5 / curvature, wanted);
+      case LossName::squared_error:
+        return want_square(row, own, residual, scores, curvature, wanted);
+      case LossName::binary:
+        set_target(row, own, residual);
+        return want_sigmoids(scores, curvature, wanted);
+      case LossName::softmax:
+        set_target(row, own, residual);
+        return want_softmax(scores, curvature, wanted);
+      default:
+        return false;
     }
   }
 
@@ -70,7 +77,8 @@ class DualStep {
     double value = 0;
     switch (t_.loss) {
       case LossName::hinge:
-      case LossName::crammer_singer: return -t_.parameters.margin * wanted[own];
+      case LossName::crammer_singer:
+        return -t_.parameters.margin * wanted[own];
       case LossName::squared_hinge:
         for (std::int64_t c = 0; c < t_.classes; ++c) value -= c == own ? 0.0 : wanted[c] * wanted[c] / 4;
         return value - t_.parameters.margin * wanted[own];
@@ -98,8 +106,7 @@ class DualStep {
   // r + e_y is the projection of (r + e_y) + (z + margin off y)/curvature on the simplex.
   bool want_worst(const double* residual, const double* scores, std::int64_t own, double curvature, double* wanted) {
     const double margin = t_.parameters.margin;
-    for (std::int64_t c = 0; c < t_.classes; ++c)
-      point_[c] = residual[c] + (scores[c] + margin - scores[own]) / curvature;
+    for (std::int64_t c = 0; c < t_.classes; ++c) point_[c] = residual[c] + (scores[c] + margin - scores[own]) / curvature;
     point_[own] = residual[own] + 1;
     // A common shift changes nothing, and keeps the digits of the sums where the row's curvature is tiny.
     const double top = *std::max_element(point_, point_ + t_.classes);
@@ -130,8 +137,8 @@ class DualStep {
   }
 
   // r_j becomes clip((r_j + m_j/curvature - S) / divisor, 0, most), where S is what all r_j grow by together.
-  bool want_each(const double* residual, const double* scores, std::int64_t own, double curvature, double most,
-                 double divisor, double* wanted) {
+  bool want_each(const double* residual, const double* scores, std::int64_t own, double curvature, double most, double divisor,
+                 double* wanted) {
     const double none = -std::numeric_limits<double>::infinity();  // the target's own, and what fills the last lanes
     const Lane<double> zero = fill(0.0), rate = fill(1 / divisor), full = fill(most);
     double before = 0;
@@ -241,8 +248,7 @@ class DualStep {
     double total = 0;
     for (std::int64_t c = 0; c < t_.classes; ++c) total += std::max(before_[c], 0.0);
     const double share = total > 0 ? 1 / (1 + curvature / 2) : 1.0, kept = total > 0 ? (1 - share) / total : 0.0;
-    for (std::int64_t c = 0; c < t_.classes; ++c)
-      wanted[c] = kept * std::max(before_[c], 0.0) + share * point_[c] - target_[c];
+    for (std::int64_t c = 0; c < t_.classes; ++c) wanted[c] = kept * std::max(before_[c], 0.0) + share * point_[c] - target_[c];
     return true;
   }
 
@@ -268,8 +274,7 @@ class DualStep {
         if (sum_of<double>(left) == 0) break;
         u = where_less(fill(0.0), left, inside, u);
       }
-      for (std::int64_t e = c; e < std::min(t_.classes, c + kLanes); ++e)
-        wanted[e] = p[static_cast<int>(e - c)] - target_[e];
+      for (std::int64_t e = c; e < std::min(t_.classes, c + kLanes); ++e) wanted[e] = p[static_cast<int>(e - c)] - target_[e];
     }
     return true;
   }
@@ -302,8 +307,7 @@ class DualStep {
   }
 
   void retreat() {
-    for (std::int64_t c = 0; c < padded_; c += kLanes)
-      store(&here_[c], (load(&here_[c]) + load(&last_[c])) / 2);
+    for (std::int64_t c = 0; c < padded_; c += kLanes) store(&here_[c], (load(&here_[c]) + load(&last_[c])) / 2);
   }
 
   const RowTargets t_;

@@ -55,8 +55,7 @@ void commit_gram_as(const PassTask& task, T* gram, double* result) {
 
 template <class T>
 BufferSizes gram_sizes_as(const PassTask& task) {
-  return {0, task.features.columns * round_up(task.features.columns, feature_tile<T>()),
-          GramScratch<T>(task, nullptr).total};
+  return {0, task.features.columns * round_up(task.features.columns, feature_tile<T>()), GramScratch<T>(task, nullptr).total};
 }
 
 }  // namespace CROSSHEAD_ISA

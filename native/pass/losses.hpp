@@ -192,8 +192,8 @@ struct CrammerSinger {
       unknown += m - m;
       top = maximum(top, m);
     }
-    const TileSums<T> sums = parameters.smoothing > 0 ? smooth(z, classes, offset, top, parameters)
-                                                      : sharp(z, classes, offset, top);
+    const TileSums<T> sums =
+        parameters.smoothing > 0 ? smooth(z, classes, offset, top, parameters) : sharp(z, classes, offset, top);
     const Lane<T> total = sums.dual;
     set_at_labels(z, target.label, -total);
     return {maximum(top, fill<T>(0)) + unknown, sums.surrogate, total * static_cast<T>(parameters.margin)};
@@ -213,8 +213,7 @@ struct CrammerSinger {
     return {fill<T>(0), maximum(top, fill<T>(0)), total};
   }
 
-  static TileSums<T> smooth(T* z, std::int64_t classes, Lane<T> offset, Lane<T> top,
-                            const LossParameters& parameters) {
+  static TileSums<T> smooth(T* z, std::int64_t classes, Lane<T> offset, Lane<T> top, const LossParameters& parameters) {
     const T mu = static_cast<T>(parameters.smoothing);
     const T inverse = static_cast<T>(1 / parameters.smoothing);
     const Lane<T> zero = fill<T>(0), one = fill<T>(1);
@@ -298,7 +297,8 @@ struct StarQuadratic {
   static TileSums<T> run(T* z, std::int64_t classes, TileTarget<T> target, const LossParameters&) {
     const Lane<T> zero = fill<T>(0);
     Lane<T> own = zero;
-    for (std::int64_t c = 0; c < classes; ++c) own += where_less(load(target.soft + c * kLanes), zero, load(z + c * kLanes), zero);
+    for (std::int64_t c = 0; c < classes; ++c)
+      own += where_less(load(target.soft + c * kLanes), zero, load(z + c * kLanes), zero);
     Lane<T> value = zero, total = zero;
     for (std::int64_t c = 0; c < classes; ++c) {
       const Lane<T> difference = load(z + c * kLanes) - own;
@@ -317,15 +317,24 @@ struct StarQuadratic {
 template <class T, class Use>
 inline void visit_epilogue(LossName name, const Use& use) {
   switch (name) {
-    case LossName::softmax: return use(Softmax<T>{});
-    case LossName::binary: return use(Binary<T>{});
-    case LossName::hinge: return use(Hinge<T>{});
-    case LossName::squared_hinge: return use(SquaredHinge<T>{});
-    case LossName::crammer_singer: return use(CrammerSinger<T>{});
-    case LossName::squared_error: return use(SquaredError<T>{});
-    case LossName::centred_quadratic: return use(CentredQuadratic<T>{});
-    case LossName::diagonal_quadratic: return use(DiagonalQuadratic<T>{});
-    case LossName::star_quadratic: return use(StarQuadratic<T>{});
+    case LossName::softmax:
+      return use(Softmax<T>{});
+    case LossName::binary:
+      return use(Binary<T>{});
+    case LossName::hinge:
+      return use(Hinge<T>{});
+    case LossName::squared_hinge:
+      return use(SquaredHinge<T>{});
+    case LossName::crammer_singer:
+      return use(CrammerSinger<T>{});
+    case LossName::squared_error:
+      return use(SquaredError<T>{});
+    case LossName::centred_quadratic:
+      return use(CentredQuadratic<T>{});
+    case LossName::diagonal_quadratic:
+      return use(DiagonalQuadratic<T>{});
+    case LossName::star_quadratic:
+      return use(StarQuadratic<T>{});
   }
 }
 

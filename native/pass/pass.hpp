@@ -51,8 +51,7 @@ struct Scratch {
       return start;
     };
     x = take(block * columns);
-    z_rows = take(uses_dots<T>(task) ? kDotClasses * kLanes * Register<T>::width
-                                     : block * padded_classes<T>(task.classes));
+    z_rows = take(uses_dots<T>(task) ? kDotClasses * kLanes * Register<T>::width : block * padded_classes<T>(task.classes));
     z_tiles = take(block * task.classes);
     tail = take(task.features.sparse ? 0 : block * feature_tile<T>());
     soft = take(task.classes * kLanes);
@@ -71,19 +70,17 @@ struct Block {
 };
 
 template <class T, class S>
-inline void copy_rows(const S* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t rows,
-                      std::int64_t columns, T* to) {
+inline void copy_rows(const S* from, std::int64_t row_stride, std::int64_t column_stride, std::int64_t rows, std::int64_t columns,
+                      T* to) {
   if (column_stride == 1) {  // a stride that the compiler knows: the loop becomes vectors
     for (std::int64_t i = 0; i < rows; ++i)
       for (std::int64_t d = 0; d < columns; ++d) to[i * columns + d] = static_cast<T>(from[i * row_stride + d]);
   } else if (row_stride >= column_stride) {
     for (std::int64_t i = 0; i < rows; ++i)
-      for (std::int64_t d = 0; d < columns; ++d)
-        to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
+      for (std::int64_t d = 0; d < columns; ++d) to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
   } else {  // Fortran order: walk down the columns
     for (std::int64_t d = 0; d < columns; ++d)
-      for (std::int64_t i = 0; i < rows; ++i)
-        to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
+      for (std::int64_t i = 0; i < rows; ++i) to[i * columns + d] = static_cast<T>(from[i * row_stride + d * column_stride]);
   }
 }
 
@@ -133,8 +130,7 @@ inline void soft_tile(const S* target, std::int64_t classes, std::int64_t first,
 }
 
 template <class T>
-inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::int64_t last, TileRows<T>& rows,
-                                 T* soft) {
+inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::int64_t last, TileRows<T>& rows, T* soft) {
   for (int i = 0; i < kLanes; ++i) {
     const bool inside = first + i < last;
     rows.label[i] = inside && task.labels ? task.labels[first + i] : 0;
@@ -143,15 +139,13 @@ inline TileTarget<T> tile_target(const PassTask& task, std::int64_t first, std::
   if (task.soft_target == nullptr) return {rows.label, nullptr};
   if (task.soft_element == Element::float32)
     soft_tile(static_cast<const float*>(task.soft_target), task.classes, first, last, soft);
-  else
-    soft_tile(static_cast<const double*>(task.soft_target), task.classes, first, last, soft);
+  else soft_tile(static_cast<const double*>(task.soft_target), task.classes, first, last, soft);
   return {rows.label, soft};
 }
 
 // Scores of one tile become weighted residuals; the sums grow.
 template <class T, class Epilogue>
-void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch,
-                 ChunkSums& sums) {
+void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch, ChunkSums& sums) {
   TileRows<T> rows;
   const TileTarget<T> target = tile_target(task, first, last, rows, scratch.soft);
   const TileSums<T> tile = Epilogue::run(z, task.classes, target, task.parameters);
@@ -173,8 +167,7 @@ void finish_tile(const PassTask& task, std::int64_t first, std::int64_t last, T*
 
 // Scores of one tile become the weighted residuals that they move to.
 template <class T>
-void move_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch,
-               ChunkSums& sums) {
+void move_tile(const PassTask& task, std::int64_t first, std::int64_t last, T* z, const Scratch<T>& scratch, ChunkSums& sums) {
   const std::int64_t classes = task.classes;
   const MovedResiduals& moved = task.moved;
   double* const scores = scratch.row;
@@ -258,8 +251,7 @@ inline void given_scores(const PassTask& task, std::int64_t first, std::int64_t 
     rows_to_tile(scores, classes, classes, tile);
   } else {
     for (std::int64_t c = 0; c < classes; ++c)
-      for (std::int64_t i = 0; i < kLanes; ++i)
-        tile[c * kLanes + i] = i < count ? scores[i * classes + c] : static_cast<T>(0);
+      for (std::int64_t i = 0; i < kLanes; ++i) tile[c * kLanes + i] = i < count ? scores[i * classes + c] : static_cast<T>(0);
   }
   for (std::int64_t c = 0; c < classes; ++c) {
     T* lane = tile + c * kLanes;
@@ -269,8 +261,8 @@ inline void given_scores(const PassTask& task, std::int64_t first, std::int64_t 
 
 // The sums alone, of scores that are given.
 template <class T>
-void sums_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
-                ChunkSums& sums, FinishTile<T> finish) {
+void sums_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch, ChunkSums& sums,
+                FinishTile<T> finish) {
   for (std::int64_t start = first; start < last; start += kLanes) {
     const std::int64_t end = start + kLanes < last ? start + kLanes : last;
     given_scores(task, start, end, scratch.z_tiles);
@@ -279,8 +271,8 @@ void sums_chunk(const PassTask& task, std::int64_t first, std::int64_t last, con
 }
 
 template <class T>
-void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
-                 ChunkSums& sums, FinishTile<T> finish) {
+void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch, ChunkSums& sums,
+                 FinishTile<T> finish) {
   const std::int64_t step = block_rows<T>(task);
   for (std::int64_t start = first; start < last; start += step) {
     const std::int64_t end = start + step < last ? start + step : last;
@@ -288,8 +280,8 @@ void dense_chunk(const PassTask& task, std::int64_t first, std::int64_t last, co
     dense_scores(task, block, scratch);
     for (std::int64_t r = 0; r < block.rows; r += kLanes)
       finish(task, start + r, end, scratch.z_tiles + r * task.classes, scratch, sums);
-    gradient_block(scratch.z_tiles, task.classes, block.x, block.stride, block.rows, task.features.columns,
-                   scratch.tail, static_cast<T*>(sums.gradient), gradient_stride<T>(task), false);
+    gradient_block(scratch.z_tiles, task.classes, block.x, block.stride, block.rows, task.features.columns, scratch.tail,
+                   static_cast<T*>(sums.gradient), gradient_stride<T>(task), false);
   }
 }
 
@@ -313,8 +305,8 @@ struct Csr {
 };
 
 template <class T, class S, class I>
-inline void sparse_scores(const Csr<S, I>& csr, std::int64_t row, const T* packed, std::int64_t columns,
-                          std::int64_t padded, T* z) {
+inline void sparse_scores(const Csr<S, I>& csr, std::int64_t row, const T* packed, std::int64_t columns, std::int64_t padded,
+                          T* z) {
   using R = Register<T>;
   const T* bias = packed + columns * padded;
   for (std::int64_t c = 0; c < padded; ++c) z[c] = bias[c];
@@ -327,8 +319,7 @@ inline void sparse_scores(const Csr<S, I>& csr, std::int64_t row, const T* packe
 }
 
 template <class T, class S, class I>
-inline void sparse_gradient(const Csr<S, I>& csr, std::int64_t row, const T* residual, std::int64_t padded,
-                            T* gradient) {
+inline void sparse_gradient(const Csr<S, I>& csr, std::int64_t row, const T* residual, std::int64_t padded, T* gradient) {
   using R = Register<T>;
   for (I k = csr.begin(row), end = csr.end(row); k < end; ++k) {
     T* g = gradient + static_cast<std::int64_t>(csr.indices[k]) * padded;
@@ -339,8 +330,8 @@ inline void sparse_gradient(const Csr<S, I>& csr, std::int64_t row, const T* res
 }
 
 template <class T, class S, class I>
-void sparse_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch,
-                  ChunkSums& sums, FinishTile<T> finish) {
+void sparse_chunk(const PassTask& task, std::int64_t first, std::int64_t last, const Scratch<T>& scratch, ChunkSums& sums,
+                  FinishTile<T> finish) {
   const Csr<S, I> csr(task.features);
   const std::int64_t padded = padded_classes<T>(task.classes);
   const T* packed = static_cast<const T*>(task.packed.weight);
@@ -453,8 +444,7 @@ template <class T>
 BufferSizes pass_sizes_as(const PassTask& task) {
   const std::int64_t padded = padded_classes<T>(task.classes), columns = task.features.columns;
   const std::int64_t gradient_rows = task.features.sparse ? columns : task.classes;
-  const std::int64_t packed = uses_dots<T>(task) ? task.classes * (dot_stride<PlainDot<T>>(columns) + 1)
-                                                 : padded * (columns + 1);
+  const std::int64_t packed = uses_dots<T>(task) ? task.classes * (dot_stride<PlainDot<T>>(columns) + 1) : padded * (columns + 1);
   return {packed, gradient_rows * gradient_stride<T>(task), Scratch<T>(task, nullptr).total};
 }
 

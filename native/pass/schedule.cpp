@@ -207,8 +207,7 @@ void run_gram(const PassKernels& kernels, PassTask task, int threads, double* gr
   const int used = useful_threads(work, chunks, threads);
   std::vector<Memory> scratch, partial;
   for (int i = 0; i < used; ++i) scratch.push_back(allocate(sizes.scratch, task.compute, false));
-  for (int i = 0; i < slots_for(used, sizes.gradient); ++i)
-    partial.push_back(allocate(sizes.gradient, task.compute, true));
+  for (int i = 0; i < slots_for(used, sizes.gradient); ++i) partial.push_back(allocate(sizes.gradient, task.compute, true));
   OrderedSum order(static_cast<int>(partial.size()));
   const auto add = [&](int slot) { kernels.commit_gram(task, partial[static_cast<std::size_t>(slot)].get(), gram); };
   run_on_threads(used, [&](int thread) {
@@ -303,8 +302,8 @@ bool rows_fit(const Features& f, std::int64_t first, std::int64_t last) {
   for (std::int64_t i = first; i < last; ++i) {
     const S* from = static_cast<const S*>(f.values) + (f.chosen ? f.chosen[i] : i) * f.row_stride;
     // The same loop, once with a stride that the compiler knows, so that it becomes vectors.
-    const std::int32_t largest = f.column_stride == 1 ? largest_size(from, 1, f.columns)
-                                                      : largest_size(from, f.column_stride, f.columns);
+    const std::int32_t largest =
+        f.column_stride == 1 ? largest_size(from, 1, f.columns) : largest_size(from, f.column_stride, f.columns);
     if (largest > kLargestRounded) return false;
   }
   return true;

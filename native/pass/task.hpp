@@ -6,8 +6,15 @@
 namespace crosshead {
 
 enum class LossName {
-  softmax, binary, hinge, squared_hinge, crammer_singer, squared_error,
-  centred_quadratic, diagonal_quadratic, star_quadratic,  // second-order models: the soft target holds coefficients
+  softmax,
+  binary,
+  hinge,
+  squared_hinge,
+  crammer_singer,
+  squared_error,
+  centred_quadratic,
+  diagonal_quadratic,
+  star_quadratic,  // second-order models: the soft target holds coefficients
 };
 
 struct LossParameters {
@@ -56,10 +63,10 @@ struct MovedResiduals {
 struct PassTask {
   Features features;
   std::int64_t classes = 0;
-  const std::int32_t* labels = nullptr;      // (rows,) or null
-  const void* soft_target = nullptr;         // (rows, classes) or null
+  const std::int32_t* labels = nullptr;  // (rows,) or null
+  const void* soft_target = nullptr;     // (rows, classes) or null
   Element soft_element = Element::float64;
-  const double* sample_weight = nullptr;     // (rows,) or null for ones
+  const double* sample_weight = nullptr;  // (rows,) or null for ones
   LossName loss = LossName::softmax;
   LossParameters parameters;
   Element compute = Element::float64;
