@@ -14,8 +14,8 @@ from crosshead.solvers.initial_curvature import (
     ENOUGH_PARAMETERS,
     FIRST_SHARE,
     INTERVAL,
-    LEAST_SCALE,
     LONGEST_INTERVAL,
+    MIN_SCALE,
     SHARE_FACTOR,
     InexactNewton,
     Renewal,
@@ -90,7 +90,7 @@ PARAMETERS = 160
 PLAIN: Any = SimpleNamespace(size=PARAMETERS, without_shift=lambda step: step)
 
 
-@pytest.mark.parametrize(("truth", "scale"), [(4.0, 0.25), (1.0, 1.0), (0.5, 1.0), (1000.0, LEAST_SCALE)])
+@pytest.mark.parametrize(("truth", "scale"), [(4.0, 0.25), (1.0, 1.0), (0.5, 1.0), (1000.0, MIN_SCALE)])
 def test_few_rows_are_held_to_what_all_rows_said(truth: float, scale: float) -> None:
     """The curvature met along the last step was ``truth``; the model says 1, and may only be found too small."""
     step = np.random.default_rng(0).normal(size=PARAMETERS)

@@ -23,7 +23,7 @@ from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
 from crosshead.data.errors import load_package
 from crosshead.data.formats.feature_files import BACKBONE, KIND
-from crosshead.data.images.decoding_pool import images_a_batch
+from crosshead.data.images.decoding_pool import images_per_batch
 from crosshead.models import Model
 from crosshead.models.serialization import NETWORK
 from crosshead.scaling import Scaler
@@ -231,7 +231,7 @@ def scaled_parameters(weight: Array, bias: Array, scaler: Scaler) -> tuple[Array
 
 def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
     """The features of images, in the batches in which `crosshead.backbones.embed` would make them."""
-    step = images_a_batch(backbone.preprocessing.form, batch_size)
+    step = images_per_batch(backbone.preprocessing.form, batch_size)
     features = [
         backbone.embed(images.pixels[first : first + step].transpose(0, 2, 3, 1))
         for first in range(0, len(images.pixels), step)
