@@ -2,7 +2,7 @@
 
 Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so that with x̃ᵢ = (xᵢ − x̄, 1)
 
-        ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(penalty).
+    ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(penalty).
 
 At a good point nearly every w_iab is close to zero. For each pair of classes rows are subsampled with probabilities
 proportional to sᵢ w_iab times the row's leverage, with weights that keep the sum unbiased: some hundred row–edge pairs
