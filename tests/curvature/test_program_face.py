@@ -1,4 +1,4 @@
-"""The optimum on a face, from where an interior-point method has come to, against linear programs solved by HiGHS."""
+"""The optimum on the face of an interior-point solution, against linear programs solved by HiGHS."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_big_endian_and_fortran_order(tmp_path: Path, kind: str) -> None:
 
 
 def test_numbers_that_are_no_letters(tmp_path: Path) -> None:
-    """NumPy holds text as numbers of letters, and fails with a SystemError once one that is none is asked for."""
+    """NumPy stores text as code points, and raises a SystemError when an invalid one is read."""
     labels = io.BytesIO()
     np.save(labels, np.array(["a", "b"] * (N // 2)))
     content = labels.getvalue()[:-4] + b"\xff\xff\xff\xff"

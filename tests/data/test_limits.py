@@ -1,4 +1,4 @@
-"""Small files that would fill the memory: refused before they do, in one line that says how to go on."""
+"""Small files that would fill the memory are rejected before, in one line with advice."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def sample(classes: int, *, pixels: bool):
 @pytest.mark.parametrize("pixels", [True, False])
 @pytest.mark.parametrize("classes", [11, 40])
 def test_products_that_steer_are_near_the_others(classes, pixels, monkeypatch):
-    """Of few classes on a copy of the rows, of many on the rows where they lie."""
+    """With few classes on a copy of the rows, with many on the rows themselves."""
     monkeypatch.setattr(bfloat16, "MIN_CLASSES", 32)
     data, rows, weight = sample(classes, pixels=pixels)
     engine = NativeEngine(data, 2)

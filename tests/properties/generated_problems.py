@@ -1,4 +1,4 @@
-"""Problems that no method was tuned for, drawn from seeds: for tests and for `benchmarks/robustness.py`.
+"""Problems that no method was tuned for, generated from seeds: for tests and for `benchmarks/robustness.py`.
 
 `realistic` draws data of the kinds that people have, with settings from sensible to far out. `small` draws little
 problems with columns of very different scale. The same seed gives the same problem.

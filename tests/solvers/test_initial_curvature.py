@@ -1,4 +1,4 @@
-"""When the curvature is looked at again, and how much of the origin's is mixed in."""
+"""When the curvature is estimated again, and the share of that at zero scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crosshead.solvers.initial_curvature import (
 
 
 def due_iterations(renewal: Renewal, iterations: int, evaluations: int, interval: float | None = None) -> list[int]:
-    """The iterations, of so many that each take so many evaluations, before which a look is due."""
+    """The iterations before which a new estimate is due, when each takes so many evaluations."""
     due = []
     for iteration in range(iterations):
         if renewal.due(interval):

@@ -61,7 +61,7 @@ def test_a_method_that_repeats_its_point_ends(alpha: float) -> None:
 
 
 def test_slow_progress_goes_on() -> None:
-    """A value that falls by a hundredth of its rounding a step changes after a hundred steps: it is no repetition."""
+    """A value that falls by 1 % of its rounding per step changes after a hundred steps: it is not a repetition."""
     changes = Changes()
     for step in range(20 * MAX_UNCHANGED):
         changes.count(1.0 - step * 2e-15, np.inf, 1.0)

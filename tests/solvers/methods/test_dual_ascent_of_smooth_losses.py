@@ -1,4 +1,4 @@
-"""Dual ascent over sparse rows and for smooth losses: its kernel, its twin, other solvers' optima, who takes over."""
+"""Dual ascent over sparse rows and for smooth losses: its kernel, its reference, other solvers' optima."""
 
 from __future__ import annotations
 
