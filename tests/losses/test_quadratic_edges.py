@@ -12,7 +12,7 @@ from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, Star
 
 @pytest.mark.parametrize("classes", [1, 2, 5])
 @pytest.mark.parametrize("quadratic", [CentredQuadratic(), DiagonalQuadratic(), StarQuadratic()], ids=repr)
-def test_bonds_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
+def test_edges_add_up_to_the_hessian(quadratic: Any, classes: int) -> None:
     random = np.random.default_rng(classes)
     coefficients = random.uniform(size=(7, classes))
     if isinstance(quadratic, StarQuadratic):
