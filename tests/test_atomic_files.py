@@ -345,7 +345,7 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path, failure: type[BaseEx
 def test_a_disk_that_is_full_or_fails_is_told_of_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Whatever the system says of the temporary, a person reads the name that they gave."""
+    """Errors about the temporary name the output instead."""
     write(tmp_path / "x", "old")
     function = getattr(os, step)
 

@@ -21,7 +21,7 @@ PIXELS = np.random.default_rng(5).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 
 @pytest.fixture
 def large(make_network):
-    """A network whose kernels lie in a file called `weights` beside it, and how to write those of another seed."""
+    """A network with kernels in an external file `weights`, and a function that writes those of another seed."""
     network = make_network("large.onnx")
 
     def write(seed=0, location="weights"):
@@ -49,7 +49,7 @@ def test_a_network_in_one_file_has_that_files_fingerprint(make_network):
 
 
 def test_weights_in_other_files_count(large, photos, tmp_path):
-    """Names that exporters do not use, too: the network says where its weights lie."""
+    """Also names that exporters do not use: the network determines where its weights are."""
     path = large(seed=0).path
     first = load_backbone(str(path), STATED)
     inside = load_backbone(f"{path}:maps", STATED)

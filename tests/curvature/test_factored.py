@@ -76,7 +76,7 @@ def test_products_and_solutions_with_all_rows(loss: Any, intercept: bool, monkey
 
 
 def test_a_draw_is_a_good_preconditioner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 12000 pairs of a row and a edge 300 are drawn; the preconditioned Hessian's spectrum stays narrow."""
+    """Of 12000 row–edge pairs 300 are subsampled; the preconditioned Hessian's spectrum remains narrow."""
     monkeypatch.setattr(factored_hessian, "DRAWN_PER_PARAMETER", 17)
     objective = objective_of(get_loss("softmax"), rows=2001, dtype=np.float32, decades=3)
     point = np.zeros(objective.size)

@@ -1,4 +1,4 @@
-"""The optimum on a face, from where an interior-point method has come to, against linear programs solved by HiGHS."""
+"""The optimum on the face of an interior-point solution, against linear programs solved by HiGHS."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_it_closes_the_gap_that_the_method_has_left(name: str, l1_ratio: float) 
 
 def test_a_face_with_too_many_unknowns_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     _, state = state_at("hinge", 0.5, 1e-2)
-    monkeypatch.setattr("crosshead.curvature.program_face.MOST_UNKNOWNS", 10)
+    monkeypatch.setattr("crosshead.curvature.program_face.MAX_UNKNOWNS", 10)
     groups, weights = state.loss, state.weights
     found = optimum_on_face(state.program, groups.slack, groups.dual, weights.slack, weights.dual, state.theta)
     assert found is None

@@ -1,4 +1,4 @@
-"""Rows drawn by their curvature, and the Hessian made of them, against all rows and differences of gradients."""
+"""Rows subsampled by their curvature, and their Hessian, against all rows and differences of gradients."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_class_by_itself_is_solved_for(loss: Any, sparsely: bool, fit_intercep
 def test_it_is_symmetric_and_positive_and_moves_what_is_free(
     loss: Any, most_classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(support_metric, "MOST_CLASSES", most_classes)
+    monkeypatch.setattr(support_metric, "MAX_CLASSES", most_classes)
     objective = objective_of(loss, dtype=np.float32)
     model = objective.model(objective.evaluate(np.zeros(objective.size)), rows=1000, share=0.1)
     assert model is not None

@@ -1,4 +1,4 @@
-"""Small files that would fill the memory: refused before they do, in one line that says how to go on."""
+"""Small files that would fill the memory are rejected before, in one line with advice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STREAMS = {
     "all-images-idx3-ubyte.gz": (images((256, 1024, 1024)), b"\0", "unpacks to"),
     "a.csv.gz": (b"a,b,y\n", b"1,1,1\n", "unpacks to"),
     "word.csv.gz": (b'a,b,y\n1,1,"', b"x", "unpacks to"),
-    "header.csv.gz": (b"a" * MEGABYTE, b"x", "no header of column names"),
+    "header.csv.gz": (b"a" * MEGABYTE, b"x", "not a header of column names"),
     "comment.svm.gz": (b"1 1:1\n#", b"x", "unpacks to"),
 }
 

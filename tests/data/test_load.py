@@ -52,7 +52,7 @@ def test_unknown_sources(tmp_path: Path) -> None:
 
 
 def test_options_that_do_not_apply(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"iris: --size is for folders of images"):
+    with pytest.raises(DataError, match=r"iris: --size is for images"):
         load("iris", size=3)
     with pytest.raises(DataError, match=r"iris: --target names a column or array"):
         load("iris", target="y")
@@ -182,5 +182,5 @@ def test_split_refusals() -> None:
 def test_neither_files_nor_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the source has no name"):
         load("")
-    with pytest.raises(DataError, match="neither a file nor a folder but a pipe or device; save what it gives"):
+    with pytest.raises(DataError, match="neither a file nor a folder but a pipe or device; save its content"):
         load("/dev/null")

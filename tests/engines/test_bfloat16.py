@@ -28,8 +28,8 @@ ROUNDING = 2.0**-8  # of bfloat16, relative
 
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch):
-    monkeypatch.setattr(bfloat16, "LEAST_WORK", 0)
-    monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 0)
+    monkeypatch.setattr(bfloat16, "MIN_WORK", 0)
+    monkeypatch.setattr(bfloat16, "MIN_CLASSES", 0)
 
 
 def case(rows, features, classes, pixels):
@@ -188,8 +188,8 @@ def sample(classes: int, *, pixels: bool):
 @pytest.mark.parametrize("pixels", [True, False])
 @pytest.mark.parametrize("classes", [11, 40])
 def test_products_that_steer_are_near_the_others(classes, pixels, monkeypatch):
-    """Of few classes on a copy of the rows, of many on the rows where they lie."""
-    monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 32)
+    """With few classes on a copy of the rows, with many on the rows themselves."""
+    monkeypatch.setattr(bfloat16, "MIN_CLASSES", 32)
     data, rows, weight = sample(classes, pixels=pixels)
     engine = NativeEngine(data, 2)
     steering, plain = engine.inexact_over(rows), engine.over(rows)
@@ -205,7 +205,7 @@ def test_products_that_steer_are_near_the_others(classes, pixels, monkeypatch):
 
 
 def test_products_that_are_not_rounded(monkeypatch):
-    monkeypatch.setattr(bfloat16, "LEAST_CLASSES", 32)
+    monkeypatch.setattr(bfloat16, "MIN_CLASSES", 32)
     data, rows, _ = sample(11, pixels=True)
     assert NativeEngine(data, 2, precision="full").inexact_over(rows)._inexact_passes is None
     assert NativeEngine(data, 2, "plain").inexact_over(rows)._inexact_passes is None

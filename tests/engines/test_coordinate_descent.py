@@ -1,4 +1,4 @@
-"""Coordinate descent on the quadratic model: the kernel, its readable twin, and the minimum itself."""
+"""Coordinate descent on the quadratic model: the kernel, its reference implementation, and the minimum itself."""
 
 from __future__ import annotations
 

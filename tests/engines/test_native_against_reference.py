@@ -1,4 +1,4 @@
-"""The native engine against its readable twin: every way to store features, odd shapes, all losses, all machines.
+"""The native engine against the reference: every way to store features, odd shapes, all losses, all machines.
 
 Double precision must agree to rounding. Single precision must be no worse than a few times what the same formulas in
 plain float32 NumPy give, both measured against float64.
@@ -170,7 +170,7 @@ def weights_for(case: Case, rows: int) -> Any:
 
 
 def parameters(classes: int, features: int) -> tuple[Any, Any]:
-    """W and b that float32 holds exactly, so that rounding them is nobody's error."""
+    """W and b that float32 represents exactly, so that there is no rounding error."""
     random = np.random.default_rng([classes, features])
     scale = 1.5 / np.sqrt(max(features, 1))
     W = scale * random.normal(size=(classes, features)).astype(np.float32)
@@ -314,7 +314,7 @@ def test_a_score_that_is_no_number_costs_no_finite_amount(loss: Any, place: int,
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("name", ["hinge", "crammer_singer"])
 def test_narrow_smoothing_keeps_its_precision(name: str, exact: bool, isa: str) -> None:
-    """Margins of size one divided by a width of 1e-6 must not swallow the width: the twin's own promise."""
+    """Margins of size one divided by a width of 1e-6 must not lose the width: a property of the reference itself."""
     loss = get_loss(name, smoothing=1e-6)
     X, target = dense(400, 5).astype(np.float32), np.arange(400, dtype=np.int32) % 4
     W, b = parameters(4, 5)

@@ -1,4 +1,4 @@
-"""The second-order model over rows: the kernel, its readable twin, and the minimum of the explicit quadratic."""
+"""The second-order model over rows: the kernel, its reference, and the minimum of the explicit quadratic."""
 
 from __future__ import annotations
 

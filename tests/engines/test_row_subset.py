@@ -1,4 +1,4 @@
-"""Rows that are read where they lie against the same rows copied: to the last bit."""
+"""Subsets of rows against copies of the same rows: bitwise equal."""
 
 from __future__ import annotations
 

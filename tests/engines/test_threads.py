@@ -93,7 +93,7 @@ class TestHowMany:
     @pytest.mark.parametrize("text", ["99999999999", "9" * 5000, str(2**63)])
     def test_more_than_any_machine_has(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert resolve_threads() == threads.MOST_THREADS
+        assert resolve_threads() == threads.MAX_THREADS
         make_engine("auto", data(10)).scores(np.zeros((12, 40)), np.zeros(12), 0, 10)
 
     def test_without_an_environment_the_affinity_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:

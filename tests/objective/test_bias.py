@@ -47,7 +47,7 @@ def test_the_step_solves_newtons_equation_in_the_bias(
 
 
 def test_a_few_rows_a_class_leave_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crosshead.objective.bias.LEAST_ROWS", 1)
+    monkeypatch.setattr("crosshead.objective.bias.MIN_ROWS", 1)
     objective = objective_of(data(rows=64 * 5 * 9 + 4), get_loss("softmax"))
     evaluation = objective.evaluate(0.3 * np.random.default_rng(0).normal(size=objective.size))
     for _ in range(2):

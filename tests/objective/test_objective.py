@@ -181,7 +181,7 @@ def test_packing_is_the_inverse_of_unpacking() -> None:
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_a_point_that_is_no_number_is_never_a_better_one(variant: Any, broken: float, alpha: float) -> None:
-    """Comparisons within a hinge took what is no number for a margin that is met: a loss of zero."""
+    """Comparisons within a hinge took NaN for a margin that is met: a loss of zero."""
     name, parameters = variant
     objective = problem(get_loss(name, **parameters), alpha=alpha)
     for place in (0, objective.size - 1):

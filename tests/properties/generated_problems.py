@@ -1,4 +1,4 @@
-"""Problems that no method was tuned for, drawn from seeds: for tests and for `benchmarks/robustness.py`.
+"""Problems that no method was tuned for, generated from seeds: for tests and for `benchmarks/robustness.py`.
 
 `realistic` draws data of the kinds that people have, with settings from sensible to far out. `small` draws little
 problems with columns of very different scale. The same seed gives the same problem.
@@ -16,7 +16,7 @@ from scipy import sparse
 
 LOSSES = ("softmax", "binary", "hinge", "squared_hinge", "crammer_singer", "squared_error")
 RATIOS = (0.0, 0.5, 1.0)
-MOST_WORK = 1e8  # N·D·C
+MAX_WORK = 1e8  # N·D·C
 Rows = tuple[Any, Any]  # features (N, D) and labels (N,)
 
 
@@ -255,7 +255,7 @@ def _two_classes(random: Generator) -> Rows:
 
 def _many_classes(random: Generator) -> Rows:
     C, D = int(10 ** random.uniform(1.7, 2.7)), int(10 ** random.uniform(1.2, 2.3))
-    n = int(min(random.integers(max(C, 300), 3001), MOST_WORK / (C * D)))
+    n = int(min(random.integers(max(C, 300), 3001), MAX_WORK / (C * D)))
     return _clusters(random, max(n, C), D, C, skew=float(random.choice([0.0, 1.0])))
 
 

@@ -1,4 +1,4 @@
-"""Every solver on problems that nobody would choose, against values in extended precision.
+"""Every solver on extreme problems, against values in extended precision.
 
 One row, one class, classes and features without rows, rows of zero and of widely different size, weights over twelve
 decades, targets that are no classes, alpha from 1e-9 to 1e4, in every storage. Whatever any solver finds, its value is

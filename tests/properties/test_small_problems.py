@@ -26,7 +26,7 @@ Long = np.longdouble
 BATCHES, EXAMPLES = 6, 10
 MAX_ITER, POLISHING = 40, 60
 WIDTHS = (1e-3, 1e-6)
-MOST_UNKNOWNS = 1500  # of a linear program
+MAX_UNKNOWNS = 1500  # of a linear program
 
 
 def rows_of_targets(problem: GeneratedProblem) -> Any:
@@ -115,7 +115,7 @@ def program(problem: GeneratedProblem) -> Any:
     C, D, n = problem.n_classes, problem.X.shape[1], len(problem.target)
     together = problem.loss == "crammer_singer"
     slacks = n if together else n * (C - 1)
-    if problem.l1_ratio < 1 or problem.loss not in ("hinge", "crammer_singer") or 2 * C * D + slacks > MOST_UNKNOWNS:
+    if problem.l1_ratio < 1 or problem.loss not in ("hinge", "crammer_singer") or 2 * C * D + slacks > MAX_UNKNOWNS:
         return None
     X = problem.X.astype(np.float64)
     size = np.sqrt((X**2).mean(axis=0))

@@ -37,7 +37,7 @@ import crosshead
 from crosshead.models import Model
 
 SMALL_DISK = 48 << 20
-MOST_SECONDS = 300.0
+MAX_SECONDS = 300.0
 
 # Counts what changes the disk, as far as Python sees it, and kills itself before the one that is asked for.
 RUNNER = """
@@ -350,7 +350,7 @@ class Trials:
         work = self.empty(self.folder / "work", command, old=False)
         began = time.monotonic()
         done = self.start(work, command.words)
-        _, said = done.communicate(timeout=MOST_SECONDS)
+        _, said = done.communicate(timeout=MAX_SECONDS)
         if done.returncode != 0:
             raise SystemExit(f"{command.name}: exit code {done.returncode} without a kill: {said}")
         seconds = time.monotonic() - began
@@ -391,7 +391,7 @@ class Trials:
             wait(process, self.choose.random() * 0.004)
         if not is_full and at < 0:
             process.kill()
-        _, said = process.communicate(timeout=MOST_SECONDS)
+        _, said = process.communicate(timeout=MAX_SECONDS)
         self.judge_end(process.returncode, said, described, is_full=is_full)
         for name, whole in command.outputs.items():
             if not self.is_as_promised(work / name, before[name], whole):
@@ -399,7 +399,7 @@ class Trials:
         self.left.update(name for name in listing(work) if "/." in f"/{name}" and name not in reference.names)
         ballast.unlink(missing_ok=True)
         again = self.start(work, command.words)
-        _, said = again.communicate(timeout=MOST_SECONDS)
+        _, said = again.communicate(timeout=MAX_SECONDS)
         if again.returncode != 0:
             self.complain("stuck", f"{described}: the next run ends with {again.returncode}: {said}")
         if listing(work) != reference.names:

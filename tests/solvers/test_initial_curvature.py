@@ -1,4 +1,4 @@
-"""When the curvature is looked at again, and how much of the origin's is mixed in."""
+"""When the curvature is estimated again, and the share of that at zero scores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from crosshead.solvers.initial_curvature import (
     ENOUGH_PARAMETERS,
     FIRST_SHARE,
     INTERVAL,
-    LEAST_SCALE,
     LONGEST_INTERVAL,
+    MIN_SCALE,
     SHARE_FACTOR,
     InexactNewton,
     Renewal,
@@ -23,7 +23,7 @@ from crosshead.solvers.initial_curvature import (
 
 
 def due_iterations(renewal: Renewal, iterations: int, evaluations: int, interval: float | None = None) -> list[int]:
-    """The iterations, of so many that each take so many evaluations, before which a look is due."""
+    """The iterations before which a new estimate is due, when each takes so many evaluations."""
     due = []
     for iteration in range(iterations):
         if renewal.due(interval):
@@ -90,7 +90,7 @@ PARAMETERS = 160
 PLAIN: Any = SimpleNamespace(size=PARAMETERS, without_shift=lambda step: step)
 
 
-@pytest.mark.parametrize(("truth", "scale"), [(4.0, 0.25), (1.0, 1.0), (0.5, 1.0), (1000.0, LEAST_SCALE)])
+@pytest.mark.parametrize(("truth", "scale"), [(4.0, 0.25), (1.0, 1.0), (0.5, 1.0), (1000.0, MIN_SCALE)])
 def test_few_rows_are_held_to_what_all_rows_said(truth: float, scale: float) -> None:
     """The curvature met along the last step was ``truth``; the model says 1, and may only be found too small."""
     step = np.random.default_rng(0).normal(size=PARAMETERS)

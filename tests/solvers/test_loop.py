@@ -19,7 +19,7 @@ from crosshead.objective import Objective
 from crosshead.objective.facts import Trait
 from crosshead.penalties import ElasticNet
 from crosshead.solvers import minimise
-from crosshead.solvers.loop import MOST_UNCHANGED, Changes, Run, minimise_with
+from crosshead.solvers.loop import MAX_UNCHANGED, Changes, Run, minimise_with
 from crosshead.solvers.numerics.line_search import search
 
 
@@ -57,27 +57,27 @@ def test_a_method_that_repeats_its_point_ends(alpha: float) -> None:
     start = np.random.default_rng(0).normal(size=objective.size)
     result = minimise_with(Repeating(), objective, start, tol=1e-6, max_iter=1000)
     assert result.status == "stalled"
-    assert result.iterations <= 3 * MOST_UNCHANGED
+    assert result.iterations <= 3 * MAX_UNCHANGED
 
 
 def test_slow_progress_goes_on() -> None:
-    """A value that falls by a hundredth of its rounding a step changes after a hundred steps: it is no repetition."""
+    """A value that falls by 1 % of its rounding per step changes after a hundred steps: it is not a repetition."""
     changes = Changes()
-    for step in range(20 * MOST_UNCHANGED):
+    for step in range(20 * MAX_UNCHANGED):
         changes.count(1.0 - step * 2e-15, np.inf, 1.0)
     assert not changes.ended
-    for _ in range(MOST_UNCHANGED):
+    for _ in range(MAX_UNCHANGED):
         changes.count(changes.value, np.inf, 1.0)
     assert changes.ended
 
 
 def test_a_falling_gap_or_gradient_is_progress() -> None:
     changes = Changes()
-    for step in range(20 * MOST_UNCHANGED):
+    for step in range(20 * MAX_UNCHANGED):
         changes.count(1.0, 0.99**step, 1.0)
     assert not changes.ended
     changes = Changes()
-    for step in range(20 * MOST_UNCHANGED):
+    for step in range(20 * MAX_UNCHANGED):
         changes.count(1.0, np.inf, 0.4 ** (step // 5))
     assert not changes.ended
 

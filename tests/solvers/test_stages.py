@@ -1,4 +1,4 @@
-"""Methods in turn: when one gives way, and that the next one goes on from where it came to."""
+"""Stages: when a method is abandoned, and that the next one continues from its best point."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from crosshead.data.formats.feature_files import BACKBONE
 from crosshead.models import Model
 from crosshead.models.serialization import NETWORK
 
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 """Letters of a model's name for its network in messages."""
 
 
@@ -106,7 +106,7 @@ def find_backbone(
 
 def _imported(known: Mapping[str, Any], spec: str | None, threads: int | None) -> TorchBackbone:
     if spec is None or not spec.startswith(PREFIX):
-        name = known["name"] if len(known["name"]) <= MOST_SHOWN else f"{known['name'][:MOST_SHOWN]}…"
+        name = known["name"] if len(known["name"]) <= MAX_SHOWN else f"{known['name'][:MAX_SHOWN]}…"
         raise DataError(
             f"the features come from Python code, {name!r} as the model says, and that runs only where you name it "
             f"yourself: --backbone {PREFIX}MODULE:NAME imports MODULE and calls NAME; read that code before you do"

@@ -46,7 +46,7 @@ _FIELDS: dict[str, dict[int, str]] = {
 }
 _DIMENSIONS = {"tensor": 1, "sparse": 3}  # the field with a tensor's shape
 
-ELEMENTS_A_BYTE = 4
+ELEMENTS_PER_BYTE = 4
 """Limit of elements per byte, in the narrowest dtype of ONNX."""
 
 
@@ -138,7 +138,7 @@ def external_elements(content: bytes, name: str) -> dict[str, int]:
 
 
 def _check_elements(name: str, elements: int, held: int) -> None:
-    if elements > ELEMENTS_A_BYTE * held:
+    if elements > ELEMENTS_PER_BYTE * held:
         raise DataError(f"{name}: a tensor of {elements} numbers is declared in {in_words(held)}; is the file damaged?")
 
 

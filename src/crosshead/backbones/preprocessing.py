@@ -17,7 +17,7 @@ from crosshead.data.formats.json_text import parse_json
 from crosshead.data.images.decoding import COLOURS, ImageForm, Pixels, Size
 
 LAYOUTS = ("nchw", "nhwc")
-MOST_BYTES = 1 << 20  # limit of the bytes of its file
+MAX_BYTES = 1 << 20  # limit of the bytes of its file
 HUGGING_FACE_FILE = "preprocessor_config.json"
 _PILLOW_NUMBERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -142,7 +142,7 @@ def stated_beside(model: Path) -> tuple[Stated, str | None]:
     for path in (own, theirs):
         if path.is_file():
             try:
-                document = parse_json(read_regular(path, MOST_BYTES))
+                document = parse_json(read_regular(path, MAX_BYTES))
             except (ValueError, OSError) as error:
                 raise DataError(
                     f"{path}: not JSON ({error}); it states how images are brought to the network"

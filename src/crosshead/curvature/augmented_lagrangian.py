@@ -33,7 +33,7 @@ from crosshead.losses.quadratic import CentredQuadratic, DiagonalQuadratic, Star
 BLOCK_ELEMENTS = 1 << 21
 # Curvature of a bias without curved rows, and of all others: shares of the curvature if all rows were curved.
 # Since W can compensate for it, a bias with few curved rows is nearly free to move.
-BIAS_PENALTY, LEAST_CHARGE = 1e-4, 1e-10
+BIAS_PENALTY, MIN_CHARGE = 1e-4, 1e-10
 
 
 @final
@@ -194,7 +194,7 @@ class AugmentedLagrangian:
         coefficients[-1] = 0.0
         if self.fit_intercept:
             features[-1] = self.center
-            penalty = np.where(self._connected(active[rows], target[:-1], int(target[-1])), LEAST_CHARGE, BIAS_PENALTY)
+            penalty = np.where(self._connected(active[rows], target[:-1], int(target[-1])), MIN_CHARGE, BIAS_PENALTY)
             penalty[target[-1]] = BIAS_PENALTY
             coefficients[-1] = penalty * total / (weights[-1] * width)
         coefficients *= weights.sum() / total  # sums over these rows are divided by their own total weight

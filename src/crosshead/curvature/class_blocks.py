@@ -36,8 +36,8 @@ from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
 UNIFORM = 0.1  # share of the inclusion probabilities that is independent of the curvature
 ALIKE_SIZES = 16.0  # largest ratio of s_c in a group: beyond, α would be scaled too differently
-MOST_COMPARED = 2048  # classes compared pairwise
-MOST_EXCESS = 0.9  # of an inverse from few rows
+MAX_COMPARED = 2048  # classes compared pairwise
+MAX_EXCESS = 0.9  # of an inverse from few rows
 BLOCK_BYTES = 1 << 18
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -113,7 +113,7 @@ def build_blocks(
             block = sums.gram * (middle / largest if largest > 0 else 0.0)
             inverse = Inverse.of(block, l2_weight)
             found.append((classes[part], inverse))
-            excess = 0.0 if inverse is None else min(inverse.freedom / drawn.count, MOST_EXCESS)
+            excess = 0.0 if inverse is None else min(inverse.freedom / drawn.count, MAX_EXCESS)
             size[classes[part]] = np.maximum(sums.size[part], TINY) / (middle * (1 - excess))
     return ClassBlocks(found, size, mean, total, fit_intercept, shift_invariant)
 
@@ -234,7 +234,7 @@ def _grouped(data: TrainingData, own: _OwnCurvature, groups: int) -> list[Array]
     classes = own.shape[1]
     if groups >= classes:
         return [np.array([c]) for c in range(classes)]
-    if groups <= 1 or classes > MOST_COMPARED:
+    if groups <= 1 or classes > MAX_COMPARED:
         return [np.arange(classes)]
     from scipy.cluster import hierarchy  # uses some megabytes that most fits do not need
 

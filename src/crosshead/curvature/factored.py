@@ -2,14 +2,14 @@
 
 Each row's Hessian is a graph on the classes (`crosshead.losses.quadratic`), so that with x̃ᵢ = (xᵢ − x̄, 1)
 
-        ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(penalty).
+    ∇²F = Σ_ab (Σᵢ sᵢ w_iab x̃ᵢ x̃ᵢᵀ) ⊗ (e_a − e_b)(e_a − e_b)ᵀ + diag(penalty).
 
 At a good point nearly every w_iab is close to zero. For each pair of classes rows are subsampled with probabilities
 proportional to sᵢ w_iab times the row's leverage, with weights that keep the sum unbiased: some hundred row–edge pairs
 per parameter instead of millions. If there are few of them, all are used.
 
 The matrix is scaled to a unit diagonal and factorised in single precision (small ones in double). It is only a
-preconditioner; products use every row. Memory: 4·n² bytes for n parameters, at most `MOST_PARAMETERS`.
+preconditioner; products use every row. Memory: 4·n² bytes for n parameters, at most `MAX_PARAMETERS`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOUBLE_PARAMETERS = 1024  # limit for a factorisation in double precision
 DRAWN_PER_PARAMETER = 100  # row–edge pairs: with 20, conjugate gradients take six times as many passes
 CHANCE_STEPS = 6
 BLOCK_BYTES = 1 << 23
-RIDGE_SINGLE, RIDGE_DOUBLE, RIDGE_FACTOR, MOST_RIDGE = 1e-6, 1e-13, 10.0, 1e-2  # of the diagonal
+RIDGE_SINGLE, RIDGE_DOUBLE, RIDGE_FACTOR, MAX_RIDGE = 1e-6, 1e-13, 10.0, 1e-2  # of the diagonal
 
 
 @final
@@ -224,7 +224,7 @@ def _cholesky(matrix: Array, ridge: float) -> Array | None:
     """The lower Cholesky factor of a matrix with unit diagonal, in place."""
     potrf = linalg.lapack.dpotrf if matrix.dtype == np.float64 else linalg.lapack.spotrf
     diagonal = np.einsum("ii->i", matrix)  # a view
-    while ridge <= MOST_RIDGE:
+    while ridge <= MAX_RIDGE:
         diagonal[:] = 1 + ridge
         matrix, failed = potrf(matrix, lower=1, clean=0, overwrite_a=1)
         if not failed:

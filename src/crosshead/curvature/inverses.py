@@ -10,12 +10,12 @@ from scipy import linalg
 
 from crosshead.losses.protocol import Array, Float
 
-MOST_GROUPS = 12  # Cholesky factorisations that cost less than an eigendecomposition
+MAX_GROUPS = 12  # Cholesky factorisations that cost less than an eigendecomposition
 ALIKE = 6.0  # largest ratio in a group: a preconditioner need not be exact
-LEAST_VALUE = 1e-12  # of the largest eigenvalue: smaller ones count as zero
+MIN_VALUE = 1e-12  # of the largest eigenvalue: smaller ones count as zero
 SINGLE_FEATURES = 256  # with more, a product is limited by reading the inverse
 RIDGE = 1e-5  # of A's diagonal, so that the inverse is positive definite in single precision
-LEAST_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
+MIN_DENOMINATOR = 1e-14  # of the largest: columns may differ in scale by six decades, their variances by twelve
 
 
 @final
@@ -35,7 +35,7 @@ class Inverse:
         """Compute it from A, which is overwritten; None if A is not positive definite."""
         diagonal = np.einsum("ii->i", matrix)  # a view
         own = diagonal.copy()
-        diagonal += ridge + LEAST_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
+        diagonal += ridge + MIN_DENOMINATOR * float(diagonal.max(initial=0.0)) + np.finfo(np.float64).tiny
         scale = 1.0 / np.sqrt(diagonal)
         matrix *= scale[:, None]
         matrix *= scale
@@ -91,9 +91,9 @@ def inverses(matrix: Float, values: Float, l2_weight: float) -> list[tuple[Array
 
     None if an eigendecomposition of A would cost less, or one cannot be inverted.
     """
-    large = np.flatnonzero(values > LEAST_VALUE * values.max(initial=0.0))
+    large = np.flatnonzero(values > MIN_VALUE * values.max(initial=0.0))
     groups = [large[group] for group in alike(values[large], ALIKE)]
-    if len(groups) > MOST_GROUPS:
+    if len(groups) > MAX_GROUPS:
         return None
     found = []
     for rows in groups:

@@ -21,7 +21,7 @@ from typing import Any, final
 import numpy as np
 
 from crosshead.curvature.eigenvectors import eigenvectors
-from crosshead.curvature.inverses import LEAST_DENOMINATOR, Inverse, inverses
+from crosshead.curvature.inverses import MIN_DENOMINATOR, Inverse, inverses
 from crosshead.engines.moments import column_sums, squares
 from crosshead.engines.protocol import Engine
 from crosshead.engines.row_subset import RowSubset, is_sparse
@@ -159,7 +159,7 @@ class KroneckerMetric:
     def _flat(self) -> float:
         """The curvature along eigenvectors of B with eigenvalue zero."""
         size = float(self.classes.values.max(initial=0.0) * self.features.diagonal.max(initial=0.0))
-        return max(self.l2_weight, LEAST_DENOMINATOR * size, float(np.finfo(np.float64).tiny))
+        return max(self.l2_weight, MIN_DENOMINATOR * size, float(np.finfo(np.float64).tiny))
 
     @cached_property
     def _inverses(self) -> list[tuple[Array, Inverse]] | None:
@@ -183,7 +183,7 @@ class KroneckerMetric:
         return np.asarray((rotated - inside @ vectors.T) / outside + scaled)
 
     def _floored(self, denominator: Float) -> Float:
-        floor = LEAST_DENOMINATOR * float(np.max(denominator, initial=0.0))
+        floor = MIN_DENOMINATOR * float(np.max(denominator, initial=0.0))
         return np.maximum(denominator, floor if floor > 0 else 1.0, out=np.asarray(denominator))
 
 

@@ -20,7 +20,7 @@ from scipy import linalg
 from crosshead.curvature.quadratic_program import Program
 from crosshead.losses.protocol import Array, Float
 
-MOST_UNKNOWNS = 1500  # of the system: 0.1 s
+MAX_UNKNOWNS = 1500  # of the system: 0.1 s
 TINY = float(np.finfo(np.float64).tiny)
 ADDED, REFINEMENTS = 1e-8, 12  # regularisation of the diagonal, with entries of B of about one
 
@@ -43,7 +43,7 @@ def optimum_on_face(
     moves = np.ones(theta.shape, dtype=bool)
     moves[:, :-1] = ~zero
     free = program.kept[moves.ravel()[program.kept]]
-    if len(row) + len(free) > MOST_UNKNOWNS or not len(free):
+    if len(row) + len(free) > MAX_UNKNOWNS or not len(free):
         return None
     first, second = _class_of(program, row, group, member), _class_of(program, row, group, lead[row, group])
     offset = margin * ((member > 0).astype(float) - (lead[row, group] > 0))

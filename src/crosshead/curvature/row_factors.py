@@ -24,7 +24,7 @@ DENSE_PARAMETERS = 1500
 DENSE_FACTORS = 6000
 ROW_HESSIANS_BYTES = 1 << 27
 BLOCK_ELEMENTS = 1 << 22
-LEAST_EIGENVALUE = 1e-12  # of the largest of a row
+MIN_EIGENVALUE = 1e-12  # of the largest of a row
 FLAT_BIAS = 1e-6  # substitute for the curvature of a bias without curved rows
 BIAS_RIDGE = 1e-11  # relative
 RIDGE = 1e-12  # relative; needed because all scores may be shifted by a constant
@@ -142,7 +142,7 @@ def row_factors(
         hessians[:, :, c] = loss.hessian_product(scores, target, np.broadcast_to(unit, scores.shape))
         unit[0, c] = 0.0
     values, vectors = np.linalg.eigh(hessians)
-    used = values > LEAST_EIGENVALUE * values.max(axis=1, initial=0.0)[:, None]
+    used = values > MIN_EIGENVALUE * values.max(axis=1, initial=0.0)[:, None]
     owner, which = np.nonzero(used)
     scale = np.sqrt(values[owner, which] * row_weight[owner])
     return RowFactors(

@@ -28,7 +28,7 @@ POOL_SCORES = 1 << 23  # limit of scores computed for a subsample; with more row
 BLOCK_SCORES = 1 << 15
 ROWS_AT_ONCE = 1 << 14
 PROBABILITY_STEPS = 8
-LEAST_SHARE = 1e-3  # of the mean probability, as the minimum of every row's: an unbiased sum needs it to be positive
+MIN_SHARE = 1e-3  # of the mean probability, as the minimum of every row's: an unbiased sum needs it to be positive
 SIGNS = 8  # random projections that estimate a row's norm: probabilities need not be exact
 
 
@@ -98,7 +98,7 @@ class RowSampler:
         wanted = self._leverage * self.pool.weights
         for part, scores in self._blocks(weight, bias):
             wanted[part] *= _traces(loss, scores, self.pool.target[part], share)
-        wanted += LEAST_SHARE * float(wanted.mean()) + np.finfo(np.float64).tiny
+        wanted += MIN_SHARE * float(wanted.mean()) + np.finfo(np.float64).tiny
         return inclusion_probabilities(wanted, count)
 
     @property

@@ -7,7 +7,7 @@ Of ∇²F ≈ Σ wᵢ Hᵢ ⊗ x̃ᵢ x̃ᵢᵀ + α(1 − ρ)I over subsampled 
 where x̄_c is the mean feature under those weights, relative to which the bias hardly interacts with W. With a Kronecker
 product, which has the same A for all classes, conjugate gradients take two to five times as many products.
 
-Memory: 4 bytes for each pair of features that a class may use, twice. With many classes, or more than `MOST_ELEMENTS`
+Memory: 4 bytes for each pair of features that a class may use, twice. With many classes, or more than `MAX_ELEMENTS`
 such pairs, the inverse of the Kronecker metric is used, with the rows and columns of the free weights.
 """
 
@@ -24,7 +24,7 @@ from crosshead.curvature.kronecker import KroneckerMetric
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, QuadraticLoss
 
-MOST_CLASSES, MOST_ELEMENTS = 64, 1 << 23
+MAX_CLASSES, MAX_ELEMENTS = 64, 1 << 23
 BLOCK_BYTES = 1 << 20  # rows copied at a time
 RIDGE = 1e-4  # of the diagonal, and of that over all classes: subsampled rows may lack a rare feature
 TINY = float(np.finfo(np.float64).tiny)
@@ -82,7 +82,7 @@ class SupportMetric:
                 block.inverse = None
         self._free, self._l2_weight = free, l2_weight
         counts = np.count_nonzero(free | near, axis=1)
-        if len(free) > MOST_CLASSES or int(counts @ counts) > MOST_ELEMENTS:
+        if len(free) > MAX_CLASSES or int(counts @ counts) > MAX_ELEMENTS:
             self._blocks.clear()
             return
         for c in range(len(free)):

@@ -11,10 +11,10 @@ EMBEDDING = "embedding"
 """The kind of an encoding with features of a backbone."""
 
 KINDS = ("onnx", "torch", "cnn")
-MOST_IMAGES = 1 << 16
+MAX_IMAGES = 1 << 16
 """Limit of the batch size in a document."""
 
-MOST_STAGES = 1000
+MAX_STAGES = 1000
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,7 +48,7 @@ def described_backbone(document: Any) -> dict[str, Any]:
         checked["network"] = _network(document["network"])
     checked["preprocessing"] = dict(preprocessing)
     if document.get("batch_size") is not None:
-        checked["batch_size"] = _whole(document["batch_size"], "the backbone's batch size", MOST_IMAGES)
+        checked["batch_size"] = _whole(document["batch_size"], "the backbone's batch size", MAX_IMAGES)
     return checked
 
 
@@ -86,7 +86,7 @@ def _name(document: Mapping[str, Any]) -> str:
 def _network(network: Any) -> dict[str, Any]:
     """Validate the stages of crosshead's own network; its file has them too, and takes precedence."""
     widths = network.get("widths") if isinstance(network, Mapping) else None
-    if not isinstance(widths, list) or not 0 < len(widths) <= MOST_STAGES:
+    if not isinstance(widths, list) or not 0 < len(widths) <= MAX_STAGES:
         raise ValueError("the backbone's network has no list of widths")
     for width in widths:
         _whole(width, "a width of the backbone's network", 1 << 31)

@@ -23,7 +23,7 @@ RATIO = 200
 
 MEMORY_SHARE = 0.5
 
-BYTES_A_PIXEL = 4
+BYTES_PER_PIXEL = 4
 """Bytes per pixel of a decoder: any image may have `FREE_BYTES` / 4 pixels, which is a 4K screen."""
 
 FREE_FEATURES = 1 << 25
@@ -77,7 +77,7 @@ def check_width(place: str, n_features: int, packed: int) -> None:
 
 def check_pixels(width: int, height: int, packed: int) -> None:
     """Raise ValueError if an image has too many pixels for its packed size."""
-    most = allowance(packed) // BYTES_A_PIXEL
+    most = allowance(packed) // BYTES_PER_PIXEL
     if width * height > most:
         raise ValueError(
             f"{width}×{height} pixels in {in_words(packed)}, more than the {most / 1e6:.1f} million that so small a "

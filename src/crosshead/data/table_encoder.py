@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from crosshead.data.checks import Place
 from crosshead.data.errors import DataError, load_package
 
-MOST_CATEGORIES = 1000
+MAX_CATEGORIES = 1000
 """A string column with more distinct values is considered an identifier or free text, and rejected."""
 
 NUMBERS_SHARE = 0.9
@@ -99,10 +99,10 @@ def _learn_categories(column: Any, name: str, place: Place) -> list[str]:
         _refuse_empty(column, name, place)
     if len(categories) > 20:
         _refuse_damaged_numbers(categories, column, name, place)
-    if len(categories) > MOST_CATEGORIES:
+    if len(categories) > MAX_CATEGORIES:
         raise DataError(
             f"{place.source}: column {name!r} has {len(categories)} different words, more than "
-            f"{MOST_CATEGORIES}: an identifier or free text? "
+            f"{MAX_CATEGORIES}: an identifier or free text? "
             f"leave it out with --ignore {name}, or turn it into numbers (an embedding, TF-IDF)"
         )
     return categories

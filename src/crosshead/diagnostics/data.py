@@ -23,7 +23,7 @@ UNEVEN = 1000.0
 FEW_ROWS, RARE = 5, 0.1
 """A class has few rows where it has fewer than `FEW_ROWS`, or than the share `RARE` of the classes' mean."""
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 VAST = "the squares of such numbers overflow, so there is no training on them as they are"
 UNEQUAL = (
@@ -139,13 +139,13 @@ def class_balance(dataset: Dataset, classes: Array, indices: Array) -> Finding:
     unseen = [] if dataset.test is None or dataset.test.target is None else _only_in(dataset.test.target, classes)
     troubles = []
     if few:
-        named = [f"{classes[position]} ({counts[position]} rows)" for position in few[:MOST_NAMED]]
+        named = [f"{classes[position]} ({counts[position]} rows)" for position in few[:MAX_NAMED]]
         troubles.append(f"few rows of {_listed(named, len(few))}")
     if missing:
-        troubles.append(f"no rows of {_listed([str(label) for label in missing[:MOST_NAMED]], len(missing))}")
+        troubles.append(f"no rows of {_listed([str(label) for label in missing[:MAX_NAMED]], len(missing))}")
     if unseen:
         troubles.append(
-            f"only among the test rows: {_listed([str(label) for label in unseen[:MOST_NAMED]], len(unseen))}"
+            f"only among the test rows: {_listed([str(label) for label in unseen[:MAX_NAMED]], len(unseen))}"
         )
     share = float(counts.max() / counts.sum())
     found = (
@@ -244,12 +244,12 @@ def _named(dataset: Dataset, columns: Sequence[int] | Array) -> str:
     if not len(columns):
         return ""
     names = dataset.feature_names
-    shown = [str(column + 1) if names is None else str(names[column]) for column in columns[:MOST_NAMED]]
+    shown = [str(column + 1) if names is None else str(names[column]) for column in columns[:MAX_NAMED]]
     return f": {_listed(shown, len(columns))}"
 
 
 def _places(rows: Sequence[int]) -> str:
-    return f": {_listed([f'row {row}' for row in rows[:MOST_NAMED]], len(rows))}" if rows else ""
+    return f": {_listed([f'row {row}' for row in rows[:MAX_NAMED]], len(rows))}" if rows else ""
 
 
 def _listed(names: Sequence[str], count: int) -> str:

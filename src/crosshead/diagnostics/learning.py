@@ -34,9 +34,9 @@ EXACT = 1e-9
 GRADIENT_ROWS, DIRECTIONS = 256, 12
 GRADIENT_ERROR = 1e-5
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
-MOST_LEARNT, CANDIDATES, LEARNING_ALPHA = 20, 200, 1e-9
-INDEPENDENT = 1e-3  # of a row's length that no earlier rows explain
-LEAST_SIZE = 1e-100  # of a row: the penalty squares weights that are one divided by it
+MAX_LEARNT, CANDIDATES, LEARNING_ALPHA = 20, 200, 1e-9
+INDEPENDENT = 1e-3  # of a row's length: the part that is linearly independent of earlier rows
+MIN_SIZE = 1e-100  # of a row: the penalty squares weights of its inverse size
 ATTAINED, NOT_ATTAINED = 1e-3, 1e-2  # mean losses that count as zero
 
 
@@ -144,7 +144,7 @@ def learnt_by_heart(learning: Learning) -> Finding:
     """A few rows of several classes, trained with next to no penalty until their loss is zero."""
     candidates = by_turns(learning.indices, learning.seed)[:CANDIDATES]
     pool = _evened(learning.features[candidates].astype(np.float64))
-    kept = independent_rows(pool, learning.indices[candidates], MOST_LEARNT, learning.intercept)
+    kept = independent_rows(pool, learning.indices[candidates], MAX_LEARNT, learning.intercept)
     features, rows = pool[kept], candidates[kept]
     classifier = LinearClassifier(
         learning.loss,
@@ -222,8 +222,8 @@ def _typical_size(features: Any) -> float:
     values = features.data if not isinstance(features, np.ndarray) else features
     values = np.asarray(values, dtype=np.float64)
     largest = float(np.abs(values).max(initial=0.0))
-    if largest < LEAST_SIZE:
-        return LEAST_SIZE if largest > 0 else 1.0
+    if largest < MIN_SIZE:
+        return MIN_SIZE if largest > 0 else 1.0
     return largest * float(np.sqrt(np.square(values / largest).sum() / features.shape[0]))
 
 

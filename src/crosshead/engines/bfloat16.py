@@ -26,9 +26,9 @@ from crosshead.losses.protocol import Array, Float, PassLoss
 PADDING = 32  # features per instruction
 ROW_MULTIPLE = 16
 SAMPLED_ROWS = 256
-LEAST_WORK = 1 << 27  # N·D·C below which bfloat16 does not pay
-LEAST_SAMPLE_WORK, SAMPLE_SHARE = 1 << 23, 0.2  # the copy has half as many bytes as its rows in X
-LEAST_CLASSES = 32  # with fewer, a pass is limited by reading X
+MIN_WORK = 1 << 27  # N·D·C below which bfloat16 does not pay
+MIN_SAMPLE_WORK, SAMPLE_SHARE = 1 << 23, 0.2  # the copy has half as many bytes as its rows in X
+MIN_CLASSES = 32  # with fewer, a pass is limited by reading X
 ROUNDED_RESOLUTION = 1e-5  # relative, of F; measured on rounded pixels
 
 
@@ -76,7 +76,7 @@ def to_bfloat16(values: Float) -> Float:
 
 def bfloat16_passes(data: TrainingData, features: Any, instruction_set: str, threads: int) -> BFloat16Passes | None:
     """Passes that round dense features as they read them; None if the processor or the size rules them out."""
-    if data.n_classes < LEAST_CLASSES or data.n_rows * data.n_features * data.n_classes < LEAST_WORK:
+    if data.n_classes < MIN_CLASSES or data.n_rows * data.n_features * data.n_classes < MIN_WORK:
         return None
     if data.sparse or not _native.has_bfloat16(instruction_set):
         return None
@@ -91,11 +91,11 @@ def sample_passes(
     None if the processor does not support it, for too few rows to gain anything, and for more than `SAMPLE_SHARE` of
     ``all_rows``, to bound the memory. With many classes the rows are rounded as they are read, without a copy.
     """
-    if data.features.dtype != np.float32 or data.n_rows * data.n_features * data.n_classes < LEAST_SAMPLE_WORK:
+    if data.features.dtype != np.float32 or data.n_rows * data.n_features * data.n_classes < MIN_SAMPLE_WORK:
         return None
     if data.sparse or not _native.has_bfloat16(instruction_set):
         return None
-    if data.n_classes >= LEAST_CLASSES:
+    if data.n_classes >= MIN_CLASSES:
         return _passes(data, _native.rounded_features(features, threads), instruction_set, threads)
     if data.n_rows > SAMPLE_SHARE * all_rows:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from crosshead.engines.sweeps import coordinate_minimum, sweep_until_converged
 from crosshead.losses.protocol import Float
 
-LEAST_CURVATURE = 1e-3  # relative to the metric's own, where the low-rank part cancels most of it
+MIN_CURVATURE = 1e-3  # relative to the metric's own, where the low-rank part cancels most of it
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def descend(model: QuadraticModel, tolerance: float, most_sweeps: int, seconds: 
     columns = model.weight.shape[1]
     own = np.diag(B)[:, None] * np.diag(A) + model.l2
     taken = np.einsum("jk,jk->j", model.low_rank_scaled, model.low_rank).reshape(own.shape)
-    curvature = np.maximum(own - taken, LEAST_CURVATURE * own)
+    curvature = np.maximum(own - taken, MIN_CURVATURE * own)
 
     def sweep(everywhere: bool) -> float:
         nonlocal low

@@ -23,13 +23,13 @@ from crosshead.losses.protocol import Array, DualPoint, Float, Loss
 BIAS_SHARE = 0.1  # the bias's share of a row's curvature, relative to that of its features on average
 # The same for smooth losses, whose rows move a little in all classes at once. But b₀ also has to move faster than the
 # loss is curved, which for C equally frequent classes is about 1/C; no row may count on the bias alone for that.
-SMOOTH_BIAS_SHARE, CLASS_STEPS, MOST_BIAS_CURVATURE = 0.5, 10.0, 0.5
+SMOOTH_BIAS_SHARE, CLASS_STEPS, MAX_BIAS_CURVATURE = 0.5, 10.0, 0.5
 BLOCK_ELEMENTS = 1 << 21
 LANES = 16  # classes that the kernel processes side by side: weights of sparse features are padded to a multiple
 FEW_CLASSES = 8  # with fewer, there is no padding
 LONGEST_STEP = 1e150  # of the bias, so that products do not overflow
 STILL = 0.02  # of the largest change of a sweep: rows that change less are skipped
-LEAST_CURVATURE, MOST_CURVATURE = 1e-200, 1e300  # of a row that is updated: others overflow
+MIN_CURVATURE, MAX_CURVATURE = 1e-200, 1e300  # of a row that is updated: others overflow
 
 
 @dataclass
@@ -138,7 +138,7 @@ def _bias_step(loss: Loss, l2: float, share: Float, squares: Float, classes: int
     size = float(share @ squares)
     step = (SMOOTH_BIAS_SHARE if loss.smooth else BIAS_SHARE) * (size if size > 0 else 1 / BIAS_SHARE) / l2
     if loss.smooth:
-        step = max(step, min(CLASS_STEPS * classes, MOST_BIAS_CURVATURE / float(share.max())))
+        step = max(step, min(CLASS_STEPS * classes, MAX_BIAS_CURVATURE / float(share.max())))
     return min(step, LONGEST_STEP)
 
 
@@ -162,7 +162,7 @@ def ascend(ascent: Ascent, sweeps: int) -> None:
         for i in ascent.order:
             with np.errstate(over="ignore", invalid="ignore"):
                 curvature = ascent.share[[i]] * (ascent.squares[[i]] / ascent.l2 + ascent.bias_step)
-            if not LEAST_CURVATURE < float(curvature[0]) < MOST_CURVATURE:
+            if not MIN_CURVATURE < float(curvature[0]) < MAX_CURVATURE:
                 continue
             scores = _scores(ascent, i)
             if not np.isfinite(scores).all():

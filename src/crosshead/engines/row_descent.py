@@ -10,7 +10,7 @@ import numpy as np
 from crosshead.engines.sweeps import coordinate_minimum, sweep_until_converged
 from crosshead.losses.protocol import Float
 
-LEAST_CURVATURE = 1e-5  # relative to that without q and r, from which float32 cannot distinguish it
+MIN_CURVATURE = 1e-5  # relative to that without q and r, from which float32 cannot distinguish it
 
 
 def row_descent(model: Any, tolerance: float, most_sweeps: int, seconds: float = math.inf) -> tuple[Float, int]:
@@ -53,7 +53,7 @@ def descend_rows(model: Any, tolerance: float, most_sweeps: int, seconds: float 
     p, q, r = _three_factors(model)
     x = columns[model.column].astype(np.float64)
     own, taken = x**2 * p[model.class_of], 2 * x**2 * q[model.class_of] * r[model.class_of]
-    curvature = np.maximum((own - taken).sum(axis=1), LEAST_CURVATURE * own.sum(axis=1)) + model.l2
+    curvature = np.maximum((own - taken).sum(axis=1), MIN_CURVATURE * own.sum(axis=1)) + model.l2
     step, z = np.zeros(len(model.weight)), np.zeros(p.shape)
 
     def sweep(everywhere: bool) -> float:

@@ -11,7 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-MOST_THREADS = 1 << 16
+MAX_THREADS = 1 << 16
 """More than the CPUs of any machine; an engine creates no more threads than it has work for."""
 
 
@@ -21,7 +21,7 @@ def resolve_threads(n_threads: int | None = None) -> int:
     None means OMP_NUM_THREADS if it is set, else `available_cpus()`. Negative numbers count back from the
     available CPUs, as scikit-learn's ``n_jobs`` does: −1 is all of them, −2 all but one.
 
-    Raises ValueError for 0, for more than `MOST_THREADS`, and for anything but whole numbers.
+    Raises ValueError for 0, for more than `MAX_THREADS`, and for anything but whole numbers.
 
     >>> resolve_threads(3)
     3
@@ -32,8 +32,8 @@ def resolve_threads(n_threads: int | None = None) -> int:
         raise ValueError(f"n_threads must be None or a whole number, not {n_threads!r}")
     if n_threads == 0:
         raise ValueError("n_threads must not be 0; use None for the default or a positive number")
-    if n_threads > MOST_THREADS:
-        raise ValueError(f"n_threads is {n_threads}; it must be at most {MOST_THREADS}")
+    if n_threads > MAX_THREADS:
+        raise ValueError(f"n_threads is {n_threads}; it must be at most {MAX_THREADS}")
     return int(n_threads) if n_threads > 0 else max(1, available_cpus() + 1 + int(n_threads))
 
 
@@ -49,11 +49,11 @@ def available_cpus() -> int:
 
 
 def _from_environment() -> int | None:
-    """The first number in OMP_NUM_THREADS, at most `MOST_THREADS`; None if it is not a positive whole number."""
+    """The first number in OMP_NUM_THREADS, at most `MAX_THREADS`; None if it is not a positive whole number."""
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip().lstrip("0")
     if not re.fullmatch(r"[1-9][0-9]*", text):
         return None
-    return min(int(text[:9]), MOST_THREADS)  # nine digits exceed MOST_THREADS already
+    return min(int(text[:9]), MAX_THREADS)  # nine digits exceed MAX_THREADS already
 
 
 def _quota(path: Path) -> float | None:

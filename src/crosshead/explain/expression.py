@@ -12,7 +12,7 @@ import numpy as np
 Number = float | tuple[float, ...]
 Numbers = Mapping[str, Number]
 
-MOST_TERMS = 8
+MAX_TERMS = 8
 """Longer sums are shown by their first and last terms."""
 
 DIGITS = 6
@@ -75,7 +75,7 @@ def with_numbers(formula: str, numbers: Numbers) -> str:
 
 def _digits(formula: str, numbers: Numbers) -> int:
     """How many digits the numbers need to reproduce the formula's value with a calculator."""
-    if any(isinstance(number, tuple) and len(number) > MOST_TERMS for number in numbers.values()):
+    if any(isinstance(number, tuple) and len(number) > MAX_TERMS for number in numbers.values()):
         return DIGITS
     exact = evaluate(formula, numbers)
     rounding = ROUNDING * max((float(np.max(np.abs(number), initial=0.0)) for number in numbers.values()), default=0.0)
@@ -195,7 +195,7 @@ class _Writer:
 
     def _list(self, name: str, lists: Sequence[Sequence[float]]) -> tuple[str, int]:
         count = len(lists[0])
-        places = list(range(count)) if count <= MOST_TERMS else [0, 1, 2, count - 1]
+        places = list(range(count)) if count <= MAX_TERMS else [0, 1, 2, count - 1]
         if name == "sum":
             terms = [self._number(lists[0][place]) for place in places]
         elif name == "dot":
@@ -205,7 +205,7 @@ class _Writer:
             terms = [_call("abs", [self._number(lists[0][place])]) for place in places]
         else:
             terms = [_operation(ast.Pow(), self._number(lists[0][place]), ("2", ATOM)) for place in places]
-        if count > MOST_TERMS:
+        if count > MAX_TERMS:
             terms.insert(3, ("…", ATOM))
         text = _sum_text(terms) if terms else "0"
         if name == "norm":

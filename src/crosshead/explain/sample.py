@@ -10,7 +10,7 @@ import numpy as np
 
 from crosshead.losses.protocol import Float, Loss
 
-MOST_CLASSES = 12
+MAX_CLASSES = 12
 """With more classes than this, only the true one and those with the highest scores are shown."""
 
 
@@ -64,7 +64,7 @@ class Sample:
         return column == self.target
 
 
-def columns_to_show(scores: Float, wanted: Sequence[int], most: int = MOST_CLASSES) -> tuple[int, ...]:
+def columns_to_show(scores: Float, wanted: Sequence[int], most: int = MAX_CLASSES) -> tuple[int, ...]:
     """All columns; or, if there are more than ``most``, the wanted ones and those with the highest scores, in order.
 
     Examples

@@ -46,7 +46,7 @@ def out_of_fold_probabilities(
     Parameters
     ----------
     X, y : features (N, D), dense or sparse, and labels (N,)
-    X is read in its own dtype and never copied.
+        X is read in its own dtype and never copied.
     cv : int, splitter or iterable
         As in scikit-learn; the held-out rows must be all rows, each exactly once.
     start : (weight (C, D), bias (C,)), optional

@@ -109,7 +109,7 @@ def regularisation_path(
     Parameters
     ----------
     X, y : features (N, D), dense or sparse, and labels (N,) or probabilities (N, C)
-    X is read in its own dtype, float32 or float64, and not copied.
+        X is read in its own dtype, float32 or float64, and not copied.
     alphas : int or array-like, default=45
         Alphas ≥ 0 in any order; or the number of log-spaced alphas below one that the data determine: with L1 the
         smallest alpha whose W is all zero, ‖∂L/∂W‖∞/ρ at W = 0 with the optimal bias, and the grid spans four decades;

@@ -13,7 +13,7 @@ from scipy import sparse
 from crosshead.engines import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
 
-LEAST_TOTAL = float(np.finfo(np.float64).tiny)  # the inverse of a smaller sum of weights overflows
+MIN_TOTAL = float(np.finfo(np.float64).tiny)  # the inverse of a smaller sum of weights overflows
 LARGEST = {4: 1e15, 8: 1e150}  # by itemsize
 GLANCE = 256  # rows
 ROUNDED_SUM = 1e-6  # how far from one the sum of given probabilities may be
@@ -119,7 +119,7 @@ def _summable(weight: Float) -> Float:
     """Check that the sum of the weights can be divided by."""
     with np.errstate(over="ignore"):
         total = float(weight.sum())
-    if not LEAST_TOTAL <= total < np.inf:
+    if not MIN_TOTAL <= total < np.inf:
         raise ValueError(
             f"the weights of the rows add up to {total:g}; multiply them all by one number, to add up to N"
         )

@@ -16,7 +16,7 @@ from crosshead.losses import _numerics
 from crosshead.losses.protocol import Array, Float
 
 NEAR, UNSEEN = 0.01, 1e-24  # squared errors: relative to the first, and of rounding
-MOST_STEPS = 60
+MAX_STEPS = 60
 ROOT = 1e-12  # relative error at the end of Newton's method in one unknown
 
 
@@ -56,7 +56,7 @@ def all_violations(
     most_grown = np.maximum((point + before[:, None]) * rate, 0).sum(axis=1) + 1
     high = less + (float(point.shape[1]) if np.isfinite(most) else most_grown)
     enough = ROOT * np.maximum(1.0, np.abs(before))
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         value = (point - grown[:, None]) * rate
         excess = np.clip(value, 0, most).sum(axis=1) - grown - before
         left = ~(np.abs(excess) < enough)
@@ -87,7 +87,7 @@ def softmax(before: Float, scores: Float, curvature: Float) -> Float:
 
 def _softmax_row(before: Float, scores: Float, curvature: float) -> Float:
     here, last, first, smallest = scores, scores, np.inf, np.inf
-    for k in range(MOST_STEPS):
+    for k in range(MAX_STEPS):
         p = _numerics.softmax(here)
         error = here - scores + curvature * (p - before)
         size = float(error @ error)
@@ -114,7 +114,7 @@ def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:
     q = curvature[:, None]
     high = scores + q * before
     low, here, last = high - q, scores, np.full_like(scores, np.inf)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         p = _numerics.sigmoid(here)
         error = here - scores + q * (p - before)
         high, low = np.where(error > 0, np.minimum(here, high), high), np.where(error > 0, low, np.maximum(here, low))

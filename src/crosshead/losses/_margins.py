@@ -13,12 +13,12 @@ from crosshead.losses._targets import as_indices, as_scores, one_hot
 from crosshead.losses.protocol import Array, Curvature, DualPoint, Moments
 
 # Smaller smoothing would underflow in single precision; it is far below the rounding of any score.
-LEAST_SMOOTHING = 1e-30
+MIN_SMOOTHING = 1e-30
 
 
 def smoothing_width(smoothing: float) -> float:
     """Validate a smoothing width: zero or a usable positive number, as a Python float."""
-    if not (smoothing == 0 or (isfinite(smoothing) and smoothing >= LEAST_SMOOTHING)):
+    if not (smoothing == 0 or (isfinite(smoothing) and smoothing >= MIN_SMOOTHING)):
         raise ValueError(f"smoothing must be 0 or a positive finite number, not {smoothing}")
     return float(smoothing)
 

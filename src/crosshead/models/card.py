@@ -8,7 +8,7 @@ from typing import Any
 
 from crosshead.escaping import for_markdown
 
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 
 
 def model_card(document: Mapping[str, Any]) -> str:
@@ -85,6 +85,6 @@ def _cell(value: Any) -> str:
 
 
 def _class_list(classes: list[Any]) -> str:
-    shown = ", ".join(for_markdown(str(label)) for label in classes[:MOST_CLASSES])
-    more = len(classes) - MOST_CLASSES
+    shown = ", ".join(for_markdown(str(label)) for label in classes[:MAX_CLASSES])
+    more = len(classes) - MAX_CLASSES
     return shown if more <= 0 else f"{shown} and {more} more, listed in `model.json`"

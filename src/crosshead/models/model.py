@@ -41,7 +41,7 @@ from crosshead.scaling import Scaler
 
 Array = NDArray[Any]
 
-MOST_DOCUMENT_BYTES = 1 << 26
+MAX_DOCUMENT_BYTES = 1 << 26
 """A million classes with names of sixty letters."""
 
 
@@ -156,7 +156,7 @@ def _check_place(place: Path, name: str) -> None:
 
 def _is_ours(place: Path) -> bool:
     try:
-        document = parse_json(read_regular(place / DOCUMENT, MOST_DOCUMENT_BYTES))
+        document = parse_json(read_regular(place / DOCUMENT, MAX_DOCUMENT_BYTES))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("format") == FORMAT
@@ -165,7 +165,7 @@ def _is_ours(place: Path) -> bool:
 def _read_file(place: Path, file_name: str, name: str) -> bytes:
     if not place.is_dir():
         raise ModelError(f"{name}: no such model folder")
-    most = MOST_DOCUMENT_BYTES if file_name == DOCUMENT else free_memory() or sys.maxsize
+    most = MAX_DOCUMENT_BYTES if file_name == DOCUMENT else free_memory() or sys.maxsize
     try:
         return read_regular(place / file_name, most)
     except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from crosshead.data.backbone_record import described_backbone
-from crosshead.data.images.decoding import COLOURS, MOST_PIXELS, RESAMPLINGS
+from crosshead.data.images.decoding import COLOURS, MAX_PIXELS, RESAMPLINGS
 from crosshead.losses import get_loss
 from crosshead.models.document import ModelError
 from crosshead.models.json_values import (
@@ -99,9 +99,9 @@ def _image(value: Any, place: str) -> None:
 
 def _size(value: Any, place: str) -> None:
     """Check height and width by `crosshead.data.ImageForm`."""
-    items(whole(1, MOST_PIXELS), 2, 2)(value, place)
-    if math.prod(value) > MOST_PIXELS:
-        raise InvalidValueError(place, f"a height and width of at most {MOST_PIXELS} pixels", str(value))
+    items(whole(1, MAX_PIXELS), 2, 2)(value, place)
+    if math.prod(value) > MAX_PIXELS:
+        raise InvalidValueError(place, f"a height and width of at most {MAX_PIXELS} pixels", str(value))
 
 
 _COUNT = whole(1)

@@ -20,7 +20,7 @@ from scipy import linalg
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float, Loss
 
-ROWS_A_CLASS, LEAST_ROWS = 64, 1024  # rows that the curvature is summed over, at most those of a pass
+ROWS_PER_CLASS, MIN_ROWS = 64, 1024  # rows that the curvature is summed over, at most those of a pass
 BLOCK_SCORES = 1 << 19
 SINGLE_CLASSES = 512  # with more, its factor is stored in single precision
 DENSE_CLASSES = 2048  # with more, only the diagonal is used
@@ -68,7 +68,7 @@ class BiasCurvature:
 
 def _some_rows(data: TrainingData) -> TrainingData:
     """Evenly spaced rows, as views if the storage allows."""
-    every = data.n_rows // max(LEAST_ROWS, ROWS_A_CLASS * data.n_classes)
+    every = data.n_rows // max(MIN_ROWS, ROWS_PER_CLASS * data.n_classes)
     if every <= 1:
         return data
     weight = None if data.sample_weight is None else data.sample_weight[::every]
@@ -88,7 +88,7 @@ def _summed(loss: Loss, data: TrainingData, weight: Float, bias: Float) -> Float
         with np.errstate(invalid="ignore"):  # some BLAS kernels raise it for numbers past the end of a short row
             scores = np.asarray(block.features @ single) + bias.astype(single.dtype)
         matrix += loss.curvature(scores, block.target, share).classes
-    count = min(data.n_rows, LEAST_ROWS)
+    count = min(data.n_rows, MIN_ROWS)
     for first in range(0, count, rows):
         target = data.target[first : min(first + rows, count)]
         zero = np.zeros((len(target), data.n_classes), dtype=single.dtype)

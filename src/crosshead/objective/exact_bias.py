@@ -16,10 +16,10 @@ from scipy import linalg
 from crosshead.engines.protocol import Engine
 from crosshead.losses.protocol import Array, Float, Loss
 
-MOST_STEPS, MOST_STALLS = 60, 12
+MAX_STEPS, MAX_STALLS = 60, 12
 STALE, STALLED = 0.1, 0.5  # of the residuals' sums: a step that leaves more used an outdated Hessian; made no progress
 SHORTER, SHORTEST = 0.25, 1e-3  # factor of a step that increased F, and the smallest share of it that is tried
-LEAST_ROWS, ROWS_A_CLASS = 1024, 64  # rows that the Hessian is summed over
+MIN_ROWS, ROWS_PER_CLASS = 1024, 64  # rows that the Hessian is summed over
 DENSE_CLASSES = 2048  # with more, only its diagonal is used
 ROUNDINGS = 4.0  # rounding errors of a sum of residuals
 NOISE = 10.0  # rounding errors of a value
@@ -27,7 +27,7 @@ RIDGE = 1e-9
 UNSOLVED = 1e-6  # sums of residuals per row that mean that the steps have failed
 STAGED_SCORES = 1 << 17  # with more, hundreds of sums over all scores would cost many passes
 NARROW, WIDENING = 4.0, 2.0  # the range of scores in the first stage, and its factor from stage to stage
-LEAST_REACH = 2.0  # smallest limit of a step beyond the scores' own range
+MIN_REACH = 2.0  # smallest limit of a step beyond the scores' own range
 FAR = 1000.0  # a score that much below all others has probability zero in any precision
 
 
@@ -61,8 +61,8 @@ def _balanced(
     curvature: Any = None
     last = np.zeros_like(shift)
     value, step, length, stalls = np.inf, np.zeros_like(shift), 1.0, 0
-    reach = LEAST_REACH + float(scores.max(initial=0.0) - scores.min(initial=0.0))
-    for _ in range(MOST_STEPS):
+    reach = MIN_REACH + float(scores.max(initial=0.0) - scores.min(initial=0.0))
+    for _ in range(MAX_STEPS):
         sums = engine.sum_scores(scores, shift, loss)
         gradient = np.where(free, sums.bias_gradient / total, 0.0)
         here, size = sums.surrogate / total, float(np.abs(gradient).max(initial=0.0))
@@ -81,7 +81,7 @@ def _balanced(
         stalls += int(size > STALLED * least)
         if size < least:
             best, least = shift, size
-        if size <= ROUNDINGS * precision or stalls > MOST_STALLS:
+        if size <= ROUNDINGS * precision or stalls > MAX_STALLS:
             break
         if curvature is None or stale:
             curvature = _curvature(engine, loss, scores, shift, free)
@@ -105,7 +105,7 @@ def _beyond(scores: Array, limits: Float) -> Float:
 def _curvature(engine: Engine, loss: Loss, scores: Array, shift: Float, free: Array) -> Any:
     """A solver of ∂²F/∂b² · x = g for a gradient (C,), from evenly spaced rows."""
     data, classes = engine.data, len(shift)
-    every = max(1, data.n_rows // max(LEAST_ROWS, ROWS_A_CLASS * classes))
+    every = max(1, data.n_rows // max(MIN_ROWS, ROWS_PER_CLASS * classes))
     weight = data.weights[::every]
     if not weight.any():
         every, weight = 1, data.weights

@@ -32,7 +32,7 @@ class Facts:
     * ``couples``: the gradient in one score depends on other scores
     * ``l1``, ``l2``: whether the penalty has either part
     * ``dual_steps``: the loss has a dual step for single rows, so that dual coordinate ascent can sweep over the rows;
-        ``fast_sweeps``: whether the engine does so quickly
+      ``fast_sweeps``: whether the engine does so quickly
     """
 
     n_rows: int

@@ -19,9 +19,9 @@ from crosshead.curvature.eigenvectors import eigenvectors
 from crosshead.engines.data import TrainingData
 from crosshead.losses.protocol import Array, Float
 
-MOST_ROWS = 2048  # the factorisation takes of the order of N³ operations
-LEAST_FEATURES = 512
-LEAST_RATIO = 1.5  # features per row from which on it pays
+MAX_ROWS = 2048  # the factorisation takes of the order of N³ operations
+MIN_FEATURES = 512
+MIN_RATIO = 1.5  # features per row from which on it pays
 NEGLIGIBLE = 1e-13  # share of the largest eigenvalue below which a direction holds only rounding
 BLOCK = 1024  # features converted to float64 at a time
 
@@ -52,7 +52,7 @@ class Reduction:
 def reduce_features(data: TrainingData) -> Reduction | None:
     """Reduce the problem; None if it would not be cheaper."""
     features = data.features
-    if data.sparse or data.n_rows > MOST_ROWS or data.n_features < max(LEAST_FEATURES, LEAST_RATIO * data.n_rows):
+    if data.sparse or data.n_rows > MAX_ROWS or data.n_features < max(MIN_FEATURES, MIN_RATIO * data.n_rows):
         return None
     inner = np.zeros((data.n_rows, data.n_rows))
     for first in range(0, data.n_features, BLOCK):

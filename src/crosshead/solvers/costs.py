@@ -12,11 +12,11 @@ from crosshead.curvature.factored import DRAWN_PER_PARAMETER
 from crosshead.curvature.kronecker import DENSE_FEATURES
 from crosshead.objective.facts import Facts
 
-OPERATIONS_A_BYTE = 5.0  # computed while one byte is read
+OPERATIONS_PER_BYTE = 5.0  # computed while one byte is read
 WIDEST_BLOCK = 2048  # features per block
-MOST_BUILD = 16.0  # limit of the cost of building blocks, in passes: a fit makes two or three times as many
+MAX_BUILD = 16.0  # limit of the cost of building blocks, in passes: a fit makes two or three times as many
 SCORES_PASS = 0.5  # the share of a pass that computes scores
-ROWS_A_FEATURE, MOST_ROWS_A_FEATURE = 2.0, 16.0  # rows per feature that a block is summed over, at least and at most
+ROWS_PER_FEATURE, MAX_ROWS_A_FEATURE = 2.0, 16.0  # rows per feature that a block is summed over, at least and at most
 GRAM_PASSES = 3.0  # limit of the cost of sums with more rows per feature, in passes
 BLOCK_BYTES, BLOCK_SHARE = 1 << 22, 0.25  # memory limit of blocks: bytes, or a share of X
 SCORE_BYTES, SCORE_SHARE = 1 << 22, 1.0  # memory limit of one float64 per score: bytes, or a share of X
@@ -27,9 +27,9 @@ INTERIOR_UNKNOWNS, INTERIOR_WORK = (
     3000,
     2e10,
 )  # limits of an interior point: unknowns, operations
-INTERIOR_STEPS, LEAST_INTERIOR = 40.0, 60.0  # steps of it, and passes that it is at least worth
+INTERIOR_STEPS, MIN_INTERIOR = 40.0, 60.0  # steps of it, and passes that it is at least worth
 SMALL_PARAMETERS, SMALL_ROWS = 250, 5000  # limits of a problem whose Hessian costs next to nothing, even at every step
-MOST_RESIDUALS = 1 << 25  # in the residuals of all rows
+MAX_RESIDUALS = 1 << 25  # in the residuals of all rows
 INTERIOR_ELEMENTS = 1 << 24  # limit of features, scores, or violations times classes
 FACTORED_PARAMETERS = 8192  # limit of a Hessian that is factorised now and then: 268 MB
 FACTORED_SCORES, LAGRANGIAN_SCORES = 1 << 24, 1 << 23  # limits of the scores of all rows, stored once or several times
@@ -119,7 +119,7 @@ def is_wide(facts: Facts) -> bool:
 def dual_ascent_fits(facts: Facts) -> bool:
     """Whether dual coordinate ascent pays: there are better methods for smooth losses on dense or few rows."""
     possible = facts.dual_steps and facts.fast_sweeps and facts.l2 and not facts.l1
-    held = facts.n_rows * facts.n_classes <= MOST_RESIDUALS
+    held = facts.n_rows * facts.n_classes <= MAX_RESIDUALS
     return possible and held and (not facts.smooth or (facts.sparse and not is_small(facts)))
 
 
@@ -180,12 +180,12 @@ def interior_passes(facts: Facts) -> float:
         or (facts.smooth and hessian_is_cheap(facts))
     ):
         return math.inf
-    return max(LEAST_INTERIOR, INTERIOR_STEPS * factor_passes(facts))
+    return max(MIN_INTERIOR, INTERIOR_STEPS * factor_passes(facts))
 
 
 def primal_dual_fits(facts: Facts) -> bool:
     """Whether memory suffices for passes that update the residuals of all rows, which are stored twice."""
-    return facts.dual_steps and facts.fast_sweeps and 2 * facts.n_rows * facts.n_classes <= MOST_RESIDUALS
+    return facts.dual_steps and facts.fast_sweeps and 2 * facts.n_rows * facts.n_classes <= MAX_RESIDUALS
 
 
 def sparse_passes(facts: Facts) -> float:
@@ -212,23 +212,23 @@ def matrix_descent_passes(facts: Facts, size: int) -> float:
 def pass_operations(facts: Facts) -> float:
     """The operations of a pass over dense features."""
     numbers = float(facts.n_rows * facts.n_features)
-    return max(1.0, 4.0 * numbers * facts.n_classes, OPERATIONS_A_BYTE * numbers * facts.itemsize)
+    return max(1.0, 4.0 * numbers * facts.n_classes, OPERATIONS_PER_BYTE * numbers * facts.itemsize)
 
 
 def class_groups(facts: Facts) -> int:
     """The number of groups of classes for which building blocks pays; 0 if even one does not."""
     if facts.sparse or not 0 < facts.n_features <= WIDEST_BLOCK or not keeps_scores(facts):
         return 0
-    least = _block_operations(facts, ROWS_A_FEATURE * facts.n_features)
+    least = _block_operations(facts, ROWS_PER_FEATURE * facts.n_features)
     room = max(BLOCK_BYTES, BLOCK_SHARE * facts.feature_bytes) / (4.0 * facts.n_features**2)
-    return int(max(1.0, min(facts.n_classes, MOST_BUILD * pass_operations(facts) / least, room)))
+    return int(max(1.0, min(facts.n_classes, MAX_BUILD * pass_operations(facts) / least, room)))
 
 
 def block_rows(facts: Facts, groups: int) -> int:
     """The number of rows that each group's block is summed over: more per feature where that is cheap."""
     columns = float(facts.n_features)
     affordable = GRAM_PASSES * pass_operations(facts) / (groups * columns**3)
-    return round(min(max(affordable, ROWS_A_FEATURE), MOST_ROWS_A_FEATURE) * columns)
+    return round(min(max(affordable, ROWS_PER_FEATURE), MAX_ROWS_A_FEATURE) * columns)
 
 
 def build_passes(facts: Facts, groups: int) -> float:

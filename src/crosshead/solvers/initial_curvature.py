@@ -31,10 +31,10 @@ ROUGH_FORCING, ROUGH_PRODUCTS = 0.4, 10
 FINE_FORCING, FINE_PRODUCTS = 0.3, 20
 OVERFITTED_PRODUCTS = 5  # limit of products when rows are few: the exact solution would be overfitted
 INTERVAL, LONGEST_INTERVAL = 5, 25  # iterations to the first new estimate, and at most between estimates
-LEAST_INTERVAL = 6  # for blocks, however cheap they are
+MIN_INTERVAL = 6  # for blocks, however cheap they are
 FIRST_SHARE, SHARE_FACTOR = 0.1, 5.0
-ENOUGH_PARAMETERS, LEAST_SCALE = 8, 0.05  # parameters per row of a model; the smallest scale of a step
-MOST_BLOCK_SCALE = 2.0  # limit of the scale of steps with blocks
+ENOUGH_PARAMETERS, MIN_SCALE = 8, 0.05  # parameters per row of a model; the smallest scale of a step
+MAX_BLOCK_SCALE = 2.0  # limit of the scale of steps with blocks
 FEW_EVALUATIONS, MANY_EVALUATIONS, TOO_MANY_EVALUATIONS = 1.15, 1.5, 2.0  # evaluations per iteration
 
 
@@ -81,7 +81,7 @@ class BlockInverse:
         solved = objective.pack(*self.blocks.precondition(*objective.unpack(change)))
         size = float(change @ solved)
         scale = dot(step, change) / size if size > 0 else 1.0
-        return replace(self, scale=float(np.clip(scale, LEAST_SCALE, MOST_BLOCK_SCALE)))
+        return replace(self, scale=float(np.clip(scale, MIN_SCALE, MAX_BLOCK_SCALE)))
 
     def at(self, l2_weight: float) -> BlockInverse:
         """Return itself: a penalty of similar size changes it little."""
@@ -138,7 +138,7 @@ class InexactNewton:
             return self
         step = step.astype(np.float64, copy=False)
         size = float(step @ self.model.multiply(step)) / dot(change, step)
-        return replace(self, scale=float(np.clip(size, LEAST_SCALE, 1.0)))
+        return replace(self, scale=float(np.clip(size, MIN_SCALE, 1.0)))
 
     def at(self, l2_weight: float) -> InexactNewton:
         """The same with another penalty."""
@@ -152,7 +152,7 @@ def estimate_curvature(objective: Objective, here: Any, iteration: int, renewal:
         rows = block_rows(objective.facts, groups)
         blocks = objective.class_blocks(here, share=renewal.share, groups=groups, rows=rows, seed=renewal.estimates)
         if blocks is not None:
-            return BlockInverse(blocks, max(LEAST_INTERVAL, build_passes(objective.facts, len(blocks.groups))))
+            return BlockInverse(blocks, max(MIN_INTERVAL, build_passes(objective.facts, len(blocks.groups))))
     far = iteration > MANY_AFTER
     model = objective.model(here, rows=MANY_ROWS if far else FEW_ROWS, share=renewal.share)
     if model is None:

@@ -31,15 +31,15 @@ State = TypeVar("State")
 
 ENDED_FROM_OUTSIDE = ("max_iter", "max_time", "interrupted", "stopped")
 COARSE_GAP = 1e-2  # gap below which passes are no longer coarse
-SLOW_SHARE, MOST_SLOW = 0.1, 4  # nor after that many in a row that gained less than this share of their resolution
+SLOW_SHARE, MAX_SLOW = 0.1, 4  # nor after that many in a row that gained less than this share of their resolution
 SEEN_DECREASE, SEEN_GAP = (
     1e-6,
     0.99,
 )  # smaller changes of F and the gap are no progress in single precision
-MOST_IDLE = 10  # evaluations in a row without progress, after which passes are exact
+MAX_IDLE = 10  # evaluations in a row without progress, after which passes are exact
 GAP_CHANGE, GRADIENT_CHANGE = 0.999, 0.5  # shares of the smallest value so far that count as a change
 LATE_SHARE, LATE_SECONDS = 0.03, 0.1  # share of max_time, and seconds, by which a fit may exceed it
-MOST_UNCHANGED = 10  # steps in a row that change nothing, after which a fit ends
+MAX_UNCHANGED = 10  # steps in a row that change nothing, after which a fit ends
 BIAS_STEPS = 4  # limit of Newton steps on the bias alone for one certificate if scores are not kept
 FLAT_GRADIENT = 1e-3  # alpha = 0: the share of tol by which the gradient is to fall; tol itself if nothing else changes
 
@@ -98,7 +98,7 @@ class Changes:
     @property
     def ended(self) -> bool:
         """Whether so many steps changed nothing that the fit ends."""
-        return self.unchanged >= MOST_UNCHANGED
+        return self.unchanged >= MAX_UNCHANGED
 
 
 @dataclass
@@ -264,14 +264,14 @@ class Run:
     def certify(self) -> bool:
         """Whether the gap, computed in float64, is at most tol. Spends passes only if it may be."""
         if self.coarse:
-            if self.free_gap > max(COARSE_GAP, self.tol) and self.slow < MOST_SLOW:
+            if self.free_gap > max(COARSE_GAP, self.tol) and self.slow < MAX_SLOW:
                 return False
             self.refine()
         if self._certified_gap() <= self.tol:
             return True
         if self.gap > self.tol:
             settled = self._settle_bias()
-            if not settled and not self.exact and not self.coarse and self.idle >= MOST_IDLE:
+            if not settled and not self.exact and not self.coarse and self.idle >= MAX_IDLE:
                 self.go_exact()
             return settled
         if self.exact:
@@ -443,11 +443,11 @@ def _ended(run: Run, stuck: bool, iteration: int, max_iter: int) -> Status | Non
             return "converged"
     elif run.objective.smooth:
         flat = run.flat(FLAT_GRADIENT)
-        if run.coarse and (flat or run.slow >= MOST_SLOW):
+        if run.coarse and (flat or run.slow >= MAX_SLOW):
             run.refine()  # F of rounded features has another minimum
         elif flat and not run.coarse:
             return "no_certificate"
-        elif not run.exact and run.idle >= MOST_IDLE:
+        elif not run.exact and run.idle >= MAX_IDLE:
             run.go_exact()
     if stuck and run.exact:
         flat = not run.objective.has_certificate and run.objective.smooth and run.flat(1.0)

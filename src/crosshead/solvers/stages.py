@@ -13,10 +13,10 @@ from typing import Any, ClassVar, NamedTuple, final
 
 from crosshead.objective.facts import Facts, Trait
 from crosshead.solvers.continuation import Carried
-from crosshead.solvers.loop import MOST_UNCHANGED, Changes, Method, Run, check_needs
+from crosshead.solvers.loop import MAX_UNCHANGED, Changes, Method, Run, check_needs
 from crosshead.solvers.protocol import Float
 
-LEAST_TOL = 1e-15  # lower limit of tol in forecasts
+MIN_TOL = 1e-15  # lower limit of tol in forecasts
 
 
 def always(facts: Facts) -> bool:
@@ -91,7 +91,7 @@ class Stages:
         stage = state.stage
         if state.following < len(self.stages):
             state.seen.append(Observation(run.cost - state.before, run.gap))
-            still = run.changes.unchanged + 1 >= MOST_UNCHANGED  # one more such step would end the run
+            still = run.changes.unchanged + 1 >= MAX_UNCHANGED  # one more such step would end the run
             behind = falls_behind(state.seen, stage, stage.worth(run.objective.facts), run.tol)
             if still or behind or state.method.stuck(state.inner):
                 return self._begun(run, state.following, run.best.point)
@@ -140,4 +140,4 @@ def falls_behind(seen: list[Observation], stage: Stage, worth: float, tol: float
     if not math.isfinite(half.gap):
         return False
     rate = math.log(half.gap / now.gap) / (now.cost - half.cost)
-    return stage.slowing * math.log(now.gap / max(tol, LEAST_TOL)) / rate > worth
+    return stage.slowing * math.log(now.gap / max(tol, MIN_TOL)) / rate > worth

@@ -1,4 +1,4 @@
-"""Footers of Parquet files that are none: written by hand, in Thrift's compact protocol."""
+"""Invalid footers of Parquet files, written by hand in Thrift's compact protocol."""
 
 from __future__ import annotations
 

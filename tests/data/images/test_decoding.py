@@ -100,7 +100,7 @@ def test_what_is_broken_says_why(picture, reason):
     ids=str,
 )
 def test_a_file_cut_short_is_whole_or_broken(tmp_path, kind, options):
-    """Wherever it ends: never the upper half of a picture. What follows the last pixel may be missing."""
+    """A truncated file is never decoded to half an image; only bytes after the last pixel may be missing."""
     pixels = np.random.default_rng(5).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     whole, form = encoded(Image.fromarray(pixels), kind, **options), ImageForm((24, 40), 3)
     expected, path, reasons = decode(whole, form), tmp_path / "x.bin", list[str]()

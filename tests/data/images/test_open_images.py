@@ -310,7 +310,7 @@ def test_a_killed_process_ends_the_pass_and_not_the_next(photos):
 
 
 def test_large_photos_are_decoded_by_processes(tmp_path, monkeypatch):
-    """How many is told by the headers alone; small images stay, however many there are."""
+    """Headers alone determine the number of processes; small images are decoded here, however many there are."""
     asked = []
     monkeypatch.setattr(
         "crosshead.data.images.source.decode_all", lambda tasks, workers: asked.append(workers) or iter([])

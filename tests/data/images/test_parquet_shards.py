@@ -77,7 +77,7 @@ def test_folders_of_shards(tmp_path, part):
 
 
 def test_a_folder_of_any_tables(tmp_path):
-    """In the order of their names, whatever they are called; paths that occur twice are no names."""
+    """In the order of their names; paths that occur twice are not used as names."""
     for name, rows in (("10.parquet", [1, 2]), ("00.parquet", [0]), ("20-latest.parquet", [])):
         images = [{"bytes": png(PIXELS[row]), "path": "x.png" if row < 2 else "y.png"} for row in rows]
         write(tmp_path / name, rows, classes=None, label=lambda row: "owl" if row else "wren", images=images)

@@ -256,7 +256,7 @@ HOSTILE = ("\x1b]0;x\x07", "$x^{", "a\nb", "\u202eabc", "]]>", "<script>", "$$",
 
 
 def text_of(figure):
-    """All that a figure says, as its picture of XML holds it."""
+    """All text of a figure, as in its SVG."""
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none"}):
         figure.savefig(stream, format="svg")

@@ -1,4 +1,4 @@
-"""Dual coordinate ascent: its kernel, the readable twin, one row in closed form, and the optima of other solvers."""
+"""Dual coordinate ascent: its kernel, the reference, one row in closed form, and the optima of other solvers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_optimum_is_that_of_path_following(engine: str, name: str, case: str
 @pytest.mark.parametrize("name", KINKED)
 @pytest.mark.parametrize("alpha", [1e-4, 1e-2])
 def test_small_gaps_are_left_to_path_following(name: str, alpha: float) -> None:
-    """Sweeps in single precision end near 1e-6, and are slow where alpha is small; the path goes on from there."""
+    """Sweeps in single precision end near 1e-6, and are slow where alpha is small; path following continues."""
     objective = objective_of(rows(300, dtype=np.float32), name, alpha)
     result = ascend_to(objective, 1e-7, max_iter=400)
     assert result.status == "converged"
@@ -285,7 +285,7 @@ def test_rows_are_read_where_they_lie(engine: str, dtype: Any) -> None:
 @pytest.mark.parametrize("name", KINKED)
 @pytest.mark.parametrize("layout", ["columns", "every other row", "every other column"])
 def test_the_memory_order_of_the_features_does_not_change_the_method(name: str, layout: str) -> None:
-    """A row is visited alone, so that features whose rows do not lie together are copied once."""
+    """Rows are visited one by one, so that features whose rows are not contiguous are copied once."""
     data = rows(600)
     X = data.features
     if layout == "columns":

@@ -1,4 +1,4 @@
-"""Dual ascent over sparse rows and for smooth losses: its kernel, its twin, other solvers' optima, who takes over."""
+"""Dual ascent over sparse rows and for smooth losses: its kernel, its reference, other solvers' optima."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_it_is_taken_for_sparse_rows_with_an_l2_penalty() -> None:
 
 @native
 def test_too_many_residuals_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crosshead.solvers.costs.MOST_RESIDUALS", 1000)
+    monkeypatch.setattr("crosshead.solvers.costs.MAX_RESIDUALS", 1000)
     data = texts(6000, 300, dtype=np.float32)
     assert not dual_ascent_fits(objective_of(data, "softmax", 0.01).facts)
     assert minimise(objective_of(data, "softmax", 0.01), np.zeros(CLASSES * 301), tol=1e-4).status == "converged"

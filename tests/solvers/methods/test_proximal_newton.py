@@ -62,7 +62,7 @@ def test_with_a_working_set_the_optimum_is_that_of_all_weights(loss: str, l1_rat
 def test_a_set_of_one_weight_at_a_time_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     of = objective(rows(2, (23, 40, 2)), "binary", 0.02, 1.0)  # softmax may move weights from class to class
     whole = minimise_with(ProximalNewton(), of, np.zeros(of.size), tol=1e-10, max_iter=500)
-    monkeypatch.setattr(proximal_newton, "LEAST_SET", 1)
+    monkeypatch.setattr(proximal_newton, "MIN_SET", 1)
     monkeypatch.setattr(proximal_newton, "GROWTH", 0.0)
     single = minimise_with(ProximalNewton(), of, np.zeros(of.size), tol=1e-10, max_iter=500)
     assert single.status == whole.status == "converged"
@@ -71,7 +71,7 @@ def test_a_set_of_one_weight_at_a_time_loses_none(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_set_holds_what_is_not_zero_and_the_largest_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proximal_newton, "LEAST_SET", 3)
+    monkeypatch.setattr(proximal_newton, "MIN_SET", 3)
     monkeypatch.setattr(proximal_newton, "GROWTH", 1.0)
     of = objective(rows(3, (19, 30, 2)), "softmax", 0.01, 1.0)
     point = np.zeros(of.size)

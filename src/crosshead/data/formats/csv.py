@@ -16,7 +16,7 @@ from crosshead.data.label_text import likely_target
 DELIMITERS = (",", ";", "\t")
 BLOCK_BYTES, BLOCK_BYTES_A_COLUMN = 1 << 20, 1 << 10
 """Bytes of text that Arrow parses at a time: a piece of a column takes some 600 bytes plus its cells."""
-MOST_BLOCK_BYTES, MOST_COLUMNS = 1 << 26, 1 << 17
+MAX_BLOCK_BYTES, MAX_COLUMNS = 1 << 26, 1 << 17
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 
@@ -29,12 +29,12 @@ def read_csv(path: Path, learned: Mapping[str, Any] | None, target: str | None) 
     pyarrow = load_package("pyarrow", "crosshead[tables]", "reading tables")
     arrow_csv = load_package("pyarrow.csv", "crosshead[tables]", "reading CSV")
     header, delimiter = _csv_header(path)
-    if len(header) > MOST_COLUMNS:
+    if len(header) > MAX_COLUMNS:
         raise DataError(
-            f"{path}: the header has {len(header)} columns, more than the {MOST_COLUMNS} of a table; save so many "
+            f"{path}: the header has {len(header)} columns, more than the {MAX_COLUMNS} of a table; save so many "
             "numbers as .npy or .npz"
         )
-    block = min(max(BLOCK_BYTES, BLOCK_BYTES_A_COLUMN * len(header)), MOST_BLOCK_BYTES)
+    block = min(max(BLOCK_BYTES, BLOCK_BYTES_A_COLUMN * len(header)), MAX_BLOCK_BYTES)
     types = _learned_types(pyarrow, learned)
     labels = likely_target(header, target, learned)
     types |= {} if labels is None else {labels: pyarrow.string()}

@@ -16,7 +16,7 @@ from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import UNPACKING_ERRORS, open_unpacked
 from crosshead.data.limits import check_width
 
-MOST_SHOWN = 80
+MAX_SHOWN = 80
 """Characters of a field shown in an error."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)"
@@ -68,13 +68,13 @@ def looks_like_svmlight(lines: list[str]) -> bool:
 def _fault(fields: list[str]) -> str | None:
     """The fault in the fields of one line, if any."""
     if not _LABEL.fullmatch(fields[0]):
-        return f"{fields[0][:MOST_SHOWN]!r} is not one number for a label"
+        return f"{fields[0][:MAX_SHOWN]!r} is not one number for a label"
     previous = -1
     for field in fields[1:]:
         if field.startswith("qid:"):
             continue
         if not _PAIR.fullmatch(field):
-            return f"{field[:MOST_SHOWN]!r} is not index:value"
+            return f"{field[:MAX_SHOWN]!r} is not index:value"
         index = int(field.partition(":")[0])
         if index <= previous:
             return f"index {index} follows {previous}: indices must increase"

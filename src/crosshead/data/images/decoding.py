@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 """Formats to decode. Pillow supports more; for PostScript it would start another program."""
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-MOST_PIXELS = 1 << 22
+MAX_PIXELS = 1 << 22
 """Limit of the pixels of an image: a model determines its size, and so the memory."""
 
 COLOURS = {"grey": 1, "rgb": 3, "bgr": 3, "rgba": 4}
@@ -75,10 +75,8 @@ class ImageForm:
     def __post_init__(self) -> None:
         if min(self.size) < 1:
             raise DataError(f"the image size is {self.size[0]}×{self.size[1]}; both must be at least 1")
-        if self.size[0] * self.size[1] > MOST_PIXELS:
-            raise DataError(
-                f"the image size is {self.size[0]}×{self.size[1]}; at most {MOST_PIXELS} pixels are allowed"
-            )
+        if self.size[0] * self.size[1] > MAX_PIXELS:
+            raise DataError(f"the image size is {self.size[0]}×{self.size[1]}; at most {MAX_PIXELS} pixels are allowed")
         if self.channels not in MODES:
             raise DataError(f"images of {self.channels} channels are unknown; 1 is grey, 3 RGB, 2 and 4 with opacity")
         if self.crop is not None and not 0.0 < self.crop <= 1.0:

@@ -24,8 +24,8 @@ FEWEST_PIXELS = 1 << 28
 SMALL_IMAGE = 1 << 18
 """Smaller images are decoded faster than they are transferred between processes."""
 
-MOST_PROCESSES = 8
-MOST_IMAGES_A_TASK = 16
+MAX_PROCESSES = 8
+MAX_IMAGES_A_TASK = 16
 BATCH_BYTES = 1 << 25
 """Limit of a batch as float32 numbers of a network; a model determines its size."""
 
@@ -51,24 +51,24 @@ class Decoded:
     broken: list[tuple[int, str]]
 
 
-def images_a_task(form: ImageForm) -> int:
+def images_per_task(form: ImageForm) -> int:
     """The number of images per task: enough to amortise the transfer, few enough to fit in memory.
 
     Examples
     --------
-    >>> images_a_task(ImageForm((224, 224), 3)), images_a_task(ImageForm((2000, 2000), 3))
+    >>> images_per_task(ImageForm((224, 224), 3)), images_per_task(ImageForm((2000, 2000), 3))
     (16, 1)
     """
     height, width, channels = form.shape
-    return max(1, min(MOST_IMAGES_A_TASK, TASK_BYTES // (height * width * channels)))
+    return max(1, min(MAX_IMAGES_A_TASK, TASK_BYTES // (height * width * channels)))
 
 
-def images_a_batch(form: ImageForm, wanted: int) -> int:
+def images_per_batch(form: ImageForm, wanted: int) -> int:
     """The number of images in a batch: as many as wanted, or as fit in `BATCH_BYTES`.
 
     Examples
     --------
-    >>> images_a_batch(ImageForm((224, 224), 3), 64), images_a_batch(ImageForm((2048, 2048), 3), 64)
+    >>> images_per_batch(ImageForm((224, 224), 3), 64), images_per_batch(ImageForm((2048, 2048), 3), 64)
     (64, 2)
     """
     height, width, channels = form.shape
@@ -99,7 +99,7 @@ def usual_workers(n_images: int, n_pixels: int) -> int:
     (0, 0)
     """
     worth_it = n_pixels >= SMALL_IMAGE and n_images * n_pixels >= FEWEST_PIXELS
-    return min(_cpus(), MOST_PROCESSES) if worth_it else 0
+    return min(_cpus(), MAX_PROCESSES) if worth_it else 0
 
 
 def _cpus() -> int:

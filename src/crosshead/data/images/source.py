@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from crosshead.data.dataset import Array
 from crosshead.data.errors import DataError
 from crosshead.data.images.decoding import BrokenImageError, ImageForm, Pixels, Size, read_header
-from crosshead.data.images.decoding_pool import Decoded, Task, decode_all, images_a_batch, images_a_task, usual_workers
+from crosshead.data.images.decoding_pool import (
+    Decoded,
+    Task,
+    decode_all,
+    images_per_batch,
+    images_per_task,
+    usual_workers,
+)
 from crosshead.data.images.storage import ImageStorage, digest_image
 
-MOST_LISTED = 10
+MAX_LISTED = 10
 """Number of broken images that are listed before reading stops."""
 
 
@@ -120,7 +127,7 @@ class ImageSource:
     ) -> Iterator[ImageBatch]:
         """Yield decoded images, ``batch_size`` rows of the source at a time, starting at row ``start``.
 
-        Batches of large images are smaller, see `images_a_batch`. The images of a batch depend only on ``form``,
+        Batches of large images are smaller, see `images_per_batch`. The images of a batch depend only on ``form``,
         ``batch_size`` and ``start``; broken images are missing from it. A few batches are in memory at a time.
 
         Parameters
@@ -136,12 +143,12 @@ class ImageSource:
         DataError
             If images cannot be read and ``skip_broken`` is not set; it lists up to ten of them.
         """
-        batch_size = images_a_batch(form, batch_size)
+        batch_size = images_per_batch(form, batch_size)
         chosen = self._usual_workers(start) if workers is None else workers
         decoded = decode_all(self._tasks(form, batch_size, start), chosen)
         for first in range(start, len(self), batch_size):
             stop = min(first + batch_size, len(self))
-            parts = [next(decoded) for _ in range(first, stop, images_a_task(form))]
+            parts = [next(decoded) for _ in range(first, stop, images_per_task(form))]
             broken = self._broken(parts)
             if broken and not skip_broken:
                 raise self._refusal(broken, decoded)
@@ -167,9 +174,9 @@ class ImageSource:
             try:
                 found, is_grey = read_header(self.storage.get([int(self.rows[row])])[0])
             except BrokenImageError as error:
-                if len(broken) < MOST_LISTED:
+                if len(broken) < MAX_LISTED:
                     broken.append(Broken(row, self.place(row), str(error)))
-                if len(broken) == MOST_LISTED and not skip_broken:
+                if len(broken) == MAX_LISTED and not skip_broken:
                     break
                 continue
             all_grey &= is_grey
@@ -206,7 +213,7 @@ class ImageSource:
         return usual_workers(len(self) - start, sorted(sizes)[len(sizes) // 2] if sizes else 0)
 
     def _tasks(self, form: ImageForm, batch_size: int, start: int) -> Iterator[Task]:
-        step = images_a_task(form)
+        step = images_per_task(form)
         for first in range(start, len(self), batch_size):
             stop = min(first + batch_size, len(self))
             for begin in range(first, stop, step):
@@ -218,7 +225,7 @@ class ImageSource:
 
     def _refusal(self, found: list[Broken], rest: Iterator[Decoded]) -> DataError:
         """The error for broken images; searches for more of them, so that all can be fixed at once."""
-        while len(found) < MOST_LISTED:
+        while len(found) < MAX_LISTED:
             part = next(rest, None)
             if part is None:
                 break
@@ -237,8 +244,8 @@ def refusal_of(broken: Sequence[Broken], source: str) -> str:
     advice = "or leave such images out with --skip-broken"
     if len(broken) == 1:
         return f"{broken[0]}; remove or replace it, {advice}"
-    count = f"{len(broken)}" if len(broken) < MOST_LISTED else f"at least {len(broken)}"
-    shown = "; ".join(map(str, broken[:MOST_LISTED]))
+    count = f"{len(broken)}" if len(broken) < MAX_LISTED else f"at least {len(broken)}"
+    shown = "; ".join(map(str, broken[:MAX_LISTED]))
     return f"{source}: {count} images cannot be read: {shown}; remove or replace them, {advice}"
 
 
@@ -251,8 +258,8 @@ def skipped_note(broken: Sequence[Any], source: str) -> str:
     'a: 1 image could not be read and was left out: a/x.png: the image file is empty'
     """
     one = len(broken) == 1
-    shown = "; ".join(map(str, broken[:MOST_LISTED]))
-    more = f" and {len(broken) - MOST_LISTED} more" if len(broken) > MOST_LISTED else ""
+    shown = "; ".join(map(str, broken[:MAX_LISTED]))
+    more = f" and {len(broken) - MAX_LISTED} more" if len(broken) > MAX_LISTED else ""
     return (
         f"{source}: {len(broken)} image{'' if one else 's'} could not be read and "
         f"{'was' if one else 'were'} left out: {shown}{more}"

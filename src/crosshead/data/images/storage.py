@@ -24,7 +24,7 @@ PIECE_BYTES = 1 << 26
 """Bytes of images in a table decoded from its pages at a time."""
 
 HELD_BYTES = 2 * PIECE_BYTES
-MOST_ROWS = 64
+MAX_ROWS = 64
 T = TypeVar("T")
 
 
@@ -160,7 +160,7 @@ class TableStorage:
         self.release()
         # No cell is larger than its column, so that a piece takes at most little more than the column.
         size = int(self._file.metadata.row_group(group).total_byte_size)
-        rows = min(max(1, PIECE_BYTES // max(1, size)), MOST_ROWS)
+        rows = min(max(1, PIECE_BYTES // max(1, size)), MAX_ROWS)
         self._rest = self._file.iter_batches(batch_size=rows, row_groups=[group], columns=[self._column])
         self._group = group
 

@@ -20,7 +20,7 @@ Strategy = Literal["uniform", "quantile"]
 EXACT_ROWS = 1 << 18
 """Up to this many rows, bins of equal mass are exact; with more, they are made of cells of similar confidence."""
 
-MOST_CLASSWISE = 10_000
+MAX_CLASSWISE = 10_000
 """With more classes, the calibration of each class is not computed."""
 
 _CELLS = 1 << 15
@@ -236,7 +236,7 @@ class RunningCalibration:
 
     def __init__(self, bins: int, n_classes: int) -> None:
         self.confidence, self.mass = EqualWidth(bins), EqualMass(bins)
-        self.classes = EqualWidth(bins, n_classes) if n_classes <= MOST_CLASSWISE else None
+        self.classes = EqualWidth(bins, n_classes) if n_classes <= MAX_CLASSWISE else None
 
     def add(self, found: Outcomes, p: Float, target: NDArray[np.intp], weight: Float) -> tuple[NDArray[np.intp], Float]:
         """Add rows; return the bin of each and its s (hit − confidence)."""

@@ -13,7 +13,7 @@ from crosshead.evaluation.bootstrap import checked_weights
 from crosshead.losses.functions import softmax
 from crosshead.losses.protocol import Array
 
-MOST_STEPS = 200
+MAX_STEPS = 200
 EXACT = 64 * float(np.finfo(np.float64).eps)
 
 
@@ -139,7 +139,7 @@ def _root(problem: _Problem) -> float:
             "temperatures are always better"
         )
     lower, upper, u = 0.0, math.inf, 1 / problem.scale
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         first, second = problem.slopes(u)
         if first == 0:
             return u

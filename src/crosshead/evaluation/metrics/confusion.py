@@ -11,7 +11,7 @@ from scipy import sparse
 
 from crosshead.losses.protocol import Array, Float
 
-MOST_DENSE = 1024
+MAX_DENSE = 1024
 """Up to this many classes a confusion matrix is a dense array, otherwise a SciPy CSR array."""
 
 
@@ -82,7 +82,7 @@ class ConfusionCounts:
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
         self._counts: Any = (
-            np.zeros(n_classes * n_classes) if n_classes <= MOST_DENSE else sparse.csr_array((n_classes, n_classes))
+            np.zeros(n_classes * n_classes) if n_classes <= MAX_DENSE else sparse.csr_array((n_classes, n_classes))
         )
 
     def add(self, predicted: NDArray[np.intp], target: NDArray[np.intp], weight: Float) -> None:

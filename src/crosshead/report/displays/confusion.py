@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from crosshead.escaping import for_terminal
 from crosshead.report.figures import BLUE, VERMILLION, ink, listed, panels, percentage, shortened, thinned_ticks
 
-MOST_NUMBERS = 15
+MAX_NUMBERS = 15
 """Up to this many classes each cell has room for its count."""
 FEW_ERRORS = 0.1
 """The share of a class with the full colour of errors, if no error is more frequent."""
@@ -68,7 +68,7 @@ class ConfusionDisplay:
         size = min(8.0, 2.4 + 0.3 * len(self.labels))
         self.figure_, (self.ax_,) = panels(ax, size=(size, size))
         self.ax_.imshow(self._colours(), interpolation="none", aspect="equal")
-        if len(self.labels) <= MOST_NUMBERS:
+        if len(self.labels) <= MAX_NUMBERS:
             self._write_counts()
         self._write_labels()
         self.ax_.set_xlabel("predicted")

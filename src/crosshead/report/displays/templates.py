@@ -14,7 +14,7 @@ from crosshead.report.figures import BLUE, VERMILLION, panels, shortened
 
 Float = NDArray[np.float64]
 
-MOST_CLASSES = 30
+MAX_CLASSES = 30
 LONGEST_SIDE = 48
 """Larger images are averaged to this many pixels, so that a page of many classes remains small."""
 
@@ -85,7 +85,7 @@ class ClassTemplateDisplay:
 
     def plot(self, ax: Any = None, *, columns: int | None = None) -> ClassTemplateDisplay:
         """Draw one image per class, in rows of ``columns``."""
-        shown = min(len(self.labels), MOST_CLASSES)
+        shown = min(len(self.labels), MAX_CLASSES)
         across = columns or min(shown, 5)
         down = -(-shown // across)
         size = (1.05 * across, 1.25 * down * max(0.6, min(1.8, self.shape[0] / self.shape[1])))
@@ -107,7 +107,7 @@ class ClassTemplateDisplay:
 
     def describe(self) -> str:
         """Describe the figure in text."""
-        shown = min(len(self.labels), MOST_CLASSES)
+        shown = min(len(self.labels), MAX_CLASSES)
         height, width = self.shape[:2]
         share = float(np.mean(self.weight[:shown] == 0))
         text = f"The weights of {shown} of {len(self.labels)} classes as images of {height} × {width} pixels"

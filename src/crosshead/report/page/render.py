@@ -20,11 +20,11 @@ from crosshead.report.page.contents import Contents
 from crosshead.report.page.thumbnails import thumbnails
 from crosshead.report.page.verdict import headline, measures, number, percent, sentences
 
-MOST_IN_MATRIX = 120
+MAX_IN_MATRIX = 120
 """Up to this many classes the confusion matrix is drawn; with more, only the most frequent errors are listed."""
-MOST_IN_TABLE = 40
+MAX_IN_TABLE = 40
 """Rows of the per-class table; with more classes, those with the most errors."""
-MOST_PAIRS = 10
+MAX_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _curves(contents: Contents) -> list[Figure]:
 
 def _confusion(contents: Contents) -> Figure | None:
     found = contents.evaluation
-    if len(found.classes) > MOST_IN_MATRIX:
+    if len(found.classes) > MAX_IN_MATRIX:
         return None
     matrix = found.confusion.toarray() if sparse.issparse(found.confusion) else np.asarray(found.confusion)
     display = ConfusionDisplay(np.round(matrix).astype(np.int64), [str(label) for label in found.classes.tolist()])
@@ -166,7 +166,7 @@ def frequent_errors(contents: Contents) -> list[tuple[str, str, int, str]]:
     totals = np.asarray(found.confusion.sum(axis=1)).ravel()
     wrong = counts.row != counts.col
     rows, columns, values = counts.row[wrong], counts.col[wrong], counts.data[wrong]
-    order = np.lexsort((columns, rows, -values))[:MOST_PAIRS]
+    order = np.lexsort((columns, rows, -values))[:MAX_PAIRS]
     return [
         (
             str(found.classes[rows[place]]),
@@ -183,8 +183,8 @@ def _classes(contents: Contents) -> list[tuple[str, ...]]:
     found = contents.evaluation
     per_class = found.per_class
     chosen = np.arange(len(found.classes))
-    if len(chosen) > MOST_IN_TABLE:
-        chosen = np.lexsort((chosen, -per_class.wrong))[:MOST_IN_TABLE]
+    if len(chosen) > MAX_IN_TABLE:
+        chosen = np.lexsort((chosen, -per_class.wrong))[:MAX_IN_TABLE]
     columns = (per_class.precision, per_class.recall, per_class.f1)
     return [
         (

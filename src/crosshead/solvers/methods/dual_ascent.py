@@ -18,11 +18,11 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.smoothing import width_for
 from crosshead.solvers.protocol import Float, Objective
 
-FIRST_SWEEPS, MOST_SWEEPS = 5, 60  # before the first certificate, and at most between two
+FIRST_SWEEPS, MAX_SWEEPS = 5, 60  # before the first certificate, and at most between two
 BEYOND = 0.5  # of tol: the target of the gap
-LEAST_TOL = 1e-15  # lower limit of tol in forecasts
+MIN_TOL = 1e-15  # lower limit of tol in forecasts
 STEEPEST = 12000.0  # mean q of the rows: above it, smooth losses take too many sweeps
-ENOUGH, MOST_IDLE = 0.95, 4  # share of the gap, and limit of certificates in a row that do not reduce it to that
+ENOUGH, MAX_IDLE = 0.95, 4  # share of the gap, and limit of certificates in a row that do not reduce it to that
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DualAscent:
             run.go_exact()  # on its own it has no use for inexact passes
             return state
         ascent, before = state.ascent, run.gap
-        sweeps = min(_foretold(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MOST_SWEEPS)
+        sweeps = min(_foretold(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MAX_SWEEPS)
         try:
             for _ in range(sweeps):  # one by one, since a sweep cannot be interrupted or check the time
                 run.sweeps += float(np.mean(ascent.waiting == 0))
@@ -74,7 +74,7 @@ class DualAscent:
 
     def stuck(self, state: AscentState) -> bool:
         """Whether certificates no longer gain anything."""
-        return state.ascent is None or state.idle >= MOST_IDLE
+        return state.ascent is None or state.idle >= MAX_IDLE
 
 
 def _surrogate(run: Run) -> Objective:
@@ -93,6 +93,6 @@ def _certify(run: Run, ascent: Any) -> None:
 def _foretold(sweeps: int, gap: float, tol: float) -> int:
     """Forecast the number of remaining sweeps from the fall of the gap so far."""
     if not (sweeps and 0 < gap < 1):
-        return MOST_SWEEPS
-    to_come = sweeps * np.log(gap / (BEYOND * max(tol, LEAST_TOL))) / -np.log(gap)
-    return int(np.clip(np.ceil(to_come), 1, MOST_SWEEPS))
+        return MAX_SWEEPS
+    to_come = sweeps * np.log(gap / (BEYOND * max(tol, MIN_TOL))) / -np.log(gap)
+    return int(np.clip(np.ceil(to_come), 1, MAX_SWEEPS))

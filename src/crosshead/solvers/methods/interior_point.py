@@ -28,10 +28,10 @@ BOUNDARY = 0.995  # share of the distance to the boundary that a step may take
 SPARSE_GAP = 10.0  # times tol: from there on, weights that are certainly zero are set to zero
 AIM = 0.05  # of tol: a smaller gap of the method's own would only lose digits of the duals' sums
 SHORT = 0.1  # a shorter step is of less use than one towards equal products
-LEAST_STEP, MOST_SHORT = 1e-4, 6  # limit of steps in a row that are shorter or at a gap of AIM
-LEAST_WIDTH, MOST_WIDTH = 1e-12, 1.0  # of the smoothed loss with which a point is evaluated
-LEAST_PRODUCT = 1e-150  # of τ: less is below rounding, and its quotients overflow
-MOST_ITERATIONS = 200
+MIN_STEP, MAX_SHORT = 1e-4, 6  # limit of steps in a row that are shorter or at a gap of AIM
+MIN_WIDTH, MAX_WIDTH = 1e-12, 1.0  # of the smoothed loss with which a point is evaluated
+MIN_PRODUCT = 1e-150  # of τ: less is below rounding, and its quotients overflow
+MAX_ITERATIONS = 200
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -191,7 +191,7 @@ class InteriorPoint:
     def start(self, run: Run, point: Float) -> InteriorState:
         """Start at the method's own point, W = 0; a start near the boundary would take more steps."""
         program = run.objective.dual.program
-        run.evaluate(point, run.objective.smoothed(MOST_WIDTH))
+        run.evaluate(point, run.objective.smoothed(MAX_WIDTH))
         if not run.exact:
             run.go_exact()
         theta = np.zeros((len(program.classes), program.features.shape[1]))
@@ -212,7 +212,7 @@ class InteriorPoint:
 
     def step(self, run: Run, state: InteriorState) -> InteriorState:
         """Take a predictor-corrector step with one factorisation, and run a pass at the new point."""
-        if not (state.width > LEAST_PRODUCT and state.gap > 0):
+        if not (state.width > MIN_PRODUCT and state.gap > 0):
             return replace(state, stuck=True)
         try:
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # overflow ends the method
@@ -222,7 +222,7 @@ class InteriorPoint:
         run.factorisations += 1
         if not after.inside:
             return replace(state, stuck=True)
-        if after.iteration >= MOST_ITERATIONS or after.short >= MOST_SHORT:
+        if after.iteration >= MAX_ITERATIONS or after.short >= MAX_SHORT:
             after = replace(after, stuck=True)
         _certify(run, after)
         return after
@@ -282,7 +282,7 @@ def _step(state: InteriorState, least: float) -> InteriorState:
         theta=state.theta + primal * step,
         loss=loss.after(primal * of_loss[0], dual * of_loss[1]),
         weights=weights.after(primal * of_weights[0], dual * of_weights[1]),
-        short=state.short + 1 if min(primal, dual) < LEAST_STEP or state.gap <= 2 * least else 0,
+        short=state.short + 1 if min(primal, dual) < MIN_STEP or state.gap <= 2 * least else 0,
         iteration=state.iteration + 1,
     )
 
@@ -316,7 +316,7 @@ def _certify(run: Run, state: InteriorState) -> None:
     if state.gap <= SPARSE_GAP * run.tol * abs(run.best.value):
         theta = theta.copy()
         theta[:, :-1][zero_weights(program, state.weights.slack, state.weights.dual)] = 0.0
-    smoothed = objective.smoothed(float(np.clip(state.width, LEAST_WIDTH, MOST_WIDTH)))
+    smoothed = objective.smoothed(float(np.clip(state.width, MIN_WIDTH, MAX_WIDTH)))
     evaluation = run.evaluate(objective.pack(*program.leave(theta)), smoothed)
     residual = state.loss.residual.reshape(len(state.loss.dual), -1)
     run.record(objective.certified_by(evaluation, program.dual_point(residual)))
@@ -332,7 +332,7 @@ def _certify_face(run: Run, state: InteriorState) -> None:
     if found is None:
         return
     theta, residual = found
-    smoothed = run.objective.smoothed(LEAST_WIDTH)
+    smoothed = run.objective.smoothed(MIN_WIDTH)
     evaluation = run.evaluate(run.objective.pack(*program.leave(theta)), smoothed)
     run.record(run.objective.certified_by(evaluation, program.dual_point(residual)))
 

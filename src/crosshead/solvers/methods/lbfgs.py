@@ -22,15 +22,15 @@ from crosshead.solvers.numerics.line_search import search
 from crosshead.solvers.numerics.long_vectors import add_multiple, dot, remembered
 from crosshead.solvers.protocol import Float, Objective
 
-MOST_PAIRS, LEAST_PAIRS = 100, 8
-LEAST_CURVATURE = 1e-250  # of a pair: the inverse of a smaller one would overflow in products
-PAIR_ELEMENTS = 1 << 23  # memory limit of the pairs, beyond LEAST_PAIRS
+MAX_PAIRS, MIN_PAIRS = 100, 8
+MIN_CURVATURE = 1e-250  # of a pair: the inverse of a smaller one would overflow in products
+PAIR_ELEMENTS = 1 << 23  # memory limit of the pairs, beyond MIN_PAIRS
 CARRIED_PAIRS, CARRIED_ELEMENTS = 120, 1 << 24  # the same along a path, where more pairs are worth keeping
 
 
 def pairs_for(size: int) -> int:
     """The number of pairs to store: fewer for long vectors, where reading them would cost more than a pass."""
-    return max(LEAST_PAIRS, min(MOST_PAIRS, PAIR_ELEMENTS // (2 * size)))
+    return max(MIN_PAIRS, min(MAX_PAIRS, PAIR_ELEMENTS // (2 * size)))
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Memory:
     def add(self, objective: Objective, step: Float, change: Float) -> None:
         """Add a pair of positive curvature; others would make the model indefinite."""
         curvature = float(step @ change)
-        if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), LEAST_CURVATURE):
+        if curvature > max(1e-14 * float(np.linalg.norm(step) * np.linalg.norm(change)), MIN_CURVATURE):
             if len(self.pairs) == self.pairs.maxlen:
                 self.pairs.popleft()  # first, to bound the memory: vectors may be as large as X
             self.pairs.append((remembered(step), remembered(change), 1.0 / curvature))

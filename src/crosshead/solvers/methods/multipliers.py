@@ -20,11 +20,11 @@ from crosshead.solvers.numerics.conjugate_gradients import conjugate_gradients
 from crosshead.solvers.protocol import Float
 
 FIRST_WIDTH = 1.0  # in margins
-LEAST_WIDTH = 1e-9
+MIN_WIDTH = 1e-9
 SOLVED = 0.5  # of the gap's other part: the unsolved part at which residuals are replaced
 NARROWING, QUICK = 0.5, 3  # factor of the width, if that few steps solved the last
-FORCING, MOST_PRODUCTS, STALE_PRODUCTS = 0.1, 40, 20
-FLAT, MOST_SLOPES = 0.2, 20  # of the slope at the start, at which the search along a step ends
+FORCING, MAX_PRODUCTS, STALE_PRODUCTS = 0.1, 40, 20
+FLAT, MAX_SLOPES = 0.2, 20  # of the slope at the start, at which the search along a step ends
 IDLE_STEPS, PROGRESS = 60, 0.9  # limit of steps that do not reduce the gap to this share
 
 
@@ -100,7 +100,7 @@ class Multipliers:
             steps=state.steps + 1,
             idle=0 if progress else state.idle + 1,
             gap=run.gap if progress else state.gap,
-            stuck=state.idle >= IDLE_STEPS or state.width < LEAST_WIDTH,
+            stuck=state.idle >= IDLE_STEPS or state.width < MIN_WIDTH,
         )
 
     def stuck(self, state: MultiplierState) -> bool:
@@ -127,7 +127,7 @@ def _newton(run: Run, state: MultiplierState) -> tuple[Float | None, Any]:
             return None, None
     products: list[None] = []
     hessian = lagrangian.hessian(state.here, state.width, factor, count=lambda: products.append(None))
-    step = conjugate_gradients(hessian, -state.here.gradient, FORCING, MOST_PRODUCTS)
+    step = conjugate_gradients(hessian, -state.here.gradient, FORCING, MAX_PRODUCTS)
     if not np.isfinite(step).all() or not step.any():
         return None, None
     return step, None if len(products) >= STALE_PRODUCTS else factor
@@ -143,7 +143,7 @@ def _length(state: MultiplierState, step: Float, moved: Float) -> float | None:
     if at_high <= FLAT * abs(first):
         return high
     length = 0.5
-    for _ in range(MOST_SLOPES):
+    for _ in range(MAX_SLOPES):
         share = at_low / (at_low - at_high)
         length = low + (high - low) * min(max(share, 0.1), 0.9)
         there = slope(state.scores, moved, length)

@@ -20,7 +20,7 @@ from crosshead.solvers.numerics.line_search import search
 from crosshead.solvers.protocol import Float, Objective
 
 DRIFT_FORCING = 0.05
-MOST_PRODUCTS = 150
+MAX_PRODUCTS = 150
 
 
 @dataclass
@@ -88,7 +88,7 @@ class NewtonStep:
         """The direction ``along``; cheap if H was factorised."""
         if self.factored is not None:
             return self.factored
-        return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING, MOST_PRODUCTS)
+        return conjugate_gradients(self.hessian, -self.hessian.drift, DRIFT_FORCING, MAX_PRODUCTS)
 
 
 def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep | None:
@@ -101,6 +101,6 @@ def newton_step(objective: Objective, here: Any, forcing: float) -> NewtonStep |
         return None
     steps = hessian.solve(np.column_stack([-here.gradient, -hessian.drift]))
     if steps is None:
-        step = conjugate_gradients(hessian, -here.gradient, forcing, MOST_PRODUCTS)
+        step = conjugate_gradients(hessian, -here.gradient, forcing, MAX_PRODUCTS)
         return NewtonStep(hessian, objective.without_shift(step), None)
     return NewtonStep(hessian, *(objective.without_shift(step) for step in steps.T))

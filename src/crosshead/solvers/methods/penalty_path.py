@@ -29,7 +29,7 @@ from crosshead.solvers.protocol import Float, Objective
 FIRST_LEVEL = 1e-3  # of the penalty for a loss with curvature of about 1: a few steps from zero lead there
 LEVEL_FACTOR = 3.0
 NEAR = 0.3  # Newton's decrement, relative to the share of one row, below which the penalty is reduced
-FORCING, MOST_PRODUCTS = 0.3, 7  # steps that are shortened anyway need not be exact
+FORCING, MAX_PRODUCTS = 0.3, 7  # steps that are shortened anyway need not be exact
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class PenaltyPath:
             level = max(level / LEVEL_FACTOR, levels.last)
             right = right + tangent(objective, evaluation.point, state.level, level)
         hessian = levels.products(evaluation.point, state.level, factor, exact=run.exact, count=run.count)
-        direction = objective.without_shift(conjugate_gradients(hessian, right, FORCING, MOST_PRODUCTS))
+        direction = objective.without_shift(conjugate_gradients(hessian, right, FORCING, MAX_PRODUCTS))
         here = penalised(objective, evaluation, level)
         there = search(lambda point: penalised(objective, run.evaluate(point), level), here, direction, exact=run.exact)
         if there is None and state.factor is None and level != state.level:

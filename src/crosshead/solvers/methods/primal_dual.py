@@ -25,12 +25,12 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.smoothing import width_for
 from crosshead.solvers.protocol import Float
 
-ENOUGH, LEAST_FALL = (
+ENOUGH, MIN_FALL = (
     0.2,
     0.8,
 )  # shares of the first error after a restart at which the next is made; once it rises again
 LONGEST = 0.36  # limit of the length of a restart, as a share of all steps so far
-FIRST_STEPS, MOST_STEPS, CERTIFIED_SHARE = (
+FIRST_STEPS, MAX_STEPS, CERTIFIED_SHARE = (
     10,
     100,
     0.1,
@@ -98,7 +98,7 @@ class PrimalDual:
         """Take some steps, and certify."""
         if run.gap <= SINGLE_GAP:
             run.go_exact()  # a certificate needs exact sums
-        steps = int(np.clip(CERTIFIED_SHARE * state.steps, FIRST_STEPS, MOST_STEPS))
+        steps = int(np.clip(CERTIFIED_SHARE * state.steps, FIRST_STEPS, MAX_STEPS))
         try:
             for _ in range(steps):
                 state = _step(run, state)
@@ -141,7 +141,7 @@ def _step(run: Run, state: PrimalDualState) -> PrimalDualState:
         last=error,
         moved=(theta, sums, run.exact),
     )
-    fallen = error <= ENOUGH * after.first or (error <= LEAST_FALL * after.first and error > state.last)
+    fallen = error <= ENOUGH * after.first or (error <= MIN_FALL * after.first and error > state.last)
     long = state.since > 0 and after.since >= LONGEST * after.steps
     if not (fallen or long or norm > state.norm):
         return after

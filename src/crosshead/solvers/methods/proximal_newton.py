@@ -20,10 +20,10 @@ from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.proximal_steps import backtrack
 from crosshead.solvers.protocol import Float, Objective
 
-LEAST_SET, GROWTH = 200, 1.0  # weights at zero in the set: at least that many, and that many per non-zero weight
+MIN_SET, GROWTH = 200, 1.0  # weights at zero in the set: at least that many, and that many per non-zero weight
 NEAR = 0.7  # of αρ: weights at zero with a smaller gradient are left out
-MODEL_TOLERANCE, MOST_SWEEPS = 1e-3, 1000
-FIRST_SHARE, SHARE_FACTOR, LEAST_SHARE = 0.1, 10.0, 1e-6
+MODEL_TOLERANCE, MAX_SWEEPS = 1e-3, 1000
+FIRST_SHARE, SHARE_FACTOR, MIN_SHARE = 0.1, 10.0, 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ProximalNewton:
             return replace(state, stuck=True)
         passes = run.passes
         weight, _ = run.objective.unpack(here.point)
-        found, sweeps = row_descent(model.rows, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
+        found, sweeps = row_descent(model.rows, MODEL_TOLERANCE, MAX_SWEEPS, run.seconds_left)
         run.between += sweeps * len(found) / max(1, run.objective.size)  # for all columns it would be about a pass
         direction = run.objective.pack(*model.step(found, weight.shape))
         there = backtrack(run, run.objective, here, direction)
@@ -67,7 +67,7 @@ class ProximalNewton:
             return replace(state, share=min(most, 100 * state.share), stuck=state.share >= most)
         easy = run.passes == passes + 1
         share = state.share / SHARE_FACTOR if easy else state.share * SHARE_FACTOR
-        return replace(state, evaluation=there, share=float(np.clip(share, LEAST_SHARE, _most_share(run.objective))))
+        return replace(state, evaluation=there, share=float(np.clip(share, MIN_SHARE, _most_share(run.objective))))
 
     def stuck(self, state: ProximalNewtonState) -> bool:
         """Whether the last line search failed."""
@@ -80,7 +80,7 @@ def working_set(objective: Objective, here: Any) -> NDArray[np.int64]:
     size = np.abs(objective.unpack(here.gradient)[0].ravel())
     support = np.flatnonzero(weight)
     outside = np.flatnonzero((weight == 0) & (size > NEAR * objective.l1_weight))
-    most = LEAST_SET + int(GROWTH * len(support))
+    most = MIN_SET + int(GROWTH * len(support))
     if len(outside) > most:
         outside = outside[np.argpartition(size[outside], len(outside) - most)[-most:]]
     return np.sort(np.concatenate([support, outside]))

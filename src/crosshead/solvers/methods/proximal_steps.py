@@ -24,7 +24,7 @@ from crosshead.solvers.protocol import Float, Objective
 MEMORY = 12
 COUPLED_CLASSES = 128  # with more, the model's class factor is diagonal
 RIDGE = 1e-3  # of B's mean diagonal: B alone is singular on what all classes have in common
-MODEL_TOLERANCE, MOST_SWEEPS = 5e-2, 60
+MODEL_TOLERANCE, MAX_SWEEPS = 5e-2, 60
 HALVINGS, HIDDEN_TRIALS = 25, 6  # limit of halvings, and of those whose gain is below rounding
 DECREASE = 1e-4
 
@@ -117,7 +117,7 @@ def model_step(run: Run, objective: Objective, here: Any, framed: FramedPairs) -
         low_rank=low_rank,
         low_rank_scaled=scaled,
     )
-    step, sweeps = coordinate_descent(model, MODEL_TOLERANCE, MOST_SWEEPS, run.seconds_left)
+    step, sweeps = coordinate_descent(model, MODEL_TOLERANCE, MAX_SWEEPS, run.seconds_left)
     run.between += sweeps * descent_passes(objective.facts, low_rank.shape[1])
     return objective.pack(*frame.leave(step))
 

@@ -28,7 +28,7 @@ from crosshead.solvers.protocol import Float, Objective
 
 FIRST_WIDTH = 2.0
 LAST_WIDTH = 1e-14
-LEAST_FIRST_WIDTH = 1e-6  # the narrowest first stage
+MIN_FIRST_WIDTH = 1e-6  # the narrowest first stage
 FORCING = 0.05  # relative residual of an iterative solution of Newton's equation
 ROUGH = 0.01  # quasi-Newton stages end when five steps gain this share of the smoothing error
 ROUGH_STEPS, QUASI_STEPS = 5, 30
@@ -36,7 +36,7 @@ CENTRED = 0.3  # a Newton stage is solved when its own gap is this share of the 
 NEAR = 0.01  # of the surrogate: a larger predicted decrease means that the point is far from the path
 AIM = 0.4  # share of tol for the smoothing error of the last stage
 STAGE_STEPS, RETREAT_STEPS = 30, 12
-FIRST_FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.3, 0.01, 0.7  # factors from one width to the next
+FIRST_FACTOR, MIN_FACTOR, MAX_FACTOR = 0.3, 0.01, 0.7  # factors from one width to the next
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class PathFollowing:
 
 def width_for(gap: float) -> float:
     """The width whose smoothing error is about a relative gap; `FIRST_WIDTH` if there is no gap yet."""
-    return float(np.clip(np.sqrt(gap), LEAST_FIRST_WIDTH, FIRST_WIDTH)) if np.isfinite(gap) else FIRST_WIDTH
+    return float(np.clip(np.sqrt(gap), MIN_FIRST_WIDTH, FIRST_WIDTH)) if np.isfinite(gap) else FIRST_WIDTH
 
 
 def _quasi_step(run: Run, state: PathFollowingState) -> PathFollowingState:
@@ -135,7 +135,7 @@ def _newton_step(run: Run, state: PathFollowingState, newton: NewtonStep) -> Pat
             factor = max(_factor(state), min(wanted, 0.5))
             return _follow(run, state, factor, Anchor(state.width, here.point + step, newton.along))
     there = None
-    may_retreat = state.anchor is not None and state.factor < MOST_FACTOR
+    may_retreat = state.anchor is not None and state.factor < MAX_FACTOR
     if state.steps < (RETREAT_STEPS if may_retreat else STAGE_STEPS):
         # No step can gain more than the gap: a longer one is based on too little curvature.
         step = step * min(1.0, abs(here.surrogate) / max(gain, 1e-300))
@@ -163,8 +163,8 @@ def _errors(objective: Objective, here: Any) -> tuple[float, float]:
 def _factor(state: PathFollowingState) -> float:
     """The next factor of the width: smaller if few steps were needed to correct the last prediction."""
     if state.steps <= 1:
-        return max(0.3 * state.factor, LEAST_FACTOR)
-    return max(state.factor, FIRST_FACTOR) if state.steps <= 6 else min(1.5 * state.factor, MOST_FACTOR)
+        return max(0.3 * state.factor, MIN_FACTOR)
+    return max(state.factor, FIRST_FACTOR) if state.steps <= 6 else min(1.5 * state.factor, MAX_FACTOR)
 
 
 def _follow(run: Run, state: PathFollowingState, factor: float, anchor: Anchor) -> PathFollowingState:

@@ -42,13 +42,13 @@ from crosshead.solvers.protocol import Float, Objective
 FIRST_PROXIMAL = 8  # first iterations, whose support is not worth a Newton step
 FIRST_SHARE = 0.01  # share of the curvature at zero scores: small, as proximal steps have come close already
 OUTSIDE_SHARE = 0.1  # of the energy of non-zero weights' gradients: above it, weights at zero get a proximal step
-FORCING, MOST_PRODUCTS = 0.1, 40
-MORE_ROWS, ROWS_A_WEIGHT = 11264, 4  # rows of a model with many weights
+FORCING, MAX_PRODUCTS = 0.1, 40
+MORE_ROWS, ROWS_PER_WEIGHT = 11264, 4  # rows of a model with many weights
 NEAR = 0.5  # of αρ: weights at zero with larger gradients may soon be free
 TRIALS, SHORTER, FLAT = 3, 0.25, 0.9
-LEAST_CURVATURE = 1e-12
+MIN_CURVATURE = 1e-12
 METRIC_FACTOR = 3.0  # factor by which alpha falls until the preconditioner is computed again
-MOST_NOISY, PROGRESS = 3, 0.5  # limit of Newton steps that reduced neither the violation to this share nor F: rounding
+MAX_NOISY, PROGRESS = 3, 0.5  # limit of Newton steps that reduced neither the violation to this share nor F: rounding
 
 
 class SupportModel:
@@ -169,7 +169,7 @@ class SparseNewton:
 
 def estimate_curvature(objective: Objective, here: Any, share: float) -> Any:
     """The Hessian of subsampled rows at a point, more of them for many weights; None without a second-order model."""
-    few = bool(ROWS_A_WEIGHT * np.count_nonzero(here.point) < FEW_ROWS)
+    few = bool(ROWS_PER_WEIGHT * np.count_nonzero(here.point) < FEW_ROWS)
     return objective.model(here, rows=FEW_ROWS if few else MORE_ROWS, share=share, in_place=few)
 
 
@@ -207,7 +207,7 @@ def _newton_step(run: Run, state: SparseState, model: SupportModel) -> SparseSta
     objective.unpack(free)[1][:] = True
     model.restrict(free, np.abs(here.gradient) > NEAR * objective.l1_weight)
     slope = np.where(free, here.gradient + objective.l1_weight * signs, 0.0)
-    direction = objective.without_shift(conjugate_gradients(model, -slope, FORCING, MOST_PRODUCTS))
+    direction = objective.without_shift(conjugate_gradients(model, -slope, FORCING, MAX_PRODUCTS))
     run.between += model.products * min(1.0, model.known.n_rows / max(1, objective.facts.n_rows))
     model.products, passes = 0, run.passes
     there = _search(run, here, direction, signs)
@@ -218,7 +218,7 @@ def _newton_step(run: Run, state: SparseState, model: SupportModel) -> SparseSta
     hidden = here.surrogate - there.surrogate < NOISE_SINGLE * abs(here.surrogate)
     if hidden and not run.exact and _violation(objective, there) > PROGRESS * _violation(objective, here):
         state.noisy += 1
-        if state.noisy == MOST_NOISY:
+        if state.noisy == MAX_NOISY:
             run.go_exact()
     return state
 
@@ -226,7 +226,7 @@ def _newton_step(run: Run, state: SparseState, model: SupportModel) -> SparseSta
 def _arrived(objective: Objective, state: SparseState, there: Any) -> SparseState:
     """The state at the end of a step, with its curvature information."""
     step, change = there.point - state.evaluation.point, there.gradient - state.evaluation.gradient
-    if float(step @ change) > LEAST_CURVATURE * float(np.linalg.norm(step) * np.linalg.norm(change)):
+    if float(step @ change) > MIN_CURVATURE * float(np.linalg.norm(step) * np.linalg.norm(change)):
         state.pairs.append((step, change))
         if state.model is not None:
             state.model.add(step, change)

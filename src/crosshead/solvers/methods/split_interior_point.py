@@ -26,11 +26,11 @@ FIRST_SCORE = 0.1  # contribution of a weight's two halves to a score at the sta
 AIM = 0.1  # of the mean product: the target of the next step after a full one
 DECREASE, SHORTER, TRIALS = 1e-4, 0.5, 30
 SPARSE_GAP = 10.0  # times tol: from there on, weights that vanish in the limit are set to zero
-ENOUGH, LEAST_GAP = 0.02, 1e-13  # of tol, and of F: smaller products would only lose digits of the duals
-LEAST_PRODUCT = 1e-200
+ENOUGH, MIN_GAP = 0.02, 1e-13  # of tol, and of F: smaller products would only lose digits of the duals
+MIN_PRODUCT = 1e-200
 LONG, TIMID = 0.5, 0.5  # share of a step above which the next target follows the progress, and the target otherwise
-MOST_SHORT = 4  # steps in a row that are too short to matter
-MOST_IDLE, SEEN_DECREASE, SEEN_GAP = (
+MAX_SHORT = 4  # steps in a row that are too short to matter
+MAX_IDLE, SEEN_DECREASE, SEEN_GAP = (
     15,
     1e-4,
     0.9,
@@ -97,8 +97,8 @@ class SplitInteriorPoint:
         """Take one Newton step."""
         objective, here = run.objective, state.evaluation
         count, strength = objective.n_weights, objective.l1_weight
-        least = ENOUGH * max(run.tol, LEAST_GAP) * abs(run.best.value) / max(1, 2 * count)
-        target = max(state.aim * state.product, least, LEAST_PRODUCT)
+        least = ENOUGH * max(run.tol, MIN_GAP) * abs(run.best.value) / max(1, 2 * count)
+        target = max(state.aim * state.product, least, MIN_PRODUCT)
         gradient = here.gradient[:count]
         plus_slope = gradient + strength - target / state.plus
         minus_slope = strength - gradient - target / state.minus
@@ -126,7 +126,7 @@ class SplitInteriorPoint:
         slope = float(plus_slope @ plus_step + minus_slope @ minus_step)
         found = self._search(run, state, target, slope, length, plus_step, minus_step)
         if found is None:
-            return replace(state, aim=1.0, short=state.short + 1, stuck=state.short >= MOST_SHORT)
+            return replace(state, aim=1.0, short=state.short + 1, stuck=state.short >= MAX_SHORT)
         there, length = found
         plus, minus = state.plus + length * plus_step, state.minus + length * minus_step
         plus_dual = state.plus_dual + dual_length * plus_dual_step
@@ -145,7 +145,7 @@ class SplitInteriorPoint:
             state.short + 1 if length < 1e-8 else 0,
             idle_steps,
             state.seen if idle else (value, gap),
-            stuck=idle_steps >= MOST_IDLE,
+            stuck=idle_steps >= MAX_IDLE,
         )
         _record_sparse(run, objective, state)
         return state
@@ -194,7 +194,7 @@ def _record_sparse(run: Run, objective: Objective, state: SplitState) -> None:
 
     A weight is zero if its halves are further below a small score than its duals are below λ.
     """
-    if not run.gap <= SPARSE_GAP * max(run.tol, LEAST_GAP):
+    if not run.gap <= SPARSE_GAP * max(run.tol, MIN_GAP):
         return
     half = np.maximum(state.plus, state.minus) * objective.feature_sizes / FIRST_SCORE
     zero = half < np.minimum(state.plus_dual, state.minus_dual) / objective.l1_weight

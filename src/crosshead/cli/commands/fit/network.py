@@ -21,7 +21,7 @@ from crosshead.cli.training import estimator_options, fit_record, trained_model
 from crosshead.data import Dataset, split
 from crosshead.data.dataset import Array, take
 from crosshead.data.formats.feature_files import BACKBONE, KIND
-from crosshead.data.images.decoding_pool import images_a_batch
+from crosshead.data.images.decoding_pool import images_per_batch
 from crosshead.models import measure
 from crosshead.models.labels import class_indices, training_classes
 from crosshead.models.serialization import NETWORK
@@ -182,7 +182,7 @@ def _solve_last_layer(
 
 def _dataset(images: Images, backbone: CnnBackbone, batch_size: int) -> Dataset:
     """The features of images, in the batches in which `crosshead.backbones.embed` would make them."""
-    step = images_a_batch(backbone.preprocessing.form, batch_size)
+    step = images_per_batch(backbone.preprocessing.form, batch_size)
     features = [
         backbone.embed(images.pixels[first : first + step].transpose(0, 2, 3, 1))
         for first in range(0, len(images.pixels), step)
