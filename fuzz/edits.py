@@ -633,7 +633,7 @@ def size(files: Files) -> int:
 
 
 def _honest(content: bytes) -> int:
-    from crosshead.data.limits import BYTES_A_PIXEL, RATIO
+    from crosshead.data.limits import BYTES_PER_PIXEL, RATIO
 
     if len(content) < LARGE_PICTURE:
         return len(content)
@@ -646,4 +646,4 @@ def _honest(content: bytes) -> int:
                 width, height = image.size
     except Exception:  # no picture, or a damaged one
         return len(content)
-    return max(len(content), min(RATIO * len(content), BYTES_A_PIXEL * width * height))
+    return max(len(content), min(RATIO * len(content), BYTES_PER_PIXEL * width * height))
