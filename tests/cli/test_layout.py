@@ -21,6 +21,7 @@ LATE = {
     "cli/output.py": {"crosshead.models.document", "rich.cells"},
     "cli/progress.py": {"rich.console", "rich.live", "rich.text"},
     "cli/start.py": {"crosshead.cli.errors", "crosshead.cli.main"},  # before it, signals are set up
+    "cli/commands/fit/network.py": {"torch"},
     "cli/commands/fit/run.py": {"crosshead.cli.commands.fit.network"},  # loads PyTorch
 }
 """The modules that functions import, by file."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from crosshead.atomic_files import is_temporary
 from crosshead.backbones.cnn_backbone import CnnBackbone, pixel_preprocessing
@@ -83,6 +82,8 @@ def _rows(numbers: Dataset) -> Array:
 def _train_network(
     options: FitOptions, images: Images, parts: _Parts, checkpoints: Path, monitor: Monitor
 ) -> tuple[CNN, Trained]:
+    import torch
+
     chosen = options.network
     assert chosen is not None
     if options.threads is not None:
