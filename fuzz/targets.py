@@ -40,8 +40,7 @@ def load_data(seed: Seed, options: Options) -> None:
 
 def open_pictures(seed: Seed, options: Options) -> None:
     """Open images and decode them all."""
-    from crosshead.data import ImageForm
-    from crosshead.data.images import open_images
+    from crosshead.data import ImageForm, open_images
 
     source = open_images(seed.source, **options)
     for _ in source.batches(ImageForm((6, 6), 3), batch_size=4, workers=0, skip_broken=True):

@@ -174,9 +174,9 @@ def _temporary(path: Path | str, *, is_folder: bool) -> Iterator[tuple[Path, Pat
     Anything with the temporary name at the end is removed.
     """
     place = Path(os.path.realpath(path))
-    with writing(path), _named_for_people(path, place):
+    with writing(path), _output_name_in_errors(path, place):
         mode = _mode_of(path, is_folder=is_folder)
-        _sweep(place)
+        _remove_leftovers(place)
         temporary, descriptor = _create(place, mode, is_folder=is_folder)
         try:
             yield place, temporary, descriptor
@@ -187,7 +187,7 @@ def _temporary(path: Path | str, *, is_folder: bool) -> Iterator[tuple[Path, Pat
 
 
 @contextmanager
-def _named_for_people(path: Path | str, place: Path) -> Iterator[None]:
+def _output_name_in_errors(path: Path | str, place: Path) -> Iterator[None]:
     """Context that replaces the temporary name in errors by that of the output."""
     try:
         yield
@@ -258,7 +258,7 @@ def _take_lock(descriptor: int, path: Path, *, without_locks: bool) -> bool:
         return without_locks
 
 
-def _sweep(place: Path) -> None:
+def _remove_leftovers(place: Path) -> None:
     """Remove leftovers of killed runs that wrote to ``place``; files that cannot be removed remain."""
     with suppress(OSError), os.scandir(place.parent) as entries:
         names = _temporary_names(place)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from crosshead.data import DataError, load, read_predictions
 from crosshead.data.formats.npz_archive import open_archive
-from crosshead.data.limits import FREE_BYTES, RATIO, allowance, check_width, in_words
+from crosshead.data.limits import FREE_BYTES, RATIO, allowance, check_width, size_text
 
 MEGABYTE = 1 << 20
 BOMB = 1 << 27  # bytes unpacked, of a thousandth packed
@@ -173,7 +173,7 @@ def test_what_honest_files_may(tmp_path: Path) -> None:
     assert allowance(0) == FREE_BYTES
     assert FREE_BYTES < allowance(MEGABYTE) <= RATIO * MEGABYTE
     for size, words in ((80, "80 bytes"), (999_999, "1000 kB"), (1 << 80, "1.209e+12 TB")):
-        assert in_words(size) == words
+        assert size_text(size) == words
     check_width("a", 1 << 24, 100)
     with pytest.raises(DataError, match="number the features that occur"):
         check_width("a", 1 << 40, 100)

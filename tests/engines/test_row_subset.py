@@ -106,7 +106,7 @@ def test_rows_that_are_not_there_are_an_error() -> None:
             _native.chosen_rows(handle, np.array(rows))
     some = _native.chosen_rows(handle, np.array([3, 1]))
     assert (some.rows, some.columns) == (2, 2)
-    with pytest.raises(ValueError, match="subset among the rows"):
+    with pytest.raises(ValueError, match="choose among the rows"):
         _native.chosen_rows(some, np.array([0]))
 
 

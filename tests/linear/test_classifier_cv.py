@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from crosshead.linear import ConvergenceWarning, LinearClassifier, LinearClassifierCV
-from crosshead.linear.classifier_cv import chosen_index
+from crosshead.linear.classifier_cv import select_index
 
 ALPHAS = [1e-1, 1e-2, 1e-3]
 
@@ -93,8 +93,8 @@ def test_one_standard_error_by_hand():
     mean, error = scores.mean(axis=0), scores.std(axis=0, ddof=1) / np.sqrt(3)
     # means .72, .8767, .89, .8833; the best one's standard error is √(.0007)/√3 = .01528, so .8747 is enough
     assert error[2] == pytest.approx(0.015275, abs=1e-6)
-    assert chosen_index(mean, error, False) == 2
-    assert chosen_index(mean, error, True) == 1
+    assert select_index(mean, error, False) == 2
+    assert select_index(mean, error, True) == 1
 
 
 def test_the_rule_is_applied(digits):

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from crosshead.data.errors import DataError, load_package
 from crosshead.data.files import leads_outside, open_regular
-from crosshead.data.limits import allowance, in_words
+from crosshead.data.limits import allowance, size_text
 
 LARGEST = (1 << 31) - 1
 """Limit of the bytes of a protocol buffer."""
@@ -139,7 +139,9 @@ def external_elements(content: bytes, name: str) -> dict[str, int]:
 
 def _check_elements(name: str, elements: int, held: int) -> None:
     if elements > ELEMENTS_PER_BYTE * held:
-        raise DataError(f"{name}: a tensor of {elements} numbers is declared in {in_words(held)}; is the file damaged?")
+        raise DataError(
+            f"{name}: a tensor of {elements} numbers is declared in {size_text(held)}; is the file damaged?"
+        )
 
 
 def _tensors(content: memoryview) -> Iterator[tuple[str | None, int, int]]:

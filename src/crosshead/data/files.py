@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO
 
-from crosshead.data.limits import in_words, limited
+from crosshead.data.limits import limited, size_text
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -70,5 +70,5 @@ def read_regular(path: Path, most: int) -> bytes:
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most:
-            raise OSError(errno.EINVAL, f"{in_words(size)}, more than {in_words(most)}", str(path))
+            raise OSError(errno.EINVAL, f"{size_text(size)}, more than {size_text(most)}", str(path))
         return stream.read(size)

@@ -56,7 +56,7 @@ def check_unpacked(place: str, unpacked: int, packed: int) -> None:
     crosshead.data.errors.DataError: a.npz: array 'X' unpacks to 8.59 GB from 1.049 MB, …
     """
     if unpacked > allowance(packed):
-        raise DataError(f"{place} unpacks to {in_words(unpacked)} from {in_words(packed)}, {_ADVICE}")
+        raise DataError(f"{place} unpacks to {size_text(unpacked)} from {size_text(packed)}, {_ADVICE}")
 
 
 _ADVICE = (
@@ -70,7 +70,7 @@ def check_width(place: str, n_features: int, packed: int) -> None:
     most = max(FREE_FEATURES, RATIO * packed // 8)
     if n_features > most:
         raise DataError(
-            f"{place}: {n_features} features, and weights need room for each; a file of {in_words(packed)} may have "
+            f"{place}: {n_features} features, and weights need room for each; a file of {size_text(packed)} may have "
             f"{most}: number the features that occur"
         )
 
@@ -80,17 +80,17 @@ def check_pixels(width: int, height: int, packed: int) -> None:
     most = allowance(packed) // BYTES_PER_PIXEL
     if width * height > most:
         raise ValueError(
-            f"{width}×{height} pixels in {in_words(packed)}, more than the {most / 1e6:.1f} million that so small a "
+            f"{width}×{height} pixels in {size_text(packed)}, more than the {most / 1e6:.1f} million that so small a "
             "file may have; save it smaller, or less compressed"
         )
 
 
-def in_words(size: int) -> str:
+def size_text(size: int) -> str:
     """Format a number of bytes for messages.
 
     Examples
     --------
-    >>> in_words(80), in_words(1048576), in_words(8 << 30)
+    >>> size_text(80), size_text(1048576), size_text(8 << 30)
     ('80 bytes', '1.049 MB', '8.59 GB')
     """
     if size < 1000:

@@ -172,7 +172,7 @@ class LinearClassifierCV(LinearScores):
         error = self.std_scores_ / np.sqrt(folds)
         usable = self._usable(solved)
         allowed = np.flatnonzero(usable)
-        chosen = chosen_index(self.mean_scores_[allowed], error[allowed], self.one_standard_error)
+        chosen = select_index(self.mean_scores_[allowed], error[allowed], self.one_standard_error)
         self.best_index_ = int(allowed[chosen])
         self.alpha_ = float(path.alphas[self.best_index_])
         point = solved.points[self.best_index_]
@@ -259,13 +259,13 @@ class LinearClassifierCV(LinearScores):
             print(f"{what}: {len(passes)} alphas in {int(passes.sum())} passes", file=sys.stderr)
 
 
-def chosen_index(mean: Float, error: Float, one_standard_error: bool) -> int:
+def select_index(mean: Float, error: Float, one_standard_error: bool) -> int:
     """The index of the best mean score, or of the first within one standard error of it; alphas fall.
 
     Examples
     --------
     >>> mean, error = np.array([0.80, 0.88, 0.90]), np.array([0.01, 0.02, 0.03])
-    >>> chosen_index(mean, error, False), chosen_index(mean, error, True)
+    >>> select_index(mean, error, False), select_index(mean, error, True)
     (2, 1)
     """
     best = int(np.argmax(mean))

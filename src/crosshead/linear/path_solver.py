@@ -72,10 +72,10 @@ class PathSolver:
     ) -> None:
         self.options, self._reduction = options, reduction
         self._guide, self._guided = iter(guide), deque[Float](maxlen=2)
-        self._full = _family(data, options)
+        self._full = _make_objective(data, options)
         self._solved = self._full
         if reduction is not None:
-            self._solved = _family(replace(reduction.data, sample_weight=data.sample_weight), options)
+            self._solved = _make_objective(replace(reduction.data, sample_weight=data.sample_weight), options)
         self._carried = Carried({} if estimates is None else estimates)
         self._points: list[Float] = []
         self._logs: list[float] = []
@@ -95,7 +95,7 @@ class PathSolver:
         began, passes = time.perf_counter(), self._passes
         options = self.options
         penalty = ElasticNet(alpha, options.l1_ratio)
-        objective = self._solved = _at(self._solved, penalty)  # keeps what was computed for the last alpha
+        objective = self._solved = self._solved.with_penalty(penalty)  # keeps what was computed for the last alpha
         tol = options.tol if self._reduction is None else REDUCED_SHARE * options.tol
         point = self._start(objective, alpha, start)
         if self._ended is None:
@@ -113,7 +113,7 @@ class PathSolver:
 
     def _certify(self, penalty: ElasticNet, weight: Float, bias: Float, spent: Result) -> tuple[Float, Float, Result]:
         """Certify a solution of the reduced problem on the original features; improve it if rounding requires it."""
-        objective = self._full = _at(self._full, penalty)
+        objective = self._full = self._full.with_penalty(penalty)
         point = objective.pack(weight, bias)
         result = minimise(objective, point, tol=self.options.tol, after=spent, **self._budget())
         return *objective.unpack(result.point), result
@@ -124,13 +124,13 @@ class PathSolver:
             return objective.pack(weight, start[1])
         guide = next(self._guide, None)
         if guide is not None:
-            return self._beside(objective, guide)
+            return self._guided_start(objective, guide)
         if not self._points:
             return np.zeros(objective.size)
         sparse = objective.n_classes * objective.n_features if objective.l1_weight > 0 else 0
         return extrapolate(self._points, self._logs, _log(alpha), keep_signs=sparse)
 
-    def _beside(self, objective: Objective, guide: Point) -> Float:
+    def _guided_start(self, objective: Objective, guide: Point) -> Float:
         """The guide's solution plus the extrapolated difference of this path from it."""
         weight = guide.weight if self._reduction is None else self._reduction.lower(guide.weight)
         there = objective.pack(weight, guide.bias)
@@ -157,18 +157,13 @@ class PathSolver:
         return sum(engine.passes for engine in engines)
 
 
-def _family(data: TrainingData, options: PathOptions) -> Objective:
+def _make_objective(data: TrainingData, options: PathOptions) -> Objective:
     engine = CachingEngine(make_engine(options.engine, data, options.n_threads))
     penalty = ElasticNet(1.0, options.l1_ratio)
     objective = Objective(engine, options.loss, penalty, fit_intercept=options.fit_intercept, seed=options.seed)
     assert objective.moments is not None  # computed here, so that all alphas share them
     assert objective.floor is not None
     return objective
-
-
-def _at(family: Objective, penalty: ElasticNet) -> Objective:
-    """The objective at another alpha; it shares what was computed from the data."""
-    return family.with_penalty(penalty)
 
 
 def _log(alpha: float) -> float:

@@ -42,7 +42,13 @@ def prepare(
     Raises ValueError for fewer than two classes, negative weights, a class weight of an unknown label, or features
     whose squares overflow.
     """
+<<<<<<< HEAD
     _refuse_vast(features)
+=======
+    require_structure(features)
+    features = canonical(features)  # squares need each column at most once per row
+    _check_overflow(features)
+>>>>>>> h_words
     if target.ndim == 2:
         return _prepare_probabilities(features, target, sample_weight, class_weight)
     classes, indices = np.unique(target, return_inverse=True)
@@ -56,7 +62,7 @@ def prepare(
     return Prepared(data, classes)
 
 
-def _refuse_vast(features: Any) -> None:
+def _check_overflow(features: Any) -> None:
     """Raise ValueError if squares of features overflow, judging by a sample of rows."""
     some = features[:: max(1, features.shape[0] // GLANCE)]
     values = some.data if sparse.issparse(some) else some

@@ -125,7 +125,7 @@ def sigmoid(before: Float, scores: Float, curvature: Float) -> Float:
     return _numerics.sigmoid(here)
 
 
-def put_on_simplex(p: Float) -> None:
+def normalise_to_simplex(p: Float) -> None:
     """Normalise rows of probabilities (n, C) that rounding moved off the simplex, in place.
 
     NaN becomes zero, and a row of zeros or infinities becomes uniform.

@@ -117,7 +117,7 @@ class Softmax:
     def clip_to_domain(self, residual: Float, target: Array) -> None:
         """Normalise p = r + y to the simplex, in place."""
         self._shift(residual, target, 1)
-        _dual_steps.put_on_simplex(residual)
+        _dual_steps.normalise_to_simplex(residual)
         self._shift(residual, target, -1)
 
     def infimum(self, target: Array) -> Array:

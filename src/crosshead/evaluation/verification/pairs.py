@@ -117,14 +117,14 @@ def pairs_by_fold(identities: Any, folds: int = 10, pairs: int = 600, *, seed: i
         rows = np.flatnonzero(np.isin(person, members))
         rows = rows[np.argsort(person[rows], kind="stable")]
         for same in (True, False):
-            left, right = _drawn(person[rows], same, pairs // 2, generator)
+            left, right = _sample_pairs(person[rows], same, pairs // 2, generator)
             if not len(left):
                 raise ValueError(f"fold {number} has no person with two samples: use fewer folds or other samples")
             found.append((rows[left], rows[right], np.full(len(left), same), np.full(len(left), number, dtype=np.intp)))
     return Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def _drawn(person: Indices, same: bool, most: int, generator: np.random.Generator) -> tuple[Indices, Indices]:
+def _sample_pairs(person: Indices, same: bool, most: int, generator: np.random.Generator) -> tuple[Indices, Indices]:
     """Draw distinct pairs of rows with sorted identities; pairs are numbered, not listed."""
     row = np.arange(len(person))
     end = np.searchsorted(person, person, side="right")

@@ -61,7 +61,7 @@ class DualAscent:
             run.go_exact()  # on its own it has no use for inexact passes
             return state
         ascent, before = state.ascent, run.gap
-        sweeps = min(_foretold(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MAX_SWEEPS)
+        sweeps = min(_forecast_sweeps(ascent.sweeps, before, run.tol), max(ascent.sweeps, FIRST_SWEEPS), MAX_SWEEPS)
         try:
             for _ in range(sweeps):  # one by one, since a sweep cannot be interrupted or check the time
                 run.sweeps += float(np.mean(ascent.waiting == 0))
@@ -90,7 +90,7 @@ def _certify(run: Run, ascent: Any) -> None:
     ascent.follow_bias(dual.bias_gradient)
 
 
-def _foretold(sweeps: int, gap: float, tol: float) -> int:
+def _forecast_sweeps(sweeps: int, gap: float, tol: float) -> int:
     """Forecast the number of remaining sweeps from the fall of the gap so far."""
     if not (sweeps and 0 < gap < 1):
         return MAX_SWEEPS

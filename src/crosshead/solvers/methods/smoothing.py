@@ -23,7 +23,7 @@ from crosshead.objective.facts import Trait
 from crosshead.solvers.loop import Run
 from crosshead.solvers.methods.lbfgs import LBFGS
 from crosshead.solvers.methods.newton import NewtonStep, newton_step
-from crosshead.solvers.numerics.line_search import search, stands_still
+from crosshead.solvers.numerics.line_search import is_stationary, search
 from crosshead.solvers.protocol import Float, Objective
 
 FIRST_WIDTH = 2.0
@@ -140,7 +140,7 @@ def _newton_step(run: Run, state: PathFollowingState, newton: NewtonStep) -> Pat
         # No step can gain more than the gap: a longer one is based on too little curvature.
         step = step * min(1.0, abs(here.surrogate) / max(gain, 1e-300))
         there = search(lambda point: run.evaluate(point, state.objective), here, step, exact=run.exact)
-        if there is not None and stands_still(here, there):
+        if there is not None and is_stationary(here, there):
             there = None
     if there is None and may_retreat and state.anchor is not None:
         return _follow(run, state, float(np.sqrt(state.factor)), state.anchor)

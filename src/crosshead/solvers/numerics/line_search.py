@@ -50,7 +50,7 @@ def search(evaluate: Callable[[Float], Any], here: Any, direction: Float, *, exa
     return fallback
 
 
-def stands_still(here: Any, there: Any) -> bool:
+def is_stationary(here: Any, there: Any) -> bool:
     """Whether a Newton step changed nothing in double precision: neither the value, nor the gradient by half."""
     if not abs(there.surrogate - here.surrogate) <= NOISE_DOUBLE * abs(here.surrogate):
         return False
