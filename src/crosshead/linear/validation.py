@@ -42,13 +42,7 @@ def prepare(
     Raises ValueError for fewer than two classes, negative weights, a class weight of an unknown label, or features
     whose squares overflow.
     """
-<<<<<<< HEAD
-    _refuse_vast(features)
-=======
-    require_structure(features)
-    features = canonical(features)  # squares need each column at most once per row
     _check_overflow(features)
->>>>>>> h_words
     if target.ndim == 2:
         return _prepare_probabilities(features, target, sample_weight, class_weight)
     classes, indices = np.unique(target, return_inverse=True)
