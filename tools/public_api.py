@@ -35,7 +35,13 @@ MODULES = (
     "crosshead.diagnostics",
     "crosshead.report",
 )
-TORCH_MODULES = ("crosshead.nn", "crosshead.nn.functional", "crosshead.nn.parallel")
+TORCH_MODULES = (
+    "crosshead.nn",
+    "crosshead.nn.functional",
+    "crosshead.nn.optim",
+    "crosshead.nn.parallel",
+    "crosshead.nn.training",
+)
 
 
 def modules() -> tuple[str, ...]:

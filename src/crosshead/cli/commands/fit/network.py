@@ -25,8 +25,8 @@ from crosshead.models import measure
 from crosshead.models.labels import class_indices, training_classes
 from crosshead.models.serialization import NETWORK
 from crosshead.nn import CNN, Augmentation, Trainer, TrainingOptions
+from crosshead.nn.training import fit_last_layer
 from crosshead.nn.training.checkpoint import CHECKPOINT, HISTORY, CheckpointError
-from crosshead.nn.training.last_layer import fit_last_layer
 from crosshead.nn.training.trainer import DivergedError, Moment, Trained
 
 
