@@ -577,7 +577,7 @@ def sign(files: Files, folder: str) -> None:
     """Put right the checksums of a model folder, which are no secret: whoever sends a model can do so too."""
     import hashlib
 
-    from crosshead.models.document import document_digest
+    from crosshead.models.json_document import document_digest
 
     document = files.get(f"{folder}/model.json")
     if not isinstance(document, bytes):

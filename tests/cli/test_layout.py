@@ -18,7 +18,7 @@ LATE = {
     "cli/engine.py": {"crosshead"},  # its native module, which need not be built
     "cli/errors.py": {"crosshead.data.errors", "crosshead.models"},  # nor for these
     "cli/main.py": {"crosshead.cli.engine"},
-    "cli/output.py": {"crosshead.models.document"},
+    "cli/output.py": {"crosshead.models.json_document"},
     "cli/progress.py": {"rich.console", "rich.live", "rich.text"},
     "cli/start.py": {"crosshead.cli.errors", "crosshead.cli.main"},  # before it, signals are set up
     "cli/commands/fit/network.py": {"torch"},

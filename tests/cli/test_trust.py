@@ -17,7 +17,7 @@ from PIL import Image
 
 import crosshead as crosshead_package
 from crosshead.models import Model
-from crosshead.models.document import document_digest
+from crosshead.models.json_document import document_digest
 
 PREPROCESSING = {
     "size": [8, 8],

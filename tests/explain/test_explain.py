@@ -20,7 +20,7 @@ from crosshead.explain import (
     page,
 )
 from crosshead.losses import Hinge, Softmax
-from crosshead.models.document import plain
+from crosshead.models.json_document import plain
 from crosshead.scaling import Scaler
 
 WEIGHT = np.array([[1.0, -1.0, 0.5], [0.0, 2.0, -0.5]])

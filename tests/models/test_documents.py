@@ -24,7 +24,7 @@ from crosshead.data.formats.json_text import DEEPEST, too_deep
 from crosshead.explain.linear_heads import head_of
 from crosshead.models import Model, ModelError
 from crosshead.models.card import model_card
-from crosshead.models.document import document_digest
+from crosshead.models.json_document import document_digest
 
 SAMPLE = int(os.environ.get("CROSSHEAD_DOCUMENTS", "40"))  # of the documents of each kind; 0 is all of them
 OTHERS: list[Any] = [

@@ -25,7 +25,7 @@ from crosshead.data.formats.feature_files import (
     write_table,
 )
 from crosshead.data.images.source import Broken, ImageBatch, ImageSource, refusal_of
-from crosshead.models.document import package_version
+from crosshead.models.json_document import package_version
 
 BATCH_SIZE = 32
 BATCH = "batch_size"

@@ -34,7 +34,7 @@ class TextTarget(Protocol):
 
 def show_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document; numbers that are not finite are null."""
-    from crosshead.models.document import plain
+    from crosshead.models.json_document import plain
 
     print(json_text(plain(document), indent=2))
 

@@ -15,7 +15,7 @@ from crosshead.cli.errors import UsageError
 from crosshead.cli.output import loss_words
 from crosshead.data import Dataset
 from crosshead.models import Model, score_blocks, seen_rows
-from crosshead.models.document import package_version
+from crosshead.models.json_document import package_version
 from crosshead.models.labels import class_indices
 from crosshead.report.page.build import Settings, Wording, report_on_model
 from crosshead.report.page.contents import Contents, Training

@@ -19,7 +19,7 @@ from crosshead.backbones.torch_backbone import TorchBackbone
 from crosshead.data.errors import DataError, load_package
 from crosshead.export.head import EXTRA, LOWEST_OPSET, HeadOutputs, Nodes, add_head
 from crosshead.models import Model
-from crosshead.models.document import package_version, plain
+from crosshead.models.json_document import package_version, plain
 
 IR_VERSION = 8
 OPSET = 17

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from crosshead.models.consistency import check_model
-from crosshead.models.document import ModelError
+from crosshead.models.json_document import ModelError
 from crosshead.models.model import Model
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosshead.models.document import ModelError
+from crosshead.models.json_document import ModelError
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:

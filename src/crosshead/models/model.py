@@ -21,7 +21,7 @@ from crosshead.data.formats.json_text import parse_json
 from crosshead.data.limits import free_memory
 from crosshead.models.card import model_card
 from crosshead.models.consistency import check_model
-from crosshead.models.document import ModelError, document_bytes, document_digest
+from crosshead.models.json_document import ModelError, document_bytes, document_digest
 from crosshead.models.schema import check_document
 from crosshead.models.serialization import (
     CARD,

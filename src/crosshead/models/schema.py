@@ -12,7 +12,7 @@ from typing import Any, get_args
 from crosshead.data.backbone_record import described_backbone
 from crosshead.data.images.decoding import COLOURS, MAX_PIXELS, RESAMPLINGS
 from crosshead.losses import get_loss
-from crosshead.models.document import ModelError
+from crosshead.models.json_document import ModelError
 from crosshead.models.json_values import (
     Check,
     InvalidValueError,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosshead.data.backbone_record import described_encoding
-from crosshead.models.document import ModelError, document_digest, package_version, plain
+from crosshead.models.json_document import ModelError, document_digest, package_version, plain
 from crosshead.scaling import Scaler
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from crosshead.data.formats.feature_files import BACKBONE
 from crosshead.data.images.decoding import COLOURS
-from crosshead.models.document import ModelError
+from crosshead.models.json_document import ModelError
 from crosshead.models.model import Model
 
 

@@ -23,7 +23,7 @@ class ModelError(ValueError):
     >>> Model.load("absent")  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ...
-    crosshead.models.document.ModelError: absent: no such model folder
+    crosshead.models.json_document.ModelError: absent: no such model folder
     """
 
     def __init__(self, message: str):
