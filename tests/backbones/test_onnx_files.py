@@ -178,7 +178,7 @@ def test_tensors_that_say_to_be_larger_than_they_are(packed):
 
     assert external_elements(network(1, 2), "net") == {}
     assert external_elements(network(100, 0), "net") == {}
-    with pytest.raises(DataError, match=r"net: a tensor of 10000 numbers lies in 1\d bytes"):
+    with pytest.raises(DataError, match=r"net: a tensor of 10000 numbers is declared in 1\d bytes"):
         external_elements(network(100, 100), "net")
 
 
@@ -188,7 +188,7 @@ def test_external_tensors_are_no_larger_than_their_files(large):
     tensor = next(one for one in model.graph.initializer if one.external_data)
     tensor.dims[0] = 1 << 62
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(DataError, match=r"large\.onnx: a tensor of \d+ numbers lies in \d+ bytes"):
+    with pytest.raises(DataError, match=r"large\.onnx: a tensor of \d+ numbers is declared in \d+ bytes"):
         read_network(path)
 
 

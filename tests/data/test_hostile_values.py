@@ -88,9 +88,9 @@ def test_numbers_that_are_no_letters(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=np.eye(N))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("y.npy", content)
-    with pytest.raises(DataError, match=r"array 'y' cannot be read \(number 4294967295 is no letter"):
+    with pytest.raises(DataError, match=r"array 'y' cannot be read \(number 4294967295 is not a valid code point"):
         load(tmp_path / "a.npz")
-    with pytest.raises(DataError, match=r"y\.npy: .*number 4294967295 is no letter"):
+    with pytest.raises(DataError, match=r"y\.npy: .*number 4294967295 is not a valid code point"):
         load(tmp_path / "X.npy")
 
 

@@ -138,7 +138,7 @@ def test_rare_weight_is_survived():
     ("values", "options", "message"),
     [
         ([], {}, "at least one row"),
-        ([[1.0]], {}, "one number a row"),
+        ([[1.0]], {}, "one number per row"),
         ([1.0, np.nan], {}, "the value of row 1 is NaN"),
         ([1.0], {"sample_weight": [1, 2]}, "as many weights"),
         ([1.0], {"sample_weight": [0]}, "sum to zero"),

@@ -104,7 +104,7 @@ def test_folds_that_are_no_partition_and_losses_without_probabilities():
     ("p", "target", "message"),
     [
         ([[0.5, 0.6]], [0], "row 1 is not a distribution"),
-        ([[0.5, 0.5], [1.5, -0.5]], [0, 1], "row 2 is no distribution"),
+        ([[0.5, 0.5], [1.5, -0.5]], [0, 1], "row 2 is not a distribution"),
         ([[0.5, 0.5]], [2], "row 1: class index 2"),
         ([[0.5, 0.5]], [0, 1], "expected 1 class indices"),
         ([[1.0]], [0], "C ≥ 2"),
