@@ -167,7 +167,7 @@ def test_a_model_that_is_none(crosshead, tmp_path, command):
     (tmp_path / "model").mkdir()
     result = crosshead(command, "model", "digits")
     assert result.code == 2
-    assert "no crosshead model" in result.line
+    assert "not a crosshead model" in result.line
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
