@@ -126,7 +126,7 @@ def test_what_a_model_has_seen(iris):
 
 
 def test_a_temperature_that_is_none(model):
-    with pytest.raises(DataError, match="X: no temperature is best"):
+    with pytest.raises(DataError, match="X: there is no optimal temperature"):
         models.calibrate(model, [[5.0, 3.5, 1.4, 0.2]] * 6, ["setosa"] * 6, folds=2)
 
 
