@@ -11,7 +11,7 @@ from crosshead.diagnostics import check
 from crosshead.losses import Hinge
 
 KEYS = [
-    *("initial_loss", "small_weights", "gradient", "learnt_by_heart", "scale", "constant_columns"),
+    *("initial_loss", "small_weights", "gradient", "overfit_few_rows", "scale", "constant_columns"),
     *("repeated_columns", "repeated_rows", "contradicting_rows", "classes"),
 ]
 
@@ -49,7 +49,7 @@ def test_columns_go_by_their_names(rows):
 def test_what_fails_is_told(rows):
     found = check(np.ones((20, 3)), np.arange(20) % 2)
     assert not found.passed
-    assert found["learnt_by_heart"].status == "failed"
+    assert found["overfit_few_rows"].status == "failed"
     assert found.to_dict()["failed"] == 1
     with pytest.raises(KeyError):
         found["fit"]

@@ -66,7 +66,7 @@ class Learning:
 
 def learning_findings(learning: Learning) -> list[Finding]:
     """All checks of learning."""
-    return [initial_loss(learning), small_weights(learning), gradient(learning), learnt_by_heart(learning)]
+    return [initial_loss(learning), small_weights(learning), gradient(learning), overfit_few_rows(learning)]
 
 
 def equal_scores_loss(learning: Learning) -> float:
@@ -140,7 +140,7 @@ def gradient(learning: Learning) -> Finding:
     )
 
 
-def learnt_by_heart(learning: Learning) -> Finding:
+def overfit_few_rows(learning: Learning) -> Finding:
     """A few rows of several classes, trained with next to no penalty until their loss is zero."""
     candidates = by_turns(learning.indices, learning.seed)[:CANDIDATES]
     pool = _evened(learning.features[candidates].astype(np.float64))
@@ -164,8 +164,8 @@ def learnt_by_heart(learning: Learning) -> Finding:
     found = float(learning.loss.value(scores, own).mean())
     small = NOT_ATTAINED if learning.loss.has_probabilities else ATTAINED
     return Finding(
-        "learnt_by_heart",
-        "a few rows learnt by heart",
+        "overfit_few_rows",
+        "overfitting a few rows",
         PASSED if found <= small else FAILED_CHECK,
         f"loss {found:.2g} after training on {len(rows)} rows of {len(classifier.classes_)} classes, wanted at most "
         f"{small:g}",

@@ -11,7 +11,7 @@ from crosshead.diagnostics import learning
 from crosshead.losses import LOSSES, Softmax
 
 KEYS = [
-    *("initial_loss", "small_weights", "gradient", "learnt_by_heart", "scale", "constant_columns"),
+    *("initial_loss", "small_weights", "gradient", "overfit_few_rows", "scale", "constant_columns"),
     *("repeated_columns", "repeated_rows", "contradicting_rows", "classes"),
 ]
 
@@ -48,7 +48,7 @@ def test_healthy_data(crosshead, tmp_path, blobs, loss, engine):
 @pytest.mark.parametrize("arguments", [[], ["--no-intercept"], ["--l1-ratio", "1"], ["--alpha", "0"]])
 def test_options_of_training(crosshead, arguments):
     found = checked(crosshead, "iris", "--scale", "standard", *arguments)
-    assert found["gradient"]["status"] == found["learnt_by_heart"]["status"] == "passed"
+    assert found["gradient"]["status"] == found["overfit_few_rows"]["status"] == "passed"
 
 
 def test_the_text(crosshead):
@@ -112,7 +112,7 @@ def test_minus_zero_is_zero(crosshead, tmp_path):
 def test_rows_that_contradict_each_other_cannot_be_learnt(crosshead, tmp_path):
     X = np.tile([[1.0, 2.0, 3.0, 4.0]], (20, 1))
     found = checked(crosshead, save(tmp_path, X, np.arange(20) % 2), code=1)
-    assert found["learnt_by_heart"]["status"] == "failed"
+    assert found["overfit_few_rows"]["status"] == "failed"
     assert found["contradicting_rows"]["numbers"]["count"] == 10
     assert "labels may be wrong" in found["contradicting_rows"]["advice"]
     assert crosshead("check", "d.npz").out.splitlines()[-1].endswith("1 failed")
@@ -160,7 +160,7 @@ def test_a_wrong_first_loss_is_found(crosshead, monkeypatch):
 @pytest.mark.parametrize("columns", [1, 2])
 def test_few_features(crosshead, tmp_path, columns):
     X = np.random.default_rng(0).normal(size=(30, columns))
-    assert checked(crosshead, save(tmp_path, X, np.arange(30) % 3))["learnt_by_heart"]["status"] == "passed"
+    assert checked(crosshead, save(tmp_path, X, np.arange(30) % 3))["overfit_few_rows"]["status"] == "passed"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_every_built_in_loss_is_that_of_numpy(loss):
 @pytest.mark.parametrize(
     ("loss", "head"), [("softmax", {}), ("hinge", {"margin": 2.0}), ("margin", {"m2": 0.3, "scale": 32.0})]
 )
-def test_sixteen_images_are_learnt_by_heart(loss, head):
+def test_sixteen_images_are_overfitted(loss, head):
     images, target = random_images(16, (1, 12, 10)), torch.arange(16) % 4
     network = CNN((1, 12, 10), 4, loss, dropout=0.0, widths=(16, 32), pooling="flatten", **head)
     options = TrainingOptions(epochs=150, batch_size=16, learning_rate=0.01, weight_decay=0.0)

@@ -40,7 +40,7 @@ class CheckOptions:
 def check(chosen: CheckOptions) -> int:
     """Check SOURCE and the chosen loss before a long training.
 
-    The first loss against its known value, the gradient against finite differences, a few rows learnt by heart, and
+    The first loss against its known value, the gradient against finite differences, overfitting a few rows, and
     the usual troubles of data. Each check says what it means when it fails. Exit code 1 where one fails; warnings
     alone leave it at 0.
     """
