@@ -31,6 +31,7 @@ PACKAGES = {
     "crosshead.backbones": "",
     "crosshead.nn": "",
     "crosshead.nn.functional": "",
+    "crosshead.nn.optim": "",
     "crosshead.nn.training": "",
     "crosshead.nn.parallel": "",
     "crosshead.solvers": "",

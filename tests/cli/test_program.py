@@ -142,11 +142,13 @@ def test_a_closed_stream_is_no_failure(tmp_path: Path, redirection: str):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-def test_a_full_disk_under_stdout(tmp_path: Path):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_stdout(unbuffered: str, tmp_path: Path):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "crosshead", "explain", "--scores", "1,2", "--target", "0"],
             cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

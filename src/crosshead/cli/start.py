@@ -62,11 +62,27 @@ def run() -> NoReturn:
 
     try:
         signals.interrupt()
-        code = main()
+        code = _flushed(main())
         signals.end_at_once()
     except KeyboardInterrupt:  # between two lines of these
         code = FAILED
     sys.exit(TERMINATED if signals.terminated and code != DONE else code)
+
+
+def _flushed(code: int) -> int:
+    """The exit code once all output is written; what a full disk or a closed pipe does not take is told here."""
+    from crosshead.cli.errors import DONE, answer_to, tell
+
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try again at exit, and answer with a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        failed, message = answer_to(error)
+        if code == DONE:
+            tell("error", message)
+            return failed
+    return code
 
 
 def _open_closed_streams() -> None:

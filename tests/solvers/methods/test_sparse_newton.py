@@ -131,7 +131,7 @@ def test_the_same_bits_for_any_number_of_threads(as_sparse: bool) -> None:
 
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
 def test_a_path_costs_a_few_fits(l1_ratio: float) -> None:
-    data = rows(9, (2003, 50, 5), dtype=np.float32)
+    data = rows(9, (2003, 120, 5), dtype=np.float32)
     weight = data.sample_weight
     path = regularisation_path(data.features, data.target, 20, l1_ratio=l1_ratio, sample_weight=weight)
     hardest = LinearClassifier(alpha=path.alphas[-1], l1_ratio=l1_ratio)
@@ -141,4 +141,4 @@ def test_a_path_costs_a_few_fits(l1_ratio: float) -> None:
     for index in (7, 19):
         alone = LinearClassifier(alpha=path.alphas[index], l1_ratio=l1_ratio, tol=1e-8)
         alone.fit(data.features, data.target, sample_weight=weight)
-        assert alone.objective_ <= path.objective[index] <= alone.objective_ * (1 + 1.1e-4)
+        assert alone.objective_ * (1 - 1e-8) <= path.objective[index] <= alone.objective_ * (1 + 1.1e-4)
