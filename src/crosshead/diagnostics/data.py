@@ -148,8 +148,8 @@ def class_balance(dataset: Dataset, classes: Array, indices: Array) -> Finding:
             f"only among the test rows: {_listed([str(label) for label in unseen[:MAX_NAMED]], len(unseen))}"
         )
     share = float(counts.max() / counts.sum())
-    found = f"{len(classes)} classes of {counts.min()} to {counts.max()} rows; always predicting {classes[counts.argmax()]} "
-    found += f"is wrong for {100 * (1 - share):.2f} %"
+    found = f"{len(classes)} classes of {counts.min()} to {counts.max()} rows; "
+    found += f"always predicting {classes[counts.argmax()]} is wrong for {100 * (1 - share):.2f} %"
     return Finding(
         "classes",
         "classes",
