@@ -119,7 +119,7 @@ TABLE = (
         when="smooth, L1, while a Hessian is formed at once",
         fits=lambda facts: facts.l1 and hessian_may_be_formed(facts),
         stages=(
-            Stage(DenseProximalNewton, worth=sparse_passes, trial=60),
+            Stage(DenseProximalNewton, worth=sparse_passes, trial=60, rests=math.inf),
             Stage(SplitInteriorPoint, fits=lambda facts: not facts.violations),
             Stage(SparseNewton, worth=sparse_passes, trial=200),
             Stage(InteriorPoint, fits=quadratic_program_fits),
