@@ -65,11 +65,16 @@ def documented() -> dict[str, list[str]]:
 
 
 def home(package: str, name: str) -> str:
-    """The full name under which an object is documented: in its own package rather than in `crosshead`."""
-    if package != "crosshead":
-        return f"{package}.{name}"
-    homes: dict[str, str] = getattr(import_module("crosshead"), "_HOMES", {})
-    return f"{homes.get(name, 'crosshead')}.{name}"
+    """The full name under which an object is documented: in the deepest package that names it."""
+    value = getattr(import_module(package), name)
+    below = [
+        other
+        for other in PACKAGES
+        if other.startswith(f"{package}.")
+        and getattr(import_module(other), name, None) is value
+        and name in public_names(import_module(other))
+    ]
+    return f"{max(below, key=len, default=package)}.{name}"
 
 
 def kind(package: str, name: str) -> str:
@@ -95,9 +100,18 @@ def package_page(package: str, names: list[str]) -> str:
             for name in members:
                 lines += [f"``{name}``", f"   {constant(package, name)}", ""]
             continue
-        lines += [".. autosummary::", "   :nosignatures:"]
-        lines += [] if package == "crosshead" else ["   :toctree: generated"]
-        lines += ["", *(f"   ~{home(package, name)}" for name in members), ""]
+        homes = [home(package, name) for name in members]
+        own = [full for full in homes if full.rpartition(".")[0] == package]
+        for listed, options in ((own, ["   :toctree: generated"]), ([full for full in homes if full not in own], [])):
+            if listed:  # of those that are at home elsewhere the page is made there
+                lines += [
+                    ".. autosummary::",
+                    "   :nosignatures:",
+                    *options,
+                    "",
+                    *(f"   ~{full}" for full in listed),
+                    "",
+                ]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Who imports whom within the command line, and the routes through the code that docs/routes.md names."""
+"""Who imports whom within the command line, and the routes through the code that docs/development/routes.md names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_functions_import_only_what_must_come_late():
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_routes_are_short(number):
-    text = (ROOT / "docs" / "routes.md").read_text(encoding="utf-8").split("\n## ")[1 + number]
+    text = (ROOT / "docs" / "development" / "routes.md").read_text(encoding="utf-8").split("\n## ")[1 + number]
     route = re.findall(r"^\d\. `([^`]+)`", text, re.MULTILINE)
     assert 2 <= len(route) <= 7
     assert len(set(route)) == len(route)
