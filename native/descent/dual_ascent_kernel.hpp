@@ -83,7 +83,7 @@ class Sweeper {
       scores[c] += t_.bias[c];
       size += std::fabs(scores[c]);
     }
-    if (!std::isfinite(size)) return false;  // what is no number has no order to be sorted in
+    if (!std::isfinite(size)) return false;  // NaN cannot be sorted
     double* wanted = scores + DualStep::padded(t_.classes);
     if (!step_.want(i, residual, scores, curvature, wanted)) return false;
     double moved = 0;
