@@ -94,3 +94,8 @@ def test_what_cannot_be_checked(arguments, options, message):
 def test_a_data_set_has_labels_of_its_own():
     with pytest.raises(DataError, match="labels of its own"):
         check(load("iris"), np.zeros(150))
+
+
+def test_no_rows_are_told() -> None:
+    with pytest.raises(ValueError, match="there are no rows"):
+        check(np.zeros((0, 2)), np.array([]))

@@ -67,7 +67,7 @@ def test_a_loss_without_probabilities():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.ones((2, 4)), "4 features a row, but the model was trained on 5"),
+        (np.ones((2, 4)), "4 features per row, but the model was trained on 5"),
         (np.ones(5), "expected \\(rows, features\\)"),
         (np.full((2, 5), 1e308), "the scores of row 1 are beyond float64"),
     ],

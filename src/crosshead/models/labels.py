@@ -50,11 +50,14 @@ def training_classes(dataset: Dataset) -> Array:
     """
     if dataset.target is None:
         raise DataError(f"{dataset.source}: no labels to learn from")
+    if dataset.n_rows == 0:
+        raise DataError(f"{dataset.source}: there are no rows; a classifier needs at least two classes")
     classes: Array = np.unique(dataset.target)
     if classes.size < 2:
         rows = f"{dataset.n_rows} row{'s' if dataset.n_rows > 1 else ''}"
-        only = f" ({classes[0]})" if classes.size else ""
-        raise DataError(f"{dataset.source}: {rows} of one class only{only}; a classifier needs at least two classes")
+        raise DataError(
+            f"{dataset.source}: {rows} of one class only ({classes[0]}); a classifier needs at least two classes"
+        )
     return classes
 
 

@@ -155,7 +155,7 @@ def _features(model: Model, X: Any) -> Any:
     expected = int(model.weight.shape[1])
     if dataset.n_features != expected:
         raise DataError(
-            f"{dataset.source}: {dataset.n_features} features a row, but the model was trained on {expected}"
+            f"{dataset.source}: {dataset.n_features} features per row, but the model was trained on {expected}"
         )
     return dataset.features
 
